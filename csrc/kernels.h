@@ -1,0 +1,43 @@
+/* The type layer: every template once for float, once for double, then the level's table.
+ *
+ * Included by the isa_*.c files alone, each after it has set the target and named FR_LEVEL and
+ * FR_LANES. Everything but the table is static, so levels cannot mix at link time.
+ */
+#include "philox.h"
+
+#define FR_PASTE_(a, b) a##b
+#define FR_PASTE(a, b) FR_PASTE_(a, b)
+#define NAME(stem) FR_PASTE(stem, SUFFIX)
+
+#define real float
+#define SUFFIX _f32
+#define SQRT sqrtf
+#include "templates.h"
+#undef real
+#undef SUFFIX
+#undef SQRT
+
+#define real double
+#define SUFFIX _f64
+#define SQRT sqrt
+#include "templates.h"
+#undef real
+#undef SUFFIX
+#undef SQRT
+
+#define FR_UPDATE_F32(rule, slots) [FR_RULE_##rule] = update_##rule##_f32,
+#define FR_UPDATE_F64(rule, slots) [FR_RULE_##rule] = update_##rule##_f64,
+#define FR_STRING_(x) #x
+#define FR_STRING(x) FR_STRING_(x)
+
+#define FR_KERNELS(updates, suffix)                                                              \
+    {                                                                                            \
+        .update = {FR_RULES(updates)}, .dropout = dropout##suffix, .moments = moments##suffix,    \
+        .normalize = normalize##suffix, .norm_sums = norm_sums##suffix,                          \
+        .norm_backward = norm_backward##suffix,                                                  \
+    }
+
+const fr_table FR_PASTE(fr_table_, FR_LEVEL) = {
+    .name = FR_STRING(FR_LEVEL),
+    .kernels = {FR_KERNELS(FR_UPDATE_F32, _f32), FR_KERNELS(FR_UPDATE_F64, _f64)},
+};

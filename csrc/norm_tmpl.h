@@ -1,0 +1,162 @@
+/* Batch norm (Ioffe & Szegedy, ICML 2015) over panels: rows are samples, columns channels.
+ *
+ * Sums run down the columns, so every column has one order of addition whatever the vector
+ * width: rows in groups of four, groups in sequence, FR_PANEL_ROWS rows at a time in `real`,
+ * blocks merged in double by Chan's formula. Variance is two-pass inside the block, with the
+ * rounding of the block's mean corrected, so a mean of 1e7 costs no digits.
+ *
+ * Bytes an element in float32: moments 4, normalize 8, sums 8, backward 12.
+ */
+
+/* Per-column constants in the precision of the array. mean = hi + lo: x - hi is exact where
+ * it matters, and lo carries the digits that hi cannot. */
+typedef struct {
+    real hi[FR_PANEL_COLS], lo[FR_PANEL_COLS], scale[FR_PANEL_COLS];
+} NAME(columns);
+
+FR_INLINE void NAME(split_mean)(real *hi, real *lo, const double *mean, ptrdiff_t cols)
+{
+    for (ptrdiff_t c = 0; c < cols; c++) {
+        hi[c] = (real)mean[c];
+        lo[c] = (real)(mean[c] - (double)hi[c]);
+    }
+}
+
+static void NAME(moments)(double *mean, double *m2, const void *x_, fr_panel panel)
+{
+    const ptrdiff_t cols = panel.cols, stride = panel.stride;
+    real centre[FR_PANEL_COLS], sum[FR_PANEL_COLS], squares[FR_PANEL_COLS];
+
+    for (ptrdiff_t begin = 0; begin < panel.rows; begin += FR_PANEL_ROWS) {
+        const real *x = (const real *)x_ + begin * stride;
+        const ptrdiff_t left = panel.rows - begin;
+        const ptrdiff_t rows = left < FR_PANEL_ROWS ? left : FR_PANEL_ROWS;
+        const real share = (real)(1.0 / (double)rows);
+        ptrdiff_t r = 0;
+
+        for (ptrdiff_t c = 0; c < cols; c++)
+            sum[c] = 0;
+        for (; r + 4 <= rows; r += 4) {
+            const real *a = x + r * stride, *b = a + stride, *d = b + stride, *e = d + stride;
+            for (ptrdiff_t c = 0; c < cols; c++)
+                sum[c] += (a[c] + b[c]) + (d[c] + e[c]);
+        }
+        for (; r < rows; r++)
+            for (ptrdiff_t c = 0; c < cols; c++)
+                sum[c] += x[r * stride + c];
+
+        for (ptrdiff_t c = 0; c < cols; c++) {
+            centre[c] = sum[c] * share;
+            sum[c] = squares[c] = 0;
+        }
+        for (r = 0; r + 4 <= rows; r += 4) {
+            const real *p = x + r * stride, *q = p + stride, *s = q + stride, *t = s + stride;
+            for (ptrdiff_t c = 0; c < cols; c++) {
+                const real dp = p[c] - centre[c], dq = q[c] - centre[c];
+                const real ds = s[c] - centre[c], dt = t[c] - centre[c];
+                sum[c] += (dp + dq) + (ds + dt);
+                squares[c] += (dp * dp + dq * dq) + (ds * ds + dt * dt);
+            }
+        }
+        for (; r < rows; r++)
+            for (ptrdiff_t c = 0; c < cols; c++) {
+                const real d = x[r * stride + c] - centre[c];
+                sum[c] += d;
+                squares[c] += d * d;
+            }
+
+        /* Chan, Golub & LeVeque (1979): merge this block with the rows before it. */
+        const double before = (double)begin, here = (double)rows, all = before + here;
+        const double weight = here / all, cross = before * weight;
+        for (ptrdiff_t c = 0; c < cols; c++) {
+            const double shift = (double)sum[c] / here;
+            const double block_mean = (double)centre[c] + shift;
+            const double block_m2 = (double)squares[c] - shift * (double)sum[c];
+            const double delta = begin ? block_mean - mean[c] : block_mean;
+            mean[c] = begin ? mean[c] + delta * weight : block_mean;
+            m2[c] = begin ? m2[c] + block_m2 + delta * delta * cross : block_m2;
+        }
+    }
+}
+
+static void NAME(normalize)(void *y_, const void *x_, fr_panel panel, fr_channels channels)
+{
+    const ptrdiff_t cols = panel.cols;
+    real shift[FR_PANEL_COLS];
+    NAME(columns) k;
+    NAME(split_mean)(k.hi, k.lo, channels.mean, cols);
+    for (ptrdiff_t c = 0; c < cols; c++) {
+        k.scale[c] = (real)(channels.gamma[c] * channels.inv_std[c]);
+        shift[c] = (real)channels.beta[c];
+    }
+    for (ptrdiff_t r = 0; r < panel.rows; r++) {
+        real *y = (real *)y_ + r * panel.stride;
+        const real *x = (const real *)x_ + r * panel.stride;
+        FR_ELEMENTWISE
+        for (ptrdiff_t c = 0; c < cols; c++)
+            y[c] = ((x[c] - k.hi[c]) - k.lo[c]) * k.scale[c] + shift[c];
+    }
+}
+
+static void NAME(norm_sums)(double *dscale, double *dbeta, const void *dy_, const void *x_,
+                            fr_panel panel, const double *mean)
+{
+    const ptrdiff_t cols = panel.cols, stride = panel.stride;
+    real sum[FR_PANEL_COLS], dot[FR_PANEL_COLS];
+    NAME(columns) k;
+    NAME(split_mean)(k.hi, k.lo, mean, cols);
+    for (ptrdiff_t c = 0; c < cols; c++)
+        dscale[c] = dbeta[c] = 0;
+
+    for (ptrdiff_t begin = 0; begin < panel.rows; begin += FR_PANEL_ROWS) {
+        const real *x = (const real *)x_ + begin * stride;
+        const real *dy = (const real *)dy_ + begin * stride;
+        const ptrdiff_t left = panel.rows - begin;
+        const ptrdiff_t rows = left < FR_PANEL_ROWS ? left : FR_PANEL_ROWS;
+        ptrdiff_t r = 0;
+        for (ptrdiff_t c = 0; c < cols; c++)
+            sum[c] = dot[c] = 0;
+        for (; r + 2 <= rows; r += 2) {
+            const real *p = x + r * stride, *q = p + stride;
+            const real *dp = dy + r * stride, *dq = dp + stride;
+            for (ptrdiff_t c = 0; c < cols; c++) {
+                sum[c] += dp[c] + dq[c];
+                dot[c] += dp[c] * ((p[c] - k.hi[c]) - k.lo[c]) +
+                          dq[c] * ((q[c] - k.hi[c]) - k.lo[c]);
+            }
+        }
+        for (; r < rows; r++)
+            for (ptrdiff_t c = 0; c < cols; c++) {
+                sum[c] += dy[r * stride + c];
+                dot[c] += dy[r * stride + c] * ((x[r * stride + c] - k.hi[c]) - k.lo[c]);
+            }
+        for (ptrdiff_t c = 0; c < cols; c++) {
+            dbeta[c] += (double)sum[c];
+            dscale[c] += (double)dot[c];
+        }
+    }
+}
+
+static void NAME(norm_backward)(void *dx_, const void *dy_, const void *x_, fr_panel panel,
+                                fr_channels channels, const double *mean_dy, const double *slope)
+{
+    const ptrdiff_t cols = panel.cols;
+    real offset[FR_PANEL_COLS], tilt[FR_PANEL_COLS];
+    NAME(columns) k;
+    NAME(split_mean)(k.hi, k.lo, channels.mean, cols);
+    for (ptrdiff_t c = 0; c < cols; c++) {
+        k.scale[c] = (real)(channels.gamma[c] * channels.inv_std[c]);
+        offset[c] = (real)mean_dy[c];
+        tilt[c] = (real)slope[c];
+    }
+    for (ptrdiff_t r = 0; r < panel.rows; r++) {
+        real *dx = (real *)dx_ + r * panel.stride;
+        const real *dy = (const real *)dy_ + r * panel.stride;
+        const real *x = (const real *)x_ + r * panel.stride;
+        FR_ELEMENTWISE
+        for (ptrdiff_t c = 0; c < cols; c++) {
+            const real centred = (x[c] - k.hi[c]) - k.lo[c];
+            dx[c] = ((dy[c] - offset[c]) - centred * tilt[c]) * k.scale[c];
+        }
+    }
+}

@@ -1,0 +1,69 @@
+/* Philox4x32-10 (Salmon, Moraes, Dror & Shaw, SC11): random bits as a pure function of a key
+ * and a counter. Stream version 1:
+ *
+ *   counter = (index low, index high, call low, call high | domain << 31), key = (low, high).
+ *
+ * Domain 0, index k: bits for elements. A group of 64 elements draws counters 8g .. 8g+7;
+ * counter k of the group gives words w0..w3, of which (w0, w1) serve elements 4k..4k+3 and
+ * (w2, w3) elements 32+4k..32+4k+3, 16 bits each, low half first.
+ * Domain 1, index i: the low half of w0 settles element i when its 16 bits tie.
+ *
+ * Words are kept in the low halves of 64-bit lanes. What lies in the high halves is ignored by
+ * the multiplication and masked once at the end.
+ */
+#include "lanes.h"
+
+FR_INLINE void philox4x32(fr_lanes words[4], uint64_t key)
+{
+    fr_lanes c0 = words[0], c1 = words[1], c2 = words[2], c3 = words[3];
+    uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC unroll 10
+#elif defined(__clang__)
+#pragma clang loop unroll(full)
+#endif
+    for (int round = 0; round < 10; round++) {
+        fr_lanes p0 = fr_product(c0, fr_splat(0xD2511F53u));
+        fr_lanes p1 = fr_product(c2, fr_splat(0xCD9E8D57u));
+        c0 = (p1 >> 32) ^ c1 ^ fr_splat(k0);
+        c2 = (p0 >> 32) ^ c3 ^ fr_splat(k1);
+        c1 = p1;
+        c3 = p0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    words[0] = c0, words[1] = c1, words[2] = c2, words[3] = c3;
+}
+
+/* The 64 16-bit pieces of the group that begins at element `first`. */
+FR_INLINE void philox_group(uint16_t pieces[FR_MASK_GROUP], uint64_t first, const fr_mask *mask)
+{
+    const fr_lanes low = fr_splat(0xFFFFFFFFu);
+    uint64_t quads[16];
+    for (int k = 0; k < 8; k += FR_LANES) {
+        fr_lanes index = fr_count_from(first / 8 + (uint64_t)k);
+        fr_lanes words[4] = {index, index >> 32, fr_splat(mask->call), fr_splat(mask->call >> 32)};
+        philox4x32(words, mask->key);
+        fr_lanes front = (words[0] & low) | words[1] << 32;
+        fr_lanes back = (words[2] & low) | words[3] << 32;
+        memcpy(quads + k, &front, sizeof front);
+        memcpy(quads + 8 + k, &back, sizeof back);
+    }
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    for (int e = 0; e < FR_MASK_GROUP; e++)
+        pieces[e] = (uint16_t)(quads[e / 4] >> 16 * (e % 4));
+#else
+    memcpy(pieces, quads, sizeof quads);
+#endif
+}
+
+/* The 16 further bits that settle a tie of element `index`. */
+FR_INLINE uint32_t philox_tie(uint64_t index, const fr_mask *mask)
+{
+    fr_lanes words[4] = {fr_splat(index), fr_splat(index >> 32), fr_splat(mask->call),
+                         fr_splat(mask->call >> 32 | (uint64_t)1 << 31)};
+    uint64_t first[FR_LANES];
+    philox4x32(words, mask->key);
+    memcpy(first, &words[0], sizeof first);
+    return (uint32_t)first[0] & 0xFFFFu;
+}

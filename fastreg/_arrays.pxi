@@ -1,0 +1,88 @@
+# What an array must look like before a kernel sees it. Every refusal names the function, the
+# argument, what was expected, what came, and what to do.
+
+cdef inline int dtype_row(cnp.ndarray array) noexcept:
+    """The table row of a native float array, or -1."""
+    cdef int kind = cnp.PyArray_TYPE(array)
+    if not cnp.PyArray_ISNOTSWAPPED(array):
+        return -1
+    return FR_FLOAT32 if kind == cnp.NPY_FLOAT32 else FR_FLOAT64 if kind == cnp.NPY_FLOAT64 else -1
+
+
+cdef object float_array(str where, str name, object value):
+    """Refuse whatever is not a float32 or float64 array."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(
+            f"{where}: {name} must be a float32 or float64 array, got {type(value).__name__}; "
+            "convert it with numpy.asarray"
+        )
+    if dtype_row(<cnp.ndarray>value) < 0:
+        raise TypeError(
+            f"{where}: {name} must be float32 or float64 in native byte order, got dtype "
+            f"{value.dtype}; convert it with {name}.astype"
+        )
+    return value
+
+
+cdef bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
+    cdef int ndim = cnp.PyArray_NDIM(a)
+    return ndim == cnp.PyArray_NDIM(b) and memcmp(
+        cnp.PyArray_DIMS(a), cnp.PyArray_DIMS(b), ndim * sizeof(cnp.npy_intp)) == 0
+
+
+cdef inline bint is_dense(cnp.ndarray array, bint any_order) noexcept:
+    """Aligned and contiguous: in C order, or in either."""
+    return cnp.PyArray_ISALIGNED(array) and (
+        cnp.PyArray_IS_C_CONTIGUOUS(array) or (any_order and cnp.PyArray_IS_F_CONTIGUOUS(array)))
+
+
+cdef cnp.ndarray as_input(str where, str name, object value, cnp.ndarray like=None):
+    """A C-contiguous view or copy of an input, of the shape and dtype of ``like``."""
+    cdef cnp.ndarray array = float_array(where, name, value)
+    if like is not None:
+        if cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(like):
+            raise TypeError(
+                f"{where}: {name} must be {like.dtype}, got {array.dtype}; "
+                f"convert it with {name}.astype({str(like.dtype)!r})"
+            )
+        if not same_shape(array, like):
+            raise ValueError(
+                f"{where}: {name} must have shape {np.shape(like)}, got {np.shape(array)}")
+    if is_dense(array, False):
+        return array
+    return np.array(value, order="C", copy=True, subok=False)
+
+
+cdef bint share_memory(cnp.ndarray a, cnp.ndarray b) noexcept:
+    """Whether two dense arrays have a byte in common."""
+    cdef uintptr_t p = <uintptr_t>cnp.PyArray_DATA(a), q = <uintptr_t>cnp.PyArray_DATA(b)
+    return p < q + <uintptr_t>cnp.PyArray_NBYTES(b) and q < p + <uintptr_t>cnp.PyArray_NBYTES(a)
+
+
+cdef cnp.ndarray as_output(str where, object out, cnp.ndarray like):
+    """The array to write: ``out`` if it fits, a new one if it is None.
+
+    ``out`` may be ``like`` itself but may not overlap it in any other way.
+    """
+    cdef cnp.ndarray array
+    if out is None:
+        return cnp.PyArray_EMPTY(
+            cnp.PyArray_NDIM(like), cnp.PyArray_DIMS(like), cnp.PyArray_TYPE(like), 0)
+    array = float_array(where, "out", out)
+    if cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(like):
+        raise TypeError(f"{where}: out must be {like.dtype}, got {array.dtype}")
+    if not same_shape(array, like):
+        raise ValueError(f"{where}: out must have shape {np.shape(like)}, got {np.shape(array)}")
+    if not is_dense(array, False):
+        raise ValueError(
+            f"{where}: out must be C-contiguous and aligned, got strides {out.strides}; "
+            "pass a contiguous array and copy the result"
+        )
+    if not cnp.PyArray_ISWRITEABLE(array):
+        raise ValueError(f"{where}: out must be writeable, got a read-only array")
+    if cnp.PyArray_DATA(array) != cnp.PyArray_DATA(like) and share_memory(array, like):
+        raise ValueError(
+            f"{where}: out must be the input itself or share no memory with it, got an array "
+            "shifted against it"
+        )
+    return array

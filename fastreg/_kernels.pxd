@@ -1,0 +1,72 @@
+"""The only place that knows the C side: declarations of csrc/fastreg.h."""
+
+from libc.stdint cimport uint64_t
+
+cdef extern from "fastreg.h" nogil:
+    enum:
+        FR_RULE_COUNT
+        FR_MAX_SLOTS
+        FR_DTYPE_COUNT
+        FR_FLOAT32
+        FR_FLOAT64
+        FR_MASK_GROUP
+        FR_PANEL_COLS
+        FR_PANEL_ROWS
+
+    ctypedef struct fr_hyper:
+        pass
+    ctypedef struct fr_step:
+        pass
+    ctypedef struct fr_span:
+        void *param
+        const void *grad
+        void *slot[3]
+        Py_ssize_t n
+    ctypedef void (*fr_update)(const fr_span *, const fr_step *) noexcept
+    ctypedef void (*fr_prepare)(fr_step *, const fr_hyper *, double) noexcept
+    ctypedef struct fr_rule:
+        const char *name
+        int slots
+        fr_prepare prepare
+    const fr_rule fr_rules[]
+    const char *fr_hyper_names[]
+    const int fr_hyper_count
+
+    ctypedef struct fr_mask:
+        uint64_t key, call, threshold
+        double scale
+    ctypedef void (*fr_dropout)(
+        void *y, const void *x, Py_ssize_t n, uint64_t first, const fr_mask *mask) noexcept
+
+    ctypedef struct fr_panel:
+        Py_ssize_t rows, cols, stride
+    ctypedef struct fr_channels:
+        const double *mean
+        const double *inv_std
+        const double *gamma
+        const double *beta
+    ctypedef void (*fr_moments)(double *mean, double *m2, const void *x, fr_panel) noexcept
+    ctypedef void (*fr_normalize)(void *y, const void *x, fr_panel, fr_channels) noexcept
+    ctypedef void (*fr_norm_sums)(
+        double *dscale, double *dbeta, const void *dy, const void *x, fr_panel,
+        const double *mean) noexcept
+    ctypedef void (*fr_norm_backward)(
+        void *dx, const void *dy, const void *x, fr_panel, fr_channels,
+        const double *mean_dy, const double *slope) noexcept
+    void fr_merge_moments(
+        double *mean, double *m2, const Py_ssize_t *rows, Py_ssize_t chunks,
+        Py_ssize_t cols) noexcept
+
+    ctypedef struct fr_kernels:
+        fr_update update[1]
+        fr_dropout dropout
+        fr_moments moments
+        fr_normalize normalize
+        fr_norm_sums norm_sums
+        fr_norm_backward norm_backward
+    ctypedef struct fr_table:
+        const char *name
+        fr_kernels kernels[2]
+    const fr_table *fr_tables[]
+    const int fr_table_count
+    int fr_cpu_runs(const fr_table *) noexcept

@@ -1,0 +1,62 @@
+"""The seam between Python and C: every array check, every block list, the only ``nogil``.
+
+Four rooms, one extension: ``_threads.pxi`` decides how many threads run, ``_arrays.pxi`` what
+an array must look like, ``_update.pxi`` runs optimizer steps, ``_layers.pxi`` runs layers.
+This file picks the table of kernels that all of them call.
+"""
+
+cimport cython
+cimport numpy as cnp
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cython.parallel cimport prange
+from libc.stdint cimport uint64_t, uintptr_t
+from libc.string cimport memcmp
+
+import os
+import platform
+
+import numpy as np
+
+cnp.import_array()
+
+cdef const fr_table *table = NULL
+
+
+def levels():
+    """The instruction-set levels that this build has and this CPU runs, lowest first."""
+    return tuple(
+        fr_tables[i].name.decode() for i in range(fr_table_count) if fr_cpu_runs(fr_tables[i])
+    )
+
+
+def level():
+    """The level in use."""
+    return table.name.decode()
+
+
+def set_level(str name):
+    """Use this level from now on; the one before is returned. For tests and benchmarks."""
+    global table
+    cdef int i
+    before = level() if table != NULL else None
+    for i in range(fr_table_count):
+        if fr_tables[i].name.decode() == name and fr_cpu_runs(fr_tables[i]):
+            table = fr_tables[i]
+            return before
+    raise ValueError(
+        f"FASTREG_ISA must be one of {', '.join(levels())} on this CPU, got {name!r}; "
+        "leave it unset to take the best"
+    )
+
+
+def rules():
+    """The optimizer rules by name, each with its number of state slots."""
+    return {fr_rules[i].name.decode(): fr_rules[i].slots for i in range(FR_RULE_COUNT)}
+
+
+include "_threads.pxi"
+include "_arrays.pxi"
+include "_update.pxi"
+include "_layers.pxi"
+
+set_level(os.environ.get("FASTREG_ISA") or levels()[-1])

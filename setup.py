@@ -1,0 +1,68 @@
+"""The extension as data: sources, flags per compiler, and three switches.
+
+FASTREG_OPENMP=0 builds without threads; FASTREG_DEBUG=1 without optimisation and with bounds
+checks; FASTREG_SANITIZE=address,undefined under those sanitizers (gcc and clang).
+"""
+
+import os
+import sys
+from glob import glob
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+OPENMP = os.environ.get("FASTREG_OPENMP", "1") != "0"
+DEBUG = os.environ.get("FASTREG_DEBUG", "0") == "1"
+SANITIZE = os.environ.get("FASTREG_SANITIZE", "")
+
+UNIX = ["-std=c11", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
+UNIX += ["-ffp-contract=off", "-O0" if DEBUG else "-O3", "-g" if DEBUG or SANITIZE else "-g0"]
+MSVC = ["/std:c11", "/fp:precise", "/Od" if DEBUG else "/O2"]
+# Apple's clang has OpenMP but not its runtime; FASTREG_LIBOMP is where libomp was installed.
+LIBOMP = os.environ.get("FASTREG_LIBOMP", "/opt/homebrew/opt/libomp")
+FLAGS = {  # compiler: (compile, link, compile with OpenMP, link with OpenMP)
+    "unix": (UNIX, [], ["-fopenmp"], ["-fopenmp"]),
+    "apple": (
+        UNIX,
+        [],
+        ["-Xpreprocessor", "-fopenmp", f"-I{LIBOMP}/include"],
+        [f"-L{LIBOMP}/lib", "-lomp"],
+    ),
+    "msvc": (MSVC, [], ["/openmp"], []),
+}
+
+
+class build_flags(build_ext):  # noqa: N801  (setuptools names commands in lower case)
+    """Add the flags of the compiler that setuptools found."""
+
+    def build_extensions(self):
+        kind = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
+        kind = "apple" if kind == "unix" and sys.platform == "darwin" else kind
+        compile_flags, link_flags, openmp_compile, openmp_link = FLAGS[kind]
+        sanitize = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover"] if SANITIZE else []
+        for extension in self.extensions:
+            extension.extra_compile_args = compile_flags + sanitize + openmp_compile * OPENMP
+            extension.extra_link_args = link_flags + sanitize + openmp_link * OPENMP
+        super().build_extensions()
+
+
+kernels = Extension(
+    "fastreg._kernels",
+    ["fastreg/_kernels.pyx", *sorted(glob("csrc/*.c"))],
+    include_dirs=["csrc", numpy.get_include()],
+    depends=sorted(glob("csrc/*.h")) + sorted(glob("fastreg/*.p[xy][di]")),
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+)
+directives = {
+    "language_level": 3,
+    "boundscheck": DEBUG,
+    "initializedcheck": DEBUG,
+    "cdivision": True,
+    "freethreading_compatible": True,
+}
+setup(
+    ext_modules=cythonize([kernels], compiler_directives=directives, force=DEBUG),
+    cmdclass={"build_ext": build_flags},
+)
