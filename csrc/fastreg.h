@@ -103,7 +103,11 @@ typedef struct {
 } fr_mask;
 
 /* y = x * mask for the n elements from index `first`, a multiple of FR_MASK_GROUP. y may be x. */
-typedef void (*fr_dropout)(void *y, const void *x, ptrdiff_t n, uint64_t first, const fr_mask *mask);
+typedef void (*fr_dropout)(void *y, const void *x, ptrdiff_t n, uint64_t first,
+                           const fr_mask *mask);
+
+/* One Philox4x32-10 block, for known-answer tests of each level. */
+typedef void (*fr_philox)(uint32_t words[4], const uint32_t counter[4], uint64_t key);
 
 /* Batch norm ----------------------------------------------------------------------------- */
 
@@ -118,16 +122,33 @@ typedef struct {
     const double *mean, *inv_std, *gamma, *beta;
 } fr_channels;
 
-/* mean, m2: the columns' means and sums of squared deviations. */
-typedef void (*fr_moments)(double *mean, double *m2, const void *x, fr_panel panel);
+/* mean, m2: the columns' means less their value in the row `origin`, which keeps the digits that
+ * a large common mean would take, and the sums of squared deviations from the mean. */
+typedef void (*fr_moments)(double *mean, double *m2, const void *x, fr_panel panel,
+                           const void *origin);
+/* statistics (3 x cols): mean, biased variance and 1 / sqrt(variance + epsilon), from the moments
+ * of row chunks, `chunk_rows` rows each but for the last of `rows` in all. Overwrites the moments
+ * of the first chunk. */
+typedef void (*fr_statistics)(double *statistics, double *mean, double *m2, const void *origin,
+                              double epsilon, ptrdiff_t rows, ptrdiff_t chunk_rows,
+                              ptrdiff_t cols);
 /* y = (x - mean) * inv_std * gamma + beta. y may be x. */
 typedef void (*fr_normalize)(void *y, const void *x, fr_panel panel, fr_channels channels);
 /* dbeta = sum dy, dscale = sum dy * (x - mean). */
 typedef void (*fr_norm_sums)(double *dscale, double *dbeta, const void *dy, const void *x,
-                          fr_panel panel, const double *mean);
+                             fr_panel panel, const double *mean);
 /* dx = gamma * inv_std * (dy - mean_dy - (x - mean) * slope). dx may be dy. */
 typedef void (*fr_norm_backward)(void *dx, const void *dy, const void *x, fr_panel panel,
-                              fr_channels channels, const double *mean_dy, const double *slope);
+                                 fr_channels channels, const double *mean_dy,
+                                 const double *slope);
+
+/* gradients (4 x cols): dgamma, dbeta, mean_dy and slope, from the sums of row chunks, which are
+ * added up into the first. share is 1 / rows, or 0 where the statistics are constants. */
+void fr_gradients(double *gradients, double *dscale, double *dbeta, const double *inv_std,
+                  double share, ptrdiff_t chunks, ptrdiff_t cols);
+/* blend = keep * before + (1 - keep) * now. */
+void fr_blend(double *blend, const double *before, const double *now, double keep,
+              ptrdiff_t cols);
 
 /* The tables ----------------------------------------------------------------------------- */
 
@@ -135,6 +156,7 @@ typedef struct {
     fr_update update[FR_RULE_COUNT];
     fr_dropout dropout;
     fr_moments moments;
+    fr_statistics statistics;
     fr_normalize normalize;
     fr_norm_sums norm_sums;
     fr_norm_backward norm_backward;
@@ -142,13 +164,14 @@ typedef struct {
 
 enum { FR_FLOAT32, FR_FLOAT64, FR_DTYPE_COUNT };
 enum {
-    FR_MASK_GROUP = 64, /* elements drawn together */
+    FR_MASK_GROUP = 64,  /* elements drawn together */
     FR_PANEL_COLS = 256, /* widest panel */
-    FR_PANEL_ROWS = 32, /* rows summed in `real` before they are merged in double */
+    FR_PANEL_ROWS = 32,  /* rows summed in `real` before they are merged in double */
 };
 
 typedef struct {
     const char *name;
+    fr_philox philox;
     fr_kernels kernels[FR_DTYPE_COUNT];
 } fr_table;
 
@@ -156,9 +179,5 @@ typedef struct {
 extern const fr_table *const fr_tables[];
 extern const int fr_table_count;
 int fr_cpu_runs(const fr_table *table);
-
-/* Merge per-chunk moments (chunks x cols, chunk k of rows[k] rows) into the first chunk's row. */
-void fr_merge_moments(double *mean, double *m2, const ptrdiff_t *rows, ptrdiff_t chunks,
-                      ptrdiff_t cols);
 
 #endif

@@ -32,12 +32,17 @@
 
 #define FR_KERNELS(updates, suffix)                                                              \
     {                                                                                            \
-        .update = {FR_RULES(updates)}, .dropout = dropout##suffix, .moments = moments##suffix,    \
-        .normalize = normalize##suffix, .norm_sums = norm_sums##suffix,                          \
+        .update = {FR_RULES(updates)},                                                           \
+        .dropout = dropout##suffix,                                                              \
+        .moments = moments##suffix,                                                              \
+        .statistics = statistics##suffix,                                                        \
+        .normalize = normalize##suffix,                                                          \
+        .norm_sums = norm_sums##suffix,                                                          \
         .norm_backward = norm_backward##suffix,                                                  \
     }
 
 const fr_table FR_PASTE(fr_table_, FR_LEVEL) = {
     .name = FR_STRING(FR_LEVEL),
+    .philox = philox_block,
     .kernels = {FR_KERNELS(FR_UPDATE_F32, _f32), FR_KERNELS(FR_UPDATE_F64, _f64)},
 };

@@ -39,21 +39,14 @@ FR_INLINE fr_lanes fr_product(fr_lanes a, fr_lanes b)
 /* All lanes equal to x. */
 FR_INLINE fr_lanes fr_splat(uint64_t x)
 {
-    fr_lanes lanes;
-    uint64_t each[FR_LANES];
-    for (int k = 0; k < FR_LANES; k++)
-        each[k] = x;
-    memcpy(&lanes, each, sizeof lanes);
-    return lanes;
+    return x - (fr_lanes){0};
 }
 
 /* x, x + 1, x + 2, ... */
 FR_INLINE fr_lanes fr_count_from(uint64_t x)
 {
-    fr_lanes lanes;
-    uint64_t each[FR_LANES];
-    for (int k = 0; k < FR_LANES; k++)
-        each[k] = x + (uint64_t)k;
-    memcpy(&lanes, each, sizeof lanes);
-    return lanes;
+    static const uint64_t each[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+    fr_lanes steps;
+    memcpy(&steps, each, sizeof steps);
+    return steps + fr_splat(x);
 }

@@ -2,8 +2,10 @@
  *
  * Sums run down the columns, so every column has one order of addition whatever the vector
  * width: rows in groups of four, groups in sequence, FR_PANEL_ROWS rows at a time in `real`,
- * blocks merged in double by Chan's formula. Variance is two-pass inside the block, with the
- * rounding of the block's mean corrected, so a mean of 1e7 costs no digits.
+ * blocks merged in double by Chan's formula. Variance is two-pass inside the block: deviations
+ * from the block's first row give its mean, deviations from that mean give the squares, and what
+ * rounding left in their sum corrects both. A mean of 1e7 costs no digits and a constant column
+ * has variance exactly 0.
  *
  * Bytes an element in float32: moments 4, normalize 8, sums 8, backward 12.
  */
@@ -22,8 +24,10 @@ FR_INLINE void NAME(split_mean)(real *hi, real *lo, const double *mean, ptrdiff_
     }
 }
 
-static void NAME(moments)(double *mean, double *m2, const void *x_, fr_panel panel)
+static void NAME(moments)(double *mean, double *m2, const void *x_, fr_panel panel,
+                          const void *origin_)
 {
+    const real *origin = origin_;
     const ptrdiff_t cols = panel.cols, stride = panel.stride;
     real centre[FR_PANEL_COLS], sum[FR_PANEL_COLS], squares[FR_PANEL_COLS];
 
@@ -37,16 +41,16 @@ static void NAME(moments)(double *mean, double *m2, const void *x_, fr_panel pan
         for (ptrdiff_t c = 0; c < cols; c++)
             sum[c] = 0;
         for (; r + 4 <= rows; r += 4) {
-            const real *a = x + r * stride, *b = a + stride, *d = b + stride, *e = d + stride;
+            const real *p = x + r * stride, *q = p + stride, *s = q + stride, *t = s + stride;
             for (ptrdiff_t c = 0; c < cols; c++)
-                sum[c] += (a[c] + b[c]) + (d[c] + e[c]);
+                sum[c] += ((p[c] - x[c]) + (q[c] - x[c])) + ((s[c] - x[c]) + (t[c] - x[c]));
         }
         for (; r < rows; r++)
             for (ptrdiff_t c = 0; c < cols; c++)
-                sum[c] += x[r * stride + c];
+                sum[c] += x[r * stride + c] - x[c];
 
         for (ptrdiff_t c = 0; c < cols; c++) {
-            centre[c] = sum[c] * share;
+            centre[c] = x[c] + sum[c] * share;
             sum[c] = squares[c] = 0;
         }
         for (r = 0; r + 4 <= rows; r += 4) {
@@ -70,12 +74,36 @@ static void NAME(moments)(double *mean, double *m2, const void *x_, fr_panel pan
         const double weight = here / all, cross = before * weight;
         for (ptrdiff_t c = 0; c < cols; c++) {
             const double shift = (double)sum[c] / here;
-            const double block_mean = (double)centre[c] + shift;
+            const double block_mean = (double)centre[c] - (double)origin[c] + shift;
             const double block_m2 = (double)squares[c] - shift * (double)sum[c];
             const double delta = begin ? block_mean - mean[c] : block_mean;
             mean[c] = begin ? mean[c] + delta * weight : block_mean;
             m2[c] = begin ? m2[c] + block_m2 + delta * delta * cross : block_m2;
         }
+    }
+}
+
+static void NAME(statistics)(double *statistics, double *mean, double *m2, const void *origin_,
+                             double epsilon, ptrdiff_t rows, ptrdiff_t chunk_rows, ptrdiff_t cols)
+{
+    const real *origin = origin_;
+    for (ptrdiff_t begin = chunk_rows; begin < rows; begin += chunk_rows) {
+        const double before = (double)begin;
+        const double here = (double)(rows - begin < chunk_rows ? rows - begin : chunk_rows);
+        const double weight = here / (before + here), cross = before * weight;
+        const double *mean_k = mean + begin / chunk_rows * cols;
+        const double *m2_k = m2 + begin / chunk_rows * cols;
+        for (ptrdiff_t c = 0; c < cols; c++) {
+            const double delta = mean_k[c] - mean[c];
+            mean[c] += delta * weight;
+            m2[c] += m2_k[c] + delta * delta * cross;
+        }
+    }
+    for (ptrdiff_t c = 0; c < cols; c++) {
+        const double var = m2[c] / (double)rows;
+        statistics[c] = (double)origin[c] + mean[c];
+        statistics[cols + c] = var;
+        statistics[2 * cols + c] = 1.0 / sqrt(var + epsilon);
     }
 }
 
@@ -121,8 +149,8 @@ static void NAME(norm_sums)(double *dscale, double *dbeta, const void *dy_, cons
             const real *dp = dy + r * stride, *dq = dp + stride;
             for (ptrdiff_t c = 0; c < cols; c++) {
                 sum[c] += dp[c] + dq[c];
-                dot[c] += dp[c] * ((p[c] - k.hi[c]) - k.lo[c]) +
-                          dq[c] * ((q[c] - k.hi[c]) - k.lo[c]);
+                dot[c] +=
+                    dp[c] * ((p[c] - k.hi[c]) - k.lo[c]) + dq[c] * ((q[c] - k.hi[c]) - k.lo[c]);
             }
         }
         for (; r < rows; r++)

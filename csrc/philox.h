@@ -35,26 +35,33 @@ FR_INLINE void philox4x32(fr_lanes words[4], uint64_t key)
     words[0] = c0, words[1] = c1, words[2] = c2, words[3] = c3;
 }
 
+/* Four 16-bit pieces a lane, low first. */
+FR_INLINE void philox_store(uint16_t *pieces, fr_lanes quads)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    uint64_t each[FR_LANES];
+    memcpy(each, &quads, sizeof each);
+    for (int e = 0; e < 4 * FR_LANES; e++)
+        pieces[e] = (uint16_t)(each[e / 4] >> 16 * (e % 4));
+#else
+    memcpy(pieces, &quads, sizeof quads);
+#endif
+}
+
 /* The 64 16-bit pieces of the group that begins at element `first`. */
 FR_INLINE void philox_group(uint16_t pieces[FR_MASK_GROUP], uint64_t first, const fr_mask *mask)
 {
     const fr_lanes low = fr_splat(0xFFFFFFFFu);
-    uint64_t quads[16];
     for (int k = 0; k < 8; k += FR_LANES) {
         fr_lanes index = fr_count_from(first / 8 + (uint64_t)k);
-        fr_lanes words[4] = {index, index >> 32, fr_splat(mask->call), fr_splat(mask->call >> 32)};
+        fr_lanes words[4] = {index, index >> 32, fr_splat(mask->call),
+                             fr_splat(mask->call >> 32)};
         philox4x32(words, mask->key);
         fr_lanes front = (words[0] & low) | words[1] << 32;
         fr_lanes back = (words[2] & low) | words[3] << 32;
-        memcpy(quads + k, &front, sizeof front);
-        memcpy(quads + 8 + k, &back, sizeof back);
+        philox_store(pieces + 4 * k, front);
+        philox_store(pieces + 32 + 4 * k, back);
     }
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    for (int e = 0; e < FR_MASK_GROUP; e++)
-        pieces[e] = (uint16_t)(quads[e / 4] >> 16 * (e % 4));
-#else
-    memcpy(pieces, quads, sizeof quads);
-#endif
 }
 
 /* The 16 further bits that settle a tie of element `index`. */
@@ -66,4 +73,18 @@ FR_INLINE uint32_t philox_tie(uint64_t index, const fr_mask *mask)
     philox4x32(words, mask->key);
     memcpy(first, &words[0], sizeof first);
     return (uint32_t)first[0] & 0xFFFFu;
+}
+
+/* One block of the generator, for known-answer tests. */
+static void philox_block(uint32_t block[4], const uint32_t counter[4], uint64_t key)
+{
+    fr_lanes words[4];
+    for (int w = 0; w < 4; w++)
+        words[w] = fr_splat(counter[w]);
+    philox4x32(words, key);
+    for (int w = 0; w < 4; w++) {
+        uint64_t lanes[FR_LANES];
+        memcpy(lanes, &words[w], sizeof lanes);
+        block[w] = (uint32_t)lanes[FR_LANES - 1];
+    }
 }

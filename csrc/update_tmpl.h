@@ -23,9 +23,10 @@ FR_INLINE real NAME(adam)(real g, real slot[FR_MAX_SLOTS], const NAME(scalars) *
     return s->step_size * slot[0] / (SQRT(slot[1]) + s->epsilon);
 }
 
-/* Inlined once a rule, with `element` and `slots` constant: no call and no test is left inside. */
-FR_INLINE void NAME(update_span)(const fr_span *span, const fr_step *step, NAME(element) * element,
-                                 const int slots)
+/* Inlined once a rule, with `element` and `slots` constant: no call and no test is left inside.
+ */
+FR_INLINE void NAME(update_span)(const fr_span *span, const fr_step *step,
+                                 NAME(element) * element, const int slots)
 {
     real *param = span->param;
     const real *grad = span->grad;

@@ -1,4 +1,4 @@
-"""The ``fastreg`` command: ``fastreg lab`` runs the experiments, ``fastreg info`` describes the build."""
+"""The ``fastreg`` command: ``lab`` runs the experiments, ``info`` describes the build."""
 
 import argparse
 import sys
@@ -63,14 +63,18 @@ def lab(arguments):
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return fail(f"fastreg lab: --out must be a folder that can be made, got {error}")
+    epochs = arguments.epochs or (QUICK_EPOCHS if arguments.quick else EPOCHS)
     begin = time.perf_counter()
     try:
-        result = digits.run(epochs=arguments.epochs or (QUICK_EPOCHS if arguments.quick else EPOCHS))
+        result = digits.run(epochs=epochs)
     except KeyboardInterrupt:
         return fail("fastreg lab: interrupted; no report was written", status=130)
-    print(result.table(), "", *result.conclusions(), sep="\n")
     seconds = time.perf_counter() - begin
-    path = report.write(arguments.out, [result.section()], seconds=seconds)
+    print(result.table(), "", *map(" ".join, result.conclusions()), sep="\n")
+    try:
+        path = report.write(arguments.out, [result.section()], seconds=seconds)
+    except OSError as error:
+        return fail(f"fastreg lab: the report could not be written, got {error}")
     print(f"\nReport: {path.resolve()}")
 
 

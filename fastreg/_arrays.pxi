@@ -36,18 +36,15 @@ cdef inline bint is_dense(cnp.ndarray array, bint any_order) noexcept:
         cnp.PyArray_IS_C_CONTIGUOUS(array) or (any_order and cnp.PyArray_IS_F_CONTIGUOUS(array)))
 
 
-cdef cnp.ndarray as_input(str where, str name, object value, cnp.ndarray like=None):
-    """A C-contiguous view or copy of an input, of the shape and dtype of ``like``."""
+cdef cnp.ndarray as_input(str where, str name, object value, object shape=None,
+                          object dtype=None):
+    """A C-contiguous view or copy of an input, of this shape and dtype if they are given."""
     cdef cnp.ndarray array = float_array(where, name, value)
-    if like is not None:
-        if cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(like):
-            raise TypeError(
-                f"{where}: {name} must be {like.dtype}, got {array.dtype}; "
-                f"convert it with {name}.astype({str(like.dtype)!r})"
-            )
-        if not same_shape(array, like):
-            raise ValueError(
-                f"{where}: {name} must have shape {np.shape(like)}, got {np.shape(array)}")
+    if dtype is not None and array.dtype != dtype:
+        raise TypeError(
+            f"{where}: {name} must be {dtype}, got {array.dtype}; convert it with {name}.astype")
+    if shape is not None and np.shape(array) != shape:
+        raise ValueError(f"{where}: {name} must have shape {shape}, got {np.shape(array)}")
     if is_dense(array, False):
         return array
     return np.array(value, order="C", copy=True, subok=False)

@@ -1,4 +1,4 @@
-"""Hyper-parameter checks: one sentence an error, naming the argument, what was expected and what came.
+"""Hyper-parameter checks: an error names the argument, what was expected and what came.
 
 TypeError for the wrong kind, ValueError for the wrong value. ``bool`` and ``str`` are not numbers
 and NaN is not a hyper-parameter.
@@ -10,29 +10,38 @@ import operator
 __all__ = ["flag", "integer", "number"]
 
 
+def _is_bool(value):
+    return value is True or value is False or type(value).__name__ == "bool"  # NumPy's, too
+
+
 def number(where, name, value, *, low=-math.inf, high=math.inf, open_low=False, open_high=False):
-    """Return ``value`` as a finite float between ``low`` and ``high`` (bounds included unless open)."""
-    expected = f"a number in {'(' if open_low or math.isinf(low) else '['}{low:g}, "
-    expected += f"{high:g}{')' if open_high or math.isinf(high) else ']'}"
-    if isinstance(value, (bool, str, bytes)) or type(value).__name__ == "bool":
-        raise TypeError(f"{where}: {name} must be {expected}, got {value!r}")
-    try:
-        result = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{where}: {name} must be {expected}, got {value!r}") from None
-    inside = (low < result if open_low else low <= result) and (
-        result < high if open_high else result <= high
+    """Return ``value`` as a finite float from ``low`` to ``high``, included unless open."""
+    error = TypeError
+    if not _is_bool(value) and not isinstance(value, (str, bytes)):
+        try:
+            result = float(value)
+        except (TypeError, ValueError):
+            pass
+        except OverflowError:  # an int beyond float
+            error = ValueError
+        else:
+            above = low < result if open_low else low <= result
+            below = result < high if open_high else result <= high
+            if above and below and math.isfinite(result):
+                return result
+            error = ValueError
+    left = "(" if open_low or math.isinf(low) else "["
+    right = ")" if open_high or math.isinf(high) else "]"
+    raise error(
+        f"{where}: {name} must be a number in {left}{low:g}, {high:g}{right}, got {value!r}"
     )
-    if not (inside and math.isfinite(result)):
-        raise ValueError(f"{where}: {name} must be {expected}, got {value!r}")
-    return result
 
 
 def integer(where, name, value, *, low=None, high=None):
     """Return ``value`` as an int between ``low`` and ``high``."""
-    if isinstance(value, bool) or type(value).__name__ == "bool":
-        raise TypeError(f"{where}: {name} must be an integer, got {value!r}")
     try:
+        if _is_bool(value):
+            raise TypeError
         result = operator.index(value)
     except TypeError:
         raise TypeError(f"{where}: {name} must be an integer, got {value!r}") from None
@@ -44,6 +53,6 @@ def integer(where, name, value, *, low=None, high=None):
 
 def flag(where, name, value):
     """Return ``value`` if it is a bool."""
-    if value is True or value is False or type(value).__name__ == "bool":
+    if _is_bool(value):
         return bool(value)
     raise TypeError(f"{where}: {name} must be True or False, got {value!r}")

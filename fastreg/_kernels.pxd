@@ -1,6 +1,6 @@
 """The only place that knows the C side: declarations of csrc/fastreg.h."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from "fastreg.h" nogil:
     enum:
@@ -38,6 +38,9 @@ cdef extern from "fastreg.h" nogil:
     ctypedef void (*fr_dropout)(
         void *y, const void *x, Py_ssize_t n, uint64_t first, const fr_mask *mask) noexcept
 
+    ctypedef void (*fr_philox)(
+        uint32_t *words, const uint32_t *counter, uint64_t key) noexcept
+
     ctypedef struct fr_panel:
         Py_ssize_t rows, cols, stride
     ctypedef struct fr_channels:
@@ -45,7 +48,11 @@ cdef extern from "fastreg.h" nogil:
         const double *inv_std
         const double *gamma
         const double *beta
-    ctypedef void (*fr_moments)(double *mean, double *m2, const void *x, fr_panel) noexcept
+    ctypedef void (*fr_moments)(
+        double *mean, double *m2, const void *x, fr_panel, const void *origin) noexcept
+    ctypedef void (*fr_statistics)(
+        double *statistics, double *mean, double *m2, const void *origin, double epsilon,
+        Py_ssize_t rows, Py_ssize_t chunk_rows, Py_ssize_t cols) noexcept
     ctypedef void (*fr_normalize)(void *y, const void *x, fr_panel, fr_channels) noexcept
     ctypedef void (*fr_norm_sums)(
         double *dscale, double *dbeta, const void *dy, const void *x, fr_panel,
@@ -53,19 +60,24 @@ cdef extern from "fastreg.h" nogil:
     ctypedef void (*fr_norm_backward)(
         void *dx, const void *dy, const void *x, fr_panel, fr_channels,
         const double *mean_dy, const double *slope) noexcept
-    void fr_merge_moments(
-        double *mean, double *m2, const Py_ssize_t *rows, Py_ssize_t chunks,
+    void fr_gradients(
+        double *gradients, double *dscale, double *dbeta, const double *inv_std, double share,
+        Py_ssize_t chunks, Py_ssize_t cols) noexcept
+    void fr_blend(
+        double *blend, const double *before, const double *now, double keep,
         Py_ssize_t cols) noexcept
 
     ctypedef struct fr_kernels:
         fr_update update[1]
         fr_dropout dropout
         fr_moments moments
+        fr_statistics statistics
         fr_normalize normalize
         fr_norm_sums norm_sums
         fr_norm_backward norm_backward
     ctypedef struct fr_table:
         const char *name
+        fr_philox philox
         fr_kernels kernels[2]
     const fr_table *fr_tables[]
     const int fr_table_count

@@ -5,35 +5,51 @@ cdef enum:
     CHUNK = 65536  # elements of a row chunk of batch norm
 
 
-cdef void run_dropout(char *y, const char *x, Py_ssize_t n, Py_ssize_t itemsize,
-                      const fr_mask *mask, fr_dropout kernel, int threads) noexcept nogil:
-    cdef Py_ssize_t block, start
-    for block in prange((n + BLOCK - 1) // BLOCK, schedule="static", num_threads=threads):
-        start = block * BLOCK
-        kernel(y + start * itemsize, x + start * itemsize, min(BLOCK, n - start), start, mask)
+def philox(counter, uint64_t key):
+    """Four counter words through Philox4x32-10 at the level in use."""
+    cdef uint32_t block[4]
+    cdef uint32_t words[4]
+    words[0], words[1], words[2], words[3] = counter
+    table.philox(block, words, key)
+    return block[0], block[1], block[2], block[3]
+
+
+cdef struct DropoutJob:
+    char *y
+    const char *x
+    Py_ssize_t n, itemsize
+    uint64_t first
+    fr_mask mask
+    fr_dropout kernel
+
+
+cdef void dropout_block(const void *job, Py_ssize_t block) noexcept nogil:
+    cdef const DropoutJob *d = <const DropoutJob *>job
+    cdef Py_ssize_t start = block * BLOCK, offset = start * d.itemsize
+    d.kernel(d.y + offset, d.x + offset, min(<Py_ssize_t>BLOCK, d.n - start), d.first + start,
+             &d.mask)
 
 
 def dropout(str where, str name, object x, object out, uint64_t key, uint64_t call,
-            uint64_t threshold, double scale):
-    """``x * mask`` for the mask of (key, call), written to ``out`` or a new array."""
-    cdef cnp.ndarray source = as_input(where, name, x)
+            uint64_t threshold, double scale, object shape=None, uint64_t first=0):
+    """``x * mask`` for the mask of (key, call) from element ``first``, a multiple of 64."""
+    cdef cnp.ndarray source = as_input(where, name, x, shape)
     cdef cnp.ndarray target = as_output(where, out, source)
-    cdef fr_mask mask = fr_mask(key, call, threshold, scale)
-    cdef fr_dropout kernel = table.kernels[dtype_row(source)].dropout
+    cdef DropoutJob job
+    job.y, job.x = <char *>cnp.PyArray_DATA(target), <const char *>cnp.PyArray_DATA(source)
+    job.n, job.itemsize = cnp.PyArray_SIZE(source), cnp.PyArray_ITEMSIZE(source)
+    job.first, job.mask = first, fr_mask(key, call, threshold, scale)
+    job.kernel = table.kernels[dtype_row(source)].dropout
     with nogil:
-        run_dropout(
-            <char *>cnp.PyArray_DATA(target), <const char *>cnp.PyArray_DATA(source),
-            cnp.PyArray_SIZE(source), cnp.PyArray_ITEMSIZE(source), &mask, kernel,
-            team(2 * cnp.PyArray_NBYTES(source)))
+        run_tasks(dropout_block, &job, (job.n + BLOCK - 1) // BLOCK, team(2 * job.n * job.itemsize))
     return target
 
 
-def copy_through(str where, str name, object x, object out):
+def copy_through(str where, str name, object x, object out, object shape=None):
     """The input itself, or its copy in ``out``: a layer that does nothing in inference."""
-    float_array(where, name, x)
+    source = as_input(where, name, x, shape)
     if out is None:
         return x
-    source = as_input(where, name, x)
     target = as_output(where, out, source)
     np.copyto(target, source)
     return target
@@ -41,161 +57,187 @@ def copy_through(str where, str name, object x, object out):
 
 # --- batch norm ---------------------------------------------------------------------------
 
-cdef struct Grid:
-    # A matrix in tasks: row chunks times column panels, panels of one chunk side by side.
+cdef struct BatchJob:
+    # A matrix in tasks, row chunks times column panels, and what a pass over it reads and writes.
+    # x, dy and target are matrices; the sums have a row a chunk; the others an entry a column.
     Py_ssize_t rows, cols, chunk_rows, chunks, panels, itemsize
-    int row
+    const fr_kernels *kernels
+    const char *x
+    const char *dy
+    char *target
+    double *sum_1
+    double *sum_2
+    fr_channels channels
+    const double *mean_dy
+    const double *slope
 
 
-cdef Grid grid_of(cnp.ndarray x) noexcept:
-    cdef Grid g
-    g.rows, g.cols = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
-    g.chunk_rows = max(1, CHUNK // max(1, g.cols) // FR_PANEL_ROWS) * FR_PANEL_ROWS
-    g.chunks = (g.rows + g.chunk_rows - 1) // g.chunk_rows
-    g.panels = (g.cols + FR_PANEL_COLS - 1) // FR_PANEL_COLS
-    g.itemsize = cnp.PyArray_ITEMSIZE(x)
-    g.row = dtype_row(x)
-    return g
+cdef struct BatchTask:
+    fr_panel panel
+    Py_ssize_t first, col, sums  # offset of the first element, first column, place of its sums
 
 
-cdef inline fr_panel panel_of(const Grid *g, Py_ssize_t task, Py_ssize_t *first,
-                              Py_ssize_t *col) noexcept nogil:
-    """The panel of a task; its first element and its first column."""
-    cdef Py_ssize_t row = task // g.panels * g.chunk_rows
-    cdef fr_panel panel
-    col[0] = task % g.panels * FR_PANEL_COLS
-    first[0] = (row * g.cols + col[0]) * g.itemsize
-    panel.rows = min(g.chunk_rows, g.rows - row)
-    panel.cols = min(<Py_ssize_t>FR_PANEL_COLS, g.cols - col[0])
-    panel.stride = g.cols
-    return panel
+cdef BatchJob batch_job(cnp.ndarray x) noexcept:
+    """A job over the matrix x, cut by its shape alone."""
+    cdef BatchJob job
+    job.rows, job.cols = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
+    job.chunk_rows = max(1, CHUNK // max(1, job.cols) // FR_PANEL_ROWS) * FR_PANEL_ROWS
+    job.chunks = (job.rows + job.chunk_rows - 1) // job.chunk_rows
+    job.panels = (job.cols + FR_PANEL_COLS - 1) // FR_PANEL_COLS
+    job.itemsize = cnp.PyArray_ITEMSIZE(x)
+    job.kernels = &table.kernels[dtype_row(x)]
+    job.x = <const char *>cnp.PyArray_DATA(x)
+    return job
 
 
-cdef inline fr_channels channels_from(fr_channels whole, Py_ssize_t col) noexcept nogil:
+cdef inline BatchTask batch_task(const BatchJob *job, Py_ssize_t k) noexcept nogil:
+    cdef BatchTask t
+    cdef Py_ssize_t chunk = k // job.panels, row = chunk * job.chunk_rows
+    t.col = k % job.panels * FR_PANEL_COLS
+    t.first = (row * job.cols + t.col) * job.itemsize
+    t.sums = chunk * job.cols + t.col
+    t.panel.rows = min(job.chunk_rows, job.rows - row)
+    t.panel.cols = min(<Py_ssize_t>FR_PANEL_COLS, job.cols - t.col)
+    t.panel.stride = job.cols
+    return t
+
+
+cdef inline fr_channels channels_from(const fr_channels *whole, Py_ssize_t col) noexcept nogil:
     cdef fr_channels part
     part.mean, part.inv_std = whole.mean + col, whole.inv_std + col
     part.gamma, part.beta = whole.gamma + col, whole.beta + col
     return part
 
 
-cdef void run_moments(const Grid *g, double *mean, double *m2, const char *x,
-                      int threads) noexcept nogil:
-    cdef Py_ssize_t task, first, col, at
-    cdef fr_panel panel
-    cdef fr_moments kernel = table.kernels[g.row].moments
-    for task in prange(g.chunks * g.panels, schedule="static", num_threads=threads):
-        panel = panel_of(g, task, &first, &col)
-        at = task // g.panels * g.cols + col
-        kernel(mean + at, m2 + at, x + first, panel)
+cdef void moments_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const BatchJob *j = <const BatchJob *>job
+    cdef BatchTask t = batch_task(j, k)
+    j.kernels.moments(j.sum_1 + t.sums, j.sum_2 + t.sums, j.x + t.first, t.panel,
+                      j.x + t.col * j.itemsize)
 
 
-cdef void run_normalize(const Grid *g, char *y, const char *x, fr_channels channels,
-                        int threads) noexcept nogil:
-    cdef Py_ssize_t task, first, col
-    cdef fr_panel panel
-    cdef fr_normalize kernel = table.kernels[g.row].normalize
-    for task in prange(g.chunks * g.panels, schedule="static", num_threads=threads):
-        panel = panel_of(g, task, &first, &col)
-        kernel(y + first, x + first, panel, channels_from(channels, col))
+cdef void normalize_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const BatchJob *j = <const BatchJob *>job
+    cdef BatchTask t = batch_task(j, k)
+    j.kernels.normalize(j.target + t.first, j.x + t.first, t.panel,
+                        channels_from(&j.channels, t.col))
 
 
-cdef void run_norm_sums(const Grid *g, double *dscale, double *dbeta, const char *dy,
-                        const char *x, const double *mean, int threads) noexcept nogil:
-    cdef Py_ssize_t task, first, col, at
-    cdef fr_panel panel
-    cdef fr_norm_sums kernel = table.kernels[g.row].norm_sums
-    for task in prange(g.chunks * g.panels, schedule="static", num_threads=threads):
-        panel = panel_of(g, task, &first, &col)
-        at = task // g.panels * g.cols + col
-        kernel(dscale + at, dbeta + at, dy + first, x + first, panel, mean + col)
+cdef void norm_sums_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const BatchJob *j = <const BatchJob *>job
+    cdef BatchTask t = batch_task(j, k)
+    j.kernels.norm_sums(j.sum_1 + t.sums, j.sum_2 + t.sums, j.dy + t.first, j.x + t.first,
+                        t.panel, j.channels.mean + t.col)
 
 
-cdef void run_norm_backward(const Grid *g, char *dx, const char *dy, const char *x,
-                            fr_channels channels, const double *mean_dy, const double *slope,
-                            int threads) noexcept nogil:
-    cdef Py_ssize_t task, first, col
-    cdef fr_panel panel
-    cdef fr_norm_backward kernel = table.kernels[g.row].norm_backward
-    for task in prange(g.chunks * g.panels, schedule="static", num_threads=threads):
-        panel = panel_of(g, task, &first, &col)
-        kernel(dx + first, dy + first, x + first, panel, channels_from(channels, col),
-               mean_dy + col, slope + col)
+cdef void norm_backward_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const BatchJob *j = <const BatchJob *>job
+    cdef BatchTask t = batch_task(j, k)
+    j.kernels.norm_backward(j.target + t.first, j.dy + t.first, j.x + t.first, t.panel,
+                            channels_from(&j.channels, t.col), j.mean_dy + t.col,
+                            j.slope + t.col)
+
+
+cdef void run_batch(Task task, const BatchJob *job, int arrays) noexcept nogil:
+    """One pass that reads and writes this many arrays of the matrix's size."""
+    run_tasks(task, job, job.chunks * job.panels,
+              team(arrays * job.rows * job.cols * job.itemsize))
+
+
+cdef inline double *row_of(cnp.ndarray table, Py_ssize_t k) noexcept nogil:
+    """Row k of a float64 matrix this file made."""
+    return <double *>cnp.PyArray_DATA(table) + k * cnp.PyArray_DIM(table, 1)
+
+
+cdef cnp.ndarray doubles(Py_ssize_t rows, Py_ssize_t cols):
+    cdef cnp.npy_intp[2] shape
+    shape[0], shape[1] = rows, cols
+    return cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT64, 0)
 
 
 def batch_input(str where, str name, object x, Py_ssize_t n_features):
     """A C-contiguous (N, n_features) view or copy of a layer's input."""
-    array = as_input(where, name, x)
-    if array.ndim != 2 or array.shape[1] != n_features:
+    cdef cnp.ndarray array = as_input(where, name, x)
+    if cnp.PyArray_NDIM(array) != 2 or cnp.PyArray_DIM(array, 1) != n_features:
         raise ValueError(f"{where}: {name} must have shape (N, {n_features}), got {np.shape(x)}")
     return array
 
 
-def batch_moments(cnp.ndarray x not None):
-    """Mean and biased variance of every column, in float64."""
-    cdef Grid g = grid_of(x)
-    cdef double[:, ::1] mean = np.empty((g.chunks, g.cols))
-    cdef double[:, ::1] m2 = np.empty((g.chunks, g.cols))
-    cdef Py_ssize_t[::1] rows = np.full(g.chunks, g.chunk_rows, dtype=np.intp)
-    rows[g.chunks - 1] = g.rows - (g.chunks - 1) * g.chunk_rows
-    if g.cols:
-        with nogil:
-            run_moments(&g, &mean[0, 0], &m2[0, 0], <const char *>cnp.PyArray_DATA(x),
-                        team(cnp.PyArray_NBYTES(x)))
-            fr_merge_moments(&mean[0, 0], &m2[0, 0], &rows[0], g.chunks, g.cols)
-    return np.asarray(mean)[0], np.asarray(m2)[0] / g.rows
+def channels(str where, str name, object values, Py_ssize_t n_features):
+    """A layer's per-channel numbers as a float64 row."""
+    cdef cnp.ndarray array = float_array(where, name, values)
+    if cnp.PyArray_SIZE(array) != n_features:
+        raise ValueError(
+            f"{where}: {name} must have shape (1, {n_features}), got {np.shape(array)}")
+    if dtype_row(array) == FR_FLOAT64 and is_dense(array, False):
+        return array
+    return np.ascontiguousarray(array, dtype=np.float64)
+
+
+def blend(cnp.ndarray before not None, cnp.ndarray now not None, double keep):
+    """``keep * before + (1 - keep) * now`` as a new row."""
+    cdef Py_ssize_t cols = cnp.PyArray_SIZE(now)
+    cdef cnp.ndarray result = doubles(1, cols)
+    fr_blend(row_of(result, 0), <double *>cnp.PyArray_DATA(before),
+             <double *>cnp.PyArray_DATA(now), keep, cols)
+    return result
+
+
+def batch_statistics(cnp.ndarray x not None, double epsilon):
+    """Rows of float64: mean, biased variance and 1 / sqrt(variance + epsilon) of every column."""
+    cdef BatchJob job = batch_job(x)
+    cdef cnp.ndarray moments = doubles(2 * job.chunks, job.cols)
+    cdef cnp.ndarray statistics = doubles(3, job.cols)
+    job.sum_1, job.sum_2 = row_of(moments, 0), row_of(moments, job.chunks)
+    with nogil:
+        run_batch(moments_task, &job, 1)
+        job.kernels.statistics(row_of(statistics, 0), job.sum_1, job.sum_2, job.x, epsilon,
+                               job.rows, job.chunk_rows, job.cols)
+    return statistics
 
 
 def batch_normalize(str where, cnp.ndarray x not None, object out, bint in_place,
-                    const double[::1] mean, const double[::1] inv_std,
-                    const double[::1] gamma, const double[::1] beta):
+                    cnp.ndarray statistics not None, cnp.ndarray gamma not None,
+                    cnp.ndarray beta not None):
     """``(x - mean) * inv_std * gamma + beta``, written to ``out`` or a new array."""
     cdef cnp.ndarray target = as_output(where, out, x)
+    cdef BatchJob job = batch_job(x)
     if not in_place and share_memory(target, x):
         raise ValueError(
             f"{where}: out must not share memory with X in training, backward needs X")
-    cdef Grid g = grid_of(x)
-    cdef fr_channels channels
-    if cnp.PyArray_SIZE(x):
-        channels.mean, channels.inv_std = &mean[0], &inv_std[0]
-        channels.gamma, channels.beta = &gamma[0], &beta[0]
-        with nogil:
-            run_normalize(&g, <char *>cnp.PyArray_DATA(target),
-                          <const char *>cnp.PyArray_DATA(x), channels,
-                          team(2 * cnp.PyArray_NBYTES(x)))
+    job.target = <char *>cnp.PyArray_DATA(target)
+    job.channels.mean, job.channels.inv_std = row_of(statistics, 0), row_of(statistics, 2)
+    job.channels.gamma = <double *>cnp.PyArray_DATA(gamma)
+    job.channels.beta = <double *>cnp.PyArray_DATA(beta)
+    with nogil:
+        run_batch(normalize_task, &job, 2)
     return target
 
 
 def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bint by_batch,
-                   const double[::1] mean, const double[::1] inv_std, const double[::1] gamma):
+                   cnp.ndarray statistics not None, cnp.ndarray gamma not None):
     """The gradients (dx, dgamma, dbeta) of ``batch_normalize``; through the statistics too if
     they were the batch's own."""
-    cdef cnp.ndarray grad = as_input(where, "dY", dy, x)
+    cdef cnp.ndarray grad = as_input(where, "dY", dy, np.shape(x), x.dtype)
     cdef cnp.ndarray target = as_output(where, out, grad)
-    cdef Grid g = grid_of(x)
-    cdef fr_channels channels
-    cdef double[::1] mean_dy, slope
+    cdef BatchJob job = batch_job(x)
+    cdef cnp.ndarray sums = doubles(2 * job.chunks, job.cols)
+    cdef cnp.ndarray gradients = doubles(4, job.cols)
     if share_memory(target, x):
         raise ValueError(
             f"{where}: out must not share memory with the X of the last forward call; "
             "leave it out or pass dY"
         )
-    if not cnp.PyArray_SIZE(x):
-        return target, np.zeros(g.cols), np.zeros(g.cols)
-    cdef double[:, ::1] dscale = np.empty((g.chunks, g.cols))
-    cdef double[:, ::1] dshift = np.empty((g.chunks, g.cols))
+    job.dy, job.target = <const char *>cnp.PyArray_DATA(grad), <char *>cnp.PyArray_DATA(target)
+    job.sum_1, job.sum_2 = row_of(sums, 0), row_of(sums, job.chunks)
+    job.channels.mean, job.channels.inv_std = row_of(statistics, 0), row_of(statistics, 2)
+    job.channels.gamma = job.channels.beta = <double *>cnp.PyArray_DATA(gamma)
+    job.mean_dy, job.slope = row_of(gradients, 2), row_of(gradients, 3)
+    if not job.rows:
+        return target, *np.zeros((2, 1, job.cols))
     with nogil:
-        run_norm_sums(&g, &dscale[0, 0], &dshift[0, 0], <const char *>cnp.PyArray_DATA(grad),
-                      <const char *>cnp.PyArray_DATA(x), &mean[0],
-                      team(2 * cnp.PyArray_NBYTES(x)))
-    dgamma = np.add.reduce(dscale, axis=0) * inv_std
-    dbeta = np.add.reduce(dshift, axis=0)
-    share = 1.0 / g.rows if by_batch else 0.0
-    mean_dy, slope = dbeta * share, dgamma * inv_std * share
-    channels.mean, channels.inv_std = &mean[0], &inv_std[0]
-    channels.gamma, channels.beta = &gamma[0], &gamma[0]
-    with nogil:
-        run_norm_backward(&g, <char *>cnp.PyArray_DATA(target),
-                          <const char *>cnp.PyArray_DATA(grad),
-                          <const char *>cnp.PyArray_DATA(x), channels, &mean_dy[0], &slope[0],
-                          team(3 * cnp.PyArray_NBYTES(x)))
-    return target, dgamma, dbeta
+        run_batch(norm_sums_task, &job, 2)
+        fr_gradients(row_of(gradients, 0), job.sum_1, job.sum_2, job.channels.inv_std,
+                     1.0 / job.rows if by_batch else 0.0, job.chunks, job.cols)
+        run_batch(norm_backward_task, &job, 3)
+    return target, gradients[0:1], gradients[1:2]

@@ -59,6 +59,20 @@ cdef inline int team(Py_ssize_t bytes_moved) noexcept nogil:
     return fr_local_threads if fr_local_threads else fr_default_threads
 
 
+ctypedef void (*Task)(const void *job, Py_ssize_t k) noexcept nogil
+
+
+cdef void run_tasks(Task task, const void *job, Py_ssize_t n, int threads) noexcept nogil:
+    """Run tasks 0 .. n-1 of a job, in one region: the only prange of the library."""
+    cdef Py_ssize_t k
+    if threads == 1 or n == 1:
+        for k in range(n):
+            task(job, k)
+    else:
+        for k in prange(n, schedule="static", num_threads=threads):
+            task(job, k)
+
+
 def num_threads():
     """The number of threads a large kernel uses when called from this thread."""
     return fr_local_threads if fr_local_threads else fr_default_threads

@@ -14,6 +14,32 @@ cdef struct Piece:
     Py_ssize_t tensor, start, n
 
 
+cdef struct Step:
+    const Tensor *tensors
+    const Piece *pieces
+    const Py_ssize_t *units
+    const fr_step *scalars
+    int rule
+
+
+cdef void update_unit(const void *job, Py_ssize_t unit) noexcept nogil:
+    """Advance the pieces of one unit."""
+    cdef const Step *s = <const Step *>job
+    cdef const Tensor *tensor
+    cdef Py_ssize_t p, offset
+    cdef fr_span span
+    cdef int k
+    for p in range(s.units[unit], s.units[unit + 1]):
+        tensor = &s.tensors[s.pieces[p].tensor]
+        offset = s.pieces[p].start * (4 if tensor.row == FR_FLOAT32 else 8)
+        span.param = <char *>tensor.span.param + offset
+        span.grad = <const char *>tensor.span.grad + offset
+        for k in range(FR_MAX_SLOTS):
+            span.slot[k] = <char *>tensor.span.slot[k] + offset if tensor.span.slot[k] else NULL
+        span.n = s.pieces[p].n
+        table.kernels[tensor.row].update[s.rule](&span, s.scalars)
+
+
 cdef object scalar_type(str where, object name, object value):
     """float64 for a Python number, the NumPy type for a NumPy scalar."""
     if isinstance(value, (np.float64, np.float32)):
@@ -281,29 +307,11 @@ cdef class Binding:
             f"not in params {extra}"
         )
 
-    cdef void run_unit(self, Py_ssize_t unit, int rule, const fr_step *step) noexcept nogil:
-        cdef Py_ssize_t p, offset
-        cdef int k
-        cdef Tensor *tensor
-        cdef fr_span span
-        for p in range(self.units[unit], self.units[unit + 1]):
-            tensor = &self.tensors[self.pieces[p].tensor]
-            offset = self.pieces[p].start * (4 if tensor.row == FR_FLOAT32 else 8)
-            span.param = <char *>tensor.span.param + offset
-            span.grad = <const char *>tensor.span.grad + offset
-            for k in range(FR_MAX_SLOTS):
-                span.slot[k] = <char *>tensor.span.slot[k] + offset if tensor.span.slot[k] else NULL
-            span.n = self.pieces[p].n
-            table.kernels[tensor.row].update[rule](&span, step)
-
     cdef void run(self, int rule, const fr_step *step, int threads) noexcept nogil:
-        cdef Py_ssize_t unit
-        if threads == 1:
-            for unit in range(self.n_units):
-                self.run_unit(unit, rule, step)
-        else:
-            for unit in prange(self.n_units, schedule="static", num_threads=threads):
-                self.run_unit(unit, rule, step)
+        cdef Step job
+        job.tensors, job.pieces, job.units = self.tensors, self.pieces, self.units
+        job.rule, job.scalars = rule, step
+        run_tasks(update_unit, &job, self.n_units, threads)
 
     cdef write_scalars(self, object params):
         """Replace scalar entries by the new values, as ``params[name] -= ...`` would."""
@@ -325,7 +333,7 @@ cdef class Updater:
     cdef list slots
     cdef Binding binding
     cdef cython.pymutex lock
-    cdef readonly long long t
+    cdef public long long t
     cdef readonly str name
 
     def __cinit__(self, str name, str rule, dict hyper):
@@ -385,22 +393,25 @@ cdef class Updater:
 
     cdef Binding bind(self, object params, object grads):
         """The binding of these parameters: the last one, or a new one not yet kept."""
-        cdef str where = f"{self.name}.update" if self.binding is None else self.binding.where
-        if self.binding is not None and self.binding.covers(params) and (
-                isinstance(params, dict) == isinstance(grads, dict)):
-            return self.binding
+        cdef bint named = isinstance(params, dict)
+        cdef str where
+        if (named or isinstance(params, (list, tuple))) and (
+                isinstance(grads, dict) if named else isinstance(grads, (list, tuple))):
+            if self.binding is not None and self.binding.covers(params):
+                return self.binding
+        where = f"{self.name}.update"
         for name, value in (("params", params), ("grads", grads)):
             if not isinstance(value, (dict, list, tuple)):
                 raise TypeError(
                     f"{where}: {name} must be a dict or a list of arrays, got "
                     f"{type(value).__name__}"
                 )
-        if isinstance(params, dict) != isinstance(grads, dict):
+        if named != isinstance(grads, dict):
             raise TypeError(
                 f"{where}: params and grads must both be dicts or both lists, got "
                 f"{type(params).__name__} and {type(grads).__name__}"
             )
-        if isinstance(params, dict):
+        if named:
             names, values = list(params), list(params.values())
         else:
             names, values = list(range(len(params))), list(params)

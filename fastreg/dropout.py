@@ -70,8 +70,8 @@ class Dropout(Layer):
         self.drop_rate = drop_rate
         self._key = None if rng is None else _draw_key(rng)
         self._calls = 0
-        self._last = None  # (call, rate, shape, dtype) of the last training call
-        self._masked = None  # whether the last forward call dropped
+        self._last = None  # (shape, draw) of the last forward call; draw is None in inference
+        self._drawn = None  # (draw, shape, dtype) of the last training call
 
     @property
     def drop_rate(self):
@@ -97,16 +97,17 @@ class Dropout(Layer):
         TypeError, ValueError
             If an array is of the wrong kind, dtype, shape or layout; nothing is written then.
         """
+        where = "Dropout.forward"
         with self._lock:
             if not self.training:
-                result = copy_through("Dropout.forward", "X", X, out)
-                self._masked = False
+                result = copy_through(where, "X", X, out)
+                self._last = np.shape(X), None
                 return result
             if self._key is None:
                 self._key = _draw_key(None)
-            last = (self._calls, self._drop_rate, np.shape(X), getattr(X, "dtype", None))
-            result = self._drop("Dropout.forward", "X", X, out, last)
-            self._last, self._masked = last, True
+            draw = self._calls, self._drop_rate
+            result = self._drop(where, "X", X, out, draw)
+            self._last, self._drawn = (X.shape, draw), (draw, X.shape, X.dtype)
             self._calls += 1
             return result
 
@@ -129,25 +130,22 @@ class Dropout(Layer):
         """
         where = "Dropout.backward"
         with self._lock:
-            if not self._forwarded(self._masked):
-                return copy_through(where, "dY", dY, out)
-            if np.shape(dY) != self._last[2]:
-                raise ValueError(
-                    f"{where}: dY must have the output's shape {self._last[2]}, got {np.shape(dY)}"
-                )
-            return self._drop(where, "dY", dY, out, self._last)
+            shape, draw = self._forwarded(self._last)
+            if draw is None:
+                return copy_through(where, "dY", dY, out, shape)
+            return self._drop(where, "dY", dY, out, draw, shape)
 
     @property
     def mask(self):
         """The 0/1 mask of the last training call in its dtype; None before the first."""
-        if self._last is None:
+        if self._drawn is None:
             return None
-        _, _, shape, dtype = self._last
-        return self._drop("Dropout.mask", "mask", np.ones(shape, dtype), None, self._last, scale=1.0)
+        draw, shape, dtype = self._drawn
+        return self._drop("Dropout.mask", "mask", np.ones(shape, dtype), None, draw, scale=1.0)
 
-    def _drop(self, where, name, X, out, last, scale=None):
-        call, rate, _, _ = last
+    def _drop(self, where, name, X, out, draw, shape=None, scale=None):
+        call, rate = draw
         threshold = round((1.0 - rate) * 2**32)
         if scale is None:
             scale = 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
-        return dropout(where, name, X, out, self._key, call, threshold, scale)
+        return dropout(where, name, X, out, self._key, call, threshold, scale, shape)

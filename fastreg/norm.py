@@ -3,7 +3,14 @@
 import numpy as np
 
 from fastreg import _checks
-from fastreg._kernels import batch_backward, batch_input, batch_moments, batch_normalize
+from fastreg._kernels import (
+    batch_backward,
+    batch_input,
+    batch_normalize,
+    batch_statistics,
+    blend,
+    channels,
+)
 from fastreg._layer import Layer
 
 __all__ = ["BatchNorm"]
@@ -72,7 +79,7 @@ class BatchNorm(Layer):
         self.gamma, self.beta = np.ones(shape), np.zeros(shape)
         self.running_mean, self.running_var = np.zeros(shape), np.ones(shape)
         self.dgamma = self.dbeta = None
-        self._last = None  # (X, by_batch, mean, inv_std) of the last forward call
+        self._last = None  # (X, by_batch, statistics) of the last forward call
 
     def forward(self, X, *, out=None):
         """Normalise X.
@@ -95,21 +102,21 @@ class BatchNorm(Layer):
         with self._lock:
             X = batch_input(where, "X", X, self.n_features)
             gamma, beta = self._channels(where, "gamma"), self._channels(where, "beta")
+            running_mean = self._channels(where, "running_mean")
+            running_var = self._channels(where, "running_var")
             if not self.training:
-                mean = self._channels(where, "running_mean")
-                inv_std = 1.0 / np.sqrt(self._channels(where, "running_var") + self.epsilon)
-                Y = batch_normalize(where, X, out, True, mean, inv_std, gamma, beta)
-                self._last = X, False, mean, inv_std
+                inv_std = 1.0 / np.sqrt(running_var + self.epsilon)
+                statistics = np.vstack([running_mean, running_var, inv_std])
+                Y = batch_normalize(where, X, out, True, statistics, gamma, beta)
+                self._last = X, False, statistics
                 return Y
             if len(X) == 0:
                 raise ValueError(f"{where}: X must have at least one row in training, got none")
-            mean, var = batch_moments(X)
-            inv_std = 1.0 / np.sqrt(var + self.epsilon)
-            Y = batch_normalize(where, X, out, False, mean, inv_std, gamma, beta)
-            keep = self.momentum
-            self.running_mean = keep * self.running_mean + (1.0 - keep) * mean
-            self.running_var = keep * self.running_var + (1.0 - keep) * var
-            self._last = X, True, mean, inv_std
+            statistics = batch_statistics(X, self.epsilon)
+            Y = batch_normalize(where, X, out, False, statistics, gamma, beta)
+            self.running_mean = blend(running_mean, statistics[0], self.momentum)
+            self.running_var = blend(running_var, statistics[1], self.momentum)
+            self._last = X, True, statistics
             return Y
 
     def backward(self, dY, *, out=None):
@@ -131,20 +138,12 @@ class BatchNorm(Layer):
         """
         where = "BatchNorm.backward"
         with self._lock:
-            X, by_batch, mean, inv_std = self._forwarded(self._last)
+            X, by_batch, statistics = self._forwarded(self._last)
             gamma = self._channels(where, "gamma")
-            dX, dgamma, dbeta = batch_backward(where, dY, out, X, by_batch, mean, inv_std, gamma)
-            self.dgamma = dgamma.reshape(1, -1).astype(self.gamma.dtype, copy=False)
-            self.dbeta = dbeta.reshape(1, -1).astype(self.beta.dtype, copy=False)
+            dX, dgamma, dbeta = batch_backward(where, dY, out, X, by_batch, statistics, gamma)
+            self.dgamma = dgamma.astype(self.gamma.dtype, copy=False)
+            self.dbeta = dbeta.astype(self.beta.dtype, copy=False)
             return dX
 
     def _channels(self, where, name):
-        """A per-channel attribute as float64 numbers, one a column."""
-        values = np.asarray(getattr(self, name))
-        if values.dtype not in (np.float64, np.float32):
-            raise TypeError(f"{where}: {name} must be float32 or float64, got {values.dtype}")
-        if values.size != self.n_features:
-            raise ValueError(
-                f"{where}: {name} must have shape (1, {self.n_features}), got {values.shape}"
-            )
-        return np.ascontiguousarray(values, dtype=np.float64).reshape(-1)
+        return channels(where, name, getattr(self, name), self.n_features)

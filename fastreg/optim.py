@@ -1,4 +1,4 @@
-"""Optimizers: each class names its rule and its hyper-parameters; one compiled pass does the rest."""
+"""Optimizers: a class names its rule and hyper-parameters; one compiled pass does the rest."""
 
 from types import MappingProxyType
 
@@ -43,6 +43,10 @@ class Optimizer:
     def t(self):
         """Steps taken."""
         return self._updater.t
+
+    @t.setter
+    def t(self, value):
+        self._updater.t = _checks.integer(type(self).__name__, "t", value, low=0, high=2**62)
 
     def update(self, params, grads):
         """Advance every parameter by one step, in place.
@@ -127,6 +131,4 @@ class Adam(Optimizer):
     v = _slot(1, "Running mean of the squared gradient, by parameter name.")
 
     def __init__(self, learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8):
-        super().__init__(
-            learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon
-        )
+        super().__init__(learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)

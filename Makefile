@@ -1,0 +1,54 @@
+# lab · test · bench · lint · wheel · sanitize: each works on a fresh clone with Python >= 3.11 and
+# a C compiler, in a virtual environment of its own.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := setup.py pyproject.toml $(wildcard csrc/*) $(wildcard fastreg/_*.p*)
+
+.PHONY: lab test bench lint wheel sanitize clean
+
+lab: $(VENV)/lab
+	$(BIN)/fastreg lab $(ARGS)
+
+test: $(VENV)/test
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/bench
+	$(BIN)/python -m pytest benches $(ARGS)
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror csrc/*.c csrc/*.h
+	$(BIN)/python -m mypy.stubtest fastreg._kernels --ignore-disjoint-bases
+
+# The wheel as users get it, tested in an empty environment outside the tree.
+wheel: $(VENV)/wheel
+	rm -rf dist wheelhouse build/wheel-test
+	$(BIN)/python -m build
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir wheelhouse dist/*.whl
+	$(PYTHON) -m venv build/wheel-test
+	build/wheel-test/bin/pip install --quiet "$$(echo wheelhouse/*.whl)[test]"
+	rm -rf build/wheel-test/tests && cp -R tests build/wheel-test/tests
+	cd build/wheel-test && bin/python -m pytest -c /dev/null --rootdir=. tests $(ARGS)
+
+# Address and undefined-behaviour sanitizers over the kernels' tests.
+sanitize: $(VENV)/test
+	rm -rf build/sanitize && mkdir -p build/sanitize
+	FASTREG_SANITIZE=address,undefined FASTREG_OPENMP=0 \
+	    $(BIN)/pip install --quiet --no-deps --target build/sanitize .
+	cp -R tests build/sanitize/tests
+	cd build/sanitize && ASAN_OPTIONS=detect_leaks=0 \
+	    LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+	    PYTHONPATH=. $(abspath $(BIN))/python -m pytest -c /dev/null --rootdir=. \
+	    tests/test_optim.py tests/test_dropout.py tests/test_norm.py tests/test_bad_input.py
+
+# One stamp an extra: made again when a source of the extension changes.
+$(VENV)/%: $(SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable ".[$*]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist wheelhouse report *.egg-info fastreg/_kernels.c fastreg/*.so

@@ -1,0 +1,102 @@
+"""The same work done by PyTorch where it is installed, as calls without arguments.
+
+Each function returns ``{backend: call}``: "torch eager" is what one writes first, "torch fused"
+and "torch out" are torch's best forms. A form that torch lacks is left out, and so are all of
+them where there is no torch.
+"""
+
+import inspect
+
+import fastreg
+
+try:
+    import torch
+except ModuleNotFoundError:
+    torch = None
+else:
+    torch.set_num_threads(fastreg.get_num_threads())
+
+# Optimizers that torch has under another name, with the arguments that make them ours.
+RENAMED = {"AdaGrad": ("Adagrad", {}), "Momentum": ("SGD", {"momentum": 0.9})}
+
+
+def version():
+    """Say which torch takes part."""
+    return f"torch {torch.__version__}" if torch else "torch not installed"
+
+
+def if_installed(backends):
+    """Replace a function of this file where torch is missing."""
+    return backends if torch else lambda *_: {}
+
+
+@if_installed
+def optimizer(rule, params, grads):
+    """Step torch's optimizer of this name on copies of the parameters."""
+    name, options = RENAMED.get(rule, (rule, {}))
+    cls = getattr(torch.optim, name, None)
+    if cls is None:
+        return {}
+    # The loop over tensors is the default on CPU; for many tensors the list form is faster.
+    forms = {"torch eager": {"foreach": len(params) > 1}}
+    if "fused" in inspect.signature(cls).parameters:
+        forms["torch fused"] = {"fused": True}
+    return {
+        form: cls(copies(params, grads), **options, **chosen).step for form, chosen in forms.items()
+    }
+
+
+def copies(params, grads):
+    """Make torch parameters that hold their gradients."""
+    tensors = [torch.from_numpy(param.copy()).requires_grad_() for param in params]
+    for tensor, grad in zip(tensors, grads, strict=True):
+        tensor.grad = torch.from_numpy(grad)
+    return tensors
+
+
+@if_installed
+def dropout(rate, x):
+    """Drop in training."""
+    layer, tensor = torch.nn.Dropout(rate), torch.from_numpy(x)
+    return {"torch eager": lambda: layer(tensor)}
+
+
+@if_installed
+def batch_norm_forward(x):
+    """Normalise in training, nothing recorded for a backward pass."""
+    layer, tensor = torch.nn.BatchNorm1d(x.shape[1]), torch.from_numpy(x)
+
+    @torch.no_grad()
+    def forward():
+        layer(tensor)
+
+    return {"torch eager": forward}
+
+
+@if_installed
+def batch_norm_out(x):
+    """Call the kernel of batch norm itself, which takes outputs; and the layer as above."""
+    layer, tensor = torch.nn.BatchNorm1d(x.shape[1]), torch.from_numpy(x)
+    y, mean, inv_std = torch.empty_like(tensor), *torch.empty(2, x.shape[1])
+
+    @torch.no_grad()
+    def forward():
+        torch.ops.aten.native_batch_norm.out(
+            tensor, layer.weight, layer.bias, layer.running_mean, layer.running_var,
+            True, layer.momentum, layer.eps, out=y, save_mean=mean, save_invstd=inv_std,
+        )  # fmt: skip
+
+    return {**batch_norm_forward(x), "torch out": forward}
+
+
+@if_installed
+def batch_norm_both(x, dy):
+    """Go forward and backward through autograd."""
+    layer = torch.nn.BatchNorm1d(x.shape[1])
+    tensor, grad = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dy)
+
+    def both():
+        tensor.grad = layer.weight.grad = layer.bias.grad = None  # set, not added to
+        layer(tensor).backward(grad)
+
+    return {"torch eager": both}

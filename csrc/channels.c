@@ -1,0 +1,26 @@
+/* What batch norm computes once a call for each channel, in double. */
+#include "fastreg.h"
+
+void fr_gradients(double *gradients, double *dscale, double *dbeta, const double *inv_std,
+                  double share, ptrdiff_t chunks, ptrdiff_t cols)
+{
+    double *dgamma = gradients, *total = gradients + cols;
+    double *mean_dy = gradients + 2 * cols, *slope = gradients + 3 * cols;
+    for (ptrdiff_t k = 1; k < chunks; k++)
+        for (ptrdiff_t c = 0; c < cols; c++) {
+            dscale[c] += dscale[k * cols + c];
+            dbeta[c] += dbeta[k * cols + c];
+        }
+    for (ptrdiff_t c = 0; c < cols; c++) {
+        dgamma[c] = dscale[c] * inv_std[c];
+        total[c] = dbeta[c];
+        mean_dy[c] = dbeta[c] * share;
+        slope[c] = dgamma[c] * inv_std[c] * share;
+    }
+}
+
+void fr_blend(double *blend, const double *before, const double *now, double keep, ptrdiff_t cols)
+{
+    for (ptrdiff_t c = 0; c < cols; c++)
+        blend[c] = keep * before[c] + (1.0 - keep) * now[c];
+}

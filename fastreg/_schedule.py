@@ -1,0 +1,127 @@
+"""What a schedule is: frozen arguments, each with its check, and one formula of the step."""
+
+import math
+from dataclasses import MISSING, dataclass, field, fields
+from functools import partial
+from itertools import pairwise
+
+from fastreg._checks import integer, number
+
+LAST_STEP = 2**53  # up to here float64 counts without gaps
+
+
+def at_each(where, name, step, formula):
+    """Apply ``formula`` to a step, or to every element of an array of steps."""
+    if type(step) is int and 0 <= step <= LAST_STEP:
+        return formula(step)
+    if not hasattr(step, "__iter__") or isinstance(step, (str, bytes)):
+        return formula(number(where, name, step, low=0.0, high=LAST_STEP))
+    import numpy as np
+
+    steps = np.asarray(step)
+    if steps.size and steps.dtype.kind not in "iuf":
+        raise TypeError(f"{where}: {name} must be numbers, got {step!r}")
+    if steps.size and not (steps.min() >= 0 and steps.max() <= LAST_STEP):
+        raise ValueError(f"{where}: {name} must be from 0 to 2**53, got {step!r}")
+    values = [formula(t) for t in steps.ravel().tolist()]
+    return np.array(values, dtype=np.float64).reshape(steps.shape)
+
+
+class Schedule:
+    """Base of the families: checks the arguments once, then only the step."""
+
+    __slots__ = ()
+
+    def __post_init__(self):
+        """Check every argument and keep what the check returns."""
+        for entry in fields(self):
+            name = entry.name
+            value = entry.metadata["check"](type(self).__name__, name, getattr(self, name))
+            object.__setattr__(self, name, value)
+
+    def __call__(self, step):
+        """Return the value at ``step``, or the array of values at an array of steps."""
+        return at_each(type(self).__name__, "step", step, self._at)
+
+    def curve(self, n_steps):
+        """Return steps ``0 .. n_steps - 1`` and their values, ready for ``ax.plot(*...)``."""
+        import numpy as np
+
+        steps = np.arange(integer(type(self).__name__, "n_steps", n_steps, low=1))
+        return steps, self(steps)
+
+
+# --- formulas shared by several schedules ---------------------------------------------------
+
+
+def ramp(t, target, steps):
+    """Return what the chapter's warm-up gives at ``t``: ``target`` at the last of its ``steps``."""
+    return target * (t + 1) / steps if t + 1 < steps else target
+
+
+def half_cosine(t, total):
+    """Fall from 1 at ``t = 0`` to 0 at ``total`` and stay there."""
+    return 0.5 * (1.0 + math.cos(math.pi * t / total)) if t < total else 0.0
+
+
+def mix(start, end, weight):
+    """Weigh ``start`` against ``end`` so that weights 1 and 0 return them exactly."""
+    return start * weight + end * (1.0 - weight)
+
+
+# --- checks -------------------------------------------------------------------------------
+
+
+def nonnegative(where, name, value, *, low=0.0, high=math.inf, open_low=False, open_high=False):
+    """Return ``value`` as a float of at least 0, or between narrower bounds."""
+    # The chapter's functions check on every call, and number() words its complaint beforehand.
+    if type(value) is float and (low < value < high or (value == low and not open_low)):
+        return value
+    return number(where, name, value, low=low, high=high, open_low=open_low, open_high=open_high)
+
+
+def increasing_steps(where, name, value):
+    """Return ``value`` as a tuple of increasing steps."""
+    if not hasattr(value, "__iter__"):
+        raise TypeError(f"{where}: {name} must be a sequence of steps, got {value!r}")
+    steps = tuple(integer(where, name, item, low=1) for item in value)
+    if any(later <= earlier for earlier, later in pairwise(steps)):
+        raise ValueError(f"{where}: {name} must increase, got {value!r}")
+    return steps
+
+
+def callable_schedule(where, name, value):
+    """Return ``value`` if it can be called."""
+    if not callable(value):
+        raise TypeError(
+            f"{where}: {name} must be a function of the step, got {value!r}; "
+            "wrap a number in constant()"
+        )
+    return value
+
+
+def callable_schedules(where, name, value):
+    """Return ``value`` as a tuple of at least one schedule."""
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{where}: {name} must be a list of schedules, got {value!r}")
+    if not value:
+        raise ValueError(f"{where}: {name} must hold at least one schedule, got {value!r}")
+    return tuple(callable_schedule(where, name, item) for item in value)
+
+
+# --- arguments of a family ----------------------------------------------------------------
+
+
+def argument(check, default=MISSING, *, kw_only=False, **bounds):
+    """Declare an argument that ``check(where, name, value, **bounds)`` validates."""
+    check = partial(check, **bounds) if bounds else check
+    return field(default=default, kw_only=kw_only, metadata={"check": check})
+
+
+amount = partial(argument, nonnegative)
+count = partial(argument, integer, low=1)
+fraction = partial(argument, nonnegative, open_low=True, high=1.0)
+step_list = partial(argument, increasing_steps)
+one_schedule = partial(argument, callable_schedule)
+schedule_list = partial(argument, callable_schedules)
+family = dataclass(frozen=True, slots=True)

@@ -1,0 +1,394 @@
+"""Diagnosis: what the errors say about the fit, and what they are made of.
+
+`diagnose` reads the chapter's table (underfitting, good fit, overfitting, diverging) off curves
+or final errors. `bias_variance` refits a model on resampled data and splits its error.
+"""
+
+import importlib
+import inspect
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from fastreg._checks import flag, integer, number
+
+__all__ = ["BiasVariance", "Diagnosis", "bias_variance", "diagnose"]
+
+
+class Diagnosis(NamedTuple):
+    """A verdict, the sentence and the numbers it rests on, and the change to try next.
+
+    ``verdict`` is "underfitting", "good fit", "overfitting" or "diverging"; ``evidence`` maps
+    names to numbers. ``str()`` gives one line.
+    """
+
+    verdict: str
+    reason: str
+    suggestion: str
+    evidence: dict
+
+    def __str__(self):
+        """Return verdict, reason and suggestion in one line."""
+        return f"{self.verdict}: {self.reason}; {self.suggestion}"
+
+
+def diagnose(
+    train,
+    val,
+    *,
+    baseline=None,
+    high_error=0.2,
+    gap_ratio=0.1,
+    gap_floor=0.03,
+    divergence=0.25,
+    window=None,
+):
+    """Tell underfitting, good fit, overfitting and divergence apart.
+
+    The rows are tried in this order, with E the mean of the last ``window`` epochs:
+
+    ============ ================================================================
+    diverging    a NaN or infinity anywhere, or training E above its own lowest
+                 by more than ``divergence * baseline``
+    underfitting training E above ``high_error * baseline``
+    overfitting  validation E above training E, or above its own lowest while
+                 training is not, by more than
+                 ``max(gap_ratio * validation E, gap_floor * baseline)``
+    good fit     none of these
+    ============ ================================================================
+
+    Parameters
+    ----------
+    train, val : array_like of shape (n_epochs,), or float
+        Errors or losses, at least 0 and lower is better: a curve, or a final value.
+    baseline : float, optional
+        The error of a model that has learnt nothing, such as log(n_classes) for cross-entropy.
+        Left out, it is the first training value of a curve, and 1 for single values, which suits
+        error rates.
+    high_error, gap_ratio, gap_floor, divergence : float
+        The thresholds of the table, as fractions.
+    window : int, optional
+        Epochs averaged; a tenth of the training curve by default.
+
+    Returns
+    -------
+    Diagnosis
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a curve is empty, not one-dimensional, not numeric or negative, or a threshold is out
+        of range.
+
+    Examples
+    --------
+    >>> print(diagnose(0.02, 0.30).verdict)
+    overfitting
+    """
+    where = "diagnose"
+    train, val = _curve("train", train), _curve("val", val)
+    if baseline is None:
+        baseline = float(train[0]) if len(train) > 1 else 1.0
+    else:
+        baseline = number(where, "baseline", baseline, low=0.0, open_low=True)
+    high_error = number(where, "high_error", high_error, low=0.0)
+    gap_ratio = number(where, "gap_ratio", gap_ratio, low=0.0)
+    gap_floor = number(where, "gap_floor", gap_floor, low=0.0)
+    divergence = number(where, "divergence", divergence, low=0.0)
+    window = max(1, len(train) // 10) if window is None else window
+    window = integer(where, "window", window, low=1)
+    for name, curve in (("training", train), ("validation", val)):
+        if not np.isfinite(curve).all():
+            epoch = int(np.argmin(np.isfinite(curve)))
+            return Diagnosis(
+                "diverging",
+                f"the {name} error is {curve[epoch]} at epoch {epoch}",
+                "divide learning_rate by 10",
+                {"first_nonfinite_epoch": epoch},
+            )
+    train_mean, val_mean = _moving_mean(train, window), _moving_mean(val, window)
+    train_error, val_error = float(train_mean[-1]), float(val_mean[-1])
+    evidence = {
+        "train_error": train_error,
+        "val_error": val_error,
+        "gap": val_error - train_error,
+        "train_rise": train_error - float(train_mean.min()),
+        "val_rise": val_error - float(val_mean.min()),
+        "best_epoch": int(np.argmin(val)),
+        "rise_limit": divergence * baseline,
+        "high_error_limit": high_error * baseline,
+        "gap_limit": max(gap_ratio * val_error, gap_floor * baseline),
+    }
+    falling = train_error < 0.95 * train_mean[max(-1 - window, -len(train_mean))]
+    return Diagnosis(*_verdict(evidence, falling), evidence)
+
+
+def _verdict(e, falling):
+    if e["train_rise"] > e["rise_limit"]:
+        verdict = "diverging"
+        reason = "the training error is {train_rise:.3g} above its lowest (limit {rise_limit:.3g})"
+        suggestion = "divide learning_rate by 3"
+    elif e["train_error"] > e["high_error_limit"]:
+        verdict = "underfitting"
+        reason = "the training error is {train_error:.3g} (limit {high_error_limit:.3g})"
+        suggestion = "halve drop_rate and weight_decay; with neither in use, widen the network"
+        if falling:
+            suggestion = "train for more epochs, the training error is still falling"
+    elif e["val_rise"] - e["train_rise"] > e["gap_limit"]:
+        verdict = "overfitting"
+        reason = (
+            "the validation error has risen by {val_rise:.3g} since epoch {best_epoch} "
+            "(limit {gap_limit:.3g})"
+        )
+        suggestion = "stop early: EarlyStopping with restore_best=True"
+    elif e["gap"] > e["gap_limit"]:
+        verdict = "overfitting"
+        reason = (
+            "the validation error {val_error:.3g} is {gap:.3g} above the training error "
+            "{train_error:.3g} (limit {gap_limit:.3g})"
+        )
+        suggestion = "raise drop_rate by 0.2, or double weight_decay"
+    else:
+        verdict = "good fit"
+        reason = (
+            "the training error is {train_error:.3g} (limit {high_error_limit:.3g}) and "
+            "validation {gap:.3g} above it (limit {gap_limit:.3g})"
+        )
+        suggestion = "keep these settings"
+    return verdict, reason.format(**e), suggestion
+
+
+def _curve(name, value):
+    curve = np.asarray(value)
+    if curve.dtype.kind not in "iuf":
+        raise TypeError(f"diagnose: {name} must be numbers, got {value!r}")
+    if curve.ndim > 1 or curve.size == 0:
+        raise ValueError(f"diagnose: {name} must be one number or a curve, got shape {curve.shape}")
+    if (curve < 0).any():
+        raise ValueError(f"diagnose: {name} must be errors of at least 0, got {curve.min()}")
+    return np.atleast_1d(curve).astype(np.float64)
+
+
+def _moving_mean(curve, window):
+    window = min(window, len(curve))
+    return np.convolve(curve, np.full(window, 1.0 / window), mode="valid")
+
+
+class BiasVariance(NamedTuple):
+    """The parts of a model's expected error, averaged over the test points.
+
+    ``bias2 + variance + noise + residual == total`` up to rounding, where ``total`` is measured
+    directly. ``residual`` is 0 up to rounding except for squared loss with ``truth``, where it
+    is the chance correlation of noise and bias on these test points and shrinks with their number.
+    ``noise`` is None where it cannot be known; ``bias2`` then contains it. ``*_se`` are standard
+    errors due to the finite number of rounds (NaN where there is none: one round, zero_one bias).
+    """
+
+    loss: str
+    rounds: int
+    bias2: float
+    variance: float
+    noise: float | None
+    residual: float
+    total: float
+    bias2_se: float
+    variance_se: float
+    total_se: float
+
+
+def bias_variance(
+    make_model,
+    X,
+    y,
+    X_test,
+    y_test,
+    *,
+    rounds=100,
+    loss="squared",
+    truth=None,
+    train_size=None,
+    rng=None,
+    n_jobs=None,
+    progress=True,
+):
+    """Split a model's test error into bias², variance and noise: a `BiasVariance`.
+
+    The model is fitted ``rounds`` times, each time on rows drawn with replacement from X, y. With
+    main prediction p̄ (mean or most frequent prediction at a test point) and target t (the truth
+    if given, else the label):
+
+    - squared: ``bias² = (p̄ - t)²``, ``variance = E (p - p̄)²``, ``noise = (y - t)²``, the first
+      two corrected for the finite number of rounds (bias² may come out just below 0);
+    - zero_one (Domingos, 2000): ``bias² = [p̄ ≠ t]``, ``variance = P(p ≠ t) - [p̄ ≠ t]``, which is
+      negative where straying from a wrong main prediction helps, and
+      ``noise = P(p ≠ y) - P(p ≠ t)``.
+
+    Parameters
+    ----------
+    make_model : callable
+        Returns a new model with ``fit(X, y)`` and ``predict(X)``. If it has a parameter ``rng``,
+        it is given the round's own ``numpy.random.Generator``.
+    X, y : array_like of shape (n, ...) and (n,)
+        The pool the training sets are drawn from.
+    X_test, y_test : array_like of shape (m, ...) and (m,)
+        The points at which the error is measured.
+    rounds : int
+        Number of fits.
+    loss : {"squared", "zero_one"}
+        For regression and for classification.
+    truth : array_like of shape (m,), optional
+        The noiseless targets (squared) or the most probable labels (zero_one) at ``X_test``.
+    train_size : int, optional
+        Rows a round, n by default (the bootstrap). Far fewer than n are nearly fresh samples.
+    rng : seed or Generator, optional
+        Governs the rows, the same for every ``n_jobs``. Left out, NumPy's global state does.
+    n_jobs : int, optional
+        Processes, as in joblib, whose ``parallel_config`` also chooses other backends.
+    progress : bool
+        Show a progress bar on a terminal.
+
+    Raises
+    ------
+    ImportError
+        If joblib, or tqdm for the bar, is missing: they come with ``fastreg[lab]``.
+    TypeError, ValueError
+        If arguments or the shapes of arrays and predictions do not fit.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> X, y = np.eye(8), np.arange(8.0)
+    >>> stiff, loose = (bias_variance(lambda: Ridge(a), X, y, X, y, rng=0) for a in (10, 0.1))
+    >>> stiff.bias2 > loose.bias2, stiff.variance < loose.variance
+    (True, True)
+    """
+    where = "bias_variance"
+    if not callable(make_model):
+        raise TypeError(f"{where}: make_model must be a function, got {make_model!r}")
+    rounds = integer(where, "rounds", rounds, low=1)
+    if loss not in ("squared", "zero_one"):
+        raise ValueError(f"{where}: loss must be 'squared' or 'zero_one', got {loss!r}")
+    X, y = _pair("X and y", X, y)
+    X_test, y_test = _pair("X_test and y_test", X_test, y_test)
+    target = y_test if truth is None else np.asarray(truth)
+    _same_shape("truth", target, y_test)
+    size = len(y) if train_size is None else integer(where, "train_size", train_size, low=1)
+    progress = flag(where, "progress", progress)
+    if rng is None:
+        rng = np.random.randint(2**63 - 1, dtype=np.int64)
+    joblib = _extra("joblib")
+    fits = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
+        joblib.delayed(_one_round)(make_model, X, y, X_test, size, child)
+        for child in np.random.default_rng(rng).spawn(rounds)
+    )
+    if progress:  # disable=None: on a terminal only
+        fits = _extra("tqdm").tqdm(fits, total=rounds, desc=where, unit="fit", disable=None)
+    predictions = list(fits)
+    for prediction in predictions:
+        _same_shape("predictions", prediction, y_test)
+    split = _squared if loss == "squared" else _zero_one
+    bias2, variance, noise, losses, *errors = split(np.stack(predictions), y_test, target)
+    return BiasVariance(
+        loss=loss,
+        rounds=rounds,
+        bias2=float(bias2),
+        variance=float(variance),
+        noise=None if truth is None else float(noise),
+        residual=float(losses.mean() - (bias2 + variance + noise)),
+        total=float(losses.mean()),
+        bias2_se=float(errors[0]),
+        variance_se=float(errors[1]),
+        total_se=float(_standard_error(losses)),
+    )
+
+
+def _one_round(make_model, X, y, X_test, size, rng):
+    rows = rng.integers(len(y), size=size)
+    model = make_model(rng=rng) if _takes_rng(make_model) else make_model()
+    model.fit(X[rows], y[rows])
+    return np.asarray(model.predict(X_test))
+
+
+def _squared(p, y, target):
+    p, y, target = _real("predictions", p), _real("y_test", y), _real("truth", target)
+    rounds, main = len(p), p.mean(axis=0)
+    away = p - main
+    spread = _per_round(away**2)
+    # The mean of n fits itself varies by variance / n, which belongs to the variance.
+    correction = spread.mean() / (rounds - 1) if rounds > 1 else 0.0
+    return (
+        np.mean((main - target) ** 2) - correction,
+        spread.mean() + correction,
+        np.mean((y - target) ** 2),
+        _per_round((p - y) ** 2),
+        _standard_error(_per_round(2.0 * away * (main - target))),
+        _standard_error(spread),
+    )
+
+
+def _zero_one(p, y, target):
+    labels, votes = np.unique(p, return_inverse=True)
+    votes = votes.reshape(p.shape)
+    counts = np.stack([(votes == k).sum(axis=0) for k in range(len(labels))])
+    main = labels[counts.argmax(axis=0)]
+    biased = main != target
+    strays = _per_round(np.where(biased, -1.0 * (p == target), 1.0 * (p != main)))
+    return (
+        biased.mean(),
+        strays.mean(),
+        np.mean((y != target) * (1.0 * (p == target) - (p == y))),
+        _per_round(p != y),
+        math.nan,
+        _standard_error(strays),
+    )
+
+
+def _per_round(values):
+    return values.reshape(len(values), -1).mean(axis=1)
+
+
+def _standard_error(rounds):
+    return rounds.std(ddof=1) / math.sqrt(len(rounds)) if len(rounds) > 1 else math.nan
+
+
+def _real(name, values):
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"bias_variance: {name} must be numbers, got {values.dtype}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"bias_variance: {name} must be finite, got NaN or infinity")
+    return values.astype(np.float64)
+
+
+def _pair(names, first, second):
+    first, second = np.asarray(first), np.asarray(second)
+    lengths = [len(a) if a.ndim else 0 for a in (first, second)]
+    if lengths[0] != lengths[1] or not lengths[0]:
+        raise ValueError(
+            f"bias_variance: {names} must have the same number of rows, at least 1, "
+            f"got {lengths[0]} and {lengths[1]}"
+        )
+    return first, second
+
+
+def _same_shape(name, array, y_test):
+    if array.shape != y_test.shape:
+        raise ValueError(
+            f"bias_variance: {name} must have the shape {y_test.shape} of y_test, got {array.shape}"
+        )
+
+
+def _takes_rng(make_model):
+    try:
+        return "rng" in inspect.signature(make_model).parameters
+    except ValueError:  # some built-in callables have no signature
+        return False
+
+
+def _extra(name):
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ImportError(
+            f"bias_variance: needs {name}, which is not installed; pip install 'fastreg[lab]'"
+        ) from None

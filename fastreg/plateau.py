@@ -1,0 +1,181 @@
+"""Noticing that a loss has stopped improving, and `ReduceOnPlateau`, which lowers a value then.
+
+A loss improves when it is finite and better than the best so far by more than ``min_delta``
+(times ``|best|`` with ``min_delta_mode="rel"``); NaN and infinity never improve. Epochs without
+improvement are counted, and the count is compared with ``patience``.
+"""
+
+import math
+from collections.abc import Mapping
+
+from fastreg._checks import integer, number
+
+__all__ = ["Plateau", "ReduceOnPlateau"]
+
+
+class Plateau:
+    """The best loss so far and the number of epochs since."""
+
+    def __init__(self, *, patience, min_delta, mode, min_delta_mode, cooldown):
+        where = type(self).__name__
+        self.patience = integer(where, "patience", patience, low=0)
+        self.min_delta = number(where, "min_delta", min_delta, low=0.0)
+        self.mode = choice(where, "mode", mode, ("min", "max"))
+        self.min_delta_mode = choice(where, "min_delta_mode", min_delta_mode, ("abs", "rel"))
+        self.cooldown = integer(where, "cooldown", cooldown, low=0)
+        self.best_loss = math.inf if self.mode == "min" else -math.inf
+        self.counter = 0
+        self.cooldown_left = 0
+
+    def _improves(self, loss, reference):
+        if not math.isfinite(loss) or math.isinf(reference):
+            return math.isfinite(loss)
+        margin = self.min_delta * (abs(reference) if self.min_delta_mode == "rel" else 1.0)
+        return self._better(loss, reference - margin if self.mode == "min" else reference + margin)
+
+    def _better(self, loss, other):
+        return loss < other if self.mode == "min" else loss > other
+
+    def _count(self, improved):
+        """Count an epoch; return whether patience has run out. An improvement never runs out."""
+        if improved:
+            self.counter = 0
+        elif self.cooldown_left:
+            self.cooldown_left -= 1
+        else:
+            self.counter += 1
+            return self.counter >= self.patience
+        return False
+
+    def cool_down(self):
+        """Leave the next ``cooldown`` epochs without improvement out of the count.
+
+        For a training loop that has just changed its learning rate, data or frozen layers.
+        """
+        self.cooldown_left = self.cooldown
+
+    def _base_state(self):
+        return {
+            "best_loss": to_json(self.best_loss),
+            "counter": self.counter,
+            "cooldown_left": self.cooldown_left,
+        }
+
+    def _checked_state(self, state, names):
+        where = f"{type(self).__name__}.load_state_dict"
+        names = {"best_loss", "counter", "cooldown_left", *names}
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{where}: state must be a dict, got {type(state).__name__}")
+        if state.keys() != names:
+            raise ValueError(f"{where}: state must have {sorted(names)}, got {sorted(state)}")
+        return where, {
+            "best_loss": loss_value(where, "best_loss", from_json(state["best_loss"])),
+            "counter": integer(where, "counter", state["counter"], low=0),
+            "cooldown_left": integer(where, "cooldown_left", state["cooldown_left"], low=0),
+        }
+
+
+class ReduceOnPlateau(Plateau):
+    """Multiply a value by ``factor`` whenever the loss has not improved for ``patience`` epochs.
+
+    Call `update` with each epoch's loss. The object itself is a function of the step that returns
+    the current value, so it drives a learning rate as a schedule does; unlike those it has state.
+
+    Parameters
+    ----------
+    initial_value : float
+        The value to begin with, at least 0.
+    factor : float
+        What a reduction multiplies by, in (0, 1).
+    patience, min_delta, min_delta_mode, mode
+        As in `EarlyStopping`, with a relative ``min_delta`` by default.
+    cooldown : int
+        Epochs after a reduction that are not counted.
+    min_value : float
+        The value never falls below this.
+
+    Examples
+    --------
+    >>> rate = ReduceOnPlateau(0.1, factor=0.5, patience=2)
+    >>> [rate.update(loss) for loss in [1.0, 1.0, 1.0, 0.5]]
+    [0.1, 0.1, 0.05, 0.05]
+    """
+
+    def __init__(
+        self,
+        initial_value,
+        *,
+        factor=0.1,
+        patience=10,
+        min_delta=0.0001,
+        min_delta_mode="rel",
+        mode="min",
+        cooldown=0,
+        min_value=0.0,
+    ):
+        super().__init__(
+            patience=patience,
+            min_delta=min_delta,
+            mode=mode,
+            min_delta_mode=min_delta_mode,
+            cooldown=cooldown,
+        )
+        where = "ReduceOnPlateau"
+        bounds = {"low": 0.0, "high": 1.0, "open_low": True, "open_high": True}
+        self.factor = number(where, "factor", factor, **bounds)
+        self.value = number(where, "initial_value", initial_value, low=0.0)
+        self.min_value = number(where, "min_value", min_value, low=0.0, high=self.value)
+
+    def __call__(self, step):
+        """Return the current value, whatever the step."""
+        return self.value
+
+    def update(self, val_loss):
+        """Record an epoch's loss and return the value for the next epoch."""
+        loss = loss_value("ReduceOnPlateau.update", "val_loss", val_loss)
+        improved = self._improves(loss, self.best_loss)
+        if improved:
+            self.best_loss = loss
+        if self._count(improved):
+            self.value = max(self.value * self.factor, self.min_value)
+            self.counter = 0
+            self.cool_down()
+        return self.value
+
+    def state_dict(self):
+        """Return the state as JSON-able values."""
+        return {**self._base_state(), "value": self.value}
+
+    def load_state_dict(self, state):
+        """Continue from ``state``; nothing changes unless all of it is valid."""
+        where, checked = self._checked_state(state, ("value",))
+        checked["value"] = number(where, "value", state["value"], low=0.0)
+        vars(self).update(checked)
+
+
+def choice(where, name, value, choices):
+    """Return ``value`` if it is one of the strings in ``choices``."""
+    if value not in choices:
+        error = ValueError if isinstance(value, str) else TypeError
+        raise error(f"{where}: {name} must be one of {choices}, got {value!r}")
+    return value
+
+
+def loss_value(where, name, value):
+    """Return ``value`` as a float; unlike a hyper-parameter, a loss may be NaN or infinite."""
+    try:
+        if isinstance(value, (str, bytes)) or type(value).__name__ == "bool":
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{where}: {name} must be a number, got {value!r}") from None
+
+
+def to_json(value):
+    """Return ``value``, or its name if JSON has no such number."""
+    return value if math.isfinite(value) else str(value)
+
+
+def from_json(value):
+    """Undo `to_json`."""
+    return float(value) if value in ("nan", "inf", "-inf") else value

@@ -1,0 +1,301 @@
+"""Early stopping: end training when the validation loss no longer improves, keep the best weights.
+
+What counts as an improvement is said in `fastreg.plateau`.
+"""
+
+import copy
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from fastreg._checks import flag, integer, number
+from fastreg.plateau import Plateau, choice, from_json, loss_value, to_json
+
+__all__ = ["EarlyStopping", "Replay"]
+
+_REASONS = ("patience", "stopping_threshold", "divergence_threshold", "check_finite")
+
+
+class Replay(NamedTuple):
+    """Where one setting of `EarlyStopping` would have ended a recorded run.
+
+    ``stop_epoch`` and ``stop_reason`` are None if the run would have gone on to its end.
+    """
+
+    patience: int
+    stop_epoch: int | None
+    epochs_run: int
+    best_epoch: int | None
+    best_loss: float
+    stop_reason: str | None
+
+
+class EarlyStopping(Plateau):
+    """Stop training when the validation loss no longer improves.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs in a row without improvement that end training. An epoch that improves never
+        stops, so 0 and 1 both stop at the first that does not.
+    min_delta : float
+        Improvement means ``val_loss < best_loss - min_delta``.
+    restore_best : bool
+        Keep a copy of the best weights for `restore`.
+    mode : {"min", "max"}
+        Whether a smaller or a larger value is better.
+    min_delta_mode : {"abs", "rel"}
+        Whether ``min_delta`` is in units of the loss or a fraction of ``|best_loss|``.
+    start_from_epoch : int
+        Calls at the beginning that are recorded in ``history`` and otherwise ignored.
+    baseline : float, optional
+        An improvement resets the counter only if it also improves on this value.
+    stopping_threshold, divergence_threshold : float, optional
+        Stop at once when the loss is better than the first, or worse than the second.
+    check_finite : bool
+        Stop at once on NaN or infinity; otherwise such an epoch counts against patience.
+    cooldown : int
+        Epochs left out of the count after each improvement and each `cool_down`.
+    verbose : bool
+        Print a line on stopping.
+
+    Attributes
+    ----------
+    best_loss : float
+        Infinite until a finite loss has come.
+    best_epoch : int or None
+        The call it came with, counted from 0.
+    best_weights
+        A copy of the weights passed with it, or None.
+    counter : int
+        Epochs counted against patience.
+    stop_reason : str or None
+        The argument that stopped the last call: "patience", "stopping_threshold",
+        "divergence_threshold" or "check_finite".
+    history : list of float
+        Every loss so far.
+
+    Examples
+    --------
+    >>> stopping = EarlyStopping(patience=2)
+    >>> [stopping(loss) for loss in [0.9, 0.5, 0.6, 0.7]]
+    [False, False, False, True]
+    >>> stopping.best_loss, stopping.best_epoch, stopping.stop_reason
+    (0.5, 1, 'patience')
+    """
+
+    def __init__(
+        self,
+        patience=10,
+        min_delta=0.0001,
+        restore_best=True,
+        *,
+        mode="min",
+        min_delta_mode="abs",
+        start_from_epoch=0,
+        baseline=None,
+        stopping_threshold=None,
+        divergence_threshold=None,
+        check_finite=False,
+        cooldown=0,
+        verbose=False,
+    ):
+        super().__init__(
+            patience=patience,
+            min_delta=min_delta,
+            mode=mode,
+            min_delta_mode=min_delta_mode,
+            cooldown=cooldown,
+        )
+        where = "EarlyStopping"
+        self.restore_best = flag(where, "restore_best", restore_best)
+        self.start_from_epoch = integer(where, "start_from_epoch", start_from_epoch, low=0)
+        self.baseline = _optional(where, "baseline", baseline)
+        self.stopping_threshold = _optional(where, "stopping_threshold", stopping_threshold)
+        self.divergence_threshold = _optional(where, "divergence_threshold", divergence_threshold)
+        self.check_finite = flag(where, "check_finite", check_finite)
+        self.verbose = flag(where, "verbose", verbose)
+        self.best_epoch = None
+        self.best_weights = None
+        self.stop_reason = None
+        self.history = []
+
+    def __call__(self, val_loss, model_weights=None):
+        """Record an epoch's loss, and a copy of the weights if it is the best; return the verdict.
+
+        ``model_weights`` is a dict, list or tuple of arrays, nested as you like, or one array.
+        """
+        loss = loss_value("EarlyStopping", "val_loss", val_loss)
+        watched = len(self.history) >= self.start_from_epoch
+        best = watched and self._improves(loss, self.best_loss)
+        # Copied first: if memory runs out here, the epoch has not been counted.
+        weights = copy.deepcopy(model_weights) if best and self.restore_best else None
+        if best:
+            self.best_loss, self.best_epoch, self.best_weights = (loss, len(self.history), weights)
+        self.history.append(loss)
+        self.stop_reason = self._reason(loss, watched, best)
+        if self.verbose and self.stop_reason:
+            print(
+                f"Early stopping: {self.stop_reason} reached at epoch {len(self.history) - 1}; "
+                f"best loss {self.best_loss:.6g} at epoch {self.best_epoch}"
+            )
+        return self.stop_reason is not None
+
+    def _reason(self, loss, watched, best):
+        if self.check_finite and not math.isfinite(loss):
+            return "check_finite"
+        if not watched:
+            return None
+        improved = best and (self.baseline is None or self._improves(loss, self.baseline))
+        out_of_patience = self._count(improved)
+        if improved:
+            self.cool_down()
+        goal, limit = self.stopping_threshold, self.divergence_threshold
+        if goal is not None and math.isfinite(loss) and self._better(loss, goal):
+            return "stopping_threshold"
+        if limit is not None and self._better(limit, loss):
+            return "divergence_threshold"
+        return "patience" if out_of_patience else None
+
+    def restore(self, weights):
+        """Write the best weights into ``weights`` in place and return it.
+
+        Names, lengths, shapes and dtypes are compared first, so that either all of it is written
+        or nothing. Plain numbers are replaced in the dict or list that holds them.
+
+        Raises
+        ------
+        RuntimeError
+            If no best weights have been kept.
+        TypeError, ValueError
+            If ``weights`` is not built like the weights that were saved.
+        """
+        if self.best_weights is None:
+            raise RuntimeError(
+                "EarlyStopping.restore: no best weights have been kept; pass model_weights with "
+                "each loss and leave restore_best=True"
+            )
+        for saved, live, holder, key in _pairs(self.best_weights, weights, "weights"):
+            if _is_array(saved):
+                live[...] = saved
+            else:
+                holder[key] = saved
+        return weights
+
+    @classmethod
+    def replay(cls, val_losses, patience=(5, 10, 20), min_delta=0.0001, **settings):
+        """Say where each patience would have stopped, from the losses of one recorded run.
+
+        Parameters
+        ----------
+        val_losses : sequence of float
+            One loss an epoch, recorded without stopping.
+        patience : int or sequence of int
+            The settings to compare.
+        min_delta, **settings
+            As for the class.
+
+        Returns
+        -------
+        list of Replay
+            One for each patience, in the order given.
+
+        Examples
+        --------
+        >>> losses = [0.9, 0.5, 0.6, 0.7, 0.4, 0.5]
+        >>> [run.stop_epoch for run in EarlyStopping.replay(losses, patience=[2, 3])]
+        [3, None]
+        """
+        patiences = patience if isinstance(patience, Iterable) else (patience,)
+        watches = [cls(p, min_delta, False, **settings) for p in patiences]
+        losses = [loss_value("EarlyStopping.replay", "val_losses", loss) for loss in val_losses]
+        for watch in watches:
+            any(watch(loss) for loss in losses)  # stops where the run would have
+        return [
+            Replay(
+                patience=watch.patience,
+                stop_epoch=len(watch.history) - 1 if watch.stop_reason else None,
+                epochs_run=len(watch.history),
+                best_epoch=watch.best_epoch,
+                best_loss=watch.best_loss,
+                stop_reason=watch.stop_reason,
+            )
+            for watch in watches
+        ]
+
+    def state_dict(self):
+        """Return everything learnt so far: JSON-able values, and a copy of the best weights.
+
+        A number that JSON cannot hold is given by its name ("nan", "inf", "-inf").
+        """
+        return {
+            **self._base_state(),
+            "best_epoch": self.best_epoch,
+            "stop_reason": self.stop_reason,
+            "history": [to_json(loss) for loss in self.history],
+            "best_weights": copy.deepcopy(self.best_weights),
+        }
+
+    def load_state_dict(self, state):
+        """Continue from ``state``; nothing changes unless all of it is valid."""
+        names = ("best_epoch", "stop_reason", "history", "best_weights")
+        where, checked = self._checked_state(state, names)
+        if not isinstance(state["history"], (list, tuple)):
+            raise TypeError(f"{where}: history must be a list, got {state['history']!r}")
+        checked["history"] = [loss_value(where, "history", from_json(v)) for v in state["history"]]
+        epoch, last = state["best_epoch"], len(checked["history"]) - 1
+        if epoch is not None:
+            epoch = integer(where, "best_epoch", epoch, low=0, high=last)
+        checked["best_epoch"] = epoch
+        reason = state["stop_reason"]
+        checked["stop_reason"] = reason and choice(where, "stop_reason", reason, _REASONS)
+        checked["best_weights"] = copy.deepcopy(state["best_weights"])
+        vars(self).update(checked)
+
+
+def _optional(where, name, value):
+    return None if value is None else number(where, name, value)
+
+
+def _pairs(saved, live, where, holder=None, key=None):
+    """Walk two trees of weights side by side; return (saved, live, holder, key) for each leaf.
+
+    Raise on the first difference, naming the place.
+    """
+    place = f"EarlyStopping.restore: {where}"
+    if isinstance(saved, Mapping):
+        if not isinstance(live, Mapping):
+            raise TypeError(f"{place} must be a dict, got {type(live).__name__}")
+        if saved.keys() != live.keys():
+            raise ValueError(f"{place} must have the names {list(saved)}, got {list(live)}")
+        keys = list(saved)
+    elif isinstance(saved, (list, tuple)):
+        if not isinstance(live, (list, tuple)):
+            raise TypeError(f"{place} must be a list, got {type(live).__name__}")
+        if len(saved) != len(live):
+            raise ValueError(f"{place} must have {len(saved)} entries, got {len(live)}")
+        keys = range(len(saved))
+    else:
+        _check_leaf(saved, live, place, holder)
+        return [(saved, live, holder, key)]
+    inner = (_pairs(saved[k], live[k], f"{where}[{k!r}]", live, k) for k in keys)
+    return [pair for pairs in inner for pair in pairs]
+
+
+def _is_array(leaf):
+    return hasattr(leaf, "dtype") and hasattr(leaf, "__setitem__")
+
+
+def _check_leaf(saved, live, place, holder):
+    if not _is_array(saved):
+        if type(live) is not type(saved):
+            raise TypeError(f"{place} must be {type(saved).__name__}, got {type(live).__name__}")
+        if not hasattr(holder, "__setitem__"):
+            raise TypeError(f"{place} is a number in no dict or list, so it cannot be replaced")
+    elif not _is_array(live) or live.dtype != saved.dtype:
+        got = live.dtype if _is_array(live) else type(live).__name__
+        raise TypeError(f"{place} must be an array of {saved.dtype}, got {got}")
+    elif live.shape != saved.shape:
+        raise ValueError(f"{place} must have shape {saved.shape}, got {live.shape}")
+    elif not live.flags.writeable:
+        raise ValueError(f"{place} must be writeable, got a read-only array")

@@ -1,0 +1,75 @@
+"""What every kernel test shares: guarded buffers, edge sizes, layouts and special values."""
+
+import numpy as np
+
+BLOCK = 16384  # elements of one kernel call
+LANES = (1, 2, 4, 8, 16, 64)  # lane counts of all levels and dtypes, and the mask group
+
+#: Zero, one, every lane count and the block at -1, 0, +1, and several blocks with a tail.
+SIZES = sorted({0, *(n + d for n in (*LANES, BLOCK) for d in (-1, 0, 1)), 5 * BLOCK + 17})
+THREADS = (1, 2, 3, 8)
+DTYPES = (np.float32, np.float64)
+MARGIN = 4096
+GUARD = 0xA5
+
+
+class Guarded:
+    """Arrays between guard bytes; ``check`` fails if a kernel wrote outside an array."""
+
+    def __init__(self):
+        self._buffers = []
+
+    def __call__(self, values, *, order="C", offset=0):
+        """A copy of ``values`` whose first element lies ``offset`` elements off a cache line."""
+        values = np.asarray(values)
+        buffer = np.full(
+            2 * MARGIN + values.nbytes + 64 + offset * values.itemsize, GUARD, np.uint8
+        )
+        start = MARGIN + -(buffer.ctypes.data + MARGIN) % 64 + offset * values.itemsize
+        inside = buffer[start : start + values.nbytes]
+        self._buffers.append((buffer, start, start + values.nbytes))
+        array = inside.view(values.dtype).reshape(values.shape, order=order)
+        array[...] = values
+        return array
+
+    def check(self):
+        for buffer, start, stop in self._buffers:
+            assert (buffer[:start] == GUARD).all(), "a kernel wrote before a buffer"
+            assert (buffer[stop:] == GUARD).all(), "a kernel wrote past a buffer"
+
+
+def specials(dtype):
+    """Signed zeros, subnormals, the ends of the range, infinities and NaN."""
+    info = np.finfo(dtype)
+    positive = [0.0, info.smallest_subnormal, info.tiny, 1.0, info.max, np.inf]
+    return np.array([*positive, *(-value for value in positive), np.nan], dtype)
+
+
+def layouts(matrix):
+    """The same matrix in every memory layout an input may have."""
+    rows, cols = matrix.shape
+    gapped = np.zeros((2 * rows, 3 * cols), matrix.dtype)[::2, ::3]
+    gapped[...] = matrix
+    unaligned = np.zeros(matrix.nbytes + 1, np.uint8)[1:].view(matrix.dtype).reshape(matrix.shape)
+    unaligned[...] = matrix
+    return {
+        "C": np.ascontiguousarray(matrix),
+        "F": np.asfortranarray(matrix),
+        "gapped": gapped,
+        "reversed": np.ascontiguousarray(matrix[::-1, ::-1])[::-1, ::-1],
+        "unaligned": unaligned,
+    }
+
+
+def same_bits(actual, expected):
+    """Equal in every bit; NaN equals NaN whatever its payload."""
+    assert actual.dtype == expected.dtype
+    assert actual.shape == expected.shape
+    bits = np.uint32 if actual.dtype == np.float32 else np.uint64
+    actual, expected = np.ascontiguousarray(actual), np.ascontiguousarray(expected)
+    different = actual.view(bits) != expected.view(bits)
+    different &= ~(np.isnan(actual) & np.isnan(expected))
+    assert not different.any(), (
+        f"{different.sum()} of {different.size} differ, first at {np.argwhere(different)[0]}: "
+        f"{actual[different][0]!r} for {expected[different][0]!r}"
+    )

@@ -1,0 +1,136 @@
+"""Who may know whom, and that every public name has a test, a benchmark and a twin."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import pathlib
+import pkgutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fastreg
+from fastreg import reference
+
+PACKAGE = pathlib.Path(fastreg.__file__).parent
+TREE = pathlib.Path(__file__).parent.parent
+STANDARD = set(sys.stdlib_module_names)
+
+#: What a module may import beside the standard library. Anything not listed is the lab's.
+LEAF = {"numpy", "fastreg._checks", "fastreg._kernels"}
+ALLOWED = {
+    "__init__": None,  # the public names: anything of the core
+    "__main__": {"fastreg", "fastreg.lab"},
+    "_checks": set(),
+    "_layer": set(),
+    "config": {"numpy", "fastreg", "fastreg._checks", "fastreg._kernels"},
+    "dropout": LEAF | {"fastreg._layer"},
+    "norm": LEAF | {"fastreg._layer"},
+    "optim": LEAF,
+    "reference": {"numpy"},
+}
+CORE = ["fastreg", *(f"fastreg.{name}" for name in ALLOWED if not name.startswith("__"))]
+PUBLIC = fastreg.__all__
+TWINNED = [name for name in PUBLIC if inspect.isclass(getattr(fastreg, name))]
+
+
+def imports(path, top_level_only=False):
+    """The modules a file imports, ``from fastreg import x`` as ``fastreg.x`` where x is one."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                is_module = (PACKAGE / f"{alias.name}.py").exists() or alias.name == "_kernels"
+                yield inner if node.module == "fastreg" and is_module else node.module
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_modules_import_only_what_they_may(name):
+    if ALLOWED[name] is None:
+        return
+    found = {module for module in imports(PACKAGE / f"{name}.py")}
+    foreign = {m for m in found if m.split(".")[0] not in STANDARD} - ALLOWED[name]
+    assert not foreign, f"{name} imports {foreign}"
+
+
+def test_only_the_lab_needs_extras():
+    code = "import sys, fastreg; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    top = {name.split(".")[0] for name in loaded.stdout.split()}
+    assert not top & {"matplotlib", "sklearn", "torch", "tqdm", "joblib", "jinja2", "scipy"}
+
+
+def test_c_headers_include_downwards():
+    if not (TREE / "csrc").exists():
+        pytest.skip("the sources are not beside the tests: an installed wheel is being tested")
+    allowed = {
+        "fastreg.h": set(),
+        "lanes.h": set(),
+        "philox.h": {"lanes.h"},
+        "kernels.h": {"philox.h", "templates.h"},
+        "templates.h": {path.name for path in (TREE / "csrc").glob("*_tmpl.h")},
+    }
+    for path in (TREE / "csrc").iterdir():
+        found = {
+            line.split('"')[1] for line in path.read_text().splitlines()
+            if line.startswith('#include "')
+        }  # fmt: skip
+        limit = {"fastreg.h", "kernels.h"} if path.name.startswith("isa_") else {"fastreg.h"}
+        assert found <= allowed.get(path.name, limit if path.suffix == ".c" else set()), path.name
+        text = path.read_text()
+        for word in ("Python.h", "omp.h", "malloc", "#pragma omp"):
+            assert word not in text, f"{path.name} has {word}"
+
+
+def test_only_kernels_reach_c():
+    for path in PACKAGE.glob("*.p[xy]*"):
+        if path.name != "_kernels.pxd" and path.suffix in (".pyx", ".pxi", ".pxd"):
+            assert '"fastreg.h"' not in path.read_text(), path.name
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_are_tested(name):
+    texts = [path.read_text() for path in pathlib.Path(__file__).parent.glob("test_*.py")]
+    here = pathlib.Path(__file__).read_text()
+    assert any(name in text for text in texts if text != here), name
+
+
+@pytest.mark.parametrize("name", TWINNED)
+def test_public_classes_have_a_benchmark_and_a_twin(name):
+    fast, slow = getattr(fastreg, name), getattr(reference, name)
+    signature = inspect.signature(fast)
+    assert signature == inspect.signature(slow), "twins take the same arguments"
+    for method in [m for m in vars(slow) if not m.startswith("_")]:
+        assert hasattr(fast, method), f"{name} lacks {method}"
+    benches = TREE / "benches"
+    if benches.exists():
+        assert any(name in path.read_text() for path in benches.glob("*.py")), "no benchmark"
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_are_documented(name):
+    thing = getattr(fastreg, name)
+    documentation = inspect.getdoc(thing)
+    assert documentation
+    if not inspect.ismodule(thing):
+        assert "Examples\n--------\n>>>" in documentation, "no doctested example"
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_docstring_examples(name):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, extraglobs={"np": np, "fastreg": fastreg})
+    assert result.failed == 0
+
+
+def test_every_module_is_accounted_for():
+    found = {info.name for info in pkgutil.iter_modules(fastreg.__path__)} | {"__init__"}
+    assert set(ALLOWED) <= found

@@ -1,0 +1,81 @@
+"""Thread counts and the configuration report."""
+
+import io
+import threading
+
+import pytest
+
+import fastreg
+from fastreg import config
+
+
+def test_threads_can_be_set_and_restored():
+    before = fastreg.get_num_threads()
+    fastreg.set_num_threads(3)
+    assert fastreg.get_num_threads() == 3
+    with fastreg.num_threads(1):
+        with fastreg.num_threads(5):
+            assert fastreg.get_num_threads() == 5
+        assert fastreg.get_num_threads() == 1
+    assert fastreg.get_num_threads() == 3
+    fastreg.set_num_threads(before)
+
+
+def test_the_context_holds_for_its_own_thread():
+    seen = []
+    with fastreg.num_threads(7):
+        worker = threading.Thread(target=lambda: seen.append(fastreg.get_num_threads()))
+        worker.start()
+        worker.join()
+    assert seen == [fastreg.get_num_threads()]
+
+
+def test_the_context_is_left_when_an_error_passes():
+    before = fastreg.get_num_threads()
+    with pytest.raises(KeyError), fastreg.num_threads(before + 1):
+        raise KeyError
+    assert fastreg.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({"cpu.max": "nonsense"}, None),
+        ({}, None),
+    ],
+)
+def test_control_group_quota(files, cores, tmp_path, monkeypatch):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(config, "CGROUP", str(tmp_path))
+    assert config._quota_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("asked", "usable", "quota", "threads"),
+    [
+        ("", 8, None, 8), ("4", 8, None, 4), ("16", 8, None, 8), ("4,2", 8, 3, 3),
+        ("", 8, 2, 2), ("0", 8, None, 8), ("many", 4, None, 4), (" 2 ", 4, 9, 2),
+    ],
+)  # fmt: skip
+def test_default_is_the_smallest_limit(asked, usable, quota, threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr(config, "_usable_cores", lambda: usable)
+    monkeypatch.setattr(config, "_quota_cores", lambda: quota)
+    assert config._default_threads() == threads
+
+
+def test_show_config_reports_level_and_threads():
+    text = io.StringIO()
+    with fastreg.num_threads(6):
+        fastreg.show_config(file=text)
+    lines = dict(line.split(None, 1) for line in text.getvalue().splitlines())
+    assert lines["fastreg"] == fastreg.__version__
+    assert lines["threads"] == "6"
+    assert "base" in lines["instruction"]

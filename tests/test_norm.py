@@ -1,0 +1,206 @@
+"""Batch norm: one bit pattern for all threads and levels, float64 and exact oracles."""
+
+import copy
+import fractions
+import pickle
+
+import harness
+import numpy as np
+import pytest
+
+from fastreg import BatchNorm, _kernels, num_threads, reference
+
+#: Rows and columns at the edges of lanes, panels (256 columns, 32 rows) and chunks.
+SHAPES = [
+    (1, 1), (2, 1), (3, 7), (31, 15), (32, 16), (33, 17), (4, 255), (5, 256), (63, 257),
+    (65, 512), (257, 1), (1000, 3), (2049, 33), (1024, 65), (300, 600), (20_000, 5),
+]  # fmt: skip
+
+
+def ulp(value, dtype):
+    return float(np.spacing(dtype(abs(float(value)))))
+
+
+def run(X, dY):
+    layer = BatchNorm(X.shape[1])
+    layer.gamma[:] = np.linspace(0.5, 2, X.shape[1])
+    layer.beta[:] = np.linspace(-1, 1, X.shape[1])
+    Y = layer.forward(X)
+    dX = layer.backward(dY)
+    return Y, dX, layer.dgamma, layer.dbeta, layer.running_mean, layer.running_var
+
+
+def test_same_bits_for_every_level_and_thread_count(level, threads, dtype, rng):
+    for shape in [*SHAPES, (3000, 300)]:
+        X, dY = rng.normal(3, 2, size=(2, *shape)).astype(dtype)
+        results = run(X, dY)
+        _kernels.set_level("base")
+        with num_threads(1):
+            expected = run(X, dY)
+        _kernels.set_level(level)
+        for actual, wanted in zip(results, expected, strict=True):
+            harness.same_bits(actual, wanted)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_close_to_the_reference_in_long_double(shape, dtype, guarded, rng):
+    X, dY = rng.normal(3, 2, size=(2, *shape)).astype(dtype)
+    layer, twin = BatchNorm(shape[1]), reference.BatchNorm(shape[1])
+    layer.gamma[:] = twin.gamma[:] = rng.normal(size=shape[1])
+    layer.beta[:] = twin.beta[:] = rng.normal(size=shape[1])
+    Y = layer.forward(guarded(X, offset=1), out=guarded(np.zeros_like(X)))
+    dX = layer.backward(guarded(dY), out=guarded(np.zeros_like(X), offset=2))
+    exact_Y = twin.forward(X.astype(np.longdouble)).astype(float)
+    exact_dX = twin.backward(dY.astype(np.longdouble)).astype(float)
+    eps = np.finfo(dtype).eps
+    x_norm = np.abs(exact_Y).max() + np.abs(layer.gamma).max() + np.abs(layer.beta).max()
+    np.testing.assert_allclose(Y, exact_Y, rtol=0, atol=8 * eps * x_norm)
+    scale = np.abs(layer.gamma * twin._inv_std).max() * 10
+    np.testing.assert_allclose(dX, exact_dX, rtol=0, atol=16 * eps * scale)
+    np.testing.assert_allclose(layer.dgamma, twin.dgamma, atol=64 * eps * np.sqrt(shape[0]) * 10)
+    np.testing.assert_allclose(layer.dbeta, twin.dbeta, atol=64 * eps * np.sqrt(shape[0]) * 10)
+    np.testing.assert_allclose(layer.running_mean, twin.running_mean, rtol=4 * eps, atol=4 * eps)
+    np.testing.assert_allclose(layer.running_var, twin.running_var, rtol=4 * eps)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e3, 1e7])
+def test_statistics_against_exact_rationals(mean, dtype, rng):
+    """Mean 1e7 with spread 1: where E[x^2] - E[x]^2 has no digit left."""
+    X = (rng.normal(size=(517, 3)) + mean).astype(dtype)
+    found_mean, found_var, _ = _kernels.batch_statistics(X, 1e-5)
+    for c in range(3):
+        column = [fractions.Fraction(float(x)) for x in X[:, c]]
+        exact_mean = sum(column) / len(column)
+        exact_var = sum((x - exact_mean) ** 2 for x in column) / len(column)
+        spread = np.finfo(dtype).eps * float(exact_var) ** 0.5
+        assert abs(found_mean[c] - exact_mean) <= max(ulp(exact_mean, dtype), spread)
+        assert abs(found_var[c] - exact_var) <= 4 * ulp(exact_var, dtype)
+
+
+def test_a_large_mean_comes_out_right(dtype, rng):
+    X = (rng.normal(size=(4000, 7)) + 1e7).astype(dtype)
+    Y = BatchNorm(7).forward(X)
+    exact = reference.BatchNorm(7).forward(X.astype(np.longdouble)).astype(float)
+    # float32 rounds Y alone; in float64 the mean itself is a float64, 2e-9 apart at 1e7.
+    np.testing.assert_allclose(Y, exact, atol=8e-7 if dtype is np.float32 else 2e-9)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, -1e30, 12345.678])
+def test_constant_columns_have_variance_zero(value, dtype):
+    X = np.full((5000, 3), value, dtype)
+    mean, var, _ = _kernels.batch_statistics(X, 1e-5)
+    np.testing.assert_array_equal(var, 0.0)
+    np.testing.assert_array_equal(mean, float(dtype(value)))
+    np.testing.assert_array_equal(BatchNorm(3).forward(X), 0.0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_backward_agrees_with_finite_differences(training, rng):
+    X, dY = rng.normal(size=(2, 7, 4))
+    layer = BatchNorm(4)
+    layer.gamma[:], layer.beta[:] = rng.normal(size=(2, 1, 4))
+    layer.running_var[:] = 2.0
+    layer.training = training
+    layer.forward(X)
+    dX = layer.backward(dY)
+
+    def loss(X, gamma, beta):
+        twin = copy.deepcopy(layer)
+        twin.gamma, twin.beta = gamma, beta
+        return float((twin.forward(X) * dY).sum())
+
+    point = [X, layer.gamma, layer.beta]
+    for k, gradient in enumerate([dX, layer.dgamma, layer.dbeta]):
+        for index in np.ndindex(gradient.shape):
+            sides = []
+            for step in (1e-5, -1e-5):
+                moved = [value.copy() for value in point]
+                moved[k][index] += step
+                sides.append(loss(*moved))
+            assert gradient[index] == pytest.approx((sides[0] - sides[1]) / 2e-5, abs=1e-7)
+
+
+def test_running_statistics_follow_the_chapter(rng):
+    """Momentum weights the old value; the variance is biased."""
+    layer, X = BatchNorm(2, momentum=0.75), rng.normal(size=(10, 2))
+    layer.forward(X)
+    np.testing.assert_allclose(layer.running_mean, 0.25 * X.mean(0, keepdims=True))
+    np.testing.assert_allclose(layer.running_var, 0.75 + 0.25 * X.var(0, keepdims=True))
+    assert layer.running_mean.shape == layer.gamma.shape == (1, 2)
+
+
+def test_inference_uses_running_statistics(dtype, rng):
+    layer, X = BatchNorm(3), rng.normal(size=(6, 3)).astype(dtype)
+    layer.running_mean, layer.running_var = np.full((1, 3), 2.0), np.full((1, 3), 9.0)
+    layer.eval()
+    before = copy.deepcopy(layer.running_mean)
+    np.testing.assert_allclose(layer.forward(X), (X - 2) / np.sqrt(9 + 1e-5), rtol=1e-5)
+    np.testing.assert_array_equal(layer.running_mean, before)
+    assert layer.forward(X[:0]).shape == (0, 3)
+    in_place = X.copy()
+    harness.same_bits(layer.forward(in_place, out=in_place), layer.forward(X))
+
+
+def test_one_row_gives_beta(dtype):
+    layer = BatchNorm(3)
+    layer.beta[:] = [1.0, 2.0, 3.0]
+    Y = layer.forward(np.array([[5.0, -6.0, 7e6]], dtype))
+    np.testing.assert_array_equal(Y, layer.beta.astype(dtype))
+    np.testing.assert_array_equal(layer.backward(np.ones((1, 3), dtype)), 0.0)
+    np.testing.assert_allclose(layer.running_var, 0.9)
+
+
+def test_layouts_and_output_in_place(dtype, rng):
+    X, dY = rng.normal(size=(2, 37, 21)).astype(dtype)
+    expected = run(X, dY)
+    for laid_out_X, laid_out_dY in zip(
+        harness.layouts(X).values(), harness.layouts(dY).values(), strict=True
+    ):
+        for actual, wanted in zip(run(laid_out_X, laid_out_dY), expected, strict=True):
+            harness.same_bits(actual, wanted)
+    layer = BatchNorm(21)
+    layer.forward(X)
+    wanted = layer.backward(dY)
+    assert layer.backward(dY, out=dY) is dY
+    harness.same_bits(dY, wanted)
+
+
+def test_nan_stays_in_its_column(dtype, rng):
+    X = rng.normal(size=(100, 4)).astype(dtype)
+    X[5, 2] = np.nan
+    Y = BatchNorm(4).forward(X)
+    assert np.isnan(Y[:, 2]).all()
+    assert np.isfinite(Y[:, [0, 1, 3]]).all()
+
+
+def test_float32_parameters_give_float32_gradients(rng):
+    layer = BatchNorm(3)
+    layer.gamma, layer.beta = layer.gamma.astype(np.float32), layer.beta.astype(np.float32)
+    layer.forward(rng.normal(size=(5, 3)))
+    layer.backward(rng.normal(size=(5, 3)))
+    assert layer.dgamma.dtype == layer.dbeta.dtype == np.float32
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_copies_behave_alike(clone, rng):
+    X, dY = rng.normal(size=(2, 8, 3))
+    layer = BatchNorm(3)
+    layer.forward(X)
+    twin = clone(layer)
+    harness.same_bits(layer.backward(dY), twin.backward(dY))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_agrees_with_torch(training, rng):
+    torch = pytest.importorskip("torch")
+    X, dY = rng.normal(3, 2, size=(2, 50, 6)).astype(np.float32)
+    layer, peer = BatchNorm(6), torch.nn.BatchNorm1d(6)
+    layer.training = training
+    peer.train(training)
+    X_peer = torch.tensor(X, requires_grad=True)
+    Y_peer = peer(X_peer)
+    Y_peer.backward(torch.tensor(dY))
+    np.testing.assert_allclose(layer.forward(X), Y_peer.detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(layer.backward(dY), X_peer.grad.numpy(), atol=1e-5)
+    np.testing.assert_allclose(layer.dgamma[0], peer.weight.grad.numpy(), atol=1e-4)
+    np.testing.assert_allclose(layer.dbeta[0], peer.bias.grad.numpy(), atol=1e-4)

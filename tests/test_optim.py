@@ -1,0 +1,245 @@
+"""Every optimizer against its reference twin, bit for bit, and against the formulas."""
+
+import copy
+import inspect
+import pickle
+import threading
+
+import harness
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mpmath import mp
+
+from fastreg import Adam, optim, reference
+
+RULES = [name for name in optim.__all__ if name != "Optimizer"]
+
+
+def twins(rule, **options):
+    return getattr(optim, rule)(**options), getattr(reference, rule)(**options)
+
+
+def gradients(rng, size, dtype, steps=3):
+    """A few steps' gradients over many magnitudes, special values among them."""
+    values = harness.specials(dtype)
+    for step in range(steps):
+        grad = (rng.normal(size=size) * 10.0 ** rng.integers(-12, 12, size)).astype(dtype)
+        if step == steps - 1 and size > 2 * values.size:
+            grad[rng.permutation(size)[: values.size]] = values
+        yield grad
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide):RuntimeWarning")
+@pytest.mark.parametrize("rule", RULES)
+def test_same_bits_as_reference(rule, level, threads, dtype, guarded, rng):
+    fast, slow = twins(rule, learning_rate=0.01)
+    start = [rng.normal(size=size).astype(dtype) for size in harness.SIZES]
+    params = [guarded(value, offset=k % 3) for k, value in enumerate(start)]
+    expected = [value.copy() for value in start]
+    for grads in zip(*(gradients(rng, size, dtype) for size in harness.SIZES), strict=True):
+        fast.update(params, [guarded(g, offset=k % 2) for k, g in enumerate(grads)])
+        slow.update(expected, list(grads))
+    for actual, wanted in zip(params, expected, strict=True):
+        harness.same_bits(actual, wanted)
+    for slot in ("m", "v"):
+        for name, state in getattr(fast, slot).items():
+            harness.same_bits(state, getattr(slow, slot)[name])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_layouts_of_gradients_and_parameters(rule, dtype, rng):
+    matrix, grad = rng.normal(size=(2, 37, 21)).astype(dtype)
+    for order in "CF":
+        for layout, laid_out in harness.layouts(grad).items():
+            fast, slow = twins(rule)
+            params, expected = {"w": matrix.copy(order)}, {"w": matrix.copy()}
+            for _ in range(2):
+                fast.update(params, {"w": laid_out})
+                slow.update(expected, {"w": grad})
+            harness.same_bits(params["w"], expected["w"]), (order, layout)
+            assert params["w"].flags[f"{order}_CONTIGUOUS"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_mix_of_tensors(rule, data):
+    shapes = data.draw(st.lists(st.lists(st.integers(0, 7), max_size=3), min_size=1, max_size=5))
+    dtypes = data.draw(st.lists(st.sampled_from(harness.DTYPES), min_size=5, max_size=5))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    fast, slow = twins(rule, learning_rate=data.draw(st.floats(1e-6, 10)))
+    params = {f"p{k}": rng.normal(size=s).astype(dtypes[k]) for k, s in enumerate(shapes)}
+    params = {name: np.asarray(value) for name, value in params.items()}
+    expected = copy.deepcopy(params)
+    for _ in range(3):
+        grads = {k: np.asarray(rng.normal(size=p.shape).astype(p.dtype)) for k, p in params.items()}
+        fast.update(params, grads)
+        slow.update(expected, grads)
+    for name, value in params.items():
+        harness.same_bits(value, np.asarray(expected[name]))
+
+
+def test_adam_follows_the_chapter_to_a_few_ulp(rng):
+    """The chapter's literal formula, in 50 digits."""
+    mp.dps = 50
+    lr, beta1, beta2, epsilon = (mp.mpf(x) for x in (0.01, 0.9, 0.999, 1e-8))
+    theta = rng.normal(size=20)
+    params, optimizer = {"w": theta.copy()}, Adam(learning_rate=0.01)
+    exact, m, v = [mp.mpf(x) for x in theta], [mp.mpf(0)] * 20, [mp.mpf(0)] * 20
+    for t in range(1, 30):
+        grad = rng.normal(size=20) * 10.0 ** rng.integers(-6, 6, 20)
+        optimizer.update(params, {"w": grad})
+        for i, g in enumerate(map(mp.mpf, grad)):
+            m[i] = beta1 * m[i] + (1 - beta1) * g
+            v[i] = beta2 * v[i] + (1 - beta2) * g * g
+            exact[i] -= lr * (m[i] / (1 - beta1**t)) / (mp.sqrt(v[i] / (1 - beta2**t)) + epsilon)
+    ulp = np.spacing(np.maximum(np.abs(theta), 0.3))
+    assert np.all(np.abs(params["w"] - np.array(exact, float)) <= 8 * ulp)
+
+
+def test_first_adam_step_is_the_learning_rate():
+    params = {"w": np.array([1.0, 1.0, 1.0])}
+    Adam(learning_rate=0.1).update(params, {"w": np.array([3.0, -1e-4, 0.0])})
+    np.testing.assert_allclose(params["w"], [0.9, 1.1, 1.0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_scalars_replace_their_entries(rule):
+    fast, slow = twins(rule)
+    params, expected = {"x": -1.5, "y": np.float32(2.0)}, {"x": -1.5, "y": np.float32(2.0)}
+    for step in range(4):
+        grads = {"x": 0.3 * step - 1, "y": np.float32(0.25)}
+        fast.update(params, grads)
+        slow.update(expected, grads)
+    assert {k: (type(v), v) for k, v in params.items()} == {
+        k: (type(v), v) for k, v in expected.items()
+    }
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_lists_dicts_and_zero_dimensional_arrays(rule, dtype):
+    fast, slow = twins(rule)
+    params, expected = [np.array(1.0, dtype), 2.0], [np.array(1.0, dtype), 2.0]
+    kept = params[0]
+    fast.update(params, [np.array(0.5, dtype), 0.5])
+    slow.update(expected, [np.array(0.5, dtype), 0.5])
+    assert params[0] is kept
+    assert params == expected
+    assert list(fast.m) == [0, 1]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_names_may_join_leave_and_return(rule, rng):
+    fast, slow = twins(rule)
+    params = {"a": rng.normal(size=5), "b": rng.normal(size=(3, 2))}
+    expected = copy.deepcopy(params)
+    for names in (["a"], ["b", "a"], ["b"], ["a", "b"]):
+        for optimizer, values in ((fast, params), (slow, expected)):
+            some = {name: values[name] for name in names}
+            optimizer.update(some, {name: np.full_like(some[name], 0.5) for name in names})
+    for name in params:
+        harness.same_bits(params[name], expected[name])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_replaced_array_is_noticed(rule):
+    fast, slow = twins(rule)
+    params, expected = {"w": np.ones(4)}, {"w": np.ones(4)}
+    for _ in range(3):
+        for optimizer, values in ((fast, params), (slow, expected)):
+            optimizer.update(values, {"w": np.arange(4.0)})
+            values["w"] = values["w"] * 0.5
+    harness.same_bits(params["w"], expected["w"])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_gradient_may_share_memory_with_parameters(rule, rng):
+    """The gradient of |theta|^2 / 2 is theta; that of one tensor may be another tensor."""
+    fast, slow = twins(rule)
+    values = rng.normal(size=(2, 40_000))
+    params = {"a": values[0].copy(), "b": values[1].copy()}
+    expected = {"a": values[0].copy(), "b": values[1].copy()}
+    for _ in range(2):
+        fast.update(params, {"a": params["b"], "b": params["a"]})
+        slow.update(expected, {"a": expected["b"].copy(), "b": expected["a"].copy()})
+    fast.update(params, params)
+    slow.update(expected, {name: value.copy() for name, value in expected.items()})
+    for name in params:
+        harness.same_bits(params[name], expected[name])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_hyper_parameters_may_change_mid_run(rule, rng):
+    fast, slow = twins(rule)
+    params, expected = {"w": np.ones(9)}, {"w": np.ones(9)}
+    for rate in (0.1, 0.0, 3.0):
+        fast.lr = slow.lr = rate
+        grad = rng.normal(size=9)
+        fast.update(params, {"w": grad})
+        slow.update(expected, {"w": grad})
+    harness.same_bits(params["w"], expected["w"])
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("start", [2**24, 2**31, 2**53])
+def test_step_counters_far_along(rule, start, dtype, rng):
+    fast, slow = twins(rule)
+    params, expected = {"w": np.ones(5, dtype)}, {"w": np.ones(5, dtype)}
+    fast.t = slow.t = start - 1
+    for _ in range(3):
+        grad = rng.normal(size=5).astype(dtype)
+        fast.update(params, {"w": grad})
+        slow.update(expected, {"w": grad})
+    harness.same_bits(params["w"], expected["w"])
+    assert fast.t == start + 2
+    assert type(fast.t) is int
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_copies_continue_exactly(rule, clone, rng):
+    grads = rng.normal(size=(4, 6))
+    params, optimizer = {"w": np.ones(6)}, getattr(optim, rule)()
+    for grad in grads[:2]:
+        optimizer.update(params, {"w": grad})
+    params_2, optimizer_2 = copy.deepcopy(params), clone(optimizer)
+    for grad in grads[2:]:
+        optimizer.update(params, {"w": grad})
+        optimizer_2.update(params_2, {"w": grad})
+    harness.same_bits(params["w"], params_2["w"])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_threads_sharing_one_optimizer_take_turns(rule):
+    """With one gradient for all, every serial order gives the same numbers."""
+    fast, slow = twins(rule)
+    params, expected = {"w": np.ones(70_000)}, {"w": np.ones(70_000)}
+    grads = {"w": np.full(70_000, 0.25)}
+    workers = [
+        threading.Thread(target=lambda: [fast.update(params, grads) for _ in range(25)])
+        for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for _ in range(100):
+        slow.update(expected, grads)
+    assert fast.t == 100
+    harness.same_bits(params["w"], expected["w"])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_state_views_cannot_be_replaced(rule):
+    optimizer = getattr(optim, rule)()
+    optimizer.update({"w": np.ones(2)}, {"w": np.ones(2)})
+    with pytest.raises(TypeError):
+        optimizer.m["w"] = np.zeros(2)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_signatures_match_the_reference(rule):
+    fast, slow = (inspect.signature(getattr(module, rule)) for module in (optim, reference))
+    assert fast == slow

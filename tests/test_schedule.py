@@ -1,0 +1,299 @@
+"""Schedules against closed forms written out here, and against properties of all of them."""
+
+import math
+import pickle
+from decimal import Decimal, getcontext
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastreg import schedule as module
+from fastreg.schedule import (
+    constant,
+    cosine,
+    cosine_annealing,
+    exponential,
+    inverse_time,
+    join,
+    linear,
+    multi_step,
+    one_cycle,
+    polynomial,
+    step,
+    step_decay,
+    warm_restarts,
+    warmup,
+    warmup_cosine,
+    warmup_schedule,
+    warmup_stable_decay,
+)
+
+MILLION = 10**6
+LAST = 2**53
+
+# schedule, value at 0, value at a million, value at 2**53
+SCHEDULES = [
+    (constant(0.1), 0.1, 0.1, 0.1),
+    (step(0.1, 0.999, 1000), 0.1, 0.1 * 0.999**1000, 0.0),
+    (multi_step(0.1, [10, MILLION, MILLION + 1], 0.5), 0.1, 0.025, 0.0125),
+    (exponential(0.1, 0.5, decay_steps=MILLION // 4), 0.1, 0.1 / 16, 0.0),
+    (inverse_time(0.1, 3.0, decay_steps=MILLION), 0.1, 0.025, 0.1 / (1 + 3 * (LAST / MILLION))),
+    (polynomial(0.3, 0.1, 2 * MILLION, power=2.0), 0.3, 0.15, 0.1),
+    (linear(0.3, 0.1, 2 * MILLION), 0.3, 0.2, 0.1),
+    (cosine(0.3, 4 * MILLION, 0.1), 0.3, 0.1 + 0.1 * (1 + math.sqrt(0.5)), 0.1),
+    (warm_restarts(0.3, 4, 0.1), 0.3, 0.3, 0.3),
+    (
+        warm_restarts(0.3, 1, 0.1, period_factor=2, peak_factor=0.5),
+        0.3,
+        # restart k comes at 2**k - 1; 2**19 - 1 is the last before a million
+        0.1 + 0.2 * 0.5**19 * (1 + math.cos(math.pi * (MILLION - 2**19 + 1) / 2**19)) / 2,
+        # 2**53 is step 1 of descent 53
+        0.1 + 0.2 * 0.5**53 * (1 + math.cos(math.pi / 2**53)) / 2,
+    ),
+    (one_cycle(0.1, 2 * MILLION, warmup_fraction=0.5), 0.004, 0.1, 4e-7),
+    (warmup_stable_decay(0.1, 10, 0, 2 * MILLION - 20), 0.01, 0.1 * (MILLION - 10) / (2e6 - 20), 0),
+    (join([constant(0.2), linear(0.4, 0.2, 20)], [MILLION - 10]), 0.2, 0.3, 0.2),
+    (warmup(cosine(0.1, 2 * (MILLION - 5)), 5), 0.02, 0.05, 0.0),
+]
+IDS = [repr(row[0])[:40] for row in SCHEDULES]
+PLAIN = [row[0] for row in SCHEDULES]
+
+
+@pytest.mark.parametrize(("schedule", "first", "million", "last"), SCHEDULES, ids=IDS)
+def test_closed_form_at_the_ends_and_at_a_million_steps(schedule, first, million, last):
+    assert schedule(0) == pytest.approx(first, rel=4e-16)
+    assert schedule(MILLION) == pytest.approx(million, rel=1e-12)
+    assert schedule(LAST) == pytest.approx(last, rel=1e-15)
+
+
+def test_every_family_is_in_the_table():
+    families = {type(schedule).__name__ for schedule in PLAIN} | {"linear"}
+    chapter = {"step_decay", "cosine_annealing", "warmup_schedule", "warmup_cosine"}
+    assert families | chapter == set(module.__all__)
+
+
+@pytest.mark.parametrize("schedule", PLAIN, ids=IDS)
+def test_arrays_pickles_reprs_and_curves(schedule):
+    steps = np.array([[0, 1, 7], [MILLION, LAST, 3]])
+    values = schedule(steps)
+    assert values.shape == steps.shape
+    assert values.dtype == np.float64
+    assert values.tolist() == [[schedule(int(t)) for t in row] for row in steps]
+    assert pickle.loads(pickle.dumps(schedule)) == schedule
+    rebuilt = eval(repr(schedule), vars(module))
+    assert rebuilt == schedule
+    assert hash(rebuilt) == hash(schedule)
+    t, curve = schedule.curve(5)
+    assert t.tolist() == [0, 1, 2, 3, 4]
+    assert curve.tolist() == [schedule(i) for i in range(5)]
+    with pytest.raises(AttributeError):
+        setattr(schedule, next(iter(type(schedule).__slots__)), 1.0)
+
+
+@pytest.mark.parametrize("schedule", PLAIN, ids=IDS)
+def test_numpy_scalars_lists_ranges_fractions_and_nothing(schedule):
+    assert schedule(np.int32(7)) == schedule(7) == schedule(7.0) == schedule(np.float32(7))
+    assert schedule([1, 2]).tolist() == schedule(range(1, 3)).tolist()
+    assert math.isfinite(schedule(2.5))
+    assert schedule([]).tolist() == []
+    assert type(schedule(np.int64(3))) is float
+
+
+@settings(derandomize=True, max_examples=60)
+@given(st.sampled_from(PLAIN), st.integers(0, 3 * MILLION))
+def test_values_are_pure_and_stay_between_the_extremes(schedule, t):
+    value = schedule(t)
+    assert value == schedule(t)
+    assert 0.0 <= value <= 0.4 * (1 + 1e-15)
+
+
+@settings(derandomize=True, max_examples=60)
+@given(
+    st.floats(0, 10),
+    st.floats(0, 10),
+    st.integers(1, LAST),
+    st.floats(0.1, 5),
+    st.integers(0, LAST),
+)
+def test_descents_hit_both_ends_exactly_and_stay(start, end, total, power, beyond):
+    for schedule in (cosine(start, total, end), polynomial(start, end, total, power=power)):
+        assert schedule(0) == start
+        assert schedule(total) == end
+        assert schedule(max(total, beyond)) == end
+
+
+# --- recursion against closed form, over a million steps ----------------------------------
+
+
+def test_a_million_steps_of_recursion_agree_with_the_closed_forms():
+    getcontext().prec = 40
+    rate = Decimal.from_float(0.99999)
+    exact = float(Decimal.from_float(0.1) * rate**MILLION)
+    assert exponential(0.1, 0.99999)(MILLION) == pytest.approx(exact, rel=1e-13)
+    assert step(0.1, 0.99999, 1)(MILLION) == pytest.approx(exact, rel=1e-13)
+
+
+@pytest.mark.parametrize(("period", "factor"), [(1, 1), (7, 1), (1, 2), (5, 3)])
+def test_restarts_fall_where_counting_step_by_step_puts_them(period, factor):
+    schedule = warm_restarts(1.0, period, period_factor=factor, peak_factor=0.5)
+    t, length, descent = 0, period, 0
+    for now in range(200_000):
+        if t == length:
+            t, length, descent = 0, length * factor, descent + 1
+        if t == 0:
+            assert schedule(now) == 0.5**descent
+        t += 1
+    start = LAST - LAST % period
+    if factor == 1:
+        again = warm_restarts(1.0, period)
+        assert [again(start - period + i) for i in range(period)] == [
+            again(i) for i in range(period)
+        ]
+
+
+# --- the chapter's four functions ---------------------------------------------------------
+
+
+def test_step_decay_has_the_chapters_defaults():
+    assert [step_decay(e) for e in (0, 9, 10, 19, 20, 35)] == [0.1, 0.1, 0.05, 0.05, 0.025, 0.0125]
+    assert step_decay(40, initial_lr=0.8, drop_factor=0.1, epochs_drop=20) == 0.8 * 0.1**2
+    assert step_decay(9.99) == 0.1
+    assert step_decay(LAST) == 0.0
+
+
+def test_cosine_annealing_has_known_values():
+    root2, root3 = float(Decimal(2).sqrt()), float(Decimal(3).sqrt())
+    expected = {
+        0: 0.1,
+        25: 0.05 * (1 + root2 / 2),
+        50: 0.05,
+        75: 0.05 * (1 - root2 / 2),
+        100: 0.0,
+        101: 0.0,
+        MILLION: 0.0,
+    }
+    for epoch, value in expected.items():
+        assert cosine_annealing(epoch, 100) == pytest.approx(value, rel=1e-15, abs=1e-17)
+    sixth = cosine_annealing(2, 12, lr_max=0.5, lr_min=0.1)
+    assert sixth == pytest.approx(0.1 + 0.2 * (1 + root3 / 2), rel=1e-15)
+    assert cosine_annealing(100, 100, lr_min=0.01) == 0.01
+    assert cosine_annealing(1e9, 100, lr_min=0.01) == 0.01
+
+
+def test_the_chapters_formulas_bit_for_bit():
+    for e in range(130):
+        low, high = 0.001, 0.1
+        literal = low + 0.5 * (high - low) * (1 + math.cos(math.pi * e / 120)) if e < 120 else low
+        assert cosine_annealing(e, 120, high, low) == literal
+        assert cosine_annealing(e, 120) == cosine(0.1, 120)(e)
+        assert step_decay(e) == 0.1 * 0.5 ** math.floor(e / 10) == step(0.1)(e)
+        assert warmup_schedule(e) == (0.1 * (e + 1) / 5 if e < 5 else 0.1)
+
+
+def test_warmup_reaches_its_target_exactly_and_never_exceeds_it():
+    for warm in range(1, 200):
+        values = [warmup_schedule(e, warm) for e in range(warm + 3)]
+        assert values[warm - 1 :] == [0.1] * 4
+        assert values == sorted(values)
+        assert warmup_schedule(warm - 0.5, warm) == 0.1
+    assert warmup_schedule(0, warmup_epochs=0) == 0.1
+    assert warmup_schedule(0, 10, target_lr=0.5) == 0.05
+
+
+def test_warmup_cosine_joins_its_two_halves():
+    epochs = np.arange(150)
+    joined = warmup_cosine(epochs, 10, 120, 0.3, 0.01)
+    assert joined[:10].tolist() == warmup_schedule(epochs[:10], 10, 0.3).tolist()
+    assert joined[10:].tolist() == cosine_annealing(epochs[:140], 110, 0.3, 0.01).tolist()
+    assert warmup_cosine(65, 10, 120) == pytest.approx(0.05, rel=1e-15)
+    assert warmup_cosine(epochs, 10, 120).tolist() == warmup(cosine(0.1, 110), 10)(epochs).tolist()
+    assert warmup_cosine(epochs, 0, 100).tolist() == cosine_annealing(epochs, 100).tolist()
+
+
+# --- combining ----------------------------------------------------------------------------
+
+
+def test_join_hands_over_on_the_boundary_and_restarts_the_clock():
+    seen = []
+    spies = [lambda t, k=k: seen.append((k, t)) or 0.0 for k in range(3)]
+    joined = join(spies, [3, 5])
+    for t in (0, 2, 3, 4, 5, 100):
+        joined(t)
+    assert seen == [(0, 0), (0, 2), (1, 0), (1, 1), (2, 0), (2, 95)]
+    assert join([constant(0.5)], [])(9) == 0.5
+
+
+def test_warmup_of_anything_callable():
+    falling = warmup(lambda t: 0.8 - 0.2 * t, 4)
+    assert falling([0, 1, 3, 4, 6]).tolist() == [0.2, 0.4, 0.8, 0.8, 0.4]
+    assert warmup(warmup(constant(1.0), 2), 2)([0, 1, 2, 3]).tolist() == [0.25, 0.5, 0.5, 1.0]
+
+
+def test_one_cycle_and_stable_decay_at_their_joins():
+    cycle = one_cycle(0.5, 1000, warmup_fraction=0.3, div_factor=10.0, final_div_factor=100.0)
+    assert cycle([0, 300, 1000, 5000]).tolist() == [0.05, 0.5, 0.0005, 0.0005]
+    assert cycle(150) == pytest.approx(0.275, rel=1e-15)
+    assert one_cycle(0.5, 10, warmup_fraction=0.0)(0) == 0.5
+    plateau = warmup_stable_decay(0.5, 4, 10, 16, final_value=0.1, decay_power=0.5)
+    assert plateau([0, 3, 4, 14, 18, 30, 99]).tolist() == [0.125, 0.5, 0.5, 0.5, 0.3, 0.1, 0.1]
+
+
+# --- bad input ----------------------------------------------------------------------------
+
+BAD_CALLS = [
+    (lambda: step_decay(-1), ValueError, "step_decay: epoch"),
+    (lambda: step_decay(math.nan), ValueError, "step_decay: epoch"),
+    (lambda: step_decay(True), TypeError, "step_decay: epoch"),
+    (lambda: step_decay("3"), TypeError, "step_decay: epoch"),
+    (lambda: step_decay(None), TypeError, "step_decay: epoch"),
+    (lambda: step_decay([1, -1]), ValueError, "step_decay: epoch"),
+    (lambda: step_decay([1, math.nan]), ValueError, "step_decay: epoch"),
+    (lambda: step_decay(["a"]), TypeError, "step_decay: epoch"),
+    (lambda: step_decay([True]), TypeError, "step_decay: epoch"),
+    (lambda: step_decay(2 * LAST), ValueError, "step_decay: epoch"),
+    (lambda: step_decay([2 * LAST]), ValueError, "step_decay: epoch"),
+    (lambda: step_decay(0, -0.1), ValueError, "step_decay: initial_lr"),
+    (lambda: step_decay(0, math.inf), ValueError, "step_decay: initial_lr"),
+    (lambda: step_decay(0, True), TypeError, "step_decay: initial_lr"),
+    (lambda: step_decay(0, drop_factor=0.0), ValueError, "step_decay: drop_factor"),
+    (lambda: step_decay(0, drop_factor=1.5), ValueError, "step_decay: drop_factor"),
+    (lambda: step_decay(0, epochs_drop=0), ValueError, "step_decay: epochs_drop"),
+    (lambda: step_decay(0, epochs_drop=2.5), TypeError, "step_decay: epochs_drop"),
+    (lambda: cosine_annealing(0, 0), ValueError, "cosine_annealing: total_epochs"),
+    (lambda: cosine_annealing(0, -5), ValueError, "cosine_annealing: total_epochs"),
+    (lambda: cosine_annealing(-1, 5), ValueError, "cosine_annealing: epoch"),
+    (lambda: cosine_annealing(0, 5, lr_min=math.nan), ValueError, "cosine_annealing: lr_min"),
+    (lambda: cosine_annealing(0, 5, lr_max="1"), TypeError, "cosine_annealing: lr_max"),
+    (lambda: warmup_schedule(0, -1), ValueError, "warmup_schedule: warmup_epochs"),
+    (lambda: warmup_schedule(0, 5, -0.1), ValueError, "warmup_schedule: target_lr"),
+    (lambda: warmup_cosine(0, 5, 5), ValueError, "warmup_cosine: warmup_epochs"),
+    (lambda: warmup_cosine(0, 6, 5), ValueError, "warmup_cosine: warmup_epochs"),
+    (lambda: warmup_cosine(0, 1, 0), ValueError, "warmup_cosine: total_epochs"),
+    (lambda: constant(-1), ValueError, "constant: value"),
+    (lambda: constant(0.1)(-1), ValueError, "constant: step"),
+    (lambda: constant(0.1).curve(0), ValueError, "constant: n_steps"),
+    (lambda: cosine(0.1, 0), ValueError, "cosine: total_steps"),
+    (lambda: cosine(0.1, 10.0), TypeError, "cosine: total_steps"),
+    (lambda: exponential(0.1, 1.1), ValueError, "exponential: decay_rate"),
+    (lambda: polynomial(0.1, 0.0, 5, power=0.0), ValueError, "polynomial: power"),
+    (lambda: multi_step(0.1, [5, 5]), ValueError, "multi_step: milestones"),
+    (lambda: multi_step(0.1, 5), TypeError, "multi_step: milestones"),
+    (lambda: multi_step(0.1, "12"), TypeError, "multi_step: milestones"),
+    (lambda: warm_restarts(0.1, 5, period_factor=1.5), TypeError, "warm_restarts: period_factor"),
+    (lambda: one_cycle(0.1, 5, warmup_fraction=1.0), ValueError, "one_cycle: warmup_fraction"),
+    (lambda: one_cycle(0.1, 5, div_factor=0.5), ValueError, "one_cycle: div_factor"),
+    (lambda: join([], []), ValueError, "join: schedules"),
+    (lambda: join(constant(1), []), TypeError, "join: schedules"),
+    (lambda: join([0.1, 0.2], [5]), TypeError, "join: schedules"),
+    (lambda: join([constant(1)] * 2, [5, 6]), ValueError, "join: boundaries"),
+    (lambda: join([constant(1)] * 3, [6, 5]), ValueError, "join: boundaries"),
+    (lambda: warmup(0.1, 5), TypeError, "warmup: schedule"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), BAD_CALLS)
+def test_errors_name_the_function_and_the_argument(call, error, words):
+    with pytest.raises(error, match=f"^{words} must"):
+        call()
