@@ -15,7 +15,7 @@ test: $(VENV)/test
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: $(VENV)/bench
-	$(BIN)/python -m pytest benches $(ARGS)
+	$(BIN)/python -m pytest benches --benchmark-quiet $(ARGS)
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@
  * and infinity stay visible.
  */
 static void NAME(dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
-                          const fr_mask *mask)
+                          const fr_mask *mask, int stream)
 {
     enum { BATCH = 1024 }; /* elements whose bits sit in L1 together */
     real *y = y_;
@@ -14,6 +14,7 @@ static void NAME(dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
     const uint32_t lower = (uint32_t)(mask->threshold & 0xFFFFu);
     const real scale = (real)mask->scale;
     uint16_t pieces[BATCH];
+    real done[BATCH];
 
     for (ptrdiff_t start = 0; start < n; start += BATCH) {
         const int count = (int)(n - start < BATCH ? n - start : BATCH);
@@ -28,8 +29,13 @@ static void NAME(dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
                 if (pieces[j] == upper)
                     pieces[j] = philox_tie(index + (uint64_t)j, mask) < lower ? 0 : 0xFFFF;
         }
+        real *to = stream ? done : y + start;
         FR_ELEMENTWISE
         for (int j = 0; j < count; j++)
-            y[start + j] = x[start + j] * (pieces[j] < upper ? scale : (real)0);
+            to[j] = x[start + j] * (pieces[j] < upper ? scale : (real)0);
+        if (stream)
+            fr_stream(y + start, done, (size_t)count * sizeof(real));
     }
+    if (stream)
+        fr_stream_end();
 }

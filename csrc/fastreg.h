@@ -1,7 +1,9 @@
 /* The contract between the kernels and their one caller, fastreg/_kernels.pyx.
  *
  * Everything here is serial C over contiguous spans: no allocation, no errors, no Python, no
- * OpenMP. The caller validates, cuts the work into blocks and spreads them over threads.
+ * OpenMP. The caller validates, cuts the work into blocks and spreads them over threads. Where
+ * a kernel takes `stream`, a nonzero value writes the output past the caches; it must then share
+ * no memory with the inputs.
  *
  * A kernel returns the same bits for every instruction set. Three rules make that true: no
  * contraction (-ffp-contract=off), only correctly rounded operations (+ - * / sqrt), and every
@@ -104,7 +106,7 @@ typedef struct {
 
 /* y = x * mask for the n elements from index `first`, a multiple of FR_MASK_GROUP. y may be x. */
 typedef void (*fr_dropout)(void *y, const void *x, ptrdiff_t n, uint64_t first,
-                           const fr_mask *mask);
+                           const fr_mask *mask, int stream);
 
 /* One Philox4x32-10 block, for known-answer tests of each level. */
 typedef void (*fr_philox)(uint32_t words[4], const uint32_t counter[4], uint64_t key);
@@ -133,14 +135,15 @@ typedef void (*fr_statistics)(double *statistics, double *mean, double *m2, cons
                               double epsilon, ptrdiff_t rows, ptrdiff_t chunk_rows,
                               ptrdiff_t cols);
 /* y = (x - mean) * inv_std * gamma + beta. y may be x. */
-typedef void (*fr_normalize)(void *y, const void *x, fr_panel panel, fr_channels channels);
+typedef void (*fr_normalize)(void *y, const void *x, fr_panel panel, fr_channels channels,
+                             int stream);
 /* dbeta = sum dy, dscale = sum dy * (x - mean). */
 typedef void (*fr_norm_sums)(double *dscale, double *dbeta, const void *dy, const void *x,
                              fr_panel panel, const double *mean);
 /* dx = gamma * inv_std * (dy - mean_dy - (x - mean) * slope). dx may be dy. */
 typedef void (*fr_norm_backward)(void *dx, const void *dy, const void *x, fr_panel panel,
-                                 fr_channels channels, const double *mean_dy,
-                                 const double *slope);
+                                 fr_channels channels, const double *mean_dy, const double *slope,
+                                 int stream);
 
 /* gradients (4 x cols): dgamma, dbeta, mean_dy and slope, from the sums of row chunks, which are
  * added up into the first. share is 1 / rows, or 0 where the statistics are constants. */
@@ -166,6 +169,7 @@ enum { FR_FLOAT32, FR_FLOAT64, FR_DTYPE_COUNT };
 enum {
     FR_MASK_GROUP = 64,  /* elements drawn together */
     FR_PANEL_COLS = 256, /* widest panel */
+    FR_PANEL_RUN = 1024, /* elements finished in L1 before they are streamed */
     FR_PANEL_ROWS = 32,  /* rows summed in `real` before they are merged in double */
 };
 

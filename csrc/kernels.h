@@ -4,6 +4,7 @@
  * FR_LANES. Everything but the table is static, so levels cannot mix at link time.
  */
 #include "philox.h"
+#include "stream.h"
 
 #define FR_PASTE_(a, b) a##b
 #define FR_PASTE(a, b) FR_PASTE_(a, b)

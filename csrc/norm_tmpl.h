@@ -24,6 +24,12 @@ FR_INLINE void NAME(split_mean)(real *hi, real *lo, const double *mean, ptrdiff_
     }
 }
 
+/* Rows that lie end to end and fit a run of FR_PANEL_RUN elements; else one. */
+FR_INLINE ptrdiff_t NAME(rows_together)(fr_panel panel)
+{
+    return panel.cols == panel.stride ? FR_PANEL_RUN / panel.cols : 1;
+}
+
 static void NAME(moments)(double *mean, double *m2, const void *x_, fr_panel panel,
                           const void *origin_)
 {
@@ -107,7 +113,8 @@ static void NAME(statistics)(double *statistics, double *mean, double *m2, const
     }
 }
 
-static void NAME(normalize)(void *y_, const void *x_, fr_panel panel, fr_channels channels)
+static void NAME(normalize)(void *y_, const void *x_, fr_panel panel, fr_channels channels,
+                            int stream)
 {
     const ptrdiff_t cols = panel.cols;
     real shift[FR_PANEL_COLS];
@@ -117,13 +124,23 @@ static void NAME(normalize)(void *y_, const void *x_, fr_panel panel, fr_channel
         k.scale[c] = (real)(channels.gamma[c] * channels.inv_std[c]);
         shift[c] = (real)channels.beta[c];
     }
-    for (ptrdiff_t r = 0; r < panel.rows; r++) {
-        real *y = (real *)y_ + r * panel.stride;
-        const real *x = (const real *)x_ + r * panel.stride;
-        FR_ELEMENTWISE
-        for (ptrdiff_t c = 0; c < cols; c++)
-            y[c] = ((x[c] - k.hi[c]) - k.lo[c]) * k.scale[c] + shift[c];
+    const ptrdiff_t rows = NAME(rows_together)(panel);
+    real done[FR_PANEL_RUN];
+    for (ptrdiff_t begin = 0; begin < panel.rows; begin += rows) {
+        const ptrdiff_t left = panel.rows - begin, here = left < rows ? left : rows;
+        real *y = (real *)y_ + begin * panel.stride, *to = stream ? done : y;
+        for (ptrdiff_t r = 0; r < here; r++) {
+            const real *x = (const real *)x_ + (begin + r) * panel.stride;
+            real *row = to + r * panel.stride;
+            FR_ELEMENTWISE
+            for (ptrdiff_t c = 0; c < cols; c++)
+                row[c] = ((x[c] - k.hi[c]) - k.lo[c]) * k.scale[c] + shift[c];
+        }
+        if (stream)
+            fr_stream(y, done, (size_t)(here * cols) * sizeof(real));
     }
+    if (stream)
+        fr_stream_end();
 }
 
 static void NAME(norm_sums)(double *dscale, double *dbeta, const void *dy_, const void *x_,
@@ -166,7 +183,8 @@ static void NAME(norm_sums)(double *dscale, double *dbeta, const void *dy_, cons
 }
 
 static void NAME(norm_backward)(void *dx_, const void *dy_, const void *x_, fr_panel panel,
-                                fr_channels channels, const double *mean_dy, const double *slope)
+                                fr_channels channels, const double *mean_dy, const double *slope,
+                                int stream)
 {
     const ptrdiff_t cols = panel.cols;
     real offset[FR_PANEL_COLS], tilt[FR_PANEL_COLS];
@@ -177,14 +195,24 @@ static void NAME(norm_backward)(void *dx_, const void *dy_, const void *x_, fr_p
         offset[c] = (real)mean_dy[c];
         tilt[c] = (real)slope[c];
     }
-    for (ptrdiff_t r = 0; r < panel.rows; r++) {
-        real *dx = (real *)dx_ + r * panel.stride;
-        const real *dy = (const real *)dy_ + r * panel.stride;
-        const real *x = (const real *)x_ + r * panel.stride;
-        FR_ELEMENTWISE
-        for (ptrdiff_t c = 0; c < cols; c++) {
-            const real centred = (x[c] - k.hi[c]) - k.lo[c];
-            dx[c] = ((dy[c] - offset[c]) - centred * tilt[c]) * k.scale[c];
+    const ptrdiff_t rows = NAME(rows_together)(panel);
+    real done[FR_PANEL_RUN];
+    for (ptrdiff_t begin = 0; begin < panel.rows; begin += rows) {
+        const ptrdiff_t left = panel.rows - begin, here = left < rows ? left : rows;
+        real *dx = (real *)dx_ + begin * panel.stride, *to = stream ? done : dx;
+        for (ptrdiff_t r = 0; r < here; r++) {
+            const real *dy = (const real *)dy_ + (begin + r) * panel.stride;
+            const real *x = (const real *)x_ + (begin + r) * panel.stride;
+            real *row = to + r * panel.stride;
+            FR_ELEMENTWISE
+            for (ptrdiff_t c = 0; c < cols; c++) {
+                const real centred = (x[c] - k.hi[c]) - k.lo[c];
+                row[c] = ((dy[c] - offset[c]) - centred * tilt[c]) * k.scale[c];
+            }
         }
+        if (stream)
+            fr_stream(dx, done, (size_t)(here * cols) * sizeof(real));
     }
+    if (stream)
+        fr_stream_end();
 }

@@ -1,7 +1,13 @@
 """Regularise and train at the speed of memory: the textbook's classes over fused CPU kernels."""
 
 from fastreg import reference
-from fastreg.config import get_num_threads, num_threads, set_num_threads, show_config
+from fastreg.config import (
+    empty_cache,
+    get_num_threads,
+    num_threads,
+    set_num_threads,
+    show_config,
+)
 from fastreg.dropout import Dropout
 from fastreg.norm import BatchNorm
 from fastreg.optim import Adam
@@ -12,6 +18,7 @@ __all__ = [
     "Adam",
     "BatchNorm",
     "Dropout",
+    "empty_cache",
     "get_num_threads",
     "num_threads",
     "reference",

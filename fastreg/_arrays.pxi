@@ -63,8 +63,7 @@ cdef cnp.ndarray as_output(str where, object out, cnp.ndarray like):
     """
     cdef cnp.ndarray array
     if out is None:
-        return cnp.PyArray_EMPTY(
-            cnp.PyArray_NDIM(like), cnp.PyArray_DIMS(like), cnp.PyArray_TYPE(like), 0)
+        return new_array(like)
     array = float_array(where, "out", out)
     if cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(like):
         raise TypeError(f"{where}: out must be {like.dtype}, got {array.dtype}")

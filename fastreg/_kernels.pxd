@@ -36,7 +36,8 @@ cdef extern from "fastreg.h" nogil:
         uint64_t key, call, threshold
         double scale
     ctypedef void (*fr_dropout)(
-        void *y, const void *x, Py_ssize_t n, uint64_t first, const fr_mask *mask) noexcept
+        void *y, const void *x, Py_ssize_t n, uint64_t first, const fr_mask *mask,
+        int stream) noexcept
 
     ctypedef void (*fr_philox)(
         uint32_t *words, const uint32_t *counter, uint64_t key) noexcept
@@ -53,13 +54,14 @@ cdef extern from "fastreg.h" nogil:
     ctypedef void (*fr_statistics)(
         double *statistics, double *mean, double *m2, const void *origin, double epsilon,
         Py_ssize_t rows, Py_ssize_t chunk_rows, Py_ssize_t cols) noexcept
-    ctypedef void (*fr_normalize)(void *y, const void *x, fr_panel, fr_channels) noexcept
+    ctypedef void (*fr_normalize)(
+        void *y, const void *x, fr_panel, fr_channels, int stream) noexcept
     ctypedef void (*fr_norm_sums)(
         double *dscale, double *dbeta, const void *dy, const void *x, fr_panel,
         const double *mean) noexcept
     ctypedef void (*fr_norm_backward)(
         void *dx, const void *dy, const void *x, fr_panel, fr_channels,
-        const double *mean_dy, const double *slope) noexcept
+        const double *mean_dy, const double *slope, int stream) noexcept
     void fr_gradients(
         double *gradients, double *dscale, double *dbeta, const double *inv_std, double share,
         Py_ssize_t chunks, Py_ssize_t cols) noexcept

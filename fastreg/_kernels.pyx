@@ -1,13 +1,14 @@
 """The seam between Python and C: every array check, every block list, the only ``nogil``.
 
-Four rooms, one extension: ``_threads.pxi`` decides how many threads run, ``_arrays.pxi`` what
-an array must look like, ``_update.pxi`` runs optimizer steps, ``_layers.pxi`` runs layers.
+One extension, a room a file: ``_threads.pxi`` decides how many threads run, ``_memory.pxi``
+where results live, ``_arrays.pxi`` what an array must look like; ``_update.pxi`` runs optimizer
+steps, ``_dropout.pxi`` and ``_norm.pxi`` run layers.
 This file picks the table of kernels that all of them call.
 """
 
 cimport cython
 cimport numpy as cnp
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc
 from cython.parallel cimport prange
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp
@@ -55,8 +56,10 @@ def rules():
 
 
 include "_threads.pxi"
+include "_memory.pxi"
 include "_arrays.pxi"
 include "_update.pxi"
-include "_layers.pxi"
+include "_dropout.pxi"
+include "_norm.pxi"
 
 set_level(os.environ.get("FASTREG_ISA") or levels()[-1])

@@ -7,7 +7,7 @@ import sys
 
 from fastreg import _checks, _kernels
 
-__all__ = ["get_num_threads", "num_threads", "set_num_threads", "show_config"]
+__all__ = ["empty_cache", "get_num_threads", "num_threads", "set_num_threads", "show_config"]
 
 CGROUP = "/sys/fs/cgroup"
 
@@ -115,8 +115,21 @@ def num_threads(n):
         _kernels.set_local_threads(before)
 
 
+def empty_cache():
+    """Give the memory of results that are no longer in use back to the system.
+
+    Layers take their results from a pool of at most 1 GiB of idle blocks, to which a block
+    returns when its array and every view of it are gone.
+
+    Examples
+    --------
+    >>> fastreg.empty_cache()
+    """
+    _kernels.empty_cache()
+
+
 def show_config(*, file=None):
-    """Print version, compiler, instruction sets, OpenMP runtime and threads.
+    """Print version, compiler, instruction sets, OpenMP runtime, threads and memory.
 
     Parameters
     ----------
@@ -132,7 +145,7 @@ def show_config(*, file=None):
 
     from fastreg import __version__
 
-    build = _kernels.build_info()
+    build, pool = _kernels.build_info(), _kernels.pool_info()
     lines = {
         "fastreg": __version__,
         "python": sys.version.split()[0],
@@ -141,6 +154,8 @@ def show_config(*, file=None):
         "instruction set": f"{_kernels.level()} (available: {', '.join(_kernels.levels())})",
         "openmp runtime": build["openmp"],
         "threads": _kernels.num_threads(),
+        "memory pool": f"{pool['live_bytes'] / 2**20:.1f} MiB in use, "
+        f"{pool['idle_bytes'] / 2**20:.1f} MiB idle in {pool['idle_blocks']} blocks",
     }
     width = max(map(len, lines))
     for name, value in lines.items():

@@ -1,50 +1,10 @@
-"""The whole library in plain NumPy: specification, oracle and benchmark baseline.
-
-Every class here has the name, the arguments and the results of its compiled twin. Nothing is
-validated, nothing is fused and nothing is fast; what matters is that each line can be checked
-against the formula it implements. Element-wise steps spell out the operations in the order
-the kernels use, in the dtype of the array, so the two sides agree bit for bit. Reductions
-(means, variances, sums) use NumPy's own order and agree to rounding.
-"""
+"""Dropout and the counter-based generator behind its masks."""
 
 import math
 
 import numpy as np
 
-__all__ = ["Adam", "BatchNorm", "Dropout"]
-
-
-# --- optimizers ---------------------------------------------------------------------------
-
-
-class Adam:
-    """Adam (Kingma & Ba, 2015), with the bias corrections folded into two step scalars.
-
-    The chapter writes ``theta -= lr * (m / bc1) / (sqrt(v / bc2) + epsilon)``. Multiplying the
-    fraction by ``sqrt(bc2)`` gives the same number with one division an element.
-    """
-
-    def __init__(self, learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8):
-        self.lr, self.beta1, self.beta2, self.epsilon = learning_rate, beta1, beta2, epsilon
-        self.m, self.v, self.t = {}, {}, 0
-
-    def update(self, params, grads):
-        """Advance one step; arrays change in place, scalar entries are replaced."""
-        self.t += 1
-        root_bc2 = math.sqrt(1.0 - self.beta2**self.t)
-        step_size = self.lr * root_bc2 / (1.0 - self.beta1**self.t)
-        epsilon = self.epsilon * root_bc2
-        for name in params if isinstance(params, dict) else range(len(params)):
-            theta, g = params[name], grads[name]
-            m = self.m.get(name, np.zeros_like(theta, subok=False))
-            v = self.v.get(name, np.zeros_like(theta, subok=False))
-            m = self.beta1 * m + (1.0 - self.beta1) * g
-            v = self.beta2 * v + (1.0 - self.beta2) * (g * g)
-            self.m[name], self.v[name] = m, v
-            params[name] -= step_size * m / (np.sqrt(v) + epsilon)
-
-
-# --- dropout ------------------------------------------------------------------------------
+__all__ = ["Dropout", "philox4x32"]
 
 PHILOX_MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 PHILOX_WEYL = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
@@ -142,52 +102,6 @@ class Dropout:
     def mask(self):
         """The 0/1 mask of the last training call."""
         return (self._scaled_mask != 0).astype(self._scaled_mask.dtype)
-
-    def train(self):
-        """Enter training mode."""
-        self.training = True
-
-    def eval(self):
-        """Enter inference mode."""
-        self.training = False
-
-
-# --- normalisation ------------------------------------------------------------------------
-
-
-class BatchNorm:
-    """Batch normalisation over the rows of (N, n_features) (Ioffe & Szegedy, 2015)."""
-
-    def __init__(self, n_features, momentum=0.9, epsilon=1e-5):
-        self.gamma, self.beta = np.ones((1, n_features)), np.zeros((1, n_features))
-        self.running_mean, self.running_var = np.zeros((1, n_features)), np.ones((1, n_features))
-        self.momentum, self.epsilon, self.training = momentum, epsilon, True
-
-    def forward(self, X):
-        """Normalise by the batch's statistics in training, by the running ones otherwise."""
-        if self.training:
-            mean = X.mean(axis=0, keepdims=True)
-            var = ((X - mean) ** 2).mean(axis=0, keepdims=True)
-            keep = self.momentum
-            self.running_mean = keep * self.running_mean + (1.0 - keep) * mean
-            self.running_var = keep * self.running_var + (1.0 - keep) * var
-        else:
-            mean, var = self.running_mean.astype(X.dtype), self.running_var.astype(X.dtype)
-        self._inv_std = 1.0 / np.sqrt(var + self.epsilon)
-        self._X_norm = (X - mean) * self._inv_std
-        self._by_batch = self.training
-        return self.gamma.astype(X.dtype) * self._X_norm + self.beta.astype(X.dtype)
-
-    def backward(self, dY):
-        """Return dX; store dgamma and dbeta."""
-        self.dgamma = (dY * self._X_norm).sum(axis=0, keepdims=True).astype(self.gamma.dtype)
-        self.dbeta = dY.sum(axis=0, keepdims=True).astype(self.beta.dtype)
-        dX_norm = dY * self.gamma.astype(dY.dtype)
-        if not self._by_batch:
-            return dX_norm * self._inv_std
-        mean_dX = dX_norm.mean(axis=0, keepdims=True)
-        mean_dX_X = (dX_norm * self._X_norm).mean(axis=0, keepdims=True)
-        return self._inv_std * (dX_norm - mean_dX - self._X_norm * mean_dX_X)
 
     def train(self):
         """Enter training mode."""

@@ -1,61 +1,8 @@
-# Layers: elements for dropout, panels for batch norm. Blocks are cut by shape alone, so results
+# Batch norm in panels of rows and columns, cut by the shape of the matrix alone, so that results
 # depend on neither threads nor level.
 
 cdef enum:
-    CHUNK = 65536  # elements of a row chunk of batch norm
-
-
-def philox(counter, uint64_t key):
-    """Four counter words through Philox4x32-10 at the level in use."""
-    cdef uint32_t block[4]
-    cdef uint32_t words[4]
-    words[0], words[1], words[2], words[3] = counter
-    table.philox(block, words, key)
-    return block[0], block[1], block[2], block[3]
-
-
-cdef struct DropoutJob:
-    char *y
-    const char *x
-    Py_ssize_t n, itemsize
-    uint64_t first
-    fr_mask mask
-    fr_dropout kernel
-
-
-cdef void dropout_block(const void *job, Py_ssize_t block) noexcept nogil:
-    cdef const DropoutJob *d = <const DropoutJob *>job
-    cdef Py_ssize_t start = block * BLOCK, offset = start * d.itemsize
-    d.kernel(d.y + offset, d.x + offset, min(<Py_ssize_t>BLOCK, d.n - start), d.first + start,
-             &d.mask)
-
-
-def dropout(str where, str name, object x, object out, uint64_t key, uint64_t call,
-            uint64_t threshold, double scale, object shape=None, uint64_t first=0):
-    """``x * mask`` for the mask of (key, call) from element ``first``, a multiple of 64."""
-    cdef cnp.ndarray source = as_input(where, name, x, shape)
-    cdef cnp.ndarray target = as_output(where, out, source)
-    cdef DropoutJob job
-    job.y, job.x = <char *>cnp.PyArray_DATA(target), <const char *>cnp.PyArray_DATA(source)
-    job.n, job.itemsize = cnp.PyArray_SIZE(source), cnp.PyArray_ITEMSIZE(source)
-    job.first, job.mask = first, fr_mask(key, call, threshold, scale)
-    job.kernel = table.kernels[dtype_row(source)].dropout
-    with nogil:
-        run_tasks(dropout_block, &job, (job.n + BLOCK - 1) // BLOCK, team(2 * job.n * job.itemsize))
-    return target
-
-
-def copy_through(str where, str name, object x, object out, object shape=None):
-    """The input itself, or its copy in ``out``: a layer that does nothing in inference."""
-    source = as_input(where, name, x, shape)
-    if out is None:
-        return x
-    target = as_output(where, out, source)
-    np.copyto(target, source)
-    return target
-
-
-# --- batch norm ---------------------------------------------------------------------------
+    CHUNK = 65536  # elements of a chunk of rows
 
 cdef struct BatchJob:
     # A matrix in tasks, row chunks times column panels, and what a pass over it reads and writes.
@@ -70,6 +17,7 @@ cdef struct BatchJob:
     fr_channels channels
     const double *mean_dy
     const double *slope
+    bint stream
 
 
 cdef struct BatchTask:
@@ -120,7 +68,7 @@ cdef void normalize_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const BatchJob *j = <const BatchJob *>job
     cdef BatchTask t = batch_task(j, k)
     j.kernels.normalize(j.target + t.first, j.x + t.first, t.panel,
-                        channels_from(&j.channels, t.col))
+                        channels_from(&j.channels, t.col), j.stream)
 
 
 cdef void norm_sums_task(const void *job, Py_ssize_t k) noexcept nogil:
@@ -135,7 +83,7 @@ cdef void norm_backward_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef BatchTask t = batch_task(j, k)
     j.kernels.norm_backward(j.target + t.first, j.dy + t.first, j.x + t.first, t.panel,
                             channels_from(&j.channels, t.col), j.mean_dy + t.col,
-                            j.slope + t.col)
+                            j.slope + t.col, j.stream)
 
 
 cdef void run_batch(Task task, const BatchJob *job, int arrays) noexcept nogil:
@@ -205,7 +153,7 @@ def batch_normalize(str where, cnp.ndarray x not None, object out, bint in_place
     if not in_place and share_memory(target, x):
         raise ValueError(
             f"{where}: out must not share memory with X in training, backward needs X")
-    job.target = <char *>cnp.PyArray_DATA(target)
+    job.target, job.stream = <char *>cnp.PyArray_DATA(target), streams(target, x)
     job.channels.mean, job.channels.inv_std = row_of(statistics, 0), row_of(statistics, 2)
     job.channels.gamma = <double *>cnp.PyArray_DATA(gamma)
     job.channels.beta = <double *>cnp.PyArray_DATA(beta)
@@ -229,6 +177,7 @@ def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bin
             "leave it out or pass dY"
         )
     job.dy, job.target = <const char *>cnp.PyArray_DATA(grad), <char *>cnp.PyArray_DATA(target)
+    job.stream = streams(target, grad)
     job.sum_1, job.sum_2 = row_of(sums, 0), row_of(sums, job.chunks)
     job.channels.mean, job.channels.inv_std = row_of(statistics, 0), row_of(statistics, 2)
     job.channels.gamma = job.channels.beta = <double *>cnp.PyArray_DATA(gamma)

@@ -1,0 +1,133 @@
+"""Results from the pool: aligned, reused, and never shared while anything looks at them."""
+
+import gc
+import os
+import threading
+
+import numpy as np
+import pytest
+
+import fastreg
+from fastreg import Dropout, _kernels
+
+BIG = 1 << 20  # float32 elements of a pooled result: 4 MiB
+
+
+@pytest.fixture(autouse=True)
+def empty_pool():
+    fastreg.empty_cache()
+    yield
+    fastreg.empty_cache()
+
+
+def result(size=BIG, value=1.0):
+    layer = Dropout(0.0, rng=0)
+    return layer.forward(np.full(size, value, np.float32))
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+@pytest.mark.parametrize("size", [1, 1000, 16_384, 16_385, BIG, BIG + 1])
+def test_results_are_ordinary_arrays(size):
+    Y = result(size, 3.0)
+    assert Y.shape == (size,)
+    assert Y.flags.writeable
+    assert Y.flags.c_contiguous
+    if Y.nbytes >= 64 * 1024:
+        assert address(Y) % 64 == 0
+    np.testing.assert_array_equal(Y, 3.0)
+
+
+def test_a_block_returns_when_its_array_is_gone():
+    before = _kernels.pool_info()
+    Y = result()
+    assert _kernels.pool_info()["live_bytes"] >= before["live_bytes"] + Y.nbytes
+    first = address(Y)
+    del Y
+    assert _kernels.pool_info()["live_bytes"] == before["live_bytes"]
+    assert _kernels.pool_info()["idle_blocks"] == 1
+    assert address(result()) == first
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda Y: Y[5:7],
+        lambda Y: Y.reshape(4, -1).T[::2],
+        lambda Y: memoryview(Y),
+        lambda Y: np.frombuffer(Y, np.uint8),
+        lambda Y: np.asarray(Y).view(np.int32),
+        lambda Y: np.lib.stride_tricks.sliding_window_view(Y, 3),
+    ],
+)
+def test_no_block_is_reused_while_a_view_lives(look):
+    view = look(result(value=1.0))
+    gc.collect()
+    taken = [result(value=2.0) for _ in range(3)]
+    assert np.asarray(view).view().flat[0] in (1.0, np.float32(1.0).view(np.int32), 0)
+    assert not any(np.shares_memory(np.asarray(view), other) for other in taken)
+
+
+def test_memory_returns_to_where_it_was():
+    before = _kernels.pool_info()
+    kept = [result(BIG // 4 + k) for k in range(20)]
+    assert _kernels.pool_info()["live_bytes"] > before["live_bytes"]
+    del kept
+    fastreg.empty_cache()
+    assert _kernels.pool_info() == {**before, "idle_bytes": 0, "idle_blocks": 0}
+
+
+def test_idle_memory_is_bounded():
+    kept = [result(BIG // 16 * (k % 7 + 1)) for k in range(200)]
+    del kept
+    info = _kernels.pool_info()
+    assert 0 < info["idle_blocks"] <= 64
+    assert info["idle_bytes"] <= 1 << 30
+
+
+def test_threads_never_share_a_block():
+    wrong = []
+
+    def work(value):
+        for _ in range(50):
+            Y = result(BIG // 16, value)
+            if not (value == Y).all():
+                wrong.append(value)
+
+    workers = [threading.Thread(target=work, args=(float(k + 1),)) for k in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+    assert _kernels.pool_info()["live_bytes"] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_memory_of_its_own():
+    Y = result(value=1.0)
+    child = os.fork()
+    if child == 0:
+        Y[:] = 9.0
+        ok = (result(value=5.0) == 5.0).all()
+        os._exit(0 if ok else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    np.testing.assert_array_equal(Y, 1.0)
+
+
+def test_a_training_loop_in_steady_state_faults_no_page():
+    resource = pytest.importorskip("resource")
+    layer, X = fastreg.BatchNorm(256), np.ones((65_536, 256), np.float32)
+
+    def step():
+        layer.backward(layer.forward(X))
+
+    step()
+    step()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        step()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 100
