@@ -34,6 +34,7 @@
 #define FR_KERNELS(updates, suffix)                                                              \
     {                                                                                            \
         .update = {FR_RULES(updates)},                                                           \
+        .squares = squares##suffix,                                                              \
         .dropout = dropout##suffix,                                                              \
         .moments = moments##suffix,                                                              \
         .statistics = statistics##suffix,                                                        \

@@ -1,6 +1,7 @@
 """Regularise and train at the speed of memory: the textbook's classes over fused CPU kernels."""
 
 from fastreg import reference
+from fastreg._optimizer import Optimizer
 from fastreg.config import (
     empty_cache,
     get_num_threads,
@@ -10,14 +11,37 @@ from fastreg.config import (
 )
 from fastreg.dropout import Dropout
 from fastreg.norm import BatchNorm
-from fastreg.optim import Adam
+from fastreg.optim import (
+    SGD,
+    Adadelta,
+    AdaGrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Lion,
+    Momentum,
+    NAdam,
+    RAdam,
+    RMSprop,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "SGD",
+    "AdaGrad",
+    "Adadelta",
     "Adam",
+    "AdamW",
+    "Adamax",
     "BatchNorm",
     "Dropout",
+    "Lion",
+    "Momentum",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
     "empty_cache",
     "get_num_threads",
     "num_threads",

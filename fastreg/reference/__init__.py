@@ -9,6 +9,35 @@ the kernels use, in the dtype of the array, so the two sides agree bit for bit. 
 
 from fastreg.reference.dropout import Dropout, philox4x32
 from fastreg.reference.norm import BatchNorm
-from fastreg.reference.optim import Adam
+from fastreg.reference.optim import (
+    SGD,
+    Adadelta,
+    AdaGrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Lion,
+    Momentum,
+    NAdam,
+    Optimizer,
+    RAdam,
+    RMSprop,
+)
 
-__all__ = ["Adam", "BatchNorm", "Dropout", "philox4x32"]
+__all__ = [
+    "AdaGrad",
+    "Adadelta",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "BatchNorm",
+    "Dropout",
+    "Lion",
+    "Momentum",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "SGD",
+    "philox4x32",
+]
