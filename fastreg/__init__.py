@@ -2,6 +2,7 @@
 
 from fastreg import reference
 from fastreg._optimizer import Optimizer
+from fastreg.compare import compare_optimizers
 from fastreg.config import (
     empty_cache,
     get_num_threads,
@@ -42,6 +43,7 @@ __all__ = [
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "compare_optimizers",
     "empty_cache",
     "get_num_threads",
     "num_threads",

@@ -17,7 +17,7 @@ from cpython.mem cimport (
     PyMem_RawMalloc,
 )
 from cython.parallel cimport prange
-from libc.math cimport HUGE_VAL
+from libc.math cimport HUGE_VAL, sqrt
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
 

@@ -199,7 +199,7 @@ cdef class Updater:
                 binding.run(squares_unit, job, binding.grad_bytes)
                 total = binding.sum_of(0)
         job.scale = 1.0
-        self.grad_norm = total**0.5 / unit
+        self.grad_norm = sqrt(total) / unit
         if nonfinite and self.on_nonfinite == "raise":
             bad = [name for name, i in zip(binding.names, range(binding.n_tensors))
                    if not binding.finite(i)]

@@ -393,7 +393,7 @@ class NAdam(Adam):
     >>> params = {"w": np.array([1.0])}
     >>> fastreg.NAdam(0.1).update(params, {"w": np.array([2.0])})
     >>> params["w"].round(3)
-    array([0.861])
+    array([0.894])
     """
 
     _defaults = {"keras": {"learning_rate": 0.001, "epsilon": 1e-7, "momentum_decay": 1.0}}

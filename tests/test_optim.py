@@ -4,7 +4,6 @@ import copy
 import inspect
 import itertools
 import pickle
-import signal
 import threading
 
 import harness
@@ -78,6 +77,11 @@ def gradients(rng, size, dtype, steps=3):
         if step == steps - 1 and size > 2 * values.size:
             grad[rng.permutation(size)[: values.size]] = values
         yield grad
+
+
+def test_every_compiled_rule_is_among_the_variants():
+    compiled = [getattr(optim, p.values[0])(**p.values[1])._updater for p in VARIANTS]
+    assert {updater.__reduce__()[1][1] for updater in compiled} == set(fastreg._kernels.rules())
 
 
 def same_state(fast, slow):
