@@ -9,7 +9,6 @@ import harness
 import numpy as np
 import pytest
 
-import fastreg
 from fastreg import Adam, _kernels
 
 
