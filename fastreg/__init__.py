@@ -2,7 +2,6 @@
 
 import importlib
 
-from fastreg import reference
 from fastreg.config import (
     empty_cache,
     get_num_threads,
@@ -10,8 +9,6 @@ from fastreg.config import (
     set_num_threads,
     show_config,
 )
-from fastreg.decomposition import bias_variance
-from fastreg.diagnosis import diagnose
 from fastreg.dropout import Dropout
 from fastreg.group import GroupLasso, max_norm, unit_norm
 from fastreg.norm import BatchNorm
@@ -65,9 +62,20 @@ __all__ = [
     "weight_histogram",
 ]
 
+# Imported when first used, which keeps ``import fastreg`` short.
+_SUBMODULES = {"reference", "schedule"}
+_FUNCTIONS = {"bias_variance": "fastreg.decomposition", "diagnose": "fastreg.diagnosis"}
+
 
 def __getattr__(name):
-    """Import `fastreg.schedule` when it is first used: not every program needs its families."""
-    if name != "schedule":
-        raise AttributeError(f"module 'fastreg' has no attribute {name!r}")
-    return importlib.import_module("fastreg.schedule")
+    """Import a submodule or a function that is not loaded yet."""
+    if name in _SUBMODULES:
+        return importlib.import_module(f"fastreg.{name}")
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
+    raise AttributeError(f"module 'fastreg' has no attribute {name!r}")
+
+
+def __dir__():
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -23,13 +23,13 @@ class GroupLasso:
     def __init__(self, lambda_group=0.01, *, axis=0):
         self.lambda_group, self.axis = lambda_group, axis
 
-    def strength(self, w):
+    def _strength(self, w):
         """What multiplies the norms."""
         return self.lambda_group * np.sqrt(w.size / max(1, norms(w, self.axis).size))
 
     def value(self, weights):
         """Return the penalty."""
-        terms = (self.strength(w) * norms(w, self.axis).sum() for w in arrays_of(weights))
+        terms = (self._strength(w) * norms(w, self.axis).sum() for w in arrays_of(weights))
         return float(sum(terms))
 
     def gradient(self, W):
@@ -37,7 +37,7 @@ class GroupLasso:
 
         def formula(w):
             norm = norms(w, self.axis)
-            return scale(w, self.strength(w) / np.where(norm == 0, np.inf, norm))
+            return scale(w, self._strength(w) / np.where(norm == 0, np.inf, norm))
 
         return each(formula, W)
 
@@ -49,7 +49,7 @@ class GroupLasso:
         """``w * max(0, 1 - step_size * strength / norm)``."""
 
         def formula(w):
-            cut, norm = step_size * self.strength(w), norms(w, self.axis)
+            cut, norm = step_size * self._strength(w), norms(w, self.axis)
             return scale(w, np.where(norm > cut, 1.0 - cut / np.where(norm > cut, norm, 1.0), 0.0))
 
         return each(formula, W)
