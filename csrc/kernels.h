@@ -38,6 +38,7 @@
 #define FR_KERNELS(updates, sums, maps, suffix)                                                  \
     {                                                                                            \
         .update = {FR_RULES(updates)},                                                           \
+        .squares = squares##suffix,                                                              \
         .dropout = dropout##suffix,                                                              \
         .moments = moments##suffix,                                                              \
         .statistics = statistics##suffix,                                                        \

@@ -19,24 +19,24 @@ FR_INLINE void NAME(add)(double *sum, double *rest, double term)
 
 typedef double NAME(term)(real x, real tolerance);
 
-FR_INLINE double NAME(abs)(real x, real tolerance)
+FR_INLINE double NAME(term_abs)(real x, real tolerance)
 {
     (void)tolerance;
     return fabs((double)x);
 }
 
-FR_INLINE double NAME(squares)(real x, real tolerance)
+FR_INLINE double NAME(term_squares)(real x, real tolerance)
 {
     (void)tolerance;
     return (double)x * (double)x;
 }
 
-FR_INLINE double NAME(near_zero)(real x, real tolerance)
+FR_INLINE double NAME(term_near_zero)(real x, real tolerance)
 {
     return fabs((double)x) < (double)tolerance ? 1.0 : 0.0;
 }
 
-FR_INLINE double NAME(zeros)(real x, real tolerance)
+FR_INLINE double NAME(term_zeros)(real x, real tolerance)
 {
     (void)tolerance;
     return x == 0 ? 1.0 : 0.0;
@@ -60,10 +60,10 @@ FR_INLINE double NAME(sum_span)(const real *x, ptrdiff_t n, double tolerance, NA
     return fr_total(sum[0], rest[0]);
 }
 
-#define FR_DEFINE_SUM(term)                                                                      \
-    static double NAME(sum_##term)(const void *x, ptrdiff_t n, double tolerance)                 \
+#define FR_DEFINE_SUM(name)                                                                      \
+    static double NAME(sum_##name)(const void *x, ptrdiff_t n, double tolerance)                 \
     {                                                                                            \
-        return NAME(sum_span)(x, n, tolerance, NAME(term));                                      \
+        return NAME(sum_span)(x, n, tolerance, NAME(term_##name));                               \
     }
 FR_SUMS(FR_DEFINE_SUM)
 #undef FR_DEFINE_SUM
@@ -135,13 +135,13 @@ static void NAME(column_squares)(double *squares, const void *x_, fr_panel panel
         const real *s = q + stride, *t = s + stride;
         for (ptrdiff_t c = 0; c < cols; c++)
             NAME(add)(&squares[c], &rest[c],
-                      (NAME(squares)(p[c], 0) + NAME(squares)(q[c], 0)) +
-                          (NAME(squares)(s[c], 0) + NAME(squares)(t[c], 0)));
+                      (NAME(term_squares)(p[c], 0) + NAME(term_squares)(q[c], 0)) +
+                          (NAME(term_squares)(s[c], 0) + NAME(term_squares)(t[c], 0)));
     }
     for (; r < panel.rows; r++) {
         const real *p = (const real *)x_ + r * stride;
         for (ptrdiff_t c = 0; c < cols; c++)
-            NAME(add)(&squares[c], &rest[c], NAME(squares)(p[c], 0));
+            NAME(add)(&squares[c], &rest[c], NAME(term_squares)(p[c], 0));
     }
     for (ptrdiff_t c = 0; c < cols; c++)
         squares[c] = fr_total(squares[c], rest[c]);

@@ -2,6 +2,7 @@
 
 import importlib
 
+from fastreg._optimizer import Optimizer
 from fastreg.config import (
     empty_cache,
     get_num_threads,
@@ -12,7 +13,19 @@ from fastreg.config import (
 from fastreg.dropout import Dropout
 from fastreg.group import GroupLasso, max_norm, unit_norm
 from fastreg.norm import BatchNorm
-from fastreg.optim import Adam
+from fastreg.optim import (
+    SGD,
+    Adadelta,
+    AdaGrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Lion,
+    Momentum,
+    NAdam,
+    RAdam,
+    RMSprop,
+)
 from fastreg.penalty import (
     ElasticNet,
     l1_gradient,
@@ -30,14 +43,26 @@ from fastreg.stopping import EarlyStopping
 __version__ = "0.1.0"
 
 __all__ = [
+    "SGD",
+    "AdaGrad",
+    "Adadelta",
     "Adam",
+    "AdamW",
+    "Adamax",
     "BatchNorm",
     "Dropout",
     "EarlyStopping",
     "ElasticNet",
     "GroupLasso",
+    "Lion",
+    "Momentum",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
     "ReduceOnPlateau",
     "bias_variance",
+    "compare_optimizers",
     "cosine_annealing",
     "diagnose",
     "empty_cache",
@@ -64,7 +89,11 @@ __all__ = [
 
 # Imported when first used, which keeps ``import fastreg`` short.
 _SUBMODULES = {"reference", "schedule"}
-_FUNCTIONS = {"bias_variance": "fastreg.decomposition", "diagnose": "fastreg.diagnosis"}
+_FUNCTIONS = {
+    "bias_variance": "fastreg.decomposition",
+    "compare_optimizers": "fastreg.compare",
+    "diagnose": "fastreg.diagnosis",
+}
 
 
 def __getattr__(name):

@@ -14,20 +14,24 @@ cdef extern from "fastreg.h" nogil:
         FR_PANEL_ROWS
 
     ctypedef struct fr_hyper:
-        pass
+        double clip_value
     ctypedef struct fr_step:
         pass
     ctypedef struct fr_span:
         void *param
         const void *grad
         void *slot[3]
+        void *average
         Py_ssize_t n
     ctypedef void (*fr_update)(const fr_span *, const fr_step *) noexcept
-    ctypedef void (*fr_prepare)(fr_step *, const fr_hyper *, double) noexcept
+    ctypedef void (*fr_squares)(
+        double *sum, double *nonfinite, const void *x, Py_ssize_t n, double scale) noexcept
     ctypedef struct fr_rule:
         const char *name
         int slots
-        fr_prepare prepare
+    void fr_prepare(
+        fr_step *step, int rule, const fr_hyper *hyper, double t, double scale, int penalised,
+        double *memory) noexcept
     const fr_rule fr_rules[]
     const char *fr_hyper_names[]
     const int fr_hyper_count
@@ -88,6 +92,7 @@ cdef extern from "fastreg.h" nogil:
 
     ctypedef struct fr_kernels:
         fr_update update[1]
+        fr_squares squares
         fr_dropout dropout
         fr_moments moments
         fr_statistics statistics

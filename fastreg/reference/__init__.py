@@ -11,7 +11,20 @@ the kernels use, in the dtype of the array, so the two sides agree bit for bit. 
 from fastreg.reference.dropout import Dropout, philox4x32
 from fastreg.reference.group import GroupLasso, max_norm, unit_norm
 from fastreg.reference.norm import BatchNorm
-from fastreg.reference.optim import Adam
+from fastreg.reference.optim import (
+    SGD,
+    Adadelta,
+    AdaGrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Lion,
+    Momentum,
+    NAdam,
+    Optimizer,
+    RAdam,
+    RMSprop,
+)
 from fastreg.reference.penalty import (
     ElasticNet,
     l1_gradient,
@@ -24,11 +37,22 @@ from fastreg.reference.penalty import (
 from fastreg.reference.sparsity import near_zero, weight_histogram
 
 __all__ = [
+    "SGD",
+    "AdaGrad",
+    "Adadelta",
     "Adam",
+    "AdamW",
+    "Adamax",
     "BatchNorm",
     "Dropout",
     "ElasticNet",
     "GroupLasso",
+    "Lion",
+    "Momentum",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
     "l1_gradient",
     "l1_regularization_loss",
     "l2_gradient",
