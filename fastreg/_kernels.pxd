@@ -73,6 +73,23 @@ cdef extern from "fastreg.h" nogil:
         double *blend, const double *before, const double *now, double keep,
         Py_ssize_t cols) noexcept
 
+    enum:
+        FR_SUM_abs
+        FR_SUM_squares
+        FR_SUM_near_zero
+        FR_SUM_zeros
+        FR_MAP_l1
+        FR_MAP_l2
+        FR_MAP_elastic
+        FR_MAP_prox
+    ctypedef double (*fr_sum)(const void *x, Py_ssize_t n, double tolerance) noexcept
+    ctypedef void (*fr_map)(
+        void *y, const void *x, Py_ssize_t n, double a, double b, int stream) noexcept
+    ctypedef void (*fr_column_squares)(double *squares, const void *x, fr_panel) noexcept
+    ctypedef void (*fr_scale_columns)(
+        void *y, const void *x, fr_panel, const double *factors) noexcept
+    void fr_merge(double *sums, Py_ssize_t rows, Py_ssize_t cols) noexcept
+
     ctypedef struct fr_kernels:
         fr_update update[1]
         fr_squares squares
@@ -82,6 +99,10 @@ cdef extern from "fastreg.h" nogil:
         fr_normalize normalize
         fr_norm_sums norm_sums
         fr_norm_backward norm_backward
+        fr_sum sum[4]
+        fr_map map[4]
+        fr_column_squares column_squares
+        fr_scale_columns scale_columns
     ctypedef struct fr_table:
         const char *name
         fr_philox philox

@@ -52,6 +52,27 @@ def batch_backward(
     statistics: NDArray[np.float64],
     gamma: NDArray[np.float64],
 ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]: ...
+def weights(where: str, name: str, keys: list[Any], arrays: list[Any]) -> list[NDArray[Any]]: ...
+def sweep(
+    where: str,
+    name: str,
+    keys: list[Any],
+    arrays: list[Any],
+    sums: tuple[str, ...] = ...,
+    *,
+    result: str | None = ...,
+    out: list[Any] | None = ...,
+    a: float = ...,
+    b: float = ...,
+    tolerance: float = ...,
+) -> tuple[list[float], list[NDArray[Any]]]: ...
+def group_squares(matrix: NDArray[Any], by_rows: bool) -> NDArray[np.float64]: ...
+def scale_groups(
+    matrix: NDArray[Any],
+    by_rows: bool,
+    factors: NDArray[np.float64],
+    out: NDArray[Any] | None = ...,
+) -> NDArray[Any]: ...
 
 __test__: dict[str, Any]
 

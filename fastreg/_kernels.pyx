@@ -3,7 +3,7 @@
 One extension, a room a file: ``_threads.pxi`` decides how many threads run, ``_memory.pxi``
 where results live, ``_arrays.pxi`` what an array must look like; ``_binding.pxi`` holds an
 optimizer's tensors and ``_update.pxi`` runs its steps; ``_dropout.pxi`` and ``_norm.pxi`` run
-layers.
+layers, ``_penalty.pxi`` sums over weights.
 This file picks the table of kernels that all of them call.
 """
 
@@ -70,5 +70,6 @@ include "_binding.pxi"
 include "_update.pxi"
 include "_dropout.pxi"
 include "_norm.pxi"
+include "_penalty.pxi"
 
 set_level(os.environ.get("FASTREG_ISA") or levels()[-1])
