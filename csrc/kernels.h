@@ -4,6 +4,7 @@
  * FR_LANES. Everything but the table is static, so levels cannot mix at link time.
  */
 #include "philox.h"
+#include "normal.h"
 #include "stream.h"
 
 #define FR_PASTE_(a, b) a##b
@@ -40,10 +41,14 @@
         .normalize = normalize##suffix,                                                          \
         .norm_sums = norm_sums##suffix,                                                          \
         .norm_backward = norm_backward##suffix,                                                  \
+        .alpha_dropout = alpha_dropout##suffix,                                                  \
+        .gaussian_dropout = gaussian_dropout##suffix,                                            \
+        .scale_runs = scale_runs##suffix,                                                        \
     }
 
 const fr_table FR_PASTE(fr_table_, FR_LEVEL) = {
     .name = FR_STRING(FR_LEVEL),
     .philox = philox_block,
+    .normals = normal_of_words,
     .kernels = {FR_KERNELS(FR_UPDATE_F32, _f32), FR_KERNELS(FR_UPDATE_F64, _f64)},
 };

@@ -8,7 +8,8 @@ from fastreg.config import (
     set_num_threads,
     show_config,
 )
-from fastreg.dropout import Dropout
+from fastreg.dropout import DropConnect, Dropout, SpatialDropout, StochasticDepth
+from fastreg.noise import AlphaDropout, GaussianDropout
 from fastreg.norm import BatchNorm
 from fastreg.optim import Adam
 
@@ -16,8 +17,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Adam",
+    "AlphaDropout",
     "BatchNorm",
+    "DropConnect",
     "Dropout",
+    "GaussianDropout",
+    "SpatialDropout",
+    "StochasticDepth",
     "empty_cache",
     "get_num_threads",
     "num_threads",

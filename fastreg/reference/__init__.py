@@ -7,8 +7,26 @@ the kernels use, in the dtype of the array, so the two sides agree bit for bit. 
 (means, variances, sums) use NumPy's own order and agree to rounding.
 """
 
-from fastreg.reference.dropout import Dropout, philox4x32
+from fastreg.reference.dropout import (
+    AlphaDropout,
+    DropConnect,
+    Dropout,
+    GaussianDropout,
+    SpatialDropout,
+    StochasticDepth,
+)
 from fastreg.reference.norm import BatchNorm
 from fastreg.reference.optim import Adam
+from fastreg.reference.random import philox4x32
 
-__all__ = ["Adam", "BatchNorm", "Dropout", "philox4x32"]
+__all__ = [
+    "Adam",
+    "AlphaDropout",
+    "BatchNorm",
+    "DropConnect",
+    "Dropout",
+    "GaussianDropout",
+    "SpatialDropout",
+    "StochasticDepth",
+    "philox4x32",
+]
