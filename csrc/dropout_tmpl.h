@@ -102,11 +102,12 @@ static void NAME(scale_runs)(void *y_, const void *x_, ptrdiff_t n, ptrdiff_t fi
                 memcpy(each + j, factor + col, (size_t)here * sizeof(real));
                 col += here;
             } else {
+                const real value = factor[col];
                 const ptrdiff_t left = runs.length - inside;
                 here = left < count - j ? left : count - j;
                 for (ptrdiff_t k = 0; k < here; k += STEP)
                     for (int e = 0; e < STEP; e++)
-                        each[j + k + e] = factor[col];
+                        each[j + k + e] = value;
                 inside = here < left ? inside + here : 0;
                 col += here == left;
             }
