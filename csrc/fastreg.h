@@ -162,18 +162,34 @@ void fr_prepare(fr_step *step, int rule, const fr_hyper *hyper, double t, double
 /* Dropout -------------------------------------------------------------------------------- */
 
 /* One call's mask: element i is kept when its 32-bit draw from (key, call, i) is below
- * threshold, and then multiplied by scale. */
+ * threshold, and then multiplied by scale. Alpha dropout adds the shifts; Gaussian dropout has no
+ * threshold, and scale is its standard deviation. */
 typedef struct {
     uint64_t key, call, threshold;
-    double scale;
+    double scale, kept_shift, dropped_shift;
 } fr_mask;
 
-/* y = x * mask for the n elements from index `first`, a multiple of FR_MASK_GROUP. y may be x. */
+/* y = x under the mask, for the n elements from index `first`, a multiple of FR_MASK_GROUP. y may
+ * be x. */
 typedef void (*fr_dropout)(void *y, const void *x, ptrdiff_t n, uint64_t first,
                            const fr_mask *mask, int stream);
 
+/* Runs of elements with one factor: `length` elements a run, `cols` runs a row, and each row of
+ * factors used for `repeat` rows of runs. */
+typedef struct {
+    ptrdiff_t repeat, cols, length;
+} fr_runs;
+
+/* y = x * the factor of its run, for the n elements from index `first`. y may be x. */
+typedef void (*fr_scale_runs)(void *y, const void *x, ptrdiff_t n, ptrdiff_t first,
+                              const void *factors, fr_runs runs, int stream);
+
 /* One Philox4x32-10 block, for known-answer tests of each level. */
 typedef void (*fr_philox)(uint32_t words[4], const uint32_t counter[4], uint64_t key);
+
+/* The pair of normal deviates of each pair of words, for tests of each level. */
+typedef void (*fr_normals)(float *first, float *second, const uint32_t *radii,
+                           const uint32_t *angles, int n);
 
 /* Batch norm ----------------------------------------------------------------------------- */
 
@@ -267,20 +283,24 @@ typedef struct {
     fr_map map[FR_MAP_COUNT];
     fr_column_squares column_squares;
     fr_scale_columns scale_columns;
+    fr_dropout alpha_dropout, gaussian_dropout;
+    fr_scale_runs scale_runs;
 } fr_kernels;
 
 enum { FR_FLOAT32, FR_FLOAT64, FR_DTYPE_COUNT };
 enum {
-    FR_MASK_GROUP = 64,  /* elements drawn together */
-    FR_PANEL_COLS = 256, /* widest panel */
-    FR_PANEL_RUN = 1024, /* elements finished in L1 before they are streamed */
-    FR_PANEL_ROWS = 32,  /* rows summed in `real` before they are merged in double */
-    FR_SUM_LANES = 16,   /* running sums of a span */
+    FR_MASK_GROUP = 64,   /* elements drawn together */
+    FR_PANEL_COLS = 256,  /* widest panel */
+    FR_PANEL_RUN = 1024,  /* elements finished in L1 before they are streamed */
+    FR_PANEL_ROWS = 32,   /* rows summed in `real` before they are merged in double */
+    FR_SUM_LANES = 16,    /* running sums of a span */
+    FR_MASK_BATCH = 1024, /* elements whose noise sits in L1 together */
 };
 
 typedef struct {
     const char *name;
     fr_philox philox;
+    fr_normals normals;
     fr_kernels kernels[FR_DTYPE_COUNT];
 } fr_table;
 

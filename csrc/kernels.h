@@ -4,6 +4,7 @@
  * FR_LANES. Everything but the table is static, so levels cannot mix at link time.
  */
 #include "philox.h"
+#include "normal.h"
 #include "stream.h"
 
 #define FR_PASTE_(a, b) a##b
@@ -49,6 +50,9 @@
         .map = {FR_MAPS(maps)},                                                                  \
         .column_squares = column_squares##suffix,                                                \
         .scale_columns = scale_columns##suffix,                                                  \
+        .alpha_dropout = alpha_dropout##suffix,                                                  \
+        .gaussian_dropout = gaussian_dropout##suffix,                                            \
+        .scale_runs = scale_runs##suffix,                                                        \
     }
 
 const fr_table FR_PASTE(fr_table_, FR_LEVEL) = {
@@ -56,4 +60,5 @@ const fr_table FR_PASTE(fr_table_, FR_LEVEL) = {
     .philox = philox_block,
     .kernels = {FR_KERNELS(FR_UPDATE_F32, FR_SUM_F32, FR_MAP_F32, _f32),
                 FR_KERNELS(FR_UPDATE_F64, FR_SUM_F64, FR_MAP_F64, _f64)},
+    .normals = normal_of_words,
 };

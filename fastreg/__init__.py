@@ -3,15 +3,10 @@
 import importlib
 
 from fastreg._optimizer import Optimizer
-from fastreg.config import (
-    empty_cache,
-    get_num_threads,
-    num_threads,
-    set_num_threads,
-    show_config,
-)
-from fastreg.dropout import Dropout
+from fastreg.config import empty_cache, get_num_threads, num_threads, set_num_threads, show_config
+from fastreg.dropout import DropConnect, Dropout, SpatialDropout, StochasticDepth
 from fastreg.group import GroupLasso, max_norm, unit_norm
+from fastreg.noise import AlphaDropout, GaussianDropout
 from fastreg.norm import BatchNorm
 from fastreg.optim import (
     SGD,
@@ -43,16 +38,18 @@ from fastreg.stopping import EarlyStopping
 __version__ = "0.1.0"
 
 __all__ = [
-    "SGD",
     "AdaGrad",
     "Adadelta",
     "Adam",
     "AdamW",
     "Adamax",
+    "AlphaDropout",
     "BatchNorm",
+    "DropConnect",
     "Dropout",
     "EarlyStopping",
     "ElasticNet",
+    "GaussianDropout",
     "GroupLasso",
     "Lion",
     "Momentum",
@@ -61,6 +58,9 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "ReduceOnPlateau",
+    "SGD",
+    "SpatialDropout",
+    "StochasticDepth",
     "bias_variance",
     "compare_optimizers",
     "cosine_annealing",

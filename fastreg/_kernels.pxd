@@ -38,13 +38,22 @@ cdef extern from "fastreg.h" nogil:
 
     ctypedef struct fr_mask:
         uint64_t key, call, threshold
-        double scale
+        double scale, kept_shift, dropped_shift
     ctypedef void (*fr_dropout)(
         void *y, const void *x, Py_ssize_t n, uint64_t first, const fr_mask *mask,
         int stream) noexcept
 
+    ctypedef struct fr_runs:
+        Py_ssize_t repeat, cols, length
+    ctypedef void (*fr_scale_runs)(
+        void *y, const void *x, Py_ssize_t n, Py_ssize_t first, const void *factors, fr_runs runs,
+        int stream) noexcept
+
     ctypedef void (*fr_philox)(
         uint32_t *words, const uint32_t *counter, uint64_t key) noexcept
+    ctypedef void (*fr_normals)(
+        float *first, float *second, const uint32_t *radii, const uint32_t *angles,
+        int n) noexcept
 
     ctypedef struct fr_panel:
         Py_ssize_t rows, cols, stride
@@ -103,9 +112,13 @@ cdef extern from "fastreg.h" nogil:
         fr_map map[4]
         fr_column_squares column_squares
         fr_scale_columns scale_columns
+        fr_dropout alpha_dropout
+        fr_dropout gaussian_dropout
+        fr_scale_runs scale_runs
     ctypedef struct fr_table:
         const char *name
         fr_philox philox
+        fr_normals normals
         fr_kernels kernels[2]
     const fr_table *fr_tables[]
     const int fr_table_count

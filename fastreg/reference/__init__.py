@@ -8,7 +8,14 @@ the kernels use, in the dtype of the array, so the two sides agree bit for bit. 
 (means, variances, sums) use NumPy's own order and agree to rounding.
 """
 
-from fastreg.reference.dropout import Dropout, philox4x32
+from fastreg.reference.dropout import (
+    AlphaDropout,
+    DropConnect,
+    Dropout,
+    GaussianDropout,
+    SpatialDropout,
+    StochasticDepth,
+)
 from fastreg.reference.group import GroupLasso, max_norm, unit_norm
 from fastreg.reference.norm import BatchNorm
 from fastreg.reference.optim import (
@@ -34,18 +41,21 @@ from fastreg.reference.penalty import (
     penalty_and_gradient,
     soft_threshold,
 )
+from fastreg.reference.random import philox4x32
 from fastreg.reference.sparsity import near_zero, weight_histogram
 
 __all__ = [
-    "SGD",
     "AdaGrad",
     "Adadelta",
     "Adam",
     "AdamW",
     "Adamax",
+    "AlphaDropout",
     "BatchNorm",
+    "DropConnect",
     "Dropout",
     "ElasticNet",
+    "GaussianDropout",
     "GroupLasso",
     "Lion",
     "Momentum",
@@ -53,6 +63,9 @@ __all__ = [
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "SGD",
+    "SpatialDropout",
+    "StochasticDepth",
     "l1_gradient",
     "l1_regularization_loss",
     "l2_gradient",
