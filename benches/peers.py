@@ -55,6 +55,36 @@ def copies(params, grads):
 
 
 @if_installed
+def served_adam(param, grad):
+    """Do clipping, a fused AdamW step, soft thresholding and averaging one after another."""
+    (tensor,) = copies([param], [grad])
+    average = tensor.detach().clone()
+    step = torch.optim.AdamW([tensor], fused=True).step
+
+    @torch.no_grad()
+    def served():
+        torch.nn.utils.clip_grad_value_([tensor], 1.0)
+        step()
+        tensor.copy_(torch.nn.functional.softshrink(tensor, 1e-6))
+        average.lerp_(tensor, 0.01)
+
+    return {"torch eager": served}
+
+
+@if_installed
+def clipped_adam(param, grad):
+    """Clip the norm, then step."""
+    (tensor,) = copies([param], [grad.copy()])
+    step = torch.optim.Adam([tensor], fused=True).step
+
+    def clipped():
+        torch.nn.utils.clip_grad_norm_([tensor], 1.0)
+        step()
+
+    return {"torch fused": clipped}
+
+
+@if_installed
 def dropout(rate, x):
     """Drop in training."""
     layer, tensor = torch.nn.Dropout(rate), torch.from_numpy(x)
