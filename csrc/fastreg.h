@@ -139,10 +139,6 @@ typedef struct {
 
 typedef void (*fr_update)(const fr_span *span, const fr_step *step);
 
-/* Sum of (scale * x)^2 in double, and how many elements are NaN or infinite. */
-typedef void (*fr_squares)(double *sum, double *nonfinite, const void *x, ptrdiff_t n,
-                           double scale);
-
 typedef struct {
     const char *name;
     int slots;
@@ -235,23 +231,29 @@ void fr_blend(double *blend, const double *before, const double *now, double kee
 
 /* Penalties ------------------------------------------------------------------------------ */
 
-/* What can be summed over a span: |x|, x * x, and the number of elements strictly within the
- * tolerance of 0 or equal to it. A row here is a term in penalty_tmpl.h. */
-#define FR_SUMS(SUM) SUM(abs) SUM(squares) SUM(near_zero) SUM(zeros)
+/* What can be summed over a span, and whether plainly: |x|, x^2, (number * x)^2, and how many
+ * elements are within `number` of 0, equal to 0, NaN or infinite. A row here is a term in
+ * penalty_tmpl.h. */
+#define FR_SUMS(SUM)                                                                             \
+    SUM(abs, 0)                                                                                  \
+    SUM(squares, 0)                                                                              \
+    SUM(scaled_squares, 1)                                                                       \
+    SUM(near_zero, 1)                                                                            \
+    SUM(zeros, 1)                                                                                \
+    SUM(nonfinite, 1)
 
-/* What can be computed from each element: a sign(x), b x, their sum, and the proximal operator
- * of a |x| + (b - 1) x^2 / 2. */
-#define FR_MAPS(MAP) MAP(l1) MAP(l2) MAP(elastic) MAP(prox)
+/* What can be computed from each element: a sign(x), b x, their sum, and the proximal operators
+ * of a |x| and of a |x| + (b - 1) x^2 / 2. */
+#define FR_MAPS(MAP) MAP(l1) MAP(l2) MAP(elastic) MAP(soft) MAP(prox)
 
-#define FR_DECLARE_SUM(name) FR_SUM_##name,
+#define FR_DECLARE_SUM(name, plain) FR_SUM_##name,
 #define FR_DECLARE_MAP(name) FR_MAP_##name,
 enum { FR_SUMS(FR_DECLARE_SUM) FR_SUM_COUNT };
 enum { FR_MAPS(FR_DECLARE_MAP) FR_MAP_COUNT };
 
-/* The sum over n elements, within a few ulp of double for double and 1e-12 for float. Only
- * FR_SUM_near_zero reads the tolerance. To sum more than a block, give fr_merge the sums of
- * fixed blocks in their order. */
-typedef double (*fr_sum)(const void *x, ptrdiff_t n, double tolerance);
+/* The sum over n elements; if not plain, within a few ulp of double for double. To sum more than
+ * a block, give fr_merge the sums of fixed blocks in their order. */
+typedef double (*fr_sum)(const void *x, ptrdiff_t n, double number);
 /* y from x, element by element. y may be x. */
 typedef void (*fr_map)(void *y, const void *x, ptrdiff_t n, double a, double b, int stream);
 /* squares: the sum of x * x down each column. */
@@ -272,7 +274,6 @@ FR_INLINE double fr_total(double sum, double rest)
 
 typedef struct {
     fr_update update[FR_RULE_COUNT];
-    fr_squares squares;
     fr_dropout dropout;
     fr_moments moments;
     fr_statistics statistics;

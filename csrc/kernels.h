@@ -29,8 +29,8 @@
 
 #define FR_UPDATE_F32(rule, slots) [FR_RULE_##rule] = update_##rule##_f32,
 #define FR_UPDATE_F64(rule, slots) [FR_RULE_##rule] = update_##rule##_f64,
-#define FR_SUM_F32(name) [FR_SUM_##name] = sum_##name##_f32,
-#define FR_SUM_F64(name) [FR_SUM_##name] = sum_##name##_f64,
+#define FR_SUM_F32(name, plain) [FR_SUM_##name] = sum_##name##_f32,
+#define FR_SUM_F64(name, plain) [FR_SUM_##name] = sum_##name##_f64,
 #define FR_MAP_F32(name) [FR_MAP_##name] = map_##name##_f32,
 #define FR_MAP_F64(name) [FR_MAP_##name] = map_##name##_f64,
 #define FR_STRING_(x) #x
@@ -39,7 +39,6 @@
 #define FR_KERNELS(updates, sums, maps, suffix)                                                  \
     {                                                                                            \
         .update = {FR_RULES(updates)},                                                           \
-        .squares = squares##suffix,                                                              \
         .dropout = dropout##suffix,                                                              \
         .moments = moments##suffix,                                                              \
         .statistics = statistics##suffix,                                                        \

@@ -2,5 +2,4 @@
 #include "dropout_tmpl.h"
 #include "norm_tmpl.h"
 #include "penalty_tmpl.h"
-#include "squares_tmpl.h"
 #include "update_tmpl.h"

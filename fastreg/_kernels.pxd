@@ -24,8 +24,6 @@ cdef extern from "fastreg.h" nogil:
         void *average
         Py_ssize_t n
     ctypedef void (*fr_update)(const fr_span *, const fr_step *) noexcept
-    ctypedef void (*fr_squares)(
-        double *sum, double *nonfinite, const void *x, Py_ssize_t n, double scale) noexcept
     ctypedef struct fr_rule:
         const char *name
         int slots
@@ -85,13 +83,16 @@ cdef extern from "fastreg.h" nogil:
     enum:
         FR_SUM_abs
         FR_SUM_squares
+        FR_SUM_scaled_squares
         FR_SUM_near_zero
         FR_SUM_zeros
+        FR_SUM_nonfinite
         FR_MAP_l1
         FR_MAP_l2
         FR_MAP_elastic
+        FR_MAP_soft
         FR_MAP_prox
-    ctypedef double (*fr_sum)(const void *x, Py_ssize_t n, double tolerance) noexcept
+    ctypedef double (*fr_sum)(const void *x, Py_ssize_t n, double number) noexcept
     ctypedef void (*fr_map)(
         void *y, const void *x, Py_ssize_t n, double a, double b, int stream) noexcept
     ctypedef void (*fr_column_squares)(double *squares, const void *x, fr_panel) noexcept
@@ -101,15 +102,14 @@ cdef extern from "fastreg.h" nogil:
 
     ctypedef struct fr_kernels:
         fr_update update[1]
-        fr_squares squares
         fr_dropout dropout
         fr_moments moments
         fr_statistics statistics
         fr_normalize normalize
         fr_norm_sums norm_sums
         fr_norm_backward norm_backward
-        fr_sum sum[4]
-        fr_map map[4]
+        fr_sum sum[6]
+        fr_map map[5]
         fr_column_squares column_squares
         fr_scale_columns scale_columns
         fr_dropout alpha_dropout

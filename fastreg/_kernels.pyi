@@ -104,7 +104,7 @@ def sweep(
     out: list[Any] | None = ...,
     a: float = ...,
     b: float = ...,
-    tolerance: float = ...,
+    number: float = ...,
 ) -> tuple[list[float], list[NDArray[Any]]]: ...
 def group_squares(matrix: NDArray[Any], by_rows: bool) -> NDArray[np.float64]: ...
 def scale_groups(
