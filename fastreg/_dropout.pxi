@@ -126,7 +126,7 @@ def scale_runs(str where, str name, object x, object out, object factors, object
     """``x * factors`` for an array of factors that broadcasts to x, axis by axis."""
     cdef cnp.ndarray source = as_input(where, name, x, shape)
     cdef cnp.ndarray target = as_output(where, out, source)
-    cdef cnp.ndarray weights = np.ascontiguousarray(factors, source.dtype).reshape(np.shape(factors))
+    cdef cnp.ndarray weights = np.asarray(factors, source.dtype, order="C")
     cdef RunsJob job
     cdef int axis = 0
     if not cnp.PyArray_SIZE(source):
@@ -153,7 +153,8 @@ def spread_dropout(str where, str name, object x, object out, uint64_t key, uint
                    uint64_t threshold, double scale, object noise_shape, object shape=None):
     """``x * mask`` for a mask of ``noise_shape`` that broadcasts to x."""
     dtype = float_array(where, name, x).dtype
-    factors = dropout(where, "mask", np.ones(noise_shape, dtype), None, key, call, threshold, scale)
+    factors = np.ones(noise_shape, dtype)
+    dropout(where, "mask", factors, factors, key, call, threshold, scale)
     return scale_runs(where, name, x, out, factors, shape)
 
 

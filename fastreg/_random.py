@@ -126,14 +126,17 @@ class RandomLayer(Layer):
             From 0 to 2**62 - 1.
         """
         where = f"{type(self).__name__}.reset"
-        self._calls = _checks.integer(where, "call", call, low=0, high=MAX_CALL)
+        call = _checks.integer(where, "call", call, low=0, high=MAX_CALL)
+        with self._lock:
+            self._calls = call
 
     def state_dict(self):
         """Return where the noise stands, as JSON-able values.
 
         ``key`` is None as long as it is still to be drawn from NumPy's global state.
         """
-        return {"stream": STREAM, "key": self._key, "call": self._calls}
+        with self._lock:
+            return {"stream": STREAM, "key": self._key, "call": self._calls}
 
     def load_state_dict(self, state):
         """Continue from ``state``, bit for bit; nothing changes unless all of it is valid."""
@@ -144,13 +147,12 @@ class RandomLayer(Layer):
         if state.keys() != names:
             raise ValueError(f"{where}: state must have {sorted(names)}, got {sorted(state)}")
         _checks.integer(where, "stream", state["stream"], low=STREAM, high=STREAM)
-        key, call = (
-            state["key"],
-            _checks.integer(where, "call", state["call"], low=0, high=MAX_CALL),
-        )
+        call = _checks.integer(where, "call", state["call"], low=0, high=MAX_CALL)
+        key = state["key"]
         if key is not None:
             key = _checks.integer(where, "key", key, low=0, high=2**64 - 1)
-        self._key, self._calls = key, call
+        with self._lock:
+            self._key, self._calls = key, call
 
     def _scalars_of(self, rate):
         return (threshold(rate),)
