@@ -40,6 +40,14 @@
         .normalize = normalize##suffix,                                                          \
         .norm_sums = norm_sums##suffix,                                                          \
         .norm_backward = norm_backward##suffix,                                                  \
+        .run_moments = run_moments##suffix,                                                      \
+        .run_normalize = run_normalize##suffix,                                                  \
+        .run_sums = run_sums##suffix,                                                            \
+        .run_backward = run_backward##suffix,                                                    \
+        .layer_forward = layer_forward##suffix,                                                  \
+        .group_forward = group_forward##suffix,                                                  \
+        .layer_backward = layer_backward##suffix,                                                \
+        .group_backward = group_backward##suffix,                                                \
     }
 
 const fr_table FR_PASTE(fr_table_, FR_LEVEL) = {

@@ -9,6 +9,8 @@ from fastreg.config import (
     show_config,
 )
 from fastreg.dropout import Dropout
+from fastreg.groupnorm import GroupNorm, InstanceNorm
+from fastreg.layernorm import LayerNorm, RMSNorm
 from fastreg.norm import BatchNorm
 from fastreg.optim import Adam
 
@@ -18,6 +20,10 @@ __all__ = [
     "Adam",
     "BatchNorm",
     "Dropout",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
+    "RMSNorm",
     "empty_cache",
     "get_num_threads",
     "num_threads",

@@ -43,7 +43,7 @@ cdef extern from "fastreg.h" nogil:
         uint32_t *words, const uint32_t *counter, uint64_t key) noexcept
 
     ctypedef struct fr_panel:
-        Py_ssize_t rows, cols, stride
+        Py_ssize_t rows, cols, stride, run
     ctypedef struct fr_channels:
         const double *mean
         const double *inv_std
@@ -69,6 +69,16 @@ cdef extern from "fastreg.h" nogil:
         double *blend, const double *before, const double *now, double keep,
         Py_ssize_t cols) noexcept
 
+    ctypedef struct fr_rows:
+        Py_ssize_t rows, first, groups, channels, run
+    ctypedef void (*fr_row_forward)(
+        void *y, double *statistics, const void *x, fr_rows, const void *gamma,
+        const void *beta, double epsilon, int centred, int stream) noexcept
+    ctypedef void (*fr_row_backward)(
+        void *dx, double *dgamma, double *dbeta, const void *dy, const void *x, fr_rows,
+        const double *statistics, const void *gamma, int centred, int stream) noexcept
+    void fr_add_rows(double *matrix, Py_ssize_t rows, Py_ssize_t cols) noexcept
+
     ctypedef struct fr_kernels:
         fr_update update[1]
         fr_dropout dropout
@@ -77,6 +87,12 @@ cdef extern from "fastreg.h" nogil:
         fr_normalize normalize
         fr_norm_sums norm_sums
         fr_norm_backward norm_backward
+        fr_moments run_moments
+        fr_normalize run_normalize
+        fr_norm_sums run_sums
+        fr_norm_backward run_backward
+        fr_row_forward layer_forward, group_forward
+        fr_row_backward layer_backward, group_backward
     ctypedef struct fr_table:
         const char *name
         fr_philox philox

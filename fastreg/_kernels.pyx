@@ -2,7 +2,7 @@
 
 One extension, a room a file: ``_threads.pxi`` decides how many threads run, ``_memory.pxi``
 where results live, ``_arrays.pxi`` what an array must look like; ``_update.pxi`` runs optimizer
-steps, ``_dropout.pxi`` and ``_norm.pxi`` run layers.
+steps, ``_dropout.pxi``, ``_norm.pxi`` and ``_rownorm.pxi`` run layers.
 This file picks the table of kernels that all of them call.
 """
 
@@ -13,6 +13,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp
 
+import math
 import os
 import platform
 
@@ -61,5 +62,6 @@ include "_arrays.pxi"
 include "_update.pxi"
 include "_dropout.pxi"
 include "_norm.pxi"
+include "_rownorm.pxi"
 
 set_level(os.environ.get("FASTREG_ISA") or levels()[-1])

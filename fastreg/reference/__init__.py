@@ -8,7 +8,18 @@ the kernels use, in the dtype of the array, so the two sides agree bit for bit. 
 """
 
 from fastreg.reference.dropout import Dropout, philox4x32
+from fastreg.reference.groupnorm import GroupNorm, InstanceNorm
+from fastreg.reference.layernorm import LayerNorm, RMSNorm
 from fastreg.reference.norm import BatchNorm
 from fastreg.reference.optim import Adam
 
-__all__ = ["Adam", "BatchNorm", "Dropout", "philox4x32"]
+__all__ = [
+    "Adam",
+    "BatchNorm",
+    "Dropout",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
+    "RMSNorm",
+    "philox4x32",
+]

@@ -1,0 +1,522 @@
+/* Norms over contiguous runs: layer, RMS, group and instance norm (Ba et al., 2016; Zhang &
+ * Sennrich, 2019; Wu & He, 2018; Ulyanov et al., 2016), and batch norm of (N, C, L).
+ *
+ * Sums run along memory, in FR_ROW_LANES accumulators for the even and as many for the odd
+ * lines, which are added lane by lane and then folded in halves, so their order is the same for
+ * every vector width. Blocks of FR_ROW_BLOCK elements are summed in `real` and merged in double.
+ * Moments are two-pass inside a block and corrected, as in norm_tmpl.h.
+ *
+ * A row is `channels` runs of `run` elements each, with a gamma and a beta a channel. Layer norm
+ * is the case of runs of one element, which has kernels of its own. A row is finished while it
+ * is in cache. Bytes an element in float32: forward 8, backward 12.
+ */
+
+/* Where an output goes: straight to memory, or by way of a buffer that is streamed when full. */
+typedef struct {
+    real *to;
+    ptrdiff_t used;
+    int stream;
+    real done[FR_PANEL_RUN];
+} NAME(sink);
+
+/* No buffer is cleared here: a struct initialiser would write all of it. */
+FR_INLINE void NAME(sink_open)(NAME(sink) * sink, void *to, int stream)
+{
+    sink->to = to;
+    sink->used = 0;
+    sink->stream = stream;
+}
+
+FR_INLINE void NAME(sink_flush)(NAME(sink) * sink)
+{
+    fr_stream(sink->to, sink->done, (size_t)sink->used * sizeof(real));
+    sink->to += sink->used;
+    sink->used = 0;
+}
+
+/* The place of the next n elements, n <= FR_PANEL_RUN. */
+FR_INLINE real *NAME(sink_next)(NAME(sink) * sink, ptrdiff_t n)
+{
+    if (!sink->stream) {
+        sink->to += n;
+        return sink->to - n;
+    }
+    if (sink->used + n > FR_PANEL_RUN)
+        NAME(sink_flush)(sink);
+    sink->used += n;
+    return sink->done + sink->used - n;
+}
+
+FR_INLINE void NAME(sink_close)(NAME(sink) * sink)
+{
+    if (sink->stream) {
+        NAME(sink_flush)(sink);
+        fr_stream_end();
+    }
+}
+
+FR_INLINE real NAME(fold)(real *lanes)
+{
+    for (int width = FR_ROW_LANES / 2; width; width /= 2)
+        for (int l = 0; l < width; l++)
+            lanes[l] += lanes[l + width];
+    return lanes[0];
+}
+
+/* The last elements, filled up with a value that adds nothing. */
+FR_INLINE void NAME(pad)(real *padded, const real *x, ptrdiff_t n, real filler)
+{
+    for (int l = 0; l < FR_ROW_LANES; l++)
+        padded[l] = filler;
+    for (ptrdiff_t l = 0; l < n; l++)
+        padded[l] = x[l];
+}
+
+/* sum (x - origin), n <= FR_ROW_BLOCK. */
+static real NAME(sum_from)(const real *x, ptrdiff_t n, real origin)
+{
+    enum { W = FR_ROW_LANES };
+    real even[W] = {0}, odd[W] = {0}, padded[W];
+    ptrdiff_t i = 0;
+    for (; i + 2 * W <= n; i += 2 * W) {
+        for (int l = 0; l < W; l++)
+            even[l] += x[i + l] - origin;
+        for (int l = 0; l < W; l++)
+            odd[l] += x[i + W + l] - origin;
+    }
+    if (i + W <= n) {
+        for (int l = 0; l < W; l++)
+            even[l] += x[i + l] - origin;
+        i += W;
+    }
+    if (i < n) {
+        NAME(pad)(padded, x + i, n - i, origin);
+        for (int l = 0; l < W; l++)
+            odd[l] += padded[l] - origin;
+    }
+    for (int l = 0; l < W; l++)
+        even[l] += odd[l];
+    return NAME(fold)(even);
+}
+
+typedef struct {
+    real first, second;
+} NAME(pair);
+
+/* sum d and sum d * d for d = x - centre, n <= FR_ROW_BLOCK. */
+static NAME(pair) NAME(spread_around)(const real *x, ptrdiff_t n, real centre)
+{
+    enum { W = FR_ROW_LANES };
+    real even[W] = {0}, odd[W] = {0}, even_2[W] = {0}, odd_2[W] = {0}, padded[W];
+    ptrdiff_t i = 0;
+    for (; i + 2 * W <= n; i += 2 * W) {
+        for (int l = 0; l < W; l++) {
+            const real d = x[i + l] - centre;
+            even[l] += d;
+            even_2[l] += d * d;
+        }
+        for (int l = 0; l < W; l++) {
+            const real d = x[i + W + l] - centre;
+            odd[l] += d;
+            odd_2[l] += d * d;
+        }
+    }
+    if (i + W <= n) {
+        for (int l = 0; l < W; l++) {
+            const real d = x[i + l] - centre;
+            even[l] += d;
+            even_2[l] += d * d;
+        }
+        i += W;
+    }
+    if (i < n) {
+        NAME(pad)(padded, x + i, n - i, centre);
+        for (int l = 0; l < W; l++) {
+            const real d = padded[l] - centre;
+            odd[l] += d;
+            odd_2[l] += d * d;
+        }
+    }
+    for (int l = 0; l < W; l++) {
+        even[l] += odd[l];
+        even_2[l] += odd_2[l];
+    }
+    return (NAME(pair)){NAME(fold)(even), NAME(fold)(even_2)};
+}
+
+/* sum g and sum g * (x - mean) for g = dy * gamma, or dy where gamma is NULL; n <= FR_ROW_BLOCK.
+ * The compiler drops gamma where it is known to be NULL. */
+FR_INLINE NAME(pair)
+    NAME(dots)(const real *dy, const real *x, const real *gamma, ptrdiff_t n, real hi, real lo)
+{
+    enum { W = FR_ROW_LANES };
+    real even[W] = {0}, odd[W] = {0}, even_2[W] = {0}, odd_2[W] = {0};
+    real padded_dy[W], padded_x[W], padded_gamma[W];
+    ptrdiff_t i = 0;
+    for (; i + 2 * W <= n; i += 2 * W) {
+        for (int l = 0; l < W; l++) {
+            const real g = gamma ? dy[i + l] * gamma[i + l] : dy[i + l];
+            even[l] += g;
+            even_2[l] += g * ((x[i + l] - hi) - lo);
+        }
+        for (int l = 0; l < W; l++) {
+            const real g = gamma ? dy[i + W + l] * gamma[i + W + l] : dy[i + W + l];
+            odd[l] += g;
+            odd_2[l] += g * ((x[i + W + l] - hi) - lo);
+        }
+    }
+    if (i + W <= n) {
+        for (int l = 0; l < W; l++) {
+            const real g = gamma ? dy[i + l] * gamma[i + l] : dy[i + l];
+            even[l] += g;
+            even_2[l] += g * ((x[i + l] - hi) - lo);
+        }
+        i += W;
+    }
+    if (i < n) {
+        NAME(pad)(padded_dy, dy + i, n - i, 0);
+        NAME(pad)(padded_x, x + i, n - i, hi);
+        NAME(pad)(padded_gamma, gamma ? gamma + i : x + i, n - i, 0);
+        for (int l = 0; l < W; l++) {
+            const real g = gamma ? padded_dy[l] * padded_gamma[l] : padded_dy[l];
+            odd[l] += g;
+            odd_2[l] += g * ((padded_x[l] - hi) - lo);
+        }
+    }
+    for (int l = 0; l < W; l++) {
+        even[l] += odd[l];
+        even_2[l] += odd_2[l];
+    }
+    return (NAME(pair)){NAME(fold)(even), NAME(fold)(even_2)};
+}
+
+typedef struct {
+    double mean, m2;
+} NAME(moment);
+
+/* The mean less x[0] and the squares around the mean; for centred = 0 those around 0. */
+static NAME(moment) NAME(moments_of)(const real *x, ptrdiff_t n, int centred)
+{
+    NAME(moment) all = {0, 0};
+    for (ptrdiff_t begin = 0; begin < n; begin += FR_ROW_BLOCK) {
+        const real *block = x + begin;
+        const ptrdiff_t rows = n - begin < FR_ROW_BLOCK ? n - begin : FR_ROW_BLOCK;
+        const double here = (double)rows, share = 1.0 / here;
+        if (!centred) {
+            all.m2 += (double)NAME(spread_around)(block, rows, 0).second;
+            continue;
+        }
+        const real centre = block[0] + NAME(sum_from)(block, rows, block[0]) * (real)share;
+        const NAME(pair) rest = NAME(spread_around)(block, rows, centre);
+        const double shift = (double)rest.first * share;
+        const double mean = (double)centre - (double)x[0] + shift;
+        const double m2 = (double)rest.second - shift * (double)rest.first;
+        if (!begin) {
+            all = (NAME(moment)){mean, m2};
+        } else { /* Chan, Golub & LeVeque (1979) */
+            const double weight = here / ((double)begin + here), delta = mean - all.mean;
+            all.mean += delta * weight;
+            all.m2 += m2 + delta * delta * ((double)begin * weight);
+        }
+    }
+    return all;
+}
+
+/* Sums over a run of any length, blocks added up in double. */
+FR_INLINE void NAME(dots_of)(double *sum, double *dot, const real *dy, const real *x,
+                             const real *gamma, ptrdiff_t n, real hi, real lo)
+{
+    *sum = *dot = 0;
+    for (ptrdiff_t begin = 0; begin < n; begin += FR_ROW_BLOCK) {
+        const ptrdiff_t here = n - begin < FR_ROW_BLOCK ? n - begin : FR_ROW_BLOCK;
+        const NAME(pair) block =
+            NAME(dots)(dy + begin, x + begin, gamma ? gamma + begin : NULL, here, hi, lo);
+        *sum += (double)block.first;
+        *dot += (double)block.second;
+    }
+}
+
+static void NAME(run_dots)(double *sum, double *dot, const real *dy, const real *x, ptrdiff_t n,
+                           real hi, real lo)
+{
+    NAME(dots_of)(sum, dot, dy, x, NULL, n, hi, lo);
+}
+
+static void NAME(row_dots)(double *sum, double *dot, const real *dy, const real *x,
+                           const real *gamma, ptrdiff_t n, real hi, real lo)
+{
+    NAME(dots_of)(sum, dot, dy, x, gamma, n, hi, lo);
+}
+
+/* y = (x - mean) * scale + shift for one run. */
+FR_INLINE void NAME(scale_run)(NAME(sink) * sink, const real *x, ptrdiff_t n, real hi, real lo,
+                               real scale, real shift)
+{
+    for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN, x += FR_PANEL_RUN) {
+        const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
+        real *y = NAME(sink_next)(sink, here);
+        FR_ELEMENTWISE
+        for (ptrdiff_t i = 0; i < here; i++)
+            y[i] = ((x[i] - hi) - lo) * scale + shift;
+    }
+}
+
+/* dx = dy * scale - offset - (x - mean) * tilt for one run. */
+FR_INLINE void NAME(gradient_run)(NAME(sink) * sink, const real *dy, const real *x, ptrdiff_t n,
+                                  real hi, real lo, real scale, real offset, real tilt)
+{
+    for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
+        const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
+        real *dx = NAME(sink_next)(sink, here);
+        FR_ELEMENTWISE
+        for (ptrdiff_t i = 0; i < here; i++)
+            dx[i] = (dy[i] * scale - offset) - ((x[i] - hi) - lo) * tilt;
+        dy += here;
+        x += here;
+    }
+}
+
+/* Batch norm of (N, C, L): a panel's rows are samples, its columns runs of panel.run elements. */
+
+static void NAME(run_moments)(double *mean, double *m2, const void *x_, fr_panel panel,
+                              const void *origin_)
+{
+    const real *origin = origin_;
+    const double here = (double)panel.run;
+    for (ptrdiff_t n = 0; n < panel.rows; n++) {
+        const real *x = (const real *)x_ + n * panel.stride;
+        const double before = (double)n * here;
+        const double weight = here / (before + here), cross = before * weight;
+        for (ptrdiff_t c = 0; c < panel.cols; c++, x += panel.run) {
+            const NAME(moment) run = NAME(moments_of)(x, panel.run, 1);
+            const double run_mean = (double)x[0] - (double)origin[c] + run.mean;
+            const double delta = n ? run_mean - mean[c] : run_mean;
+            mean[c] = n ? mean[c] + delta * weight : run_mean;
+            m2[c] = n ? m2[c] + run.m2 + delta * delta * cross : run.m2;
+        }
+    }
+}
+
+static void NAME(run_normalize)(void *y, const void *x_, fr_panel panel, fr_channels channels,
+                                int stream)
+{
+    NAME(sink) sink;
+    for (ptrdiff_t n = 0; n < panel.rows; n++) {
+        const real *x = (const real *)x_ + n * panel.stride;
+        NAME(sink_open)(&sink, (real *)y + n * panel.stride, stream);
+        for (ptrdiff_t c = 0; c < panel.cols; c++, x += panel.run) {
+            const real hi = (real)channels.mean[c], lo = (real)(channels.mean[c] - (double)hi);
+            NAME(scale_run)(&sink, x, panel.run, hi, lo,
+                            (real)(channels.gamma[c] * channels.inv_std[c]),
+                            (real)channels.beta[c]);
+        }
+        NAME(sink_close)(&sink);
+    }
+}
+
+static void NAME(run_sums)(double *dscale, double *dbeta, const void *dy_, const void *x_,
+                           fr_panel panel, const double *mean)
+{
+    for (ptrdiff_t c = 0; c < panel.cols; c++)
+        dscale[c] = dbeta[c] = 0;
+    for (ptrdiff_t n = 0; n < panel.rows; n++) {
+        const real *x = (const real *)x_ + n * panel.stride;
+        const real *dy = (const real *)dy_ + n * panel.stride;
+        for (ptrdiff_t c = 0; c < panel.cols; c++, x += panel.run, dy += panel.run) {
+            const real hi = (real)mean[c], lo = (real)(mean[c] - (double)hi);
+            double sum, dot;
+            NAME(run_dots)(&sum, &dot, dy, x, panel.run, hi, lo);
+            dbeta[c] += sum;
+            dscale[c] += dot;
+        }
+    }
+}
+
+static void NAME(run_backward)(void *dx, const void *dy_, const void *x_, fr_panel panel,
+                               fr_channels channels, const double *mean_dy, const double *slope,
+                               int stream)
+{
+    NAME(sink) sink;
+    for (ptrdiff_t n = 0; n < panel.rows; n++) {
+        const real *x = (const real *)x_ + n * panel.stride;
+        const real *dy = (const real *)dy_ + n * panel.stride;
+        NAME(sink_open)(&sink, (real *)dx + n * panel.stride, stream);
+        for (ptrdiff_t c = 0; c < panel.cols; c++, x += panel.run, dy += panel.run) {
+            const real hi = (real)channels.mean[c], lo = (real)(channels.mean[c] - (double)hi);
+            const double scale = channels.gamma[c] * channels.inv_std[c];
+            NAME(gradient_run)(&sink, dy, x, panel.run, hi, lo, (real)scale,
+                               (real)(scale * mean_dy[c]), (real)(scale * slope[c]));
+        }
+        NAME(sink_close)(&sink);
+    }
+}
+
+/* Norms of rows. */
+
+/* statistics: mean and 1 / sqrt(mean square deviation + epsilon) of a row. */
+FR_INLINE void NAME(row_statistics)(double *statistics, const real *x, ptrdiff_t n,
+                                    double epsilon, int centred)
+{
+    const NAME(moment) moment = NAME(moments_of)(x, n, centred);
+    statistics[0] = centred ? (double)x[0] + moment.mean : 0;
+    statistics[1] = 1.0 / sqrt(moment.m2 / (double)n + epsilon);
+}
+
+static void NAME(layer_forward)(void *y_, double *statistics, const void *x_, fr_rows shape,
+                                const void *gamma_, const void *beta_, double epsilon,
+                                int centred, int stream)
+{
+    const ptrdiff_t n = shape.channels;
+    const real *x = x_;
+    NAME(sink) sink;
+    NAME(sink_open)(&sink, y_, stream);
+    for (ptrdiff_t r = 0; r < shape.rows; r++, x += n, statistics += 2) {
+        const ptrdiff_t group = (shape.first + r) % shape.groups;
+        const real *gamma = (const real *)gamma_ + group * n;
+        const real *beta = (const real *)beta_ + group * n;
+        NAME(row_statistics)(statistics, x, n, epsilon, centred);
+        const real hi = (real)statistics[0], lo = (real)(statistics[0] - (double)hi);
+        const real inv_std = (real)statistics[1];
+        for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
+            const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
+            const real *from = x + begin, *scale = gamma + begin, *shift = beta + begin;
+            real *y = NAME(sink_next)(&sink, here);
+            FR_ELEMENTWISE
+            for (ptrdiff_t i = 0; i < here; i++)
+                y[i] = (((from[i] - hi) - lo) * inv_std) * scale[i] + shift[i];
+        }
+    }
+    NAME(sink_close)(&sink);
+}
+
+static void NAME(group_forward)(void *y, double *statistics, const void *x_, fr_rows shape,
+                                const void *gamma_, const void *beta_, double epsilon,
+                                int centred, int stream)
+{
+    const real *x = x_;
+    NAME(sink) sink;
+    NAME(sink_open)(&sink, y, stream);
+    for (ptrdiff_t r = 0; r < shape.rows; r++, statistics += 2) {
+        const ptrdiff_t first = (shape.first + r) % shape.groups * shape.channels;
+        const real *gamma = (const real *)gamma_ + first, *beta = (const real *)beta_ + first;
+        NAME(row_statistics)(statistics, x, shape.channels * shape.run, epsilon, centred);
+        const real hi = (real)statistics[0], lo = (real)(statistics[0] - (double)hi);
+        for (ptrdiff_t c = 0; c < shape.channels; c++, x += shape.run)
+            NAME(scale_run)(&sink, x, shape.run, hi, lo, (real)((double)gamma[c] * statistics[1]),
+                            beta[c]);
+    }
+    NAME(sink_close)(&sink);
+}
+
+/* dgamma and dbeta of `rows` rows whose columns have the same channels. */
+FR_INLINE void NAME(column_sums)(double *dgamma, double *dbeta, const real *dy_, const real *x_,
+                                 ptrdiff_t rows, ptrdiff_t n, const double *statistics)
+{
+    real hi[FR_ROW_TILE], lo[FR_ROW_TILE], inv_std[FR_ROW_TILE];
+    real sum[FR_PANEL_COLS], dot[FR_PANEL_COLS];
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        hi[r] = (real)statistics[2 * r];
+        lo[r] = (real)(statistics[2 * r] - (double)hi[r]);
+        inv_std[r] = (real)statistics[2 * r + 1];
+    }
+    for (ptrdiff_t first = 0; first < n; first += FR_PANEL_COLS) {
+        const ptrdiff_t cols = n - first < FR_PANEL_COLS ? n - first : FR_PANEL_COLS;
+        const real *x = x_ + first, *dy = dy_ + first;
+        ptrdiff_t r = 0;
+        for (ptrdiff_t c = 0; c < cols; c++)
+            sum[c] = dot[c] = 0;
+        for (; r + 2 <= rows; r += 2) {
+            const real *p = x + r * n, *q = p + n, *dp = dy + r * n, *dq = dp + n;
+            const real hp = hi[r], hq = hi[r + 1], lp = lo[r], lq = lo[r + 1];
+            const real ip = inv_std[r], iq = inv_std[r + 1];
+            for (ptrdiff_t c = 0; c < cols; c++) {
+                sum[c] += dp[c] + dq[c];
+                dot[c] += dp[c] * (((p[c] - hp) - lp) * ip) + dq[c] * (((q[c] - hq) - lq) * iq);
+            }
+        }
+        if (r < rows)
+            for (ptrdiff_t c = 0; c < cols; c++) {
+                const real d = dy[r * n + c];
+                sum[c] += d;
+                dot[c] += d * (((x[r * n + c] - hi[r]) - lo[r]) * inv_std[r]);
+            }
+        for (ptrdiff_t c = 0; c < cols; c++) {
+            dbeta[first + c] += (double)sum[c];
+            dgamma[first + c] += (double)dot[c];
+        }
+    }
+}
+
+static void NAME(layer_backward)(void *dx_, double *dgamma, double *dbeta, const void *dy_,
+                                 const void *x_, fr_rows shape, const double *statistics,
+                                 const void *gamma_, int centred, int stream)
+{
+    const ptrdiff_t n = shape.channels;
+    const double share = 1.0 / (double)n;
+    const real *x = x_, *dy = dy_;
+    /* Rows whose sums are taken together while they are in L1. */
+    ptrdiff_t tile = FR_ROW_BLOCK / n;
+    tile = shape.groups > 1 ? 1 : tile < 8 ? 8 : tile < FR_ROW_TILE ? tile : FR_ROW_TILE;
+    NAME(sink) sink;
+    NAME(sink_open)(&sink, dx_, stream);
+    for (ptrdiff_t c = 0; c < shape.groups * n; c++)
+        dgamma[c] = dbeta[c] = 0;
+    for (ptrdiff_t done = 0; done < shape.rows; done += tile) {
+        const ptrdiff_t rows = shape.rows - done < tile ? shape.rows - done : tile;
+        const ptrdiff_t first = (shape.first + done) % shape.groups * n;
+        const real *gamma = (const real *)gamma_ + first;
+        NAME(column_sums)(dgamma + first, dbeta + first, dy, x, rows, n, statistics);
+        for (ptrdiff_t r = 0; r < rows; r++, x += n, dy += n, statistics += 2) {
+            const real hi = (real)statistics[0], lo = (real)(statistics[0] - (double)hi);
+            const double inv_std = statistics[1];
+            double sum, dot;
+            NAME(row_dots)(&sum, &dot, dy, x, gamma, n, hi, lo);
+            const real scale = (real)inv_std;
+            const real offset = centred ? (real)(inv_std * sum * share) : 0;
+            const real tilt = (real)(inv_std * inv_std * inv_std * dot * share);
+            for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
+                const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
+                const real *p = x + begin, *g = gamma + begin, *d = dy + begin;
+                real *dx = NAME(sink_next)(&sink, here);
+                FR_ELEMENTWISE
+                for (ptrdiff_t i = 0; i < here; i++)
+                    dx[i] = ((d[i] * g[i]) * scale - offset) - ((p[i] - hi) - lo) * tilt;
+            }
+        }
+    }
+    NAME(sink_close)(&sink);
+}
+
+static void NAME(group_backward)(void *dx_, double *dgamma, double *dbeta, const void *dy_,
+                                 const void *x_, fr_rows shape, const double *statistics,
+                                 const void *gamma_, int centred, int stream)
+{
+    const ptrdiff_t run = shape.run, size = shape.channels * run;
+    const double share = 1.0 / (double)size;
+    const real *x = x_, *dy = dy_;
+    NAME(sink) sink;
+    NAME(sink_open)(&sink, dx_, stream);
+    for (ptrdiff_t c = 0; c < shape.groups * shape.channels; c++)
+        dgamma[c] = dbeta[c] = 0;
+    for (ptrdiff_t r = 0; r < shape.rows; r++, x += size, dy += size, statistics += 2) {
+        const ptrdiff_t first = (shape.first + r) % shape.groups * shape.channels;
+        const real *gamma = (const real *)gamma_ + first;
+        const real hi = (real)statistics[0], lo = (real)(statistics[0] - (double)hi);
+        const double inv_std = statistics[1];
+        double all = 0, all_dots = 0;
+        for (ptrdiff_t c = 0; c < shape.channels; c++) {
+            double sum, dot;
+            NAME(run_dots)(&sum, &dot, dy + c * run, x + c * run, run, hi, lo);
+            dbeta[first + c] += sum;
+            dgamma[first + c] += dot * inv_std;
+            all += sum * (double)gamma[c];
+            all_dots += dot * (double)gamma[c];
+        }
+        const real offset = centred ? (real)(inv_std * all * share) : 0;
+        const real tilt = (real)(inv_std * inv_std * inv_std * all_dots * share);
+        for (ptrdiff_t c = 0; c < shape.channels; c++)
+            NAME(gradient_run)(&sink, dy + c * run, x + c * run, run, hi, lo,
+                               (real)((double)gamma[c] * inv_std), offset, tilt);
+    }
+    NAME(sink_close)(&sink);
+}
