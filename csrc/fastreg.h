@@ -200,7 +200,7 @@ enum {
     FR_PANEL_COLS = 256, /* widest panel */
     FR_PANEL_RUN = 1024, /* elements finished in L1 before they are streamed */
     FR_PANEL_ROWS = 32,  /* rows summed in `real` before they are merged in double */
-    FR_ROW_LANES = 16,   /* accumulators along a row */
+    FR_ROW_LANES = 32,   /* accumulators along a row */
     FR_ROW_BLOCK = 2048, /* elements of a row summed in `real` before they are merged */
     FR_ROW_TILE = 32,    /* most rows whose dgamma and dbeta are summed in `real` */
 };

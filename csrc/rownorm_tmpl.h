@@ -1,10 +1,11 @@
 /* Norms over contiguous runs: layer, RMS, group and instance norm (Ba et al., 2016; Zhang &
  * Sennrich, 2019; Wu & He, 2018; Ulyanov et al., 2016), and batch norm of (N, C, L).
  *
- * Sums run along memory, in FR_ROW_LANES accumulators for the even and as many for the odd
- * lines, which are added lane by lane and then folded in halves, so their order is the same for
- * every vector width. Blocks of FR_ROW_BLOCK elements are summed in `real` and merged in double.
- * Moments are two-pass inside a block and corrected, as in norm_tmpl.h.
+ * Sums run along memory in FR_ROW_LANES accumulators, which are then folded in halves, so their
+ * order is the same for every vector width. (32 lanes, because gcc 12 unrolls an inner loop of 16
+ * first and then vectorises the outer one, by shuffles.) Blocks of FR_ROW_BLOCK elements are
+ * summed in `real` and merged in double. Moments are two-pass inside a block and corrected, as in
+ * norm_tmpl.h.
  *
  * A row is `channels` runs of `run` elements each, with a gamma and a beta a channel. Layer norm
  * is the case of runs of one element, which has kernels of its own. A row is finished while it
@@ -55,48 +56,40 @@ FR_INLINE void NAME(sink_close)(NAME(sink) * sink)
     }
 }
 
+/* The sum of 32 lanes, in halves. Constant widths, or gcc makes a loop of each. */
 FR_INLINE real NAME(fold)(real *lanes)
 {
-    for (int width = FR_ROW_LANES / 2; width; width /= 2)
-        for (int l = 0; l < width; l++)
-            lanes[l] += lanes[l + width];
-    return lanes[0];
+    for (int l = 0; l < 16; l++)
+        lanes[l] += lanes[l + 16];
+    for (int l = 0; l < 8; l++)
+        lanes[l] += lanes[l + 8];
+    for (int l = 0; l < 4; l++)
+        lanes[l] += lanes[l + 4];
+    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
 }
 
 /* The last elements, filled up with a value that adds nothing. */
 FR_INLINE void NAME(pad)(real *padded, const real *x, ptrdiff_t n, real filler)
 {
+    FR_ELEMENTWISE
     for (int l = 0; l < FR_ROW_LANES; l++)
-        padded[l] = filler;
-    for (ptrdiff_t l = 0; l < n; l++)
-        padded[l] = x[l];
+        padded[l] = l < n ? x[l] : filler;
 }
 
 /* sum (x - origin), n <= FR_ROW_BLOCK. */
 static real NAME(sum_from)(const real *x, ptrdiff_t n, real origin)
 {
-    enum { W = FR_ROW_LANES };
-    real even[W] = {0}, odd[W] = {0}, padded[W];
+    real sum[FR_ROW_LANES] = {0}, padded[FR_ROW_LANES];
     ptrdiff_t i = 0;
-    for (; i + 2 * W <= n; i += 2 * W) {
-        for (int l = 0; l < W; l++)
-            even[l] += x[i + l] - origin;
-        for (int l = 0; l < W; l++)
-            odd[l] += x[i + W + l] - origin;
-    }
-    if (i + W <= n) {
-        for (int l = 0; l < W; l++)
-            even[l] += x[i + l] - origin;
-        i += W;
-    }
+    for (; i + FR_ROW_LANES <= n; i += FR_ROW_LANES)
+        for (int l = 0; l < FR_ROW_LANES; l++)
+            sum[l] += x[i + l] - origin;
     if (i < n) {
         NAME(pad)(padded, x + i, n - i, origin);
-        for (int l = 0; l < W; l++)
-            odd[l] += padded[l] - origin;
+        for (int l = 0; l < FR_ROW_LANES; l++)
+            sum[l] += padded[l] - origin;
     }
-    for (int l = 0; l < W; l++)
-        even[l] += odd[l];
-    return NAME(fold)(even);
+    return NAME(fold)(sum);
 }
 
 typedef struct {
@@ -106,42 +99,23 @@ typedef struct {
 /* sum d and sum d * d for d = x - centre, n <= FR_ROW_BLOCK. */
 static NAME(pair) NAME(spread_around)(const real *x, ptrdiff_t n, real centre)
 {
-    enum { W = FR_ROW_LANES };
-    real even[W] = {0}, odd[W] = {0}, even_2[W] = {0}, odd_2[W] = {0}, padded[W];
+    real sum[FR_ROW_LANES] = {0}, squares[FR_ROW_LANES] = {0}, padded[FR_ROW_LANES];
     ptrdiff_t i = 0;
-    for (; i + 2 * W <= n; i += 2 * W) {
-        for (int l = 0; l < W; l++) {
+    for (; i + FR_ROW_LANES <= n; i += FR_ROW_LANES)
+        for (int l = 0; l < FR_ROW_LANES; l++) {
             const real d = x[i + l] - centre;
-            even[l] += d;
-            even_2[l] += d * d;
+            sum[l] += d;
+            squares[l] += d * d;
         }
-        for (int l = 0; l < W; l++) {
-            const real d = x[i + W + l] - centre;
-            odd[l] += d;
-            odd_2[l] += d * d;
-        }
-    }
-    if (i + W <= n) {
-        for (int l = 0; l < W; l++) {
-            const real d = x[i + l] - centre;
-            even[l] += d;
-            even_2[l] += d * d;
-        }
-        i += W;
-    }
     if (i < n) {
         NAME(pad)(padded, x + i, n - i, centre);
-        for (int l = 0; l < W; l++) {
+        for (int l = 0; l < FR_ROW_LANES; l++) {
             const real d = padded[l] - centre;
-            odd[l] += d;
-            odd_2[l] += d * d;
+            sum[l] += d;
+            squares[l] += d * d;
         }
     }
-    for (int l = 0; l < W; l++) {
-        even[l] += odd[l];
-        even_2[l] += odd_2[l];
-    }
-    return (NAME(pair)){NAME(fold)(even), NAME(fold)(even_2)};
+    return (NAME(pair)){NAME(fold)(sum), NAME(fold)(squares)};
 }
 
 /* sum g and sum g * (x - mean) for g = dy * gamma, or dy where gamma is NULL; n <= FR_ROW_BLOCK.
@@ -149,45 +123,26 @@ static NAME(pair) NAME(spread_around)(const real *x, ptrdiff_t n, real centre)
 FR_INLINE NAME(pair)
     NAME(dots)(const real *dy, const real *x, const real *gamma, ptrdiff_t n, real hi, real lo)
 {
-    enum { W = FR_ROW_LANES };
-    real even[W] = {0}, odd[W] = {0}, even_2[W] = {0}, odd_2[W] = {0};
-    real padded_dy[W], padded_x[W], padded_gamma[W];
+    real sum[FR_ROW_LANES] = {0}, dot[FR_ROW_LANES] = {0};
+    real padded_dy[FR_ROW_LANES], padded_x[FR_ROW_LANES], padded_gamma[FR_ROW_LANES];
     ptrdiff_t i = 0;
-    for (; i + 2 * W <= n; i += 2 * W) {
-        for (int l = 0; l < W; l++) {
+    for (; i + FR_ROW_LANES <= n; i += FR_ROW_LANES)
+        for (int l = 0; l < FR_ROW_LANES; l++) {
             const real g = gamma ? dy[i + l] * gamma[i + l] : dy[i + l];
-            even[l] += g;
-            even_2[l] += g * ((x[i + l] - hi) - lo);
+            sum[l] += g;
+            dot[l] += g * ((x[i + l] - hi) - lo);
         }
-        for (int l = 0; l < W; l++) {
-            const real g = gamma ? dy[i + W + l] * gamma[i + W + l] : dy[i + W + l];
-            odd[l] += g;
-            odd_2[l] += g * ((x[i + W + l] - hi) - lo);
-        }
-    }
-    if (i + W <= n) {
-        for (int l = 0; l < W; l++) {
-            const real g = gamma ? dy[i + l] * gamma[i + l] : dy[i + l];
-            even[l] += g;
-            even_2[l] += g * ((x[i + l] - hi) - lo);
-        }
-        i += W;
-    }
     if (i < n) {
         NAME(pad)(padded_dy, dy + i, n - i, 0);
         NAME(pad)(padded_x, x + i, n - i, hi);
         NAME(pad)(padded_gamma, gamma ? gamma + i : x + i, n - i, 0);
-        for (int l = 0; l < W; l++) {
+        for (int l = 0; l < FR_ROW_LANES; l++) {
             const real g = gamma ? padded_dy[l] * padded_gamma[l] : padded_dy[l];
-            odd[l] += g;
-            odd_2[l] += g * ((padded_x[l] - hi) - lo);
+            sum[l] += g;
+            dot[l] += g * ((padded_x[l] - hi) - lo);
         }
     }
-    for (int l = 0; l < W; l++) {
-        even[l] += odd[l];
-        even_2[l] += odd_2[l];
-    }
-    return (NAME(pair)){NAME(fold)(even), NAME(fold)(even_2)};
+    return (NAME(pair)){NAME(fold)(sum), NAME(fold)(dot)};
 }
 
 typedef struct {
