@@ -99,7 +99,9 @@ def test_close_to_the_reference_in_long_double(name, arguments, shape, dtype, gu
     inv_std = float(np.abs(getattr(twin, "_inv_std", getattr(twin, "_inv_rms", 0))).max())
     bound = 8 * eps * (np.abs(exact_Y).max() + 3 * max(1.0, inv_std))
     np.testing.assert_allclose(Y, exact_Y, rtol=0, atol=bound)
-    np.testing.assert_allclose(dX, exact_dX, rtol=0, atol=16 * eps * 20 * inv_std * max(1.0, inv_std))
+    np.testing.assert_allclose(
+        dX, exact_dX, rtol=0, atol=16 * eps * 20 * inv_std * max(1.0, inv_std)
+    )
     count = X.size / layer.gamma.size
     bound = eps * (640 * np.sqrt(count) + 9 * count * inv_std)
     np.testing.assert_allclose(layer.dgamma, twin.dgamma, rtol=8 * eps, atol=bound)
