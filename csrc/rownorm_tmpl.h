@@ -308,29 +308,67 @@ static void NAME(run_backward)(void *dx, const void *dy_, const void *x_, fr_pan
 
 /* Norms of rows. */
 
-/* statistics: mean and 1 / sqrt(mean square deviation + epsilon) of a row. */
-FR_INLINE void NAME(row_statistics)(double *statistics, const real *x, ptrdiff_t n,
-                                    double epsilon, int centred)
+/* statistics: mean and 1 / sqrt(mean square deviation + epsilon) of each row. Every step is done
+ * for all rows before the next: the sums of a short row are one chain of waiting after another,
+ * those of many rows overlap. The bits are those of moments_of. */
+static void NAME(row_statistics)(double *statistics, const real *x, ptrdiff_t rows, ptrdiff_t n,
+                                 double epsilon, int centred)
 {
-    const NAME(moment) moment = NAME(moments_of)(x, n, centred);
-    statistics[0] = centred ? (double)x[0] + moment.mean : 0;
-    statistics[1] = 1.0 / sqrt(moment.m2 / (double)n + epsilon);
+    const double share = 1.0 / (double)n;
+    real centre[FR_ROW_TILE];
+    NAME(pair) rest[FR_ROW_TILE];
+    if (n > FR_ROW_BLOCK || !centred) {
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            const NAME(moment) moment = NAME(moments_of)(x + r * n, n, centred);
+            statistics[2 * r] = centred ? (double)x[r * n] + moment.mean : 0;
+            statistics[2 * r + 1] = moment.m2;
+        }
+    } else {
+        for (ptrdiff_t r = 0; r < rows; r++)
+            centre[r] = x[r * n] + NAME(sum_from)(x + r * n, n, x[r * n]) * (real)share;
+        for (ptrdiff_t r = 0; r < rows; r++)
+            rest[r] = NAME(spread_around)(x + r * n, n, centre[r]);
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            const double shift = (double)rest[r].first * share;
+            const double mean = (double)centre[r] - (double)x[r * n] + shift;
+            statistics[2 * r] = (double)x[r * n] + mean;
+            statistics[2 * r + 1] = (double)rest[r].second - shift * (double)rest[r].first;
+        }
+    }
+    for (ptrdiff_t r = 0; r < rows; r++)
+        statistics[2 * r + 1] = 1.0 / sqrt(statistics[2 * r + 1] / (double)n + epsilon);
+}
+
+/* Rows that stay in L1 together. */
+FR_INLINE ptrdiff_t NAME(row_tile)(ptrdiff_t n, ptrdiff_t least)
+{
+    const ptrdiff_t fit = FR_ROW_BLOCK / n;
+    return fit < least ? least : fit < FR_ROW_TILE ? fit : FR_ROW_TILE;
+}
+
+/* A mean in the element type: x - hi is exact where it matters, lo has the digits hi cannot. */
+FR_INLINE NAME(pair) NAME(parts)(double mean)
+{
+    const real hi = (real)mean;
+    return (NAME(pair)){hi, (real)(mean - (double)hi)};
 }
 
 static void NAME(layer_forward)(void *y_, double *statistics, const void *x_, fr_rows shape,
                                 const void *gamma_, const void *beta_, double epsilon,
                                 int centred, int stream)
 {
-    const ptrdiff_t n = shape.channels;
+    const ptrdiff_t n = shape.channels, tile = NAME(row_tile)(n, 1);
     const real *x = x_;
     NAME(sink) sink;
     NAME(sink_open)(&sink, y_, stream);
     for (ptrdiff_t r = 0; r < shape.rows; r++, x += n, statistics += 2) {
-        const ptrdiff_t group = (shape.first + r) % shape.groups;
-        const real *gamma = (const real *)gamma_ + group * n;
-        const real *beta = (const real *)beta_ + group * n;
-        NAME(row_statistics)(statistics, x, n, epsilon, centred);
-        const real hi = (real)statistics[0], lo = (real)(statistics[0] - (double)hi);
+        const ptrdiff_t first = (shape.first + r) % shape.groups * n;
+        const real *gamma = (const real *)gamma_ + first, *beta = (const real *)beta_ + first;
+        if (r % tile == 0) {
+            const ptrdiff_t left = shape.rows - r;
+            NAME(row_statistics)(statistics, x, left < tile ? left : tile, n, epsilon, centred);
+        }
+        const NAME(pair) mean = NAME(parts)(statistics[0]);
         const real inv_std = (real)statistics[1];
         for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
             const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
@@ -338,7 +376,7 @@ static void NAME(layer_forward)(void *y_, double *statistics, const void *x_, fr
             real *y = NAME(sink_next)(&sink, here);
             FR_ELEMENTWISE
             for (ptrdiff_t i = 0; i < here; i++)
-                y[i] = (((from[i] - hi) - lo) * inv_std) * scale[i] + shift[i];
+                y[i] = (((from[i] - mean.first) - mean.second) * inv_std) * scale[i] + shift[i];
         }
     }
     NAME(sink_close)(&sink);
@@ -354,7 +392,7 @@ static void NAME(group_forward)(void *y, double *statistics, const void *x_, fr_
     for (ptrdiff_t r = 0; r < shape.rows; r++, statistics += 2) {
         const ptrdiff_t first = (shape.first + r) % shape.groups * shape.channels;
         const real *gamma = (const real *)gamma_ + first, *beta = (const real *)beta_ + first;
-        NAME(row_statistics)(statistics, x, shape.channels * shape.run, epsilon, centred);
+        NAME(row_statistics)(statistics, x, 1, shape.channels * shape.run, epsilon, centred);
         const real hi = (real)statistics[0], lo = (real)(statistics[0] - (double)hi);
         for (ptrdiff_t c = 0; c < shape.channels; c++, x += shape.run)
             NAME(scale_run)(&sink, x, shape.run, hi, lo, (real)((double)gamma[c] * statistics[1]),
@@ -407,11 +445,10 @@ static void NAME(layer_backward)(void *dx_, double *dgamma, double *dbeta, const
                                  const void *gamma_, int centred, int stream)
 {
     const ptrdiff_t n = shape.channels;
+    const ptrdiff_t tile = shape.groups > 1 ? 1 : NAME(row_tile)(n, 8);
     const double share = 1.0 / (double)n;
     const real *x = x_, *dy = dy_;
-    /* Rows whose sums are taken together while they are in L1. */
-    ptrdiff_t tile = FR_ROW_BLOCK / n;
-    tile = shape.groups > 1 ? 1 : tile < 8 ? 8 : tile < FR_ROW_TILE ? tile : FR_ROW_TILE;
+    double sum[FR_ROW_TILE], dot[FR_ROW_TILE];
     NAME(sink) sink;
     NAME(sink_open)(&sink, dx_, stream);
     for (ptrdiff_t c = 0; c < shape.groups * n; c++)
@@ -421,21 +458,25 @@ static void NAME(layer_backward)(void *dx_, double *dgamma, double *dbeta, const
         const ptrdiff_t first = (shape.first + done) % shape.groups * n;
         const real *gamma = (const real *)gamma_ + first;
         NAME(column_sums)(dgamma + first, dbeta + first, dy, x, rows, n, statistics);
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            const NAME(pair) mean = NAME(parts)(statistics[2 * r]);
+            NAME(row_dots)(sum + r, dot + r, dy + r * n, x + r * n, gamma, n, mean.first,
+                           mean.second);
+        }
         for (ptrdiff_t r = 0; r < rows; r++, x += n, dy += n, statistics += 2) {
-            const real hi = (real)statistics[0], lo = (real)(statistics[0] - (double)hi);
+            const NAME(pair) mean = NAME(parts)(statistics[0]);
             const double inv_std = statistics[1];
-            double sum, dot;
-            NAME(row_dots)(&sum, &dot, dy, x, gamma, n, hi, lo);
             const real scale = (real)inv_std;
-            const real offset = centred ? (real)(inv_std * sum * share) : 0;
-            const real tilt = (real)(inv_std * inv_std * inv_std * dot * share);
+            const real offset = centred ? (real)(inv_std * sum[r] * share) : 0;
+            const real tilt = (real)(inv_std * inv_std * inv_std * dot[r] * share);
             for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
                 const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
                 const real *p = x + begin, *g = gamma + begin, *d = dy + begin;
                 real *dx = NAME(sink_next)(&sink, here);
                 FR_ELEMENTWISE
                 for (ptrdiff_t i = 0; i < here; i++)
-                    dx[i] = ((d[i] * g[i]) * scale - offset) - ((p[i] - hi) - lo) * tilt;
+                    dx[i] = ((d[i] * g[i]) * scale - offset) -
+                            ((p[i] - mean.first) - mean.second) * tilt;
             }
         }
     }
