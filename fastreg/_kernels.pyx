@@ -13,7 +13,6 @@ from cython.parallel cimport prange
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp
 
-import math
 import os
 import platform
 

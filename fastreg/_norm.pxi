@@ -140,14 +140,18 @@ def batch_input(str where, str name, object x, Py_ssize_t n_features, bint chann
     return array
 
 
-def channels(str where, str name, object values, tuple shape, object dtype=np.float64):
-    """A layer's numbers, one a channel, as a contiguous row of this dtype."""
+def channels(str where, str name, object values, tuple shape, cnp.ndarray like=None):
+    """A layer's numbers, one a channel, as a contiguous row of float64 or of another's dtype."""
     cdef cnp.ndarray array = float_array(where, name, values)
-    if cnp.PyArray_SIZE(array) != math.prod(shape):
+    cdef Py_ssize_t size = 1, length
+    for length in shape:
+        size *= length
+    if cnp.PyArray_SIZE(array) != size:
         raise ValueError(f"{where}: {name} must have shape {shape}, got {np.shape(array)}")
-    if is_dense(array, False) and array.dtype == dtype:
+    if is_dense(array, False) and dtype_row(array) == (
+            FR_FLOAT64 if like is None else dtype_row(like)):
         return array
-    return np.ascontiguousarray(array, dtype=dtype)
+    return np.ascontiguousarray(array, dtype=np.float64 if like is None else like.dtype)
 
 
 def blend(cnp.ndarray before not None, cnp.ndarray now not None, double keep):

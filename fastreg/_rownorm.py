@@ -50,8 +50,8 @@ class RowNorm(Layer):
         with self._lock:
             X = row_input(where, "X", X)
             cut = self._rows(where, X)
-            gamma = self._parameter(where, "gamma", 1.0, X.dtype)
-            beta = self._parameter(where, "beta", 0.0, X.dtype)
+            gamma = self._parameter(where, "gamma", 1.0, X)
+            beta = self._parameter(where, "beta", 0.0, X)
             Y, statistics = row_normalize(
                 where, X, out, not self.training, *cut, gamma, beta, self.epsilon, self._centred
             )
@@ -80,7 +80,7 @@ class RowNorm(Layer):
         where = f"{type(self).__name__}.backward"
         with self._lock:
             X, statistics = self._forwarded(self._last)
-            gamma = self._parameter(where, "gamma", 1.0, X.dtype)
+            gamma = self._parameter(where, "gamma", 1.0, X)
             dX, *gradients = row_backward(
                 where, dY, out, X, *self._rows(where, X), statistics, gamma, self._centred
             )
@@ -90,7 +90,8 @@ class RowNorm(Layer):
                     setattr(self, f"d{name}", gradient.reshape(self._shape).astype(dtype))
             return dX
 
-    def _parameter(self, where, name, default, dtype):
+    def _parameter(self, where, name, default, X):
+        """The parameter, or what stands for it where there is none, in the dtype of X."""
         if not self.affine or name not in self._names:
-            return np.full(self._shape, default, dtype)
-        return channels(where, name, getattr(self, name), self._shape, dtype)
+            return np.full(self._shape, default, X.dtype)
+        return channels(where, name, getattr(self, name), self._shape, X)

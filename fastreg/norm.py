@@ -141,8 +141,8 @@ class BatchNorm(Layer):
             if by_batch:
                 statistics = self._batch_statistics(where, X)
             else:
-                inv_std = 1.0 / np.sqrt(running[1] + self.epsilon)
-                statistics = np.vstack([*running, inv_std])
+                mean, var = (values.reshape(1, -1) for values in running)
+                statistics = np.vstack([mean, var, 1.0 / np.sqrt(var + self.epsilon)])
             in_place = not self.training
             Y = batch_normalize(where, X, out, in_place, statistics, gamma, beta, self.axis == -1)
             if self.training and running is not None:
@@ -218,11 +218,11 @@ class BatchNorm(Layer):
                 raise RuntimeError(f"{where}: track_running_stats must be True")
             rows = W.shape[:1] if getattr(W, "ndim", 0) == 2 else (1,)
             flat_W = channels(where, "W", W, (*rows, self.n_features))
-            flat_b = channels(where, "b", b, (self.n_features,)).reshape(1, -1)
+            flat_b = channels(where, "b", b, (self.n_features,))
             gamma, beta = self._affine(where)
             mean, var = self._running(where)
-            scale = gamma.reshape(1, -1) / np.sqrt(var + self.epsilon)
-            folded_b = (flat_b - mean) * scale + beta.reshape(1, -1)
+            scale = gamma.ravel() / np.sqrt(var.ravel() + self.epsilon)
+            folded_b = (flat_b.ravel() - mean.ravel()) * scale + beta.ravel()
             return (flat_W * scale).astype(W.dtype), folded_b.reshape(b.shape).astype(b.dtype)
 
     def _batch_statistics(self, where, X):
@@ -243,22 +243,19 @@ class BatchNorm(Layer):
         keep = self.batches / (self.batches + 1) if self.momentum is None else self.momentum
         if self.unbiased_running_var:
             var = var * (count / (count - 1))
-        self.running_mean, self.running_var = (
-            blend(running[0], mean, keep),
-            blend(running[1], var, keep),
-        )
+        self.running_mean = blend(running[0], mean, keep)
+        self.running_var = blend(running[1], var, keep)
         self.batches += 1
 
     def _affine(self, where):
         """Gamma and beta in float64."""
-        shape = 1, self.n_features
         if not self.affine:
-            return np.ones(shape), np.zeros(shape)
-        return channels(where, "gamma", self.gamma, shape), channels(
-            where, "beta", self.beta, shape
-        )
+            return np.ones((1, self.n_features)), np.zeros((1, self.n_features))
+        return self._channels(where, "gamma"), self._channels(where, "beta")
 
     def _running(self, where):
-        """The running mean and variance, rows of float64."""
-        names, shape = ("running_mean", "running_var"), (1, self.n_features)
-        return [channels(where, name, getattr(self, name), shape).reshape(shape) for name in names]
+        """The running mean and variance in float64."""
+        return self._channels(where, "running_mean"), self._channels(where, "running_var")
+
+    def _channels(self, where, name):
+        return channels(where, name, getattr(self, name), (1, self.n_features))
