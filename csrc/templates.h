@@ -2,4 +2,5 @@
 #include "dropout_tmpl.h"
 #include "norm_tmpl.h"
 #include "penalty_tmpl.h"
+#include "rownorm_tmpl.h"
 #include "update_tmpl.h"

@@ -68,12 +68,18 @@ def spread_dropout(
 ) -> NDArray[Any]: ...
 def float_input(where: str, name: str, x: Any) -> NDArray[Any]: ...
 def copy_through(where: str, name: str, x: Any, out: Any, shape: Any = ...) -> NDArray[Any]: ...
-def batch_input(where: str, name: str, x: Any, n_features: int) -> NDArray[Any]: ...
-def channels(where: str, name: str, values: Any, n_features: int) -> NDArray[np.float64]: ...
+def batch_input(
+    where: str, name: str, x: Any, n_features: int, channels_last: bool
+) -> NDArray[Any]: ...
+def channels(
+    where: str, name: str, values: Any, shape: tuple[int, ...], like: NDArray[Any] | None = ...
+) -> NDArray[Any]: ...
 def blend(
     before: NDArray[np.float64], now: NDArray[np.float64], keep: float
 ) -> NDArray[np.float64]: ...
-def batch_statistics(x: NDArray[Any], epsilon: float) -> NDArray[np.float64]: ...
+def batch_statistics(
+    x: NDArray[Any], epsilon: float, channels_last: bool = ...
+) -> NDArray[np.float64]: ...
 def batch_normalize(
     where: str,
     x: NDArray[Any],
@@ -82,6 +88,7 @@ def batch_normalize(
     statistics: NDArray[np.float64],
     gamma: NDArray[np.float64],
     beta: NDArray[np.float64],
+    channels_last: bool,
 ) -> NDArray[Any]: ...
 def batch_backward(
     where: str,
@@ -91,6 +98,33 @@ def batch_backward(
     by_batch: bool,
     statistics: NDArray[np.float64],
     gamma: NDArray[np.float64],
+    channels_last: bool,
+) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]: ...
+def row_input(where: str, name: str, x: Any) -> NDArray[Any]: ...
+def row_normalize(
+    where: str,
+    x: NDArray[Any],
+    out: Any,
+    in_place: bool,
+    rows: int,
+    groups: int,
+    channels: int,
+    gamma: NDArray[Any],
+    beta: NDArray[Any],
+    epsilon: float,
+    centred: bool,
+) -> tuple[NDArray[Any], NDArray[np.float64]]: ...
+def row_backward(
+    where: str,
+    dy: Any,
+    out: Any,
+    x: NDArray[Any],
+    rows: int,
+    groups: int,
+    channels: int,
+    statistics: NDArray[np.float64],
+    gamma: NDArray[Any],
+    centred: bool,
 ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]: ...
 def weights(where: str, name: str, keys: list[Any], arrays: list[Any]) -> list[NDArray[Any]]: ...
 def sweep(

@@ -4,6 +4,8 @@ One extension, a room a file: ``_threads.pxi`` decides how many threads run, ``_
 where results live, ``_arrays.pxi`` what an array must look like; ``_binding.pxi`` holds an
 optimizer's tensors and ``_update.pxi`` runs its steps; ``_dropout.pxi`` and ``_norm.pxi`` run
 layers, ``_penalty.pxi`` sums over weights.
+where results live, ``_arrays.pxi`` what an array must look like; ``_update.pxi`` runs optimizer
+steps, ``_dropout.pxi``, ``_norm.pxi`` and ``_rownorm.pxi`` run layers.
 This file picks the table of kernels that all of them call.
 """
 
@@ -71,5 +73,6 @@ include "_update.pxi"
 include "_dropout.pxi"
 include "_norm.pxi"
 include "_penalty.pxi"
+include "_rownorm.pxi"
 
 set_level(os.environ.get("FASTREG_ISA") or levels()[-1])

@@ -189,7 +189,7 @@ class Sequential:
             (f"{i}.{name}", layer, name)
             for i, layer in enumerate(self.layers)
             for name in PARAMETERS
-            if hasattr(layer, name)
+            if getattr(layer, name, None) is not None
         ]
         self.train()
 

@@ -50,6 +50,11 @@ ALLOWED = {
     "reference/sparsity": {"numpy", "fastreg.reference.penalty"},
     "schedule": {"fastreg._schedule", "fastreg._steps"},
     "sparsity": {"numpy", "fastreg._checks", "fastreg._weights"},
+    "_rownorm": LEAF | {"fastreg._layer"},
+    "groupnorm": {"fastreg._checks", "fastreg._rownorm"},
+    "layernorm": {"fastreg._checks", "fastreg._rownorm"},
+    "reference/groupnorm": {"numpy"},
+    "reference/layernorm": {"numpy"},
     "stopping": {"fastreg._checks", "fastreg.plateau"},
     "train": {"numpy", "fastreg._checks", "fastreg.nn"},
 }
@@ -64,7 +69,7 @@ def module_of(name):
 
 
 #: What passes compiled code on to the modules of its family.
-SEAMS = {"fastreg._optimizer", "fastreg._random", "fastreg._weights"}
+SEAMS = {"fastreg._optimizer", "fastreg._random", "fastreg._rownorm", "fastreg._weights"}
 
 #: What runs compiled code has a twin in `reference`; what is pure Python, such as schedules and
 #: early stopping, is its own specification.

@@ -17,6 +17,8 @@ from fastreg.reference.dropout import (
     StochasticDepth,
 )
 from fastreg.reference.group import GroupLasso, max_norm, unit_norm
+from fastreg.reference.groupnorm import GroupNorm, InstanceNorm
+from fastreg.reference.layernorm import LayerNorm, RMSNorm
 from fastreg.reference.norm import BatchNorm
 from fastreg.reference.optim import (
     SGD,
@@ -57,11 +59,15 @@ __all__ = [
     "ElasticNet",
     "GaussianDropout",
     "GroupLasso",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
     "Lion",
     "Momentum",
     "NAdam",
     "Optimizer",
     "RAdam",
+    "RMSNorm",
     "RMSprop",
     "SGD",
     "SpatialDropout",
