@@ -1,235 +1,10 @@
 /* Norms over contiguous runs: layer, RMS, group and instance norm (Ba et al., 2016; Zhang &
  * Sennrich, 2019; Wu & He, 2018; Ulyanov et al., 2016), and batch norm of (N, C, L).
  *
- * Sums run along memory in FR_ROW_LANES accumulators, which are then folded in halves, so their
- * order is the same for every vector width. (32 lanes, because gcc 12 unrolls an inner loop of 16
- * first and then vectorises the outer one, by shuffles.) Blocks of FR_ROW_BLOCK elements are
- * summed in `real` and merged in double. Moments are two-pass inside a block and corrected, as in
- * norm_tmpl.h.
- *
  * A row is `channels` runs of `run` elements each, with a gamma and a beta a channel. Layer norm
  * is the case of runs of one element, which has kernels of its own. A row is finished while it
- * is in cache. Bytes an element in float32: forward 8, backward 12.
+ * is in cache. Bytes an element in float32: forward 8, backward 12; batch norm as in norm_tmpl.h.
  */
-
-/* Where an output goes: straight to memory, or by way of a buffer that is streamed when full. */
-typedef struct {
-    real *to;
-    ptrdiff_t used;
-    int stream;
-    real done[FR_PANEL_RUN];
-} NAME(sink);
-
-/* No buffer is cleared here: a struct initialiser would write all of it. */
-FR_INLINE void NAME(sink_open)(NAME(sink) * sink, void *to, int stream)
-{
-    sink->to = to;
-    sink->used = 0;
-    sink->stream = stream;
-}
-
-FR_INLINE void NAME(sink_flush)(NAME(sink) * sink)
-{
-    fr_stream(sink->to, sink->done, (size_t)sink->used * sizeof(real));
-    sink->to += sink->used;
-    sink->used = 0;
-}
-
-/* The place of the next n elements, n <= FR_PANEL_RUN. */
-FR_INLINE real *NAME(sink_next)(NAME(sink) * sink, ptrdiff_t n)
-{
-    if (!sink->stream) {
-        sink->to += n;
-        return sink->to - n;
-    }
-    if (sink->used + n > FR_PANEL_RUN)
-        NAME(sink_flush)(sink);
-    sink->used += n;
-    return sink->done + sink->used - n;
-}
-
-FR_INLINE void NAME(sink_close)(NAME(sink) * sink)
-{
-    if (sink->stream) {
-        NAME(sink_flush)(sink);
-        fr_stream_end();
-    }
-}
-
-/* The sum of 32 lanes, in halves. Constant widths, or gcc makes a loop of each. */
-FR_INLINE real NAME(fold)(real *lanes)
-{
-    for (int l = 0; l < 16; l++)
-        lanes[l] += lanes[l + 16];
-    for (int l = 0; l < 8; l++)
-        lanes[l] += lanes[l + 8];
-    for (int l = 0; l < 4; l++)
-        lanes[l] += lanes[l + 4];
-    return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
-}
-
-/* The last elements, filled up with a value that adds nothing. */
-FR_INLINE void NAME(pad)(real *padded, const real *x, ptrdiff_t n, real filler)
-{
-    FR_ELEMENTWISE
-    for (int l = 0; l < FR_ROW_LANES; l++)
-        padded[l] = l < n ? x[l] : filler;
-}
-
-/* sum (x - origin), n <= FR_ROW_BLOCK. */
-static real NAME(sum_from)(const real *x, ptrdiff_t n, real origin)
-{
-    real sum[FR_ROW_LANES] = {0}, padded[FR_ROW_LANES];
-    ptrdiff_t i = 0;
-    for (; i + FR_ROW_LANES <= n; i += FR_ROW_LANES)
-        for (int l = 0; l < FR_ROW_LANES; l++)
-            sum[l] += x[i + l] - origin;
-    if (i < n) {
-        NAME(pad)(padded, x + i, n - i, origin);
-        for (int l = 0; l < FR_ROW_LANES; l++)
-            sum[l] += padded[l] - origin;
-    }
-    return NAME(fold)(sum);
-}
-
-typedef struct {
-    real first, second;
-} NAME(pair);
-
-/* sum d and sum d * d for d = x - centre, n <= FR_ROW_BLOCK. */
-static NAME(pair) NAME(spread_around)(const real *x, ptrdiff_t n, real centre)
-{
-    real sum[FR_ROW_LANES] = {0}, squares[FR_ROW_LANES] = {0}, padded[FR_ROW_LANES];
-    ptrdiff_t i = 0;
-    for (; i + FR_ROW_LANES <= n; i += FR_ROW_LANES)
-        for (int l = 0; l < FR_ROW_LANES; l++) {
-            const real d = x[i + l] - centre;
-            sum[l] += d;
-            squares[l] += d * d;
-        }
-    if (i < n) {
-        NAME(pad)(padded, x + i, n - i, centre);
-        for (int l = 0; l < FR_ROW_LANES; l++) {
-            const real d = padded[l] - centre;
-            sum[l] += d;
-            squares[l] += d * d;
-        }
-    }
-    return (NAME(pair)){NAME(fold)(sum), NAME(fold)(squares)};
-}
-
-/* sum g and sum g * (x - mean) for g = dy * gamma, or dy where gamma is NULL; n <= FR_ROW_BLOCK.
- * The compiler drops gamma where it is known to be NULL. */
-FR_INLINE NAME(pair)
-    NAME(dots)(const real *dy, const real *x, const real *gamma, ptrdiff_t n, real hi, real lo)
-{
-    real sum[FR_ROW_LANES] = {0}, dot[FR_ROW_LANES] = {0};
-    real padded_dy[FR_ROW_LANES], padded_x[FR_ROW_LANES], padded_gamma[FR_ROW_LANES];
-    ptrdiff_t i = 0;
-    for (; i + FR_ROW_LANES <= n; i += FR_ROW_LANES)
-        for (int l = 0; l < FR_ROW_LANES; l++) {
-            const real g = gamma ? dy[i + l] * gamma[i + l] : dy[i + l];
-            sum[l] += g;
-            dot[l] += g * ((x[i + l] - hi) - lo);
-        }
-    if (i < n) {
-        NAME(pad)(padded_dy, dy + i, n - i, 0);
-        NAME(pad)(padded_x, x + i, n - i, hi);
-        NAME(pad)(padded_gamma, gamma ? gamma + i : x + i, n - i, 0);
-        for (int l = 0; l < FR_ROW_LANES; l++) {
-            const real g = gamma ? padded_dy[l] * padded_gamma[l] : padded_dy[l];
-            sum[l] += g;
-            dot[l] += g * ((padded_x[l] - hi) - lo);
-        }
-    }
-    return (NAME(pair)){NAME(fold)(sum), NAME(fold)(dot)};
-}
-
-typedef struct {
-    double mean, m2;
-} NAME(moment);
-
-/* The mean less x[0] and the squares around the mean; for centred = 0 those around 0. */
-static NAME(moment) NAME(moments_of)(const real *x, ptrdiff_t n, int centred)
-{
-    NAME(moment) all = {0, 0};
-    for (ptrdiff_t begin = 0; begin < n; begin += FR_ROW_BLOCK) {
-        const real *block = x + begin;
-        const ptrdiff_t rows = n - begin < FR_ROW_BLOCK ? n - begin : FR_ROW_BLOCK;
-        const double here = (double)rows, share = 1.0 / here;
-        if (!centred) {
-            all.m2 += (double)NAME(spread_around)(block, rows, 0).second;
-            continue;
-        }
-        const real centre = block[0] + NAME(sum_from)(block, rows, block[0]) * (real)share;
-        const NAME(pair) rest = NAME(spread_around)(block, rows, centre);
-        const double shift = (double)rest.first * share;
-        const double mean = (double)centre - (double)x[0] + shift;
-        const double m2 = (double)rest.second - shift * (double)rest.first;
-        if (!begin) {
-            all = (NAME(moment)){mean, m2};
-        } else { /* Chan, Golub & LeVeque (1979) */
-            const double weight = here / ((double)begin + here), delta = mean - all.mean;
-            all.mean += delta * weight;
-            all.m2 += m2 + delta * delta * ((double)begin * weight);
-        }
-    }
-    return all;
-}
-
-/* Sums over a run of any length, blocks added up in double. */
-FR_INLINE void NAME(dots_of)(double *sum, double *dot, const real *dy, const real *x,
-                             const real *gamma, ptrdiff_t n, real hi, real lo)
-{
-    *sum = *dot = 0;
-    for (ptrdiff_t begin = 0; begin < n; begin += FR_ROW_BLOCK) {
-        const ptrdiff_t here = n - begin < FR_ROW_BLOCK ? n - begin : FR_ROW_BLOCK;
-        const NAME(pair) block =
-            NAME(dots)(dy + begin, x + begin, gamma ? gamma + begin : NULL, here, hi, lo);
-        *sum += (double)block.first;
-        *dot += (double)block.second;
-    }
-}
-
-static void NAME(run_dots)(double *sum, double *dot, const real *dy, const real *x, ptrdiff_t n,
-                           real hi, real lo)
-{
-    NAME(dots_of)(sum, dot, dy, x, NULL, n, hi, lo);
-}
-
-static void NAME(row_dots)(double *sum, double *dot, const real *dy, const real *x,
-                           const real *gamma, ptrdiff_t n, real hi, real lo)
-{
-    NAME(dots_of)(sum, dot, dy, x, gamma, n, hi, lo);
-}
-
-/* y = (x - mean) * scale + shift for one run. */
-FR_INLINE void NAME(scale_run)(NAME(sink) * sink, const real *x, ptrdiff_t n, real hi, real lo,
-                               real scale, real shift)
-{
-    for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN, x += FR_PANEL_RUN) {
-        const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
-        real *y = NAME(sink_next)(sink, here);
-        FR_ELEMENTWISE
-        for (ptrdiff_t i = 0; i < here; i++)
-            y[i] = ((x[i] - hi) - lo) * scale + shift;
-    }
-}
-
-/* dx = dy * scale - offset - (x - mean) * tilt for one run. */
-FR_INLINE void NAME(gradient_run)(NAME(sink) * sink, const real *dy, const real *x, ptrdiff_t n,
-                                  real hi, real lo, real scale, real offset, real tilt)
-{
-    for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
-        const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
-        real *dx = NAME(sink_next)(sink, here);
-        FR_ELEMENTWISE
-        for (ptrdiff_t i = 0; i < here; i++)
-            dx[i] = (dy[i] * scale - offset) - ((x[i] - hi) - lo) * tilt;
-        dy += here;
-        x += here;
-    }
-}
 
 /* Batch norm of (N, C, L): a panel's rows are samples, its columns runs of panel.run elements. */
 
@@ -260,8 +35,8 @@ static void NAME(run_normalize)(void *y, const void *x_, fr_panel panel, fr_chan
         const real *x = (const real *)x_ + n * panel.stride;
         NAME(sink_open)(&sink, (real *)y + n * panel.stride, stream);
         for (ptrdiff_t c = 0; c < panel.cols; c++, x += panel.run) {
-            const real hi = (real)channels.mean[c], lo = (real)(channels.mean[c] - (double)hi);
-            NAME(scale_run)(&sink, x, panel.run, hi, lo,
+            const NAME(pair) centre = NAME(parts)(channels.mean[c]);
+            NAME(scale_run)(&sink, x, panel.run, centre.first, centre.second,
                             (real)(channels.gamma[c] * channels.inv_std[c]),
                             (real)channels.beta[c]);
         }
@@ -278,9 +53,9 @@ static void NAME(run_sums)(double *dscale, double *dbeta, const void *dy_, const
         const real *x = (const real *)x_ + n * panel.stride;
         const real *dy = (const real *)dy_ + n * panel.stride;
         for (ptrdiff_t c = 0; c < panel.cols; c++, x += panel.run, dy += panel.run) {
-            const real hi = (real)mean[c], lo = (real)(mean[c] - (double)hi);
+            const NAME(pair) centre = NAME(parts)(mean[c]);
             double sum, dot;
-            NAME(run_dots)(&sum, &dot, dy, x, panel.run, hi, lo);
+            NAME(run_dots)(&sum, &dot, dy, x, panel.run, centre.first, centre.second);
             dbeta[c] += sum;
             dscale[c] += dot;
         }
@@ -297,9 +72,9 @@ static void NAME(run_backward)(void *dx, const void *dy_, const void *x_, fr_pan
         const real *dy = (const real *)dy_ + n * panel.stride;
         NAME(sink_open)(&sink, (real *)dx + n * panel.stride, stream);
         for (ptrdiff_t c = 0; c < panel.cols; c++, x += panel.run, dy += panel.run) {
-            const real hi = (real)channels.mean[c], lo = (real)(channels.mean[c] - (double)hi);
+            const NAME(pair) centre = NAME(parts)(channels.mean[c]);
             const double scale = channels.gamma[c] * channels.inv_std[c];
-            NAME(gradient_run)(&sink, dy, x, panel.run, hi, lo, (real)scale,
+            NAME(gradient_run)(&sink, dy, x, panel.run, centre.first, centre.second, (real)scale,
                                (real)(scale * mean_dy[c]), (real)(scale * slope[c]));
         }
         NAME(sink_close)(&sink);
@@ -346,13 +121,6 @@ FR_INLINE ptrdiff_t NAME(row_tile)(ptrdiff_t n, ptrdiff_t least)
     return fit < least ? least : fit < FR_ROW_TILE ? fit : FR_ROW_TILE;
 }
 
-/* A mean in the element type: x - hi is exact where it matters, lo has the digits hi cannot. */
-FR_INLINE NAME(pair) NAME(parts)(double mean)
-{
-    const real hi = (real)mean;
-    return (NAME(pair)){hi, (real)(mean - (double)hi)};
-}
-
 static void NAME(layer_forward)(void *y_, double *statistics, const void *x_, fr_rows shape,
                                 const void *gamma_, const void *beta_, double epsilon,
                                 int centred, int stream)
@@ -393,10 +161,10 @@ static void NAME(group_forward)(void *y, double *statistics, const void *x_, fr_
         const ptrdiff_t first = (shape.first + r) % shape.groups * shape.channels;
         const real *gamma = (const real *)gamma_ + first, *beta = (const real *)beta_ + first;
         NAME(row_statistics)(statistics, x, 1, shape.channels * shape.run, epsilon, centred);
-        const real hi = (real)statistics[0], lo = (real)(statistics[0] - (double)hi);
+        const NAME(pair) centre = NAME(parts)(statistics[0]);
         for (ptrdiff_t c = 0; c < shape.channels; c++, x += shape.run)
-            NAME(scale_run)(&sink, x, shape.run, hi, lo, (real)((double)gamma[c] * statistics[1]),
-                            beta[c]);
+            NAME(scale_run)(&sink, x, shape.run, centre.first, centre.second,
+                            (real)((double)gamma[c] * statistics[1]), beta[c]);
     }
     NAME(sink_close)(&sink);
 }
@@ -497,12 +265,13 @@ static void NAME(group_backward)(void *dx_, double *dgamma, double *dbeta, const
     for (ptrdiff_t r = 0; r < shape.rows; r++, x += size, dy += size, statistics += 2) {
         const ptrdiff_t first = (shape.first + r) % shape.groups * shape.channels;
         const real *gamma = (const real *)gamma_ + first;
-        const real hi = (real)statistics[0], lo = (real)(statistics[0] - (double)hi);
+        const NAME(pair) centre = NAME(parts)(statistics[0]);
         const double inv_std = statistics[1];
         double all = 0, all_dots = 0;
         for (ptrdiff_t c = 0; c < shape.channels; c++) {
             double sum, dot;
-            NAME(run_dots)(&sum, &dot, dy + c * run, x + c * run, run, hi, lo);
+            NAME(run_dots)(&sum, &dot, dy + c * run, x + c * run, run, centre.first,
+                           centre.second);
             dbeta[first + c] += sum;
             dgamma[first + c] += dot * inv_std;
             all += sum * (double)gamma[c];
@@ -511,7 +280,7 @@ static void NAME(group_backward)(void *dx_, double *dgamma, double *dbeta, const
         const real offset = centred ? (real)(inv_std * all * share) : 0;
         const real tilt = (real)(inv_std * inv_std * inv_std * all_dots * share);
         for (ptrdiff_t c = 0; c < shape.channels; c++)
-            NAME(gradient_run)(&sink, dy + c * run, x + c * run, run, hi, lo,
+            NAME(gradient_run)(&sink, dy + c * run, x + c * run, run, centre.first, centre.second,
                                (real)((double)gamma[c] * inv_std), offset, tilt);
     }
     NAME(sink_close)(&sink);

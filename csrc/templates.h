@@ -1,4 +1,5 @@
 /* Every template of the library; kernels.h includes this list once an element type. */
+#include "contiguous_tmpl.h"
 #include "dropout_tmpl.h"
 #include "norm_tmpl.h"
 #include "penalty_tmpl.h"

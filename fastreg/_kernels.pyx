@@ -2,10 +2,8 @@
 
 One extension, a room a file: ``_threads.pxi`` decides how many threads run, ``_memory.pxi``
 where results live, ``_arrays.pxi`` what an array must look like; ``_binding.pxi`` holds an
-optimizer's tensors and ``_update.pxi`` runs its steps; ``_dropout.pxi`` and ``_norm.pxi`` run
-layers, ``_penalty.pxi`` sums over weights.
-where results live, ``_arrays.pxi`` what an array must look like; ``_update.pxi`` runs optimizer
-steps, ``_dropout.pxi``, ``_norm.pxi`` and ``_rownorm.pxi`` run layers.
+optimizer's tensors and ``_update.pxi`` runs its steps; ``_dropout.pxi``, ``_norm.pxi`` and
+``_rownorm.pxi`` run layers; ``_penalty.pxi`` sums over weights.
 This file picks the table of kernels that all of them call.
 """
 

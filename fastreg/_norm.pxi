@@ -4,9 +4,8 @@
 cdef enum:
     CHUNK = 65536  # elements of a chunk of rows
 
-cdef struct BatchKernels:
+cdef struct BatchPasses:
     fr_moments moments
-    fr_statistics statistics
     fr_normalize normalize
     fr_norm_sums sums
     fr_norm_backward backward
@@ -19,7 +18,8 @@ cdef struct BatchJob:
     # Its entries are runs of one element in (N, C), of L in (N, C, L). x, dy and target are
     # matrices; the sums have a row a chunk; the others an entry a column.
     Py_ssize_t rows, cols, run, chunk_rows, chunks, panel_cols, panels, itemsize
-    BatchKernels kernels
+    const fr_kernels *kernels
+    BatchPasses passes
     const char *x
     const char *origin
     const char *dy
@@ -37,7 +37,7 @@ cdef struct BatchTask:
     Py_ssize_t first, col, sums  # offset of the first element, first column, place of its sums
 
 
-cdef BatchJob batch_job(cnp.ndarray x, bint channels_last) noexcept:
+cdef BatchJob batch_job(cnp.ndarray x, bint channels_last=False) noexcept:
     """A job over an array with channels in the last axis or the second, cut by shape alone."""
     cdef BatchJob job
     cdef const fr_kernels *kernels = &table.kernels[dtype_row(x)]
@@ -48,17 +48,15 @@ cdef BatchJob batch_job(cnp.ndarray x, bint channels_last) noexcept:
             job.rows *= cnp.PyArray_DIM(x, axis)
         elif axis > 1 and not channels_last:
             job.run *= cnp.PyArray_DIM(x, axis)
-    job.kernels.statistics = kernels.statistics
-    job.kernels.column_squares, job.kernels.scale_columns = (
-        kernels.column_squares, kernels.scale_columns)
+    job.kernels = kernels
     if job.run == 1:
-        job.kernels.moments, job.kernels.normalize = kernels.moments, kernels.normalize
-        job.kernels.sums, job.kernels.backward = kernels.norm_sums, kernels.norm_backward
+        job.passes.moments, job.passes.normalize = kernels.moments, kernels.normalize
+        job.passes.sums, job.passes.backward = kernels.norm_sums, kernels.norm_backward
         job.chunk_rows = max(1, CHUNK // max(1, job.cols) // FR_PANEL_ROWS) * FR_PANEL_ROWS
         job.panel_cols = FR_PANEL_COLS
     else:
-        job.kernels.moments, job.kernels.normalize = kernels.run_moments, kernels.run_normalize
-        job.kernels.sums, job.kernels.backward = kernels.run_sums, kernels.run_backward
+        job.passes.moments, job.passes.normalize = kernels.run_moments, kernels.run_normalize
+        job.passes.sums, job.passes.backward = kernels.run_sums, kernels.run_backward
         job.chunk_rows = max(1, CHUNK // max(1, job.cols * job.run))
         job.panel_cols = min(job.cols, max(1, CHUNK // max(1, job.run)))
     job.chunks = (job.rows + job.chunk_rows - 1) // job.chunk_rows
@@ -90,28 +88,28 @@ cdef inline fr_channels channels_from(const fr_channels *whole, Py_ssize_t col) 
 cdef void moments_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const BatchJob *j = <const BatchJob *>job
     cdef BatchTask t = batch_task(j, k)
-    j.kernels.moments(j.sum_1 + t.sums, j.sum_2 + t.sums, j.x + t.first, t.panel,
+    j.passes.moments(j.sum_1 + t.sums, j.sum_2 + t.sums, j.x + t.first, t.panel,
                       j.origin + t.col * j.itemsize)
 
 
 cdef void normalize_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const BatchJob *j = <const BatchJob *>job
     cdef BatchTask t = batch_task(j, k)
-    j.kernels.normalize(j.target + t.first, j.x + t.first, t.panel,
+    j.passes.normalize(j.target + t.first, j.x + t.first, t.panel,
                         channels_from(&j.channels, t.col), j.stream)
 
 
 cdef void norm_sums_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const BatchJob *j = <const BatchJob *>job
     cdef BatchTask t = batch_task(j, k)
-    j.kernels.sums(j.sum_1 + t.sums, j.sum_2 + t.sums, j.dy + t.first, j.x + t.first, t.panel,
+    j.passes.sums(j.sum_1 + t.sums, j.sum_2 + t.sums, j.dy + t.first, j.x + t.first, t.panel,
                    j.channels.mean + t.col)
 
 
 cdef void norm_backward_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const BatchJob *j = <const BatchJob *>job
     cdef BatchTask t = batch_task(j, k)
-    j.kernels.backward(j.target + t.first, j.dy + t.first, j.x + t.first, t.panel,
+    j.passes.backward(j.target + t.first, j.dy + t.first, j.x + t.first, t.panel,
                        channels_from(&j.channels, t.col), j.mean_dy + t.col, j.slope + t.col,
                        j.stream)
 
