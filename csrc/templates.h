@@ -1,4 +1,6 @@
 /* Every template of the library; kernels.h includes this list once an element type. */
 #include "dropout_tmpl.h"
 #include "norm_tmpl.h"
+#include "penalty_tmpl.h"
+#include "squares_tmpl.h"
 #include "update_tmpl.h"
