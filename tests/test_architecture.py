@@ -43,6 +43,7 @@ ALLOWED = {
     "rates": {"fastreg._checks", "fastreg._steps"},
     "reference/dropout": {"numpy", "fastreg.reference.random"},
     "reference/group": {"numpy", "fastreg.reference.penalty"},
+    "reference/noise": {"fastreg.reference.dropout", "fastreg.reference.random"},
     "reference/norm": {"numpy"},
     "reference/optim": {"numpy"},
     "reference/penalty": {"numpy"},
@@ -64,7 +65,7 @@ def module_of(name):
 
 
 #: What passes compiled code on to the modules of its family.
-SEAMS = {"fastreg._optimizer", "fastreg._weights"}
+SEAMS = {"fastreg._optimizer", "fastreg._random", "fastreg._weights"}
 
 #: What runs compiled code has a twin in `reference`, in a module of the same name; what is pure
 #: Python, such as schedules and early stopping, is its own specification.
