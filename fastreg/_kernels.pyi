@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from typing import Any, final
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,6 +151,10 @@ def scale_groups(
 
 __test__: dict[str, Any]
 
+guarded: WeakSet[Any]
+
+def renew_locks() -> None: ...
+
 @final
 class Group: ...
 
@@ -179,8 +184,15 @@ class Updater:
     def set_hyper(self, key: str, value: Any, group: int = ...) -> None: ...
     def slot(self, k: int) -> dict[Any, NDArray[Any]]: ...
     def get_memory(self) -> list[float]: ...
+    def renew_lock(self) -> None: ...
+    def snapshot(self) -> tuple[int, int, list[float], list[dict[Any, NDArray[Any]]]]: ...
     def set_state(
-        self, t: int, skipped: int, memory: list[float], slots: list[dict[Any, NDArray[Any]]]
+        self,
+        t: int,
+        skipped: int,
+        memory: list[float],
+        slots: list[dict[Any, NDArray[Any]]],
+        hypers: dict[str, tuple[float, list[int]]],
     ) -> None: ...
     def update(self, params: Any, grads: Any) -> None: ...
     def swap_averages(self) -> None: ...

@@ -22,7 +22,8 @@ from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
 
 import os
-import platform
+import threading
+import weakref
 
 import numpy as np
 
