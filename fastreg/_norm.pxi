@@ -50,13 +50,13 @@ cdef BatchJob batch_job(cnp.ndarray x, bint channels_last=False) noexcept:
     if job.run == 1:
         job.passes.moments, job.passes.normalize = kernels.moments, kernels.normalize
         job.passes.sums, job.passes.backward = kernels.norm_sums, kernels.norm_backward
-        job.chunk_rows = max(1, CHUNK // job.cols // FR_PANEL_ROWS) * FR_PANEL_ROWS
+        job.chunk_rows = max(1, CHUNK // max(1, job.cols) // FR_PANEL_ROWS) * FR_PANEL_ROWS
         job.panel_cols = FR_PANEL_COLS
     else:
         job.passes.moments, job.passes.normalize = kernels.run_moments, kernels.run_normalize
         job.passes.sums, job.passes.backward = kernels.run_sums, kernels.run_backward
         job.chunk_rows = max(1, CHUNK // max(1, job.cols * job.run))
-        job.panel_cols = min(job.cols, max(1, CHUNK // max(1, job.run)))
+        job.panel_cols = max(1, min(job.cols, CHUNK // max(1, job.run)))
     job.chunks = (job.rows + job.chunk_rows - 1) // job.chunk_rows
     job.panels = (job.cols + job.panel_cols - 1) // job.panel_cols
     job.itemsize = cnp.PyArray_ITEMSIZE(x)
