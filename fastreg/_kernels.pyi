@@ -156,6 +156,9 @@ guarded: WeakSet[Any]
 def renew_locks() -> None: ...
 
 @final
+class Lock: ...
+
+@final
 class Group: ...
 
 @final

@@ -16,13 +16,13 @@ from cpython.mem cimport (
     PyMem_RawFree,
     PyMem_RawMalloc,
 )
+from cpython.pythread cimport PyThread_get_thread_ident
 from cython.parallel cimport prange
 from libc.math cimport HUGE_VAL, sqrt
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
 
 import os
-import threading
 import weakref
 
 import numpy as np

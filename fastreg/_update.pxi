@@ -4,6 +4,13 @@ cdef enum:
     HOLD_GIL_BYTES = 64 * 1024  # a step this small is over before another thread could start
 
 @cython.final
+cdef class Lock:
+    """A mutex that can be replaced: a forked child cannot open its parent's."""
+
+    cdef cython.pymutex mutex
+
+
+@cython.final
 cdef class Group:
     """Hyper-parameters shared by the parameters whose names match."""
 
@@ -74,8 +81,8 @@ cdef class Updater:
     cdef list initial       # first values of the slots, None for a copy of the parameter
     cdef fr_step *scalars   # two a group: penalised, and not
     cdef Binding binding
-    cdef object lock        # reentrant, so that a step begun inside a step can be refused
-    cdef bint busy
+    cdef Lock lock
+    cdef unsigned long owner  # the thread inside, 0 if none
     cdef object __weakref__
     cdef public object assign          # name -> (group, is it penalised?)
     cdef public str on_nonfinite
@@ -107,12 +114,11 @@ cdef class Updater:
 
     def renew_lock(self):
         """Start with a lock of one's own, as a forked child must."""
-        self.lock = threading.RLock()
-        self.busy = False
+        self.lock, self.owner = Lock(), 0
 
     cdef enter(self, str what):
         """Refuse to be called from a schedule or a predicate of the step that is under way."""
-        if self.busy:
+        if self.owner == PyThread_get_thread_ident():
             raise RuntimeError(
                 f"{self.name}.{what}: called from inside its own update, by a schedule or exclude")
 
@@ -132,11 +138,15 @@ cdef class Updater:
 
     def snapshot(self):
         """Steps, skipped steps, the groups' memory and copies of all state, of one moment."""
-        with self.lock:
-            self.enter("state_dict")
-            slots = [{name: state.copy(order="K") for name, state in slot.items()}
-                     for slot in self.slots]
-            return self.t, self.skipped, self.get_memory(), slots
+        self.enter("state_dict")
+        with self.lock.mutex:
+            self.owner = PyThread_get_thread_ident()
+            try:
+                slots = [{name: state.copy(order="K") for name, state in slot.items()}
+                         for slot in self.slots]
+                return self.t, self.skipped, self.get_memory(), slots
+            finally:
+                self.owner = 0
 
     def __reduce__(self):
         t, skipped, _, slots = self.snapshot()
@@ -159,8 +169,8 @@ cdef class Updater:
     def set_state(self, long long t, long long skipped, list memory, list slots, dict hypers):
         """Take over a state that has been checked."""
         cdef Group group
-        with self.lock:
-            self.enter("load_state_dict")
+        self.enter("load_state_dict")
+        with self.lock.mutex:
             for name, (value, members) in hypers.items():
                 for k in members:
                     self.set_hyper(name, value, k)
@@ -171,13 +181,13 @@ cdef class Updater:
 
     def update(self, object params, object grads):
         """Advance one step."""
-        with self.lock:
-            self.enter("update")
-            self.busy = True
+        self.enter("update")
+        with self.lock.mutex:
+            self.owner = PyThread_get_thread_ident()
             try:
                 self.advance(params, grads)
             finally:
-                self.busy = False
+                self.owner = 0
 
     cdef advance(self, object params, object grads):
         """Check everything, then run; the lock is held."""
@@ -254,20 +264,27 @@ cdef class Updater:
     def swap_averages(self):
         """Exchange the parameters of the last update with their averages."""
         where = f"{self.name}.swap_ema"
-        with self.lock:
-            self.enter("swap_ema")
-            if self.binding is None or len(self.slots) == self.n_slots:
-                raise RuntimeError(f"{where}: needs ema_decay= and at least one update first")
-            if not self.binding.covers(self.binding.container):
-                raise ValueError(
-                    f"{where}: params must hold the arrays of the last update, writeable and "
-                    "unmoved; update once with the new ones first"
-                )
-            if self.binding.any_scalars:
-                self.binding.read_scalars()
-            self.binding.swap_averages(self.n_slots)
-            if self.binding.any_scalars:
-                self.binding.write_scalars()
+        self.enter("swap_ema")
+        with self.lock.mutex:
+            self.owner = PyThread_get_thread_ident()
+            try:
+                self.swap(where)
+            finally:
+                self.owner = 0
+
+    cdef swap(self, str where):
+        if self.binding is None or len(self.slots) == self.n_slots:
+            raise RuntimeError(f"{where}: needs ema_decay= and at least one update first")
+        if not self.binding.covers(self.binding.container):
+            raise ValueError(
+                f"{where}: params must hold the arrays of the last update, writeable and "
+                "unmoved; update once with the new ones first"
+            )
+        if self.binding.any_scalars:
+            self.binding.read_scalars()
+        self.binding.swap_averages(self.n_slots)
+        if self.binding.any_scalars:
+            self.binding.write_scalars()
 
     cdef Binding bind(self, object params, object grads):
         """The binding of these parameters: the last one, or a new one not yet kept."""
