@@ -127,7 +127,7 @@ class Optimizer:
     {'0.W': array([ 0. , -0.9]), '0.b': array([0.05])}
     """
 
-    _defaults = {}  # library: {hyper-parameter: its default there}
+    _defaults: dict[str, dict[str, float]] = {}  # library: {hyper-parameter: its default there}
 
     def __init__(
         self,

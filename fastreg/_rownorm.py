@@ -13,7 +13,7 @@ class RowNorm(Layer):
     """A layer over rows; a subclass says what a row is and which parameters there are."""
 
     _centred = True  # whether the mean is taken off
-    _names = ("gamma", "beta")
+    _names: tuple[str, ...] = ("gamma", "beta")
 
     def __init__(self, shape, epsilon, affine):
         super().__init__()
