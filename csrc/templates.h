@@ -2,3 +2,4 @@
 #include "dropout_tmpl.h"
 #include "norm_tmpl.h"
 #include "update_tmpl.h"
+#include "dense_tmpl.h" /* composes the ones above */

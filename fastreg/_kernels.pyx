@@ -2,7 +2,7 @@
 
 One extension, a room a file: ``_threads.pxi`` decides how many threads run, ``_memory.pxi``
 where results live, ``_arrays.pxi`` what an array must look like; ``_update.pxi`` runs optimizer
-steps, ``_dropout.pxi`` and ``_norm.pxi`` run layers.
+steps, ``_dropout.pxi`` and ``_norm.pxi`` run layers, ``_dense.pxi`` what surrounds a matrix product.
 This file picks the table of kernels that all of them call.
 """
 
@@ -10,7 +10,7 @@ cimport cython
 cimport numpy as cnp
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc
 from cython.parallel cimport prange
-from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp
 
 import os
@@ -61,5 +61,6 @@ include "_arrays.pxi"
 include "_update.pxi"
 include "_dropout.pxi"
 include "_norm.pxi"
+include "_dense.pxi"
 
 set_level(os.environ.get("FASTREG_ISA") or levels()[-1])

@@ -17,6 +17,11 @@ def _draw_key(rng):
     return int(np.random.default_rng(rng).integers(0, 2**64, dtype=np.uint64))
 
 
+def _odds(rate):
+    """The threshold below which a draw is kept, and what a kept value is multiplied by."""
+    return round((1.0 - rate) * 2**32), 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
+
+
 class Dropout(Layer):
     r"""Inverted dropout: zero an element with probability p, scale the others by 1 / (1 - p).
 
@@ -107,8 +112,7 @@ class Dropout(Layer):
                 self._key = _draw_key(None)
             draw = self._calls, self._drop_rate
             result = self._drop(where, "X", X, out, draw)
-            self._last, self._drawn = (X.shape, draw), (draw, X.shape, X.dtype)
-            self._calls += 1
+            self._count(draw, X)
             return result
 
     def backward(self, dY, *, out=None):
@@ -143,9 +147,34 @@ class Dropout(Layer):
         draw, shape, dtype = self._drawn
         return self._drop("Dropout.mask", "mask", np.ones(shape, dtype), None, draw, scale=1.0)
 
+    def _next_draw(self, X):
+        """Count a training call on X that a fused kernel makes; return its draw."""
+        with self._lock:
+            if self._key is None:
+                self._key = _draw_key(None)
+            draw = self._calls, self._drop_rate
+            self._count(draw, X)
+            return self._key, draw[0], *_odds(draw[1])
+
+    def _count(self, draw, X):
+        self._last, self._drawn = (X.shape, draw), (draw, X.shape, X.dtype)
+        self._calls += 1
+
+    def state_dict(self):
+        """Return the seed and the number of calls, as JSON-able values."""
+        return {"key": self._key, "calls": self._calls}
+
+    def load_state_dict(self, state):
+        """Continue the stream of ``state``; nothing changes unless all of it is valid."""
+        where = "Dropout.load_state_dict"
+        key, calls = state["key"], state["calls"]
+        if key is not None:
+            key = _checks.integer(where, "key", key, low=0, high=2**64 - 1)
+        self._calls = _checks.integer(where, "calls", calls, low=0)
+        self._key = key
+
     def _drop(self, where, name, X, out, draw, shape=None, scale=None):
         call, rate = draw
-        threshold = round((1.0 - rate) * 2**32)
-        if scale is None:
-            scale = 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
+        threshold, kept = _odds(rate)
+        scale = kept if scale is None else scale
         return dropout(where, name, X, out, self._key, call, threshold, scale, shape)

@@ -145,5 +145,23 @@ class BatchNorm(Layer):
             self.dbeta = dbeta.astype(self.beta.dtype, copy=False)
             return dX
 
+    def _observe(self, where, X):
+        """Take a training batch that a fused kernel normalises.
+
+        Returns X, its statistics, gamma and beta; the running statistics move.
+        """
+        with self._lock:
+            X = batch_input(where, "X", X, self.n_features)
+            gamma, beta = self._channels(where, "gamma"), self._channels(where, "beta")
+            running_mean = self._channels(where, "running_mean")
+            running_var = self._channels(where, "running_var")
+            if len(X) == 0:
+                raise ValueError(f"{where}: X must have at least one row in training, got none")
+            statistics = batch_statistics(X, self.epsilon)
+            self.running_mean = blend(running_mean, statistics[0], self.momentum)
+            self.running_var = blend(running_var, statistics[1], self.momentum)
+            self._last = X, True, statistics
+            return X, statistics, gamma, beta
+
     def _channels(self, where, name):
         return channels(where, name, getattr(self, name), self.n_features)

@@ -8,7 +8,20 @@ the kernels use, in the dtype of the array, so the two sides agree bit for bit. 
 """
 
 from fastreg.reference.dropout import Dropout, philox4x32
+from fastreg.reference.nn import (
+    GELU,
+    Dense,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    Tanh,
+    binary_cross_entropy,
+    mse,
+    softmax_cross_entropy,
+)
 from fastreg.reference.norm import BatchNorm
 from fastreg.reference.optim import Adam
 
 __all__ = ["Adam", "BatchNorm", "Dropout", "philox4x32"]
+__all__ += ["GELU", "Dense", "LeakyReLU", "ReLU", "Sigmoid", "Tanh"]
+__all__ += ["binary_cross_entropy", "mse", "softmax_cross_entropy"]
