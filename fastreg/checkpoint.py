@@ -117,6 +117,8 @@ def encode(state):
     """Return the bytes of a checkpoint."""
     from fastreg import __version__
 
+    if not isinstance(state, dict):
+        raise TypeError(f"save: state must be a dict, got {type(state).__name__}")
     arrays = {}
     tree = _without_arrays(state, "state", arrays)
     metadata = {

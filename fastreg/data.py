@@ -158,7 +158,7 @@ def read_npz(path, *, X="X", y="y"):
     array([0, 1])
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as data, np.load(data, allow_pickle=False) as file:
             missing = [name for name in (X, y) if name not in file]
             if missing:
                 raise ValueError(f"it has {sorted(file)}, not {missing}")
@@ -173,8 +173,8 @@ def read_csv(path, *, target=-1, delimiter=","):
     Parameters
     ----------
     path : str or path
-        UTF-8 text. A first line with an entry that is no number is a header; but entries of the
-        target column may be words anywhere below it.
+        UTF-8 text. The first line is a header if `target` is a name or one of its features is
+        no number.
     target : str or int, keyword-only
         Name or place of the target column, the last by default.
     delimiter : str, keyword-only
@@ -205,12 +205,11 @@ def read_csv(path, *, target=-1, delimiter=","):
     """
     where = f"read_csv: {path}"
     with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = [
-            (line, row) for line, row in enumerate(csv.reader(file, delimiter=delimiter), 1) if row
-        ]
+        reader = csv.reader(file, delimiter=delimiter)
+        rows = [(line, row) for line, row in enumerate(reader, 1) if row]
     if not rows:
         raise ValueError(f"{where} must have rows, got none")
-    columns = rows[0][1]
+    columns = list(rows[0][1])
     place = _place(where, target, columns)
     is_feature = [i != place for i in range(len(columns))]
     if isinstance(target, str) or not all(

@@ -191,7 +191,7 @@ def _outputs(where, name, outputs):
 def _targets(where, targets, outputs):
     """Targets in the shape and dtype of the outputs."""
     targets = np.asarray(targets)
-    if targets.dtype.kind not in "fiu":
+    if targets.dtype.kind not in "fiub":
         raise TypeError(f"{where}: targets must be numbers, got {targets.dtype}")
     if targets.shape == outputs.shape[:1] and outputs.shape[1] == 1:
         targets = targets[:, None]

@@ -1,0 +1,547 @@
+"""The trainer: resuming bit for bit, stopping, callbacks, bad data, predictions."""
+
+import functools
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import fastreg
+from fastreg import checkpoint, schedule
+from fastreg.callbacks import Callback, Checkpoint, LiveDiagnosis
+from fastreg.checkpoint import CheckpointError
+from fastreg.nn import binary_cross_entropy, mlp, mse, softmax_cross_entropy
+from fastreg.plateau import ReduceOnPlateau
+from fastreg.stopping import EarlyStopping
+from fastreg.train import Trainer
+
+
+class StatefulAdam(fastreg.Adam):
+    """Adam with its state as a flat dict of arrays and numbers."""
+
+    def state_dict(self):
+        slots = {f"{k}.m": v.copy() for k, v in self.m.items()}
+        return {**slots, **{f"{k}.v": v.copy() for k, v in self.v.items()}, "t": self.t}
+
+    def load_state_dict(self, state):
+        rule, (_, hyper) = self._updater.__reduce__()[1][1], (None, {"learning_rate": self.lr})
+        hyper |= {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
+        slots = [
+            {key[:-2]: value.copy() for key, value in state.items() if key.endswith(end)}
+            for end in (".m", ".v")
+        ]
+        updater = type(self._updater)("Adam", rule, hyper)
+        updater.__setstate__((int(state["t"]), slots))
+        self._updater = updater
+
+
+Adam = fastreg.Adam if hasattr(fastreg.Adam, "state_dict") else StatefulAdam
+
+
+def blobs(n=90, seed=0):
+    """Three classes around three points."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 3
+    centres = np.array([[3.0, 0.0], [-3.0, 0.0], [0.0, 3.0]])
+    return (centres[labels] + rng.normal(size=(n, 2))).astype(np.float32), labels
+
+
+def network(seed=1, **options):
+    options = {"batch_norm": True, "dropout": 0.3, "rng": seed, **options}
+    return mlp([2, 8, 3], **options)
+
+
+def trainer(*, model=None, loss=softmax_cross_entropy, optimizer=None, **options):
+    options = {"rng": 2, "progress": False, **options}
+    return Trainer(model or network(), loss, optimizer or Adam(0.02), **options)
+
+
+def weights(model):
+    return b"".join(array.tobytes() for array in model.arrays.values())
+
+
+def everything(run):
+    """All that must be equal, bit for bit; times are left out."""
+    history = {k: v for k, v in run.history.items() if k not in ("seconds", "ms_per_step")}
+    optimizer = {
+        k: v.tobytes() if isinstance(v, np.ndarray) else v
+        for k, v in run.optimizer.state_dict().items()
+    }
+    stopping = run.early_stopping and run.early_stopping.history
+    return weights(run.model), history, optimizer, run.epoch, run.step, stopping
+
+
+class StopAt(Callback):
+    """End training after so many steps, and save there."""
+
+    def __init__(self, step, path):
+        self.at, self.path = step, path
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.trainer.step == self.at:
+            self.trainer.save(self.path)
+            self.trainer.stop_training = True
+
+
+def full_options():
+    return {
+        "schedule": schedule.cosine(0.02, 40),
+        "early_stopping": EarlyStopping(patience=50),
+    }
+
+
+def fit(run, **options):
+    X, y = blobs(75)
+    X_val, y_val = blobs(30, seed=6)
+    options = {"epochs": 8, "batch_size": 16, "X_val": X_val, "y_val": y_val, **options}
+    return run.fit(X, y, **options)
+
+
+# --- resuming ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """A run of 40 steps that nothing has interrupted."""
+    run = trainer(**full_options())
+    fit(run)
+    assert run.step == 40
+    return run
+
+
+@pytest.mark.parametrize("step", range(1, 41))
+def test_a_run_taken_up_at_any_step_ends_with_the_same_bits(step, whole, tmp_path):
+    path = tmp_path / "run.ckpt"
+    first = trainer(**full_options(), callbacks=[StopAt(step, path)])
+    fit(first)
+    assert (first.step, first.stop_reason) == (step, "callback")
+    # Other weights, another seed, another state: all of it must come from the file.
+    second = trainer(model=network(seed=9), rng=10, **full_options())
+    fit(second, epochs=1)
+    fit(second, resume_from=path)
+    assert everything(second) == everything(whole)
+    assert second.stop_reason is None
+
+
+def test_a_run_taken_up_by_a_new_process_ends_with_the_same_bits(whole, tmp_path):
+    half = trainer(**full_options())
+    fit(half, epochs=3)
+    half.save(tmp_path / "half.ckpt")
+    code = """
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        import test_trainer as t
+        run = t.trainer(model=t.network(seed=9), rng=10, **t.full_options())
+        t.fit(run, resume_from=sys.argv[2] + "/half.ckpt")
+        run.save(sys.argv[2] + "/end.ckpt")
+    """
+    here = str(__file__).rsplit("/", 1)[0]
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code), here, str(tmp_path)], check=True)
+    other = trainer(model=network(seed=5), **full_options())
+    other.load(tmp_path / "end.ckpt")
+    assert everything(other) == everything(whole)
+
+
+def test_going_on_after_the_end_is_the_longer_run(tmp_path):
+    long, short = trainer(), trainer()
+    fit(long, epochs=5)
+    fit(short, epochs=2)
+    short.save(tmp_path / "run.ckpt")
+    fit(short, epochs=5, resume_from=tmp_path / "run.ckpt")
+    assert everything(short) == everything(long)
+
+
+def test_two_runs_of_fresh_objects_are_equal():
+    one, two = trainer(**full_options()), trainer(**full_options())
+    fit(one), fit(two)
+    assert everything(one) == everything(two)
+    other = trainer(rng=3)
+    fit(other)
+    assert weights(other.model) != weights(one.model)
+
+
+def test_the_checkpoint_callback_keeps_the_last_state(tmp_path):
+    path = tmp_path / "run.ckpt"
+    run = trainer(callbacks=[Checkpoint(path)])
+    fit(run)
+    loaded = trainer(model=network(seed=4))
+    loaded.load(path)
+    assert everything(loaded) == everything(run)
+    every = trainer(callbacks=[Checkpoint(path, every_steps=7)])
+    fit(every)
+    loaded.load(path)
+    assert loaded.step == 35
+
+
+def test_a_plateau_schedule_is_part_of_the_state(tmp_path):
+    def options():
+        return {"schedule": ReduceOnPlateau(0.02, factor=0.5, patience=1, min_delta=1.0)}
+
+    whole, half = trainer(**options()), trainer(**options())
+    fit(whole)
+    fit(half, epochs=4)
+    half.save(tmp_path / "run.ckpt")
+    other = trainer(**options())
+    fit(other, resume_from=tmp_path / "run.ckpt")
+    assert everything(other) == everything(whole)
+    assert whole.history["learning_rate"][0] > whole.history["learning_rate"][-1]
+
+
+def wider():
+    return mlp([2, 9, 3], batch_norm=True, dropout=0.3)
+
+
+MISFITS = {
+    "shapes": (lambda: trainer(model=wider()), r"0.W is .*9\)"),
+    "layers": (lambda: trainer(model=mlp([2, 8, 3])), "1.gamma is not in the network"),
+    "dtype": (lambda: trainer(model=network(dtype=np.float64)), "0.W is float32 .* not float64"),
+    "parts": (lambda: trainer(early_stopping=EarlyStopping()), "not of .*EarlyStopping"),
+    "optimizer": (
+        lambda: trainer(optimizer=type("Other", (Adam,), {})(0.1)), "not of .*Other"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), MISFITS.values(), ids=MISFITS)
+def test_a_state_of_another_network_is_refused_with_every_difference(make, message, tmp_path):
+    run = trainer()
+    fit(run, epochs=1)
+    run.save(tmp_path / "run.ckpt")
+    other = make()
+    X, y = blobs(75)
+    other.fit(X, y, epochs=1)
+    before = everything(other)
+    with pytest.raises(CheckpointError, match=message):
+        other.load(tmp_path / "run.ckpt")
+    assert everything(other) == before
+
+
+def test_all_differences_are_listed():
+    model, other = network(), mlp([2, 9, 4], batch_norm=True, dropout=0.3)
+    with pytest.raises(ValueError, match="load_state_dict") as info:
+        model.load_state_dict(other.state_dict())
+    for name in ("0.W", "1.gamma", "1.running_var", "4.W", "4.b"):
+        assert name in str(info.value)
+
+
+def test_a_part_that_refuses_its_state_leaves_all_as_it_was(tmp_path):
+    path = tmp_path / "run.ckpt"
+    run = trainer(**full_options())
+    fit(run, epochs=1)
+    run.save(path)
+    state = checkpoint.load(path)
+    state["parts"]["early_stopping"]["counter"] = -1
+    checkpoint.save(path, state)
+    other = trainer(model=network(seed=9), **full_options())
+    fit(other, epochs=1)
+    before = everything(other)
+    with pytest.raises(CheckpointError, match="counter"):
+        other.load(path)
+    assert everything(other) == before
+
+
+def test_other_data_is_refused(tmp_path):
+    run = trainer()
+    fit(run, epochs=1)
+    run.save(tmp_path / "run.ckpt")
+    with pytest.raises(CheckpointError, match="'rows': 75"):
+        run.fit(*blobs(60), epochs=2, batch_size=16, resume_from=tmp_path / "run.ckpt")
+    with pytest.raises(CheckpointError, match="cannot go on with"):
+        fit(run, batch_size=8, resume_from=tmp_path / "run.ckpt")
+
+
+def test_an_optimizer_without_a_state_cannot_be_saved(tmp_path):
+    run = trainer(optimizer=fastreg.reference.Adam())
+    with pytest.raises(TypeError, match="optimizer must have state_dict, got Adam"):
+        run.save(tmp_path / "run.ckpt")
+
+
+# --- stopping ------------------------------------------------------------------------------
+
+
+class Hooks(Callback):
+    def __init__(self):
+        self.calls = []
+
+    def __getattribute__(self, name):
+        if name.startswith("on_"):
+            return lambda *args: self.calls.append((name, *args[:-1]))
+        return super().__getattribute__(name)
+
+
+def test_callbacks_are_told_in_order():
+    hooks = Hooks()
+    fit(trainer(callbacks=[hooks]), epochs=2, batch_size=50)
+    epoch = [
+        ("on_train_batch_begin", 0),
+        ("on_train_batch_end", 0),
+        ("on_train_batch_begin", 1),
+        ("on_train_batch_end", 1),
+    ]
+    assert hooks.calls == [
+        ("on_train_begin",),
+        *(("on_epoch_begin", 0), *epoch, ("on_epoch_end", 0)),
+        *(("on_epoch_begin", 1), *epoch, ("on_epoch_end", 1)),
+        ("on_train_end",),
+    ]
+
+
+class PressCtrlC(Callback):
+    def __init__(self, step, times=1):
+        self.at, self.times = step, times
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.trainer.step == self.at:
+            for _ in range(self.times):
+                signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_ends_training_between_two_steps():
+    before = signal.getsignal(signal.SIGINT)
+    run = trainer(callbacks=[PressCtrlC(12)])
+    history = fit(run)
+    assert (run.stop_reason, run.step, run.epoch) == ("interrupt", 13, 2)
+    assert {len(values) for values in history.values()} == {2}
+    assert not run.model.training
+    assert signal.getsignal(signal.SIGINT) is before
+    assert run.predict(blobs()[0]).shape == (90,)
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
+    whole, run = trainer(), trainer(callbacks=[PressCtrlC(12)])
+    fit(whole)
+    fit(run)
+    run.save(tmp_path / "run.ckpt")
+    other = trainer(rng=8)
+    fit(other, resume_from=tmp_path / "run.ckpt")
+    assert everything(other) == everything(whole)
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    run = trainer(callbacks=[PressCtrlC(3, times=2)])
+    with pytest.raises(KeyboardInterrupt):
+        fit(run)
+    assert not run.model.training
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_gives_back_the_last_good_weights(value):
+    good = trainer()
+    fit(good, epochs=2)
+
+    def loss(outputs, y):
+        found, gradient = softmax_cross_entropy(outputs, y)
+        return (value if run.step == 12 and run.model.training else found), gradient
+
+    run = trainer(loss=loss)
+    with pytest.raises(FloatingPointError, match=f"loss of step 12 is {value}.*epoch 2 again"):
+        fit(run)
+    assert weights(run.model) == weights(good.model)
+    assert run.stop_reason == "not finite"
+    assert {len(values) for values in run.history.values()} == {2}
+    assert not run.model.training
+
+
+def test_weights_ruined_by_the_last_step_are_not_kept():
+    model = network()
+    before = weights(model)
+    X, y = blobs(75)
+    run = trainer(model=model, optimizer=Adam(1e38))
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match="Lower the learning rate"),
+    ):
+        run.fit(X, y, epochs=1, batch_size=75)
+    assert weights(model) == before
+
+
+def test_early_stopping_brings_its_best_weights_back():
+    best = {}
+
+    class Keep(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            best[epoch] = weights(self.trainer.model)
+
+    stopping = EarlyStopping(patience=2, min_delta=0.5)
+    run = trainer(early_stopping=stopping, callbacks=[Keep()])
+    fit(run, epochs=50)
+    assert run.stop_reason == "patience"
+    assert run.epoch < 50
+    assert weights(run.model) == best[stopping.best_epoch]
+    assert stopping.history == run.history["val_loss"]
+
+
+def test_a_schedule_sets_the_rate_of_every_step():
+    rates = []
+
+    class Keep(Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            rates.append(self.trainer.optimizer.lr)
+
+    curve = schedule.cosine(0.02, 40)
+    run = trainer(schedule=curve, callbacks=[Keep()])
+    fit(run)
+    assert rates == [curve(t) for t in range(40)]
+    assert run.history["learning_rate"] == rates[4::5]
+
+
+def test_penalties_join_the_gradient():
+    rate = 0.1
+
+    def decay(params):
+        chosen = {name: array for name, array in params.items() if name.endswith("W")}
+        value = 0.5 * rate * sum(float((array**2).sum()) for array in chosen.values())
+        return value, {name: rate * array for name, array in chosen.items()}
+
+    plain, decayed = trainer(), trainer(penalties=[decay])
+    fit(plain), fit(decayed)
+    assert decayed.history["weight_norm"][-1] < plain.history["weight_norm"][-1]
+
+    class Descent:
+        def update(self, params, grads):
+            self.grads = {name: grad.copy() for name, grad in grads.items()}
+
+    ours, theirs = (
+        trainer(optimizer=Descent(), penalties=penalties, model=network(dropout=0.0))
+        for penalties in ([decay], [])
+    )
+    X, y = blobs(20)
+    for run in (ours, theirs):
+        run.fit(X, y, epochs=1, batch_size=20)
+    W = ours.model.params["0.W"]
+    found = ours.optimizer.grads["0.W"] - theirs.optimizer.grads["0.W"]
+    np.testing.assert_allclose(found, rate * W, rtol=1e-4, atol=1e-6)
+
+
+def test_sample_weights_are_those_of_repeated_samples():
+    X, y = blobs(30)
+    counts = np.arange(30) % 3 + 1
+    one, two = (trainer(model=network(batch_norm=False, dropout=0.0)) for _ in "ab")
+    one.fit(X, y, epochs=3, batch_size=30, sample_weight=counts)
+    two.fit(np.repeat(X, counts, axis=0), np.repeat(y, counts), epochs=3, batch_size=60)
+    for key, array in one.model.params.items():
+        np.testing.assert_allclose(array, two.model.params[key], atol=1e-4)
+    assert one.history["loss"][-1] == pytest.approx(two.history["loss"][-1], abs=1e-4)
+
+
+def test_live_diagnosis_reports_while_training():
+    said = []
+    diagnosis = LiveDiagnosis(every=3, report=said.append)
+    fit(trainer(callbacks=[diagnosis]))
+    assert len(said) == 2
+    assert diagnosis.last is said[-1]
+
+
+# --- predictions and data ------------------------------------------------------------------
+
+
+def test_classes_and_their_probabilities():
+    run = trainer()
+    fit(run, epochs=20)
+    X, y = blobs(5000, seed=8)
+    p = run.predict_proba(X)
+    assert p.shape == (5000, 3)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(run.predict(X), p.argmax(axis=1))
+    value, accuracy = run.evaluate(X, y)
+    assert accuracy == np.mean(run.predict(X) == y) > 0.95
+    assert value == pytest.approx(-np.log(p[np.arange(5000), y]).mean(), rel=1e-4)
+
+
+def test_two_classes_from_one_logit():
+    X, y = blobs(90)
+    run = trainer(model=mlp([2, 8, 1], rng=0), loss=binary_cross_entropy)
+    run.fit(X, y == 1, epochs=20)
+    assert run.history["accuracy"][-1] > 0.95
+    p = run.predict_proba(X)
+    assert p.shape == (90, 2)
+    np.testing.assert_array_equal(run.predict(X)[:, 0], p[:, 1] > 0.5)
+
+
+def test_regression_has_outputs_and_no_accuracy():
+    X, _ = blobs(90)
+    y = X @ np.array([1.0, -2.0], np.float32)
+    run = trainer(model=mlp([2, 16, 1], rng=0), loss=mse)
+    history = run.fit(X, y, epochs=60)
+    assert "accuracy" not in history
+    assert history["loss"][-1] < 0.1 * history["loss"][0]
+    np.testing.assert_allclose(run.predict(X)[:, 0], y, atol=3)
+    with pytest.raises(TypeError, match="loss must be a cross-entropy"):
+        run.predict_proba(X)
+
+
+def test_a_partial_of_a_loss_is_known_for_what_it_is():
+    run = trainer(loss=functools.partial(softmax_cross_entropy, label_smoothing=0.1))
+    fit(run, epochs=2)
+    assert run.predict_proba(blobs()[0]).shape == (90, 3)
+
+
+X, Y = blobs(9)
+BAD = {
+    "lengths": ({"y": Y[:8]}, ValueError, "X and y must have .* got lengths 9 and 8"),
+    "high label": ({"y": Y + 1}, ValueError, "y must be from 0 to 2, got 3"),
+    "negative label": ({"y": Y - 1}, ValueError, "y must be from 0 to 2, got -1"),
+    "float labels": ({"y": Y * 1.0}, TypeError, "y must be integers, got float64"),
+    "two labels": ({"y": np.stack([Y, Y], 1)}, ValueError, "y must be one class a row"),
+    "empty": ({"X": X[:0], "y": Y[:0]}, ValueError, "X must have one row .* at least one"),
+    "features": ({"X": X[:, :1]}, ValueError, "X must have 2 features, got 1"),
+    "one axis": ({"X": X[:, 0]}, ValueError, "X must have one row a sample"),
+    "objects": ({"X": X.astype(object)}, TypeError, "X must be an array of real .*object"),
+    "strings": ({"X": X.astype(str)}, TypeError, "X must be an array of real numbers"),
+    "complex": ({"X": X * 1j}, TypeError, "X must be an array of real .*complex"),
+    "object labels": ({"y": Y.astype(object)}, TypeError, "y must be an array of real numbers"),
+    "no y": ({"y": None}, ValueError, "X and y must come together, got no y"),
+    "no X_val": ({"y_val": Y}, ValueError, "X_val and y_val must come together, got no X_val"),
+    "X_val": ({"X_val": X[:, :1], "y_val": Y}, ValueError, "X_val must have 2 features, got 1"),
+    "y_val": ({"X_val": X, "y_val": Y + 1}, ValueError, "y_val must be from 0 to 2"),
+    "weights": ({"sample_weight": np.ones(8)}, ValueError, "sample_weight must have shape"),
+    "negative weight": ({"sample_weight": -np.ones(9)}, ValueError, "sample_weight must"),
+    "word weights": ({"sample_weight": ["a"] * 9}, TypeError, "sample_weight must be numbers"),
+    "epochs": ({"epochs": 0}, ValueError, "epochs must be at least 1"),
+    "batch size": ({"batch_size": 1.5}, TypeError, "batch_size must be an integer"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "error", "message"), BAD.values(), ids=BAD)
+def test_bad_data_is_named_before_anything_is_trained(changes, error, message):
+    hooks = Hooks()
+    run = trainer(callbacks=[hooks])
+    before = weights(run.model)
+    with pytest.raises(error, match=f"Trainer.fit: {message}"):
+        run.fit(**{"X": X, "y": Y, "epochs": 1, **changes})
+    assert weights(run.model) == before
+    assert not hooks.calls
+
+
+@pytest.mark.parametrize(
+    ("loss", "sizes", "y", "message"),
+    [
+        (mse, [2, 1], np.ones((9, 2)), r"y must have shape \(9, 1\), got \(9, 2\)"),
+        (mse, [2, 2], np.ones(9), r"y must have shape \(9, 2\), got \(9,\)"),
+        (binary_cross_entropy, [2, 1], 2 * np.ones(9), "y must be from 0 to 1"),
+    ],
+)
+def test_bad_targets_of_other_losses(loss, sizes, y, message):
+    with pytest.raises(ValueError, match=message):
+        trainer(model=mlp(sizes), loss=loss).fit(X, y, epochs=1)
+
+
+def test_whole_numbers_and_lists_are_data():
+    run = trainer()
+    run.fit([[1, 2], [3, 4]], [0, 1], epochs=1)
+    assert run.predict([[1, 2]]).shape == (1,)
+
+
+def test_the_regularised_network_reads_digits():
+    pytest.importorskip("sklearn", reason="needs the extra 'lab'")
+    from fastreg.lab import data
+
+    digits = data.digits(seed=0)
+    model = mlp([64, 128, 64, 10], batch_norm=True, dropout=0.2, rng=0)
+    run = trainer(model=model, optimizer=Adam(0.003), schedule=schedule.cosine(0.003, 40 * 17))
+    run.fit(digits.X_train, digits.y_train, epochs=40)
+    assert run.evaluate(digits.X_test, digits.y_test)[1] > 0.97
