@@ -139,8 +139,12 @@ def sklearn_step(sizes, rate, x, labels):
     except ModuleNotFoundError:
         return {}
     model = MLPClassifier(
-        sizes[1:-1], solver="adam", alpha=0.0, learning_rate_init=rate, batch_size=len(x)
+        hidden_layer_sizes=sizes[1:-1],
+        solver="adam",
+        alpha=0.0,
+        learning_rate_init=rate,
+        batch_size=len(x),
     )
     classes = np.arange(sizes[-1])
-    model.partial_fit(x, labels, classes)
+    model.partial_fit(x, labels, classes=classes)
     return {"scikit-learn": lambda: model.partial_fit(x, labels)}
