@@ -2,7 +2,15 @@
 
 import numpy as np
 
-__all__ = ["accuracy", "check_table", "link_of", "outputs_of", "probabilities"]
+__all__ = [
+    "accuracy",
+    "check_table",
+    "check_weights",
+    "evaluate",
+    "link_of",
+    "outputs_of",
+    "probabilities",
+]
 
 LINKS = {"softmax_cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "mse": "identity"}
 ROWS = 4096  # evaluated together: enough to be fast, little enough to stay in cache
@@ -56,6 +64,39 @@ def accuracy(outputs, y, link):
     if link == "identity" or y.dtype.kind not in "iu" or y.ndim != 1 or outputs.ndim != 2:
         return None
     return float(np.mean(outputs.argmax(axis=1) == y))
+
+
+def evaluate(model, loss, X, y):
+    """Return the loss and the accuracy of a model on labelled data, in evaluation mode.
+
+    Parameters
+    ----------
+    model : Sequential
+        Left in evaluation mode.
+    loss : callable
+        As for `Trainer`.
+    X, y : ndarray of shape (N, n_features), array with N rows
+        Data and targets.
+
+    Returns
+    -------
+    loss : float
+        Over all rows.
+    accuracy : float or None
+        The share of rows whose class is read right, from 0 to 1; None if outputs are no classes.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mlp, softmax_cross_entropy
+    >>> model = mlp([2, 2], rng=0)
+    >>> model.layers[0].W[:] = 200 * np.eye(2)
+    >>> evaluate(model, softmax_cross_entropy, np.eye(2), np.array([0, 1]))
+    (0.0, 1.0)
+    """
+    X, y = check_table("evaluate", "X", X, "y", y, model, loss)
+    outputs = outputs_of(model, X)
+    value, _ = loss(outputs, y)
+    return value, accuracy(outputs, y, link_of(loss))
 
 
 def probabilities(outputs, link):
@@ -117,6 +158,27 @@ def check_table(where, X_name, X, y_name, y, model, loss):
     elif link is not None:
         _check_values(where, y_name, y, n_out, link)
     return X, y
+
+
+def check_weights(where, weights, n):
+    """Return sample weights as an array, or None, or refuse them by name.
+
+    Examples
+    --------
+    >>> check_weights("fit", [1, 2], 2)
+    array([1, 2])
+    """
+    if weights is None:
+        return None
+    weights = np.asarray(weights)
+    if weights.dtype.kind not in "fiu":
+        raise TypeError(f"{where}: sample_weight must be numbers, got {weights.dtype}")
+    if weights.shape != (n,) or not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(
+            f"{where}: sample_weight must have shape ({n},), finite and at least 0, got shape "
+            f"{weights.shape}"
+        )
+    return weights
 
 
 def _check_values(where, name, y, n_out, link):

@@ -1,19 +1,25 @@
 """The training loop: mini-batches from one seed, a history, and a state that can be saved."""
 
-import contextlib
 import math
-import signal
 import statistics
-import sys
-import threading
 import time
 
 import numpy as np
 
 from fastreg import checkpoint
 from fastreg._checks import integer
+from fastreg._loop import interruptible, progress_bar
+from fastreg._resume import check_cut, state_of, take
 from fastreg.nn.dense import generator
-from fastreg.score import accuracy, check_table, link_of, outputs_of, probabilities
+from fastreg.score import (
+    accuracy,
+    check_table,
+    check_weights,
+    evaluate,
+    link_of,
+    outputs_of,
+    probabilities,
+)
 
 __all__ = ["Trainer", "evaluate", "fit"]
 
@@ -160,18 +166,20 @@ class Trainer:
         validation = None
         if X_val is not None or y_val is not None:
             validation = check_table(where, "X_val", X_val, "y_val", y_val, self.model, self.loss)
-        weights = _check_weights(where, sample_weight, len(X))
+        weights = check_weights(where, sample_weight, len(X))
         cut = {"rows": len(X), "batch_size": batch_size}
         if resume_from is None:
             self._begin()
         else:
-            self._resume(resume_from, cut)
+            state = checkpoint.load(resume_from)
+            check_cut(resume_from, state, cut)
+            take(self, resume_from, state)
         self._cut = cut
         self._good = self.model.state_dict()
         for callback in self.callbacks:
             callback.trainer = self
         self._tell("on_train_begin", None)
-        with self._interruptible(), self._progress(epochs) as advance:
+        with interruptible(self), progress_bar(self, epochs) as advance:
             try:
                 while self.epoch < epochs and not self.stop_training:
                     if self._train_epoch(X, y, weights):
@@ -297,39 +305,6 @@ class Trainer:
             arguments = () if number is None else (number,)
             getattr(callback, hook)(*arguments, logs)
 
-    @contextlib.contextmanager
-    def _interruptible(self):
-        """Let the first Ctrl-C end training between two steps."""
-
-        def stop(signum, frame):
-            if self.stop_reason == "interrupt":
-                raise KeyboardInterrupt
-            self.stop_training, self.stop_reason = True, "interrupt"
-
-        main = threading.current_thread() is threading.main_thread()
-        if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-            yield  # someone else decides what Ctrl-C means
-            return
-        signal.signal(signal.SIGINT, stop)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    @contextlib.contextmanager
-    def _progress(self, epochs):
-        """Yield what is to be called after each epoch."""
-        if not self.progress or not sys.stderr.isatty():
-            yield lambda: None
-            return
-        try:
-            from tqdm import tqdm
-        except ModuleNotFoundError:
-            yield lambda: None
-            return
-        with tqdm(total=epochs, initial=self.epoch, unit="epoch") as bar:
-            yield bar.update
-
     def evaluate(self, X, y):
         """Return the loss and the accuracy on labelled data, as the function `evaluate` does."""
         X, y = check_table("Trainer.evaluate", "X", X, "y", y, self.model, self.loss)
@@ -367,20 +342,7 @@ class Trainer:
         OSError
             If the disk refuses.
         """
-        for method in ("state_dict", "load_state_dict"):
-            if not hasattr(self.optimizer, method):
-                name = type(self.optimizer).__name__
-                raise TypeError(f"Trainer.save: optimizer must have {method}, got {name}")
-        cursor = {"epoch": self.epoch, "batch": self.batch, "step": self.step, "cut": self._cut}
-        state = {
-            "model": self.model.state_dict(),
-            "parts": {name: part.state_dict() for name, part in self._parts().items()},
-            "kinds": {name: type(part).__name__ for name, part in self._parts().items()},
-            "rng": self._rng_state,
-            "cursor": cursor | {"last_step": self._last_step},
-            "history": self.history,
-        }
-        checkpoint.save(path, state)
+        checkpoint.save(path, state_of(self))
 
     def load(self, path):
         """Take over a state that `save` wrote; nothing changes unless all of it fits.
@@ -393,51 +355,7 @@ class Trainer:
         OSError
             If it cannot be read.
         """
-        self._take(path, checkpoint.load(path))
-
-    def _resume(self, path, cut):
-        state = checkpoint.load(path)
-        found = state.get("cursor", {}).get("cut")
-        if found != cut:
-            raise checkpoint.CheckpointError(
-                f"{path}: saved by a run on {found}, which cannot go on with {cut}"
-            )
-        self._take(path, state)
-
-    def _take(self, path, state):
-        parts = self._parts()
-        kinds = {name: type(part).__name__ for name, part in parts.items()}
-        before = {name: part.state_dict() for name, part in parts.items()}
-        order = self.rng.bit_generator.state
-        model = self.model.state_dict()
-        try:
-            if state["kinds"] != kinds:
-                raise ValueError(f"it holds the state of {state['kinds']}, not of {kinds}")
-            self.model.load_state_dict(state["model"])
-            self.rng.bit_generator.state = state["rng"]
-            for name, part in parts.items():
-                part.load_state_dict(state["parts"][name])
-            cursor = state["cursor"]
-            numbers = [integer("Trainer.load", k, cursor[k], low=0) for k in COUNTERS]
-        except (KeyError, TypeError, ValueError) as error:
-            self.model.load_state_dict(model)
-            self.rng.bit_generator.state = order
-            for name, part in parts.items():
-                part.load_state_dict(before[name])
-            raise checkpoint.CheckpointError(f"{path}: made for another run; {error}") from error
-        self._begin()
-        self.epoch, self.batch, self.step = numbers
-        self._cut, self._last_step = cursor["cut"], dict(cursor["last_step"])
-        self.history = state["history"]
-
-    def _parts(self):
-        """The objects beside the model that have a state."""
-        found = {"optimizer": self.optimizer, "early_stopping": self.early_stopping}
-        found |= {"schedule": self.schedule}
-        return {name: part for name, part in found.items() if hasattr(part, "state_dict")}
-
-
-COUNTERS = ("epoch", "batch", "step")
+        take(self, path, checkpoint.load(path))
 
 
 def fit(model, loss, optimizer, X, y, *, epochs, batch_size=64, rng=None, **data):
@@ -459,53 +377,6 @@ def fit(model, loss, optimizer, X, y, *, epochs, batch_size=64, rng=None, **data
     return trainer.fit(X, y, epochs=epochs, batch_size=batch_size, **data)
 
 
-def evaluate(model, loss, X, y):
-    """Return the loss and the accuracy of a model on labelled data, in evaluation mode.
-
-    Parameters
-    ----------
-    model : Sequential
-        Left in evaluation mode.
-    loss : callable
-        As for `Trainer`.
-    X, y : ndarray of shape (N, n_features), array with N rows
-        Data and targets.
-
-    Returns
-    -------
-    loss : float
-        Over all rows.
-    accuracy : float or None
-        The share of rows whose class is read right, from 0 to 1; None if outputs are no classes.
-
-    Examples
-    --------
-    >>> from fastreg.nn import mlp, softmax_cross_entropy
-    >>> model = mlp([2, 2], rng=0)
-    >>> model.layers[0].W[:] = 200 * np.eye(2)
-    >>> evaluate(model, softmax_cross_entropy, np.eye(2), np.array([0, 1]))
-    (0.0, 1.0)
-    """
-    X, y = check_table("evaluate", "X", X, "y", y, model, loss)
-    outputs = outputs_of(model, X)
-    value, _ = loss(outputs, y)
-    return value, accuracy(outputs, y, link_of(loss))
-
-
 def _square_sum(array):
     flat = np.ravel(array)
     return float(np.dot(flat, flat))
-
-
-def _check_weights(where, weights, n):
-    if weights is None:
-        return None
-    weights = np.asarray(weights)
-    if weights.dtype.kind not in "fiu":
-        raise TypeError(f"{where}: sample_weight must be numbers, got {weights.dtype}")
-    if weights.shape != (n,) or not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError(
-            f"{where}: sample_weight must have shape ({n},), finite and at least 0, got shape "
-            f"{weights.shape}"
-        )
-    return weights

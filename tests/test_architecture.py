@@ -23,6 +23,8 @@ LEAF = {"numpy", "fastreg._checks", "fastreg._kernels"}
 ALLOWED = {
     "_checks": set(),
     "_layer": set(),
+    "_loop": {"tqdm"},
+    "_resume": {"fastreg._checks", "fastreg.checkpoint"},
     "_schedule": {"numpy", "fastreg._checks"},  # NumPy inside one function, for arrays of steps
     "callbacks": {"fastreg._checks", "fastreg.diagnose"},
     "checkpoint": {"numpy", "fastreg"},
@@ -65,8 +67,9 @@ ALLOWED = {
     "stopping": {"fastreg._checks", "fastreg.plateau"},
     "train": {
         "numpy",
-        "tqdm",
         "fastreg._checks",
+        "fastreg._loop",
+        "fastreg._resume",
         "fastreg.checkpoint",
         "fastreg.nn.dense",
         "fastreg.score",
