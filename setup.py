@@ -59,6 +59,7 @@ directives = {
     "language_level": 3,
     "boundscheck": DEBUG,
     "initializedcheck": DEBUG,
+    "auto_pickle": False,
     "cdivision": True,
     "freethreading_compatible": True,
 }

@@ -60,8 +60,13 @@ class Result:
         return 1e-9 * self.nbytes / self.fastreg if self.nbytes else None
 
     def speedup(self, backend):
-        """Divide a backend's time by that of fastreg; None if it did not take part."""
-        return self.seconds[backend] / self.fastreg if backend in self.seconds else None
+        """Divide a backend's time by that of fastreg; None if it did not take part.
+
+        "torch" is the best of torch's forms.
+        """
+        forms = [s for name, s in self.seconds.items() if name.split()[0] == backend]
+        seconds = self.seconds.get(backend, min(forms, default=None))
+        return None if seconds is None else seconds / self.fastreg
 
     def extra_info(self):
         """Collect what pytest-benchmark saves with the fastreg times."""

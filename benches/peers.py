@@ -58,6 +58,36 @@ def copies(params, grads):
 
 
 @if_installed
+def served_adam(param, grad):
+    """Do clipping, a fused AdamW step, soft thresholding and averaging one after another."""
+    (tensor,) = copies([param], [grad])
+    average = tensor.detach().clone()
+    step = torch.optim.AdamW([tensor], fused=True).step
+
+    @torch.no_grad()
+    def served():
+        torch.nn.utils.clip_grad_value_([tensor], 1.0)
+        step()
+        tensor.copy_(torch.nn.functional.softshrink(tensor, 1e-6))
+        average.lerp_(tensor, 0.01)
+
+    return {"torch eager": served}
+
+
+@if_installed
+def clipped_adam(param, grad):
+    """Clip the norm, then step."""
+    (tensor,) = copies([param], [grad.copy()])
+    step = torch.optim.Adam([tensor], fused=True).step
+
+    def clipped():
+        torch.nn.utils.clip_grad_norm_([tensor], 1.0)
+        step()
+
+    return {"torch fused": clipped}
+
+
+@if_installed
 def dropout(rate, x):
     """Drop in training."""
     layer, tensor = torch.nn.Dropout(rate), torch.from_numpy(x)
@@ -148,3 +178,16 @@ def sklearn_step(sizes, rate, x, labels):
     classes = np.arange(sizes[-1])
     model.partial_fit(x, labels, classes=classes)
     return {"scikit-learn": lambda: model.partial_fit(x, labels)}
+
+
+def penalty(name, weights):
+    """Compute a penalty's value or gradient of every tensor, as one writes it first."""
+    tensors = [torch.from_numpy(w) for w in weights]
+    forms = {
+        "l1_regularization_loss": lambda: 0.01 * float(sum(t.abs().sum() for t in tensors)),
+        "l2_regularization_loss": lambda: 0.005 * float(sum(t.square().sum() for t in tensors)),
+        "l1_gradient": lambda: [0.01 * t.sign() for t in tensors],
+        "l2_gradient": lambda: [0.01 * t for t in tensors],
+        "soft_threshold": lambda: [torch.nn.functional.softshrink(t, 0.01) for t in tensors],
+    }
+    return {"torch eager": forms[name]} if name in forms else {}

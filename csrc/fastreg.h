@@ -48,14 +48,70 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic must round to float");
 
 /* The rules: name, state slots an element. A row here is an element step in update_tmpl.h and
  * a prepare function in rules.c. */
-#define FR_RULES(RULE) RULE(adam, 2)
+#define FR_RULES(RULE)                                                                           \
+    RULE(sgd, 0)                                                                                 \
+    RULE(momentum, 1)                                                                            \
+    RULE(nesterov, 1)                                                                            \
+    RULE(adagrad, 1)                                                                             \
+    RULE(rmsprop, 1)                                                                             \
+    RULE(rmsprop_centered, 2)                                                                    \
+    RULE(rmsprop_momentum, 2)                                                                    \
+    RULE(rmsprop_centered_momentum, 3)                                                           \
+    RULE(adam, 2)                                                                                \
+    RULE(amsgrad, 3)                                                                             \
+    RULE(nadam, 2)                                                                               \
+    RULE(radam, 2)                                                                               \
+    RULE(adamax, 2)                                                                              \
+    RULE(adadelta, 2)                                                                            \
+    RULE(lion, 1)
 
-/* Hyper-parameters as the user names them; a rule reads the ones it needs. */
+/* Hyper-parameters as the user names them; a rule reads the ones it needs. lambda_prox is
+ * lambda_l1 where the penalty is applied by its proximal operator. */
 #define FR_HYPER(FIELD)                                                                          \
     FIELD(learning_rate)                                                                         \
+    FIELD(momentum)                                                                              \
+    FIELD(beta)                                                                                  \
     FIELD(beta1)                                                                                 \
     FIELD(beta2)                                                                                 \
-    FIELD(epsilon)
+    FIELD(rho)                                                                                   \
+    FIELD(epsilon)                                                                               \
+    FIELD(momentum_decay)                                                                        \
+    FIELD(compat)                                                                                \
+    FIELD(weight_decay)                                                                          \
+    FIELD(lambda_l1)                                                                             \
+    FIELD(lambda_l2)                                                                             \
+    FIELD(lambda_prox)                                                                           \
+    FIELD(clip_value)                                                                            \
+    FIELD(ema_decay)
+
+/* Whose formula: the chapter's, or a library's where it differs. */
+enum { FR_CHAPTER, FR_TORCH, FR_KERAS, FR_OPTAX };
+
+/* The scalars of one step, computed once in double. The first six serve every rule: gradients
+ * are multiplied by scale and clipped to +-clip, penalties l2 * p + l1 * sign(p) added,
+ * parameters multiplied by keep, moved, shrunk by prox / denominator, and averaged. The rest is
+ * the rules', in the names that update_tmpl.h uses. */
+#define FR_STEP(FIELD)                                                                           \
+    FIELD(scale)                                                                                 \
+    FIELD(clip)                                                                                  \
+    FIELD(l2)                                                                                    \
+    FIELD(l1)                                                                                    \
+    FIELD(keep)                                                                                  \
+    FIELD(prox)                                                                                  \
+    FIELD(average)                                                                               \
+    FIELD(one_minus_average)                                                                     \
+    FIELD(rate)                                                                                  \
+    FIELD(gradient_rate)                                                                         \
+    FIELD(momentum)                                                                              \
+    FIELD(feed)                                                                                  \
+    FIELD(beta1)                                                                                 \
+    FIELD(one_minus_beta1)                                                                       \
+    FIELD(beta2)                                                                                 \
+    FIELD(one_minus_beta2)                                                                       \
+    FIELD(inside)                                                                                \
+    FIELD(epsilon)                                                                               \
+    FIELD(root)                                                                                  \
+    FIELD(peak)
 
 #define FR_MAX_SLOTS 3
 
@@ -66,34 +122,42 @@ enum { FR_RULES(FR_DECLARE_ENUM) FR_RULE_COUNT };
 typedef struct {
     FR_HYPER(FR_DECLARE_FIELD)
 } fr_hyper;
-
-/* The scalars of one step, computed once in double by the rule's prepare function. */
 typedef struct {
-    double step_size, epsilon;
-    double beta1, one_minus_beta1;
-    double beta2, one_minus_beta2;
+    FR_STEP(FR_DECLARE_FIELD)
+    int services; /* whether any of scale .. prox does something */
 } fr_step;
 
-/* n elements of one tensor: the parameter, its gradient, its state. Unused slots are NULL. */
+/* n elements of one tensor: parameter, gradient, state, moving average. What is not used is
+ * NULL. The gradient may be the parameter itself; nothing else overlaps. */
 typedef struct {
     void *param;
     const void *grad;
     void *slot[FR_MAX_SLOTS];
+    void *average;
     ptrdiff_t n;
 } fr_span;
 
 typedef void (*fr_update)(const fr_span *span, const fr_step *step);
-typedef void (*fr_prepare)(fr_step *step, const fr_hyper *hyper, double t);
+
+/* Sum of (scale * x)^2 in double, and how many elements are NaN or infinite. */
+typedef void (*fr_squares)(double *sum, double *nonfinite, const void *x, ptrdiff_t n,
+                           double scale);
 
 typedef struct {
     const char *name;
     int slots;
-    fr_prepare prepare;
+    void (*prepare)(fr_step *step, const fr_hyper *hyper, double t, double *memory);
 } fr_rule;
 
 extern const fr_rule fr_rules[FR_RULE_COUNT];
 extern const char *const fr_hyper_names[];
 extern const int fr_hyper_count;
+
+/* The scalars of step t (from 1) of a rule. scale multiplies the gradients; penalised is 0 for
+ * tensors that decay and penalties leave alone. memory is one number the rule keeps from step to
+ * step, 1 before the first. */
+void fr_prepare(fr_step *step, int rule, const fr_hyper *hyper, double t, double scale,
+                int penalised, double *memory);
 
 /* Dropout -------------------------------------------------------------------------------- */
 
@@ -183,11 +247,46 @@ typedef void (*fr_fold_sums)(void *total, const double *sums, ptrdiff_t chunks, 
 typedef void (*fr_cross_entropy)(void *dz, double *loss, const void *z, const int64_t *labels,
                                  const double *shares, double share, double smoothing,
                                  ptrdiff_t rows, ptrdiff_t cols);
+/* Penalties ------------------------------------------------------------------------------ */
+
+/* What can be summed over a span: |x|, x * x, and the number of elements strictly within the
+ * tolerance of 0 or equal to it. A row here is a term in penalty_tmpl.h. */
+#define FR_SUMS(SUM) SUM(abs) SUM(squares) SUM(near_zero) SUM(zeros)
+
+/* What can be computed from each element: a sign(x), b x, their sum, and the proximal operator
+ * of a |x| + (b - 1) x^2 / 2. */
+#define FR_MAPS(MAP) MAP(l1) MAP(l2) MAP(elastic) MAP(prox)
+
+#define FR_DECLARE_SUM(name) FR_SUM_##name,
+#define FR_DECLARE_MAP(name) FR_MAP_##name,
+enum { FR_SUMS(FR_DECLARE_SUM) FR_SUM_COUNT };
+enum { FR_MAPS(FR_DECLARE_MAP) FR_MAP_COUNT };
+
+/* The sum over n elements, within a few ulp of double for double and 1e-12 for float. Only
+ * FR_SUM_near_zero reads the tolerance. To sum more than a block, give fr_merge the sums of
+ * fixed blocks in their order. */
+typedef double (*fr_sum)(const void *x, ptrdiff_t n, double tolerance);
+/* y from x, element by element. y may be x. */
+typedef void (*fr_map)(void *y, const void *x, ptrdiff_t n, double a, double b, int stream);
+/* squares: the sum of x * x down each column. */
+typedef void (*fr_column_squares)(double *squares, const void *x, fr_panel panel);
+/* y = x * factor of the column. y may be x. */
+typedef void (*fr_scale_columns)(void *y, const void *x, fr_panel panel, const double *factors);
+
+/* Adds up the rows of a rows x cols matrix into the first, keeping what rounding takes. */
+void fr_merge(double *sums, ptrdiff_t rows, ptrdiff_t cols);
+
+/* A sum with what rounding took from it. An infinite sum has lost infinity minus infinity. */
+FR_INLINE double fr_total(double sum, double rest)
+{
+    return sum - sum == 0.0 ? sum + rest : sum;
+}
 
 /* The tables ----------------------------------------------------------------------------- */
 
 typedef struct {
     fr_update update[FR_RULE_COUNT];
+    fr_squares squares;
     fr_dropout dropout;
     fr_moments moments;
     fr_statistics statistics;
@@ -200,6 +299,10 @@ typedef struct {
     fr_norm_gate_sums norm_gate_sums;
     fr_fold_sums fold_sums;
     fr_cross_entropy cross_entropy;
+    fr_sum sum[FR_SUM_COUNT];
+    fr_map map[FR_MAP_COUNT];
+    fr_column_squares column_squares;
+    fr_scale_columns scale_columns;
 } fr_kernels;
 
 enum { FR_FLOAT32, FR_FLOAT64, FR_DTYPE_COUNT };
@@ -208,6 +311,7 @@ enum {
     FR_PANEL_COLS = 256, /* widest panel */
     FR_PANEL_RUN = 1024, /* elements finished in L1 before they are streamed */
     FR_PANEL_ROWS = 32,  /* rows summed in `real` before they are merged in double */
+    FR_SUM_LANES = 16,   /* running sums of a span */
 };
 
 typedef struct {

@@ -29,12 +29,17 @@
 
 #define FR_UPDATE_F32(rule, slots) [FR_RULE_##rule] = update_##rule##_f32,
 #define FR_UPDATE_F64(rule, slots) [FR_RULE_##rule] = update_##rule##_f64,
+#define FR_SUM_F32(name) [FR_SUM_##name] = sum_##name##_f32,
+#define FR_SUM_F64(name) [FR_SUM_##name] = sum_##name##_f64,
+#define FR_MAP_F32(name) [FR_MAP_##name] = map_##name##_f32,
+#define FR_MAP_F64(name) [FR_MAP_##name] = map_##name##_f64,
 #define FR_STRING_(x) #x
 #define FR_STRING(x) FR_STRING_(x)
 
-#define FR_KERNELS(updates, suffix)                                                              \
+#define FR_KERNELS(updates, sums, maps, suffix)                                                  \
     {                                                                                            \
         .update = {FR_RULES(updates)},                                                           \
+        .squares = squares##suffix,                                                              \
         .dropout = dropout##suffix,                                                              \
         .moments = moments##suffix,                                                              \
         .statistics = statistics##suffix,                                                        \
@@ -47,10 +52,15 @@
         .norm_gate_sums = norm_gate_sums##suffix,                                                \
         .fold_sums = fold_sums##suffix,                                                          \
         .cross_entropy = cross_entropy##suffix,                                                  \
+        .sum = {FR_SUMS(sums)},                                                                  \
+        .map = {FR_MAPS(maps)},                                                                  \
+        .column_squares = column_squares##suffix,                                                \
+        .scale_columns = scale_columns##suffix,                                                  \
     }
 
 const fr_table FR_PASTE(fr_table_, FR_LEVEL) = {
     .name = FR_STRING(FR_LEVEL),
     .philox = philox_block,
-    .kernels = {FR_KERNELS(FR_UPDATE_F32, _f32), FR_KERNELS(FR_UPDATE_F64, _f64)},
+    .kernels = {FR_KERNELS(FR_UPDATE_F32, FR_SUM_F32, FR_MAP_F32, _f32),
+                FR_KERNELS(FR_UPDATE_F64, FR_SUM_F64, FR_MAP_F64, _f64)},
 };

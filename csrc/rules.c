@@ -1,15 +1,175 @@
-/* What each optimizer rule computes once a step, in double, and the rules by name. */
+/* What each optimizer rule computes once a step, in double, and the rules by name.
+ *
+ * Where the libraries disagree the chapter's form comes first; README.md has the table.
+ */
 #include "fastreg.h"
 
-static void adam_prepare(fr_step *step, const fr_hyper *hyper, double t)
+#define PREPARE(rule)                                                                            \
+    static void rule##_prepare(fr_step *s, const fr_hyper *h, double t, double *memory)
+
+/* step->prox arrives as lambda; a rule multiplies it by the learning rate of its metric. */
+
+static void decay_rates(fr_step *s, double beta1, double beta2)
 {
-    const double root_bc2 = sqrt(1.0 - pow(hyper->beta2, t));
-    step->step_size = hyper->learning_rate * root_bc2 / (1.0 - pow(hyper->beta1, t));
-    step->epsilon = hyper->epsilon * root_bc2;
-    step->beta1 = hyper->beta1;
-    step->one_minus_beta1 = 1.0 - hyper->beta1;
-    step->beta2 = hyper->beta2;
-    step->one_minus_beta2 = 1.0 - hyper->beta2;
+    s->beta1 = beta1, s->one_minus_beta1 = 1.0 - beta1;
+    s->beta2 = beta2, s->one_minus_beta2 = 1.0 - beta2;
+}
+
+PREPARE(sgd)
+{
+    (void)t, (void)memory;
+    s->rate = h->learning_rate;
+    s->prox *= h->learning_rate;
+}
+
+/* v = momentum v + g, theta -= lr v; in Keras the velocity carries the learning rate. */
+PREPARE(momentum)
+{
+    (void)t, (void)memory;
+    const int carries = h->compat == FR_KERAS;
+    s->momentum = h->momentum;
+    s->feed = carries ? h->learning_rate : 1.0;
+    s->rate = carries ? 1.0 : h->learning_rate;
+    s->prox *= h->learning_rate;
+}
+
+PREPARE(nesterov)
+{
+    momentum_prepare(s, h, t, memory);
+    s->rate *= h->momentum;
+    s->gradient_rate = h->learning_rate;
+}
+
+/* Epsilon inside the root as in the chapter, Keras and Optax; outside in torch. */
+static void place_epsilon(fr_step *s, const fr_hyper *h)
+{
+    s->inside = h->compat == FR_TORCH ? 0.0 : h->epsilon;
+    s->epsilon = h->compat == FR_TORCH ? h->epsilon : 0.0;
+}
+
+PREPARE(adagrad)
+{
+    (void)t, (void)memory;
+    place_epsilon(s, h);
+    s->rate = h->learning_rate;
+    s->prox *= h->learning_rate;
+}
+
+PREPARE(rmsprop)
+{
+    adagrad_prepare(s, h, t, memory);
+    decay_rates(s, 0.0, h->beta);
+}
+
+PREPARE(rmsprop_centered)
+{
+    rmsprop_prepare(s, h, t, memory);
+}
+
+/* The velocity carries the learning rate in Keras and in Optax. */
+PREPARE(rmsprop_momentum)
+{
+    rmsprop_prepare(s, h, t, memory);
+    const int carries = h->compat == FR_KERAS || h->compat == FR_OPTAX;
+    s->momentum = h->momentum;
+    s->feed = carries ? h->learning_rate : 1.0;
+    s->rate = carries ? 1.0 : h->learning_rate;
+}
+
+PREPARE(rmsprop_centered_momentum)
+{
+    rmsprop_momentum_prepare(s, h, t, memory);
+}
+
+/* Epsilon is added after bias correction; in Keras to the raw root. */
+PREPARE(adam)
+{
+    (void)memory;
+    const double root_bc2 = sqrt(1.0 - pow(h->beta2, t));
+    decay_rates(s, h->beta1, h->beta2);
+    s->rate = h->learning_rate * root_bc2 / (1.0 - pow(h->beta1, t));
+    s->epsilon = h->compat == FR_KERAS ? h->epsilon : h->epsilon * root_bc2;
+    s->prox *= h->learning_rate * root_bc2;
+}
+
+/* The peak is that of v; in Optax of the bias-corrected v. */
+PREPARE(amsgrad)
+{
+    adam_prepare(s, h, t, memory);
+    s->peak = 1.0;
+    if (h->compat == FR_OPTAX) {
+        s->peak = 1.0 / (1.0 - pow(h->beta2, t));
+        s->rate = h->learning_rate / (1.0 - pow(h->beta1, t));
+        s->epsilon = h->epsilon;
+    }
+}
+
+/* Momentum mu_t = beta1 (1 - 0.96^(t decay) / 2), memory its product so far; in Optax beta1. */
+PREPARE(nadam)
+{
+    const double root_bc2 = sqrt(1.0 - pow(h->beta2, t)), lr = h->learning_rate * root_bc2;
+    decay_rates(s, h->beta1, h->beta2);
+    s->epsilon = h->epsilon * root_bc2;
+    s->prox *= lr;
+    if (h->compat == FR_OPTAX) {
+        s->gradient_rate = lr * (1.0 - h->beta1) / (1.0 - pow(h->beta1, t));
+        s->rate = lr * h->beta1 / (1.0 - pow(h->beta1, t + 1.0));
+        return;
+    }
+    const double now = h->beta1 * (1.0 - 0.5 * pow(0.96, t * h->momentum_decay));
+    const double next = h->beta1 * (1.0 - 0.5 * pow(0.96, (t + 1.0) * h->momentum_decay));
+    *memory *= now;
+    s->gradient_rate = lr * (1.0 - now) / (1.0 - *memory);
+    s->rate = lr * next / (1.0 - *memory * next);
+}
+
+/* Rectified where the length of the approximated average exceeds 5; epsilon on the raw root, in
+ * Optax after bias correction. */
+PREPARE(radam)
+{
+    (void)memory;
+    const double beta2_t = pow(h->beta2, t), root_bc2 = sqrt(1.0 - beta2_t);
+    const double most = 2.0 / (1.0 - h->beta2) - 1.0;
+    const double length = most - 2.0 * t * beta2_t / (1.0 - beta2_t);
+    const int optax = h->compat == FR_OPTAX;
+    decay_rates(s, h->beta1, h->beta2);
+    s->rate = h->learning_rate / (1.0 - pow(h->beta1, t));
+    s->prox *= h->learning_rate;
+    s->root = 0.0, s->epsilon = 1.0;
+    if (optax ? length >= 5.0 : length > 5.0) {
+        const double rectified =
+            sqrt((length - 4.0) * (length - 2.0) * most / ((most - 4.0) * (most - 2.0) * length));
+        s->rate *= rectified * root_bc2;
+        s->prox *= rectified * root_bc2;
+        s->root = 1.0, s->epsilon = optax ? h->epsilon * root_bc2 : h->epsilon;
+    }
+}
+
+/* Epsilon joins |g| before the maximum; in Keras it is added after. */
+PREPARE(adamax)
+{
+    (void)memory;
+    const int keras = h->compat == FR_KERAS;
+    decay_rates(s, h->beta1, h->beta2);
+    s->rate = h->learning_rate / (1.0 - pow(h->beta1, t));
+    s->inside = keras ? 0.0 : h->epsilon;
+    s->epsilon = keras ? h->epsilon : 0.0;
+    s->prox *= h->learning_rate;
+}
+
+PREPARE(adadelta)
+{
+    (void)t, (void)memory;
+    decay_rates(s, 0.0, h->rho);
+    s->inside = h->epsilon;
+    s->rate = h->learning_rate;
+    s->prox *= h->learning_rate;
+}
+
+PREPARE(lion)
+{
+    sgd_prepare(s, h, t, memory);
+    decay_rates(s, h->beta1, h->beta2);
 }
 
 #define FR_ROW(rule, slots) {#rule, slots, rule##_prepare},
@@ -18,3 +178,20 @@ const fr_rule fr_rules[FR_RULE_COUNT] = {FR_RULES(FR_ROW)};
 #define FR_FIELD_NAME(name) #name,
 const char *const fr_hyper_names[] = {FR_HYPER(FR_FIELD_NAME)};
 const int fr_hyper_count = sizeof fr_hyper_names / sizeof *fr_hyper_names;
+
+void fr_prepare(fr_step *step, int rule, const fr_hyper *hyper, double t, double scale,
+                int penalised, double *memory)
+{
+    memset(step, 0, sizeof *step);
+    step->scale = scale;
+    step->clip = hyper->clip_value;
+    step->keep = penalised ? 1.0 - hyper->learning_rate * hyper->weight_decay : 1.0;
+    step->l1 = penalised ? hyper->lambda_l1 : 0.0;
+    step->l2 = penalised ? hyper->lambda_l2 : 0.0;
+    step->prox = penalised ? hyper->lambda_prox : 0.0;
+    step->average = hyper->ema_decay;
+    step->one_minus_average = 1.0 - hyper->ema_decay;
+    fr_rules[rule].prepare(step, hyper, t, memory);
+    step->services = scale != 1.0 || step->clip < HUGE_VAL || step->keep != 1.0 ||
+                     step->l1 != 0.0 || step->l2 != 0.0 || step->prox != 0.0;
+}

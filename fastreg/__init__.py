@@ -1,6 +1,8 @@
 """Regularise and train at the speed of memory: the textbook's classes over fused CPU kernels."""
 
-from fastreg import reference
+import importlib
+
+from fastreg._optimizer import Optimizer
 from fastreg.config import (
     empty_cache,
     get_num_threads,
@@ -9,19 +11,100 @@ from fastreg.config import (
     show_config,
 )
 from fastreg.dropout import Dropout
+from fastreg.group import GroupLasso, max_norm, unit_norm
 from fastreg.norm import BatchNorm
-from fastreg.optim import Adam
+from fastreg.optim import (
+    SGD,
+    Adadelta,
+    AdaGrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Lion,
+    Momentum,
+    NAdam,
+    RAdam,
+    RMSprop,
+)
+from fastreg.penalty import (
+    ElasticNet,
+    l1_gradient,
+    l1_regularization_loss,
+    l2_gradient,
+    l2_regularization_loss,
+    penalty_and_gradient,
+    soft_threshold,
+)
+from fastreg.plateau import ReduceOnPlateau
+from fastreg.rates import cosine_annealing, step_decay, warmup_cosine, warmup_schedule
+from fastreg.sparsity import near_zero, weight_histogram
+from fastreg.stopping import EarlyStopping
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "SGD",
+    "AdaGrad",
+    "Adadelta",
     "Adam",
+    "AdamW",
+    "Adamax",
     "BatchNorm",
     "Dropout",
+    "EarlyStopping",
+    "ElasticNet",
+    "GroupLasso",
+    "Lion",
+    "Momentum",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "ReduceOnPlateau",
+    "bias_variance",
+    "compare_optimizers",
+    "cosine_annealing",
+    "diagnose",
     "empty_cache",
     "get_num_threads",
+    "l1_gradient",
+    "l1_regularization_loss",
+    "l2_gradient",
+    "l2_regularization_loss",
+    "max_norm",
+    "near_zero",
     "num_threads",
+    "penalty_and_gradient",
     "reference",
+    "schedule",
     "set_num_threads",
     "show_config",
+    "soft_threshold",
+    "step_decay",
+    "unit_norm",
+    "warmup_cosine",
+    "warmup_schedule",
+    "weight_histogram",
 ]
+
+# Imported when first used, which keeps ``import fastreg`` short.
+_SUBMODULES = {"reference", "schedule"}
+_FUNCTIONS = {
+    "bias_variance": "fastreg.decomposition",
+    "compare_optimizers": "fastreg.compare",
+    "diagnose": "fastreg.diagnosis",
+}
+
+
+def __getattr__(name):
+    """Import a submodule or a function that is not loaded yet."""
+    if name in _SUBMODULES:
+        return importlib.import_module(f"fastreg.{name}")
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
+    raise AttributeError(f"module 'fastreg' has no attribute {name!r}")
+
+
+def __dir__():
+    """List the public names, loaded or not."""
+    return sorted({*globals(), *__all__})

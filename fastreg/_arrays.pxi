@@ -26,8 +26,8 @@ cdef object float_array(str where, str name, object value):
 
 cdef bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
     cdef int ndim = cnp.PyArray_NDIM(a)
-    return ndim == cnp.PyArray_NDIM(b) and memcmp(
-        cnp.PyArray_DIMS(a), cnp.PyArray_DIMS(b), ndim * sizeof(cnp.npy_intp)) == 0
+    return ndim == cnp.PyArray_NDIM(b) and (ndim == 0 or memcmp(
+        cnp.PyArray_DIMS(a), cnp.PyArray_DIMS(b), ndim * sizeof(cnp.npy_intp)) == 0)
 
 
 cdef inline bint is_dense(cnp.ndarray array, bint any_order) noexcept:

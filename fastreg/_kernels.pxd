@@ -14,20 +14,24 @@ cdef extern from "fastreg.h" nogil:
         FR_PANEL_ROWS
 
     ctypedef struct fr_hyper:
-        pass
+        double clip_value
     ctypedef struct fr_step:
         pass
     ctypedef struct fr_span:
         void *param
         const void *grad
         void *slot[3]
+        void *average
         Py_ssize_t n
     ctypedef void (*fr_update)(const fr_span *, const fr_step *) noexcept
-    ctypedef void (*fr_prepare)(fr_step *, const fr_hyper *, double) noexcept
+    ctypedef void (*fr_squares)(
+        double *sum, double *nonfinite, const void *x, Py_ssize_t n, double scale) noexcept
     ctypedef struct fr_rule:
         const char *name
         int slots
-        fr_prepare prepare
+    void fr_prepare(
+        fr_step *step, int rule, const fr_hyper *hyper, double t, double scale, int penalised,
+        double *memory) noexcept
     const fr_rule fr_rules[]
     const char *fr_hyper_names[]
     const int fr_hyper_count
@@ -88,9 +92,26 @@ cdef extern from "fastreg.h" nogil:
     ctypedef void (*fr_cross_entropy)(
         void *dz, double *loss, const void *z, const int64_t *labels, const double *shares,
         double share, double smoothing, Py_ssize_t rows, Py_ssize_t cols) noexcept
+    enum:
+        FR_SUM_abs
+        FR_SUM_squares
+        FR_SUM_near_zero
+        FR_SUM_zeros
+        FR_MAP_l1
+        FR_MAP_l2
+        FR_MAP_elastic
+        FR_MAP_prox
+    ctypedef double (*fr_sum)(const void *x, Py_ssize_t n, double tolerance) noexcept
+    ctypedef void (*fr_map)(
+        void *y, const void *x, Py_ssize_t n, double a, double b, int stream) noexcept
+    ctypedef void (*fr_column_squares)(double *squares, const void *x, fr_panel) noexcept
+    ctypedef void (*fr_scale_columns)(
+        void *y, const void *x, fr_panel, const double *factors) noexcept
+    void fr_merge(double *sums, Py_ssize_t rows, Py_ssize_t cols) noexcept
 
     ctypedef struct fr_kernels:
         fr_update update[1]
+        fr_squares squares
         fr_dropout dropout
         fr_moments moments
         fr_statistics statistics
@@ -103,6 +124,10 @@ cdef extern from "fastreg.h" nogil:
         fr_norm_gate_sums norm_gate_sums
         fr_fold_sums fold_sums
         fr_cross_entropy cross_entropy
+        fr_sum sum[4]
+        fr_map map[4]
+        fr_column_squares column_squares
+        fr_scale_columns scale_columns
     ctypedef struct fr_table:
         const char *name
         fr_philox philox

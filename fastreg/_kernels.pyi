@@ -1,4 +1,5 @@
-from typing import Any
+from collections.abc import Callable
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,12 +78,61 @@ def check_labels(where: str, labels: Any, rows: int, classes: int) -> NDArray[np
 def cross_entropy(
     logits: NDArray[Any], labels: NDArray[np.int64], shares: Any, smoothing: float
 ) -> tuple[float, NDArray[Any]]: ...
+def weights(where: str, name: str, keys: list[Any], arrays: list[Any]) -> list[NDArray[Any]]: ...
+def sweep(
+    where: str,
+    name: str,
+    keys: list[Any],
+    arrays: list[Any],
+    sums: tuple[str, ...] = ...,
+    *,
+    result: str | None = ...,
+    out: list[Any] | None = ...,
+    a: float = ...,
+    b: float = ...,
+    tolerance: float = ...,
+) -> tuple[list[float], list[NDArray[Any]]]: ...
+def group_squares(matrix: NDArray[Any], by_rows: bool) -> NDArray[np.float64]: ...
+def scale_groups(
+    matrix: NDArray[Any],
+    by_rows: bool,
+    factors: NDArray[np.float64],
+    out: NDArray[Any] | None = ...,
+) -> NDArray[Any]: ...
+
+__test__: dict[str, Any]
+
+@final
+class Group: ...
+
+@final
+class Binding: ...
+
+@final
+class Block: ...
 
 class Updater:
     name: str
+    assign: Callable[[Any], tuple[int, bool]] | None
+    on_nonfinite: str
+    clip_norm: float
+    grad_norm: float
     t: int
-    def __init__(self, name: str, rule: str, hyper: dict[str, float]) -> None: ...
-    def get_hyper(self, key: str) -> float: ...
-    def set_hyper(self, key: str, value: float) -> None: ...
+    skipped: int
+    def __new__(
+        cls,
+        name: str,
+        rule: str,
+        n_groups: int = ...,
+        initial: float = ...,
+        averaged: bool = ...,
+    ) -> Updater: ...
+    def get_hyper(self, key: str, group: int = ...) -> Any: ...
+    def set_hyper(self, key: str, value: Any, group: int = ...) -> None: ...
     def slot(self, k: int) -> dict[Any, NDArray[Any]]: ...
+    def get_memory(self) -> list[float]: ...
+    def set_state(
+        self, t: int, skipped: int, memory: list[float], slots: list[dict[Any, NDArray[Any]]]
+    ) -> None: ...
     def update(self, params: Any, grads: Any) -> None: ...
+    def swap_averages(self) -> None: ...

@@ -1,17 +1,25 @@
 """The seam between Python and C: every array check, every block list, the only ``nogil``.
 
 One extension, a room a file: ``_threads.pxi`` decides how many threads run, ``_memory.pxi``
-where results live, ``_arrays.pxi`` what an array must look like; ``_update.pxi`` runs optimizer
-steps, ``_dropout.pxi`` and ``_norm.pxi`` run layers, ``_dense.pxi`` what surrounds a matrix product.
+where results live, ``_arrays.pxi`` what an array must look like; ``_binding.pxi`` holds an
+optimizer's tensors and ``_update.pxi`` runs its steps; ``_dropout.pxi`` and ``_norm.pxi`` run
+layers, ``_dense.pxi`` what surrounds a matrix product, ``_penalty.pxi`` sums over weights.
 This file picks the table of kernels that all of them call.
 """
 
 cimport cython
 cimport numpy as cnp
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc
+from cpython.mem cimport (
+    PyMem_Calloc,
+    PyMem_Free,
+    PyMem_Malloc,
+    PyMem_RawFree,
+    PyMem_RawMalloc,
+)
 from cython.parallel cimport prange
+from libc.math cimport HUGE_VAL, sqrt
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy
 
 import os
 import platform
@@ -58,9 +66,11 @@ def rules():
 include "_threads.pxi"
 include "_memory.pxi"
 include "_arrays.pxi"
+include "_binding.pxi"
 include "_update.pxi"
 include "_dropout.pxi"
 include "_norm.pxi"
 include "_dense.pxi"
+include "_penalty.pxi"
 
 set_level(os.environ.get("FASTREG_ISA") or levels()[-1])

@@ -1,324 +1,64 @@
-# Optimizer steps. Parameters are bound once: checked, given state, cut into blocks. A step then
-# checks only gradients and runs every block of every tensor in one parallel region.
+# Optimizer steps: hyper-parameters by group, one lock, and the order of events in a step.
 
 cdef enum:
-    BLOCK = 16384  # elements of one kernel call; small tensors share a unit of about this size
     HOLD_GIL_BYTES = 64 * 1024  # a step this small is over before another thread could start
 
-cdef struct Tensor:
-    fr_span span
-    int row                 # dtype
-    const void *disjoint    # the gradient last proven to share no memory with any target
-
-cdef struct Piece:
-    Py_ssize_t tensor, start, n
-
-
-cdef struct Step:
-    const Tensor *tensors
-    const Piece *pieces
-    const Py_ssize_t *units
-    const fr_step *scalars
-    int rule
-
-
-cdef void update_unit(const void *job, Py_ssize_t unit) noexcept nogil:
-    """Advance the pieces of one unit."""
-    cdef const Step *s = <const Step *>job
-    cdef const Tensor *tensor
-    cdef Py_ssize_t p, offset
-    cdef fr_span span
-    cdef int k
-    for p in range(s.units[unit], s.units[unit + 1]):
-        tensor = &s.tensors[s.pieces[p].tensor]
-        offset = s.pieces[p].start * (4 if tensor.row == FR_FLOAT32 else 8)
-        span.param = <char *>tensor.span.param + offset
-        span.grad = <const char *>tensor.span.grad + offset
-        for k in range(FR_MAX_SLOTS):
-            span.slot[k] = <char *>tensor.span.slot[k] + offset if tensor.span.slot[k] else NULL
-        span.n = s.pieces[p].n
-        table.kernels[tensor.row].update[s.rule](&span, s.scalars)
-
-
-cdef object scalar_type(str where, object name, object value):
-    """float64 for a Python number, the NumPy type for a NumPy scalar."""
-    if isinstance(value, (np.float64, np.float32)):
-        return type(value)
-    if isinstance(value, (float, int)) and not isinstance(value, bool):
-        return np.float64
-    raise TypeError(
-        f"{where}: params[{name!r}] must be a float32 or float64 array or a float, got "
-        f"{type(value).__name__}"
-    )
-
-
-cdef str order_of(cnp.ndarray array):
-    return "C" if cnp.PyArray_IS_C_CONTIGUOUS(array) else "F"
-
-
-cdef cnp.ndarray check_target(str where, str name, object value):
-    """A parameter is written in place, so it is taken as it is or refused."""
-    cdef cnp.ndarray array = float_array(where, name, value)
-    if not is_dense(array, True):
-        raise ValueError(
-            f"{where}: {name} must be contiguous and aligned to be updated in place, got strides "
-            f"{value.strides} for shape {value.shape}; pass a contiguous copy"
-        )
-    if not cnp.PyArray_ISWRITEABLE(array):
-        raise ValueError(f"{where}: {name} must be writeable, got a read-only array")
-    return array
-
-
 @cython.final
-cdef class Binding:
-    """The parameters of one call, proven fit to be written, with their state and blocks."""
+cdef class Group:
+    """Hyper-parameters shared by the parameters whose names match."""
 
-    cdef str where
-    cdef list names      # dictionary keys, or list positions
-    cdef list params     # arrays; for scalar entries, 0-d cells
-    cdef list scalars    # the NumPy type of a scalar entry, None for arrays
-    cdef list states     # per tensor, a list of slot arrays
-    cdef bint any_scalars
-    cdef Tensor *tensors
-    cdef Piece *pieces
-    cdef Py_ssize_t *units        # unit u is pieces units[u] .. units[u + 1] - 1
-    cdef uintptr_t *starts        # address ranges of all targets, ascending
-    cdef uintptr_t *ends
-    cdef Py_ssize_t n_tensors, n_units, n_targets, bytes_moved
+    cdef fr_hyper hyper
+    cdef double memory, next_memory  # the rule's number from step to step (see fr_prepare)
+    cdef dict schedules              # name of a hyper-parameter: function of the step
 
-    def __cinit__(self, str where, list names, list values, list slots):
-        self.where, self.names = where, names
-        self.n_tensors = len(names)
-        self.params, self.scalars, self.states = [], [], []
-        for name, value in zip(names, values):
-            kind = None
-            if not isinstance(value, cnp.ndarray):
-                kind = scalar_type(where, name, value)
-                value = np.array(value, dtype=kind)
-            array = check_target(where, f"params[{name!r}]", value)
-            self.params.append(array)
-            self.scalars.append(kind)
-            self.states.append([self.state_of(name, array, known) for known in slots])
-            self.any_scalars |= kind is not None
-        self.order_targets()
-        self.cut(len(slots))
+    def __cinit__(self):
+        self.memory = 1.0
+        self.schedules = {}
+        self.hyper.clip_value = float("inf")
 
-    def __dealloc__(self):
-        PyMem_Free(self.tensors)
-        PyMem_Free(self.pieces)
-        PyMem_Free(self.units)
-        PyMem_Free(self.starts)
-        PyMem_Free(self.ends)
+    cdef double *field(self, str name) except NULL:
+        cdef int i
+        for i in range(fr_hyper_count):
+            if fr_hyper_names[i].decode() == name:
+                return <double *>&self.hyper + i
+        raise KeyError(name)
 
-    cdef object state_of(self, object name, object param, dict known):
-        """The slot array of a tensor in the tensor's layout: zeros, or what is known of it."""
-        state = known.get(name)
-        if state is None:
-            return np.zeros_like(param, subok=False)
-        if state.shape != param.shape or state.dtype != param.dtype:
-            raise ValueError(
-                f"{self.where}: params[{name!r}] must keep shape {state.shape} and dtype "
-                f"{state.dtype}, got {param.shape} and {param.dtype}; use a new optimizer"
-            )
-        if state.strides == param.strides:
-            return state
-        moved = np.empty_like(param, subok=False)
-        moved[...] = state
-        return moved
-
-    cdef order_targets(self):
-        """Sort the address ranges of everything that is written; refuse any overlap."""
-        cdef list ranges = []
-        cdef Py_ssize_t i
-        for name, param, states in zip(self.names, self.params, self.states):
-            for array in (param, *states):
-                if array.nbytes:
-                    ranges.append((<uintptr_t>cnp.PyArray_DATA(array), array.nbytes, name))
-        ranges.sort(key=lambda item: item[0])
-        self.n_targets = len(ranges)
-        self.starts = <uintptr_t *>PyMem_Malloc((self.n_targets + 1) * sizeof(uintptr_t))
-        self.ends = <uintptr_t *>PyMem_Malloc((self.n_targets + 1) * sizeof(uintptr_t))
-        if not self.starts or not self.ends:
-            raise MemoryError()
-        for i in range(self.n_targets):
-            self.starts[i], nbytes, name = ranges[i]
-            self.ends[i] = self.starts[i] + <uintptr_t>nbytes
-            if i and self.starts[i] < self.ends[i - 1]:
-                raise ValueError(
-                    f"{self.where}: params[{ranges[i - 1][2]!r}] and params[{name!r}] must not "
-                    "share memory, each is updated in place; copy one of them"
-                )
-
-    cdef cut(self, Py_ssize_t n_slots):
-        """Blocks of at most BLOCK elements, packed into units of about that size."""
-        cdef Py_ssize_t i, k, n, start, count = 0, filled = 0
-        for param in self.params:
-            count += (<Py_ssize_t>param.size + BLOCK - 1) // BLOCK
-        self.tensors = <Tensor *>PyMem_Malloc((self.n_tensors + 1) * sizeof(Tensor))
-        self.pieces = <Piece *>PyMem_Malloc((count + 1) * sizeof(Piece))
-        self.units = <Py_ssize_t *>PyMem_Malloc((count + 2) * sizeof(Py_ssize_t))
-        if not self.tensors or not self.pieces or not self.units:
-            raise MemoryError()
-        count = 0
-        self.n_units = 0
-        self.units[0] = 0
-        for i in range(self.n_tensors):
-            param = self.params[i]
-            n = param.size
-            self.tensors[i].row = dtype_row(param)
-            self.tensors[i].disjoint = NULL
-            self.tensors[i].span.param = cnp.PyArray_DATA(param)
-            self.tensors[i].span.n = n
-            for k in range(FR_MAX_SLOTS):
-                self.tensors[i].span.slot[k] = (
-                    cnp.PyArray_DATA(self.states[i][k]) if k < n_slots else NULL)
-            self.bytes_moved += param.nbytes * (3 + 2 * n_slots)
-            for start in range(0, n, BLOCK):
-                self.pieces[count] = Piece(i, start, min(BLOCK, n - start))
-                filled += self.pieces[count].n
-                count += 1
-                if filled >= BLOCK:
-                    self.n_units += 1
-                    self.units[self.n_units] = count
-                    filled = 0
-        if self.units[self.n_units] < count:
-            self.n_units += 1
-            self.units[self.n_units] = count
-
-    cdef bint holds(self, Py_ssize_t i, object name, object value):
-        """Whether entry i is still this name and this array, unmoved and writeable."""
-        cdef cnp.ndarray array
-        if name is not self.names[i] and name != self.names[i]:
-            return False
-        if self.scalars[i] is not None:
-            if isinstance(value, cnp.ndarray):
-                return False
-            if scalar_type(self.where, name, value) is not self.scalars[i]:
-                return False
-            self.params[i][()] = value
-            return True
-        if value is not self.params[i]:
-            return False
-        array = <cnp.ndarray>value
-        return (cnp.PyArray_DATA(array) == self.tensors[i].span.param
-                and cnp.PyArray_SIZE(array) == self.tensors[i].span.n
-                and cnp.PyArray_ISWRITEABLE(array) and is_dense(array, True))
-
-    cdef bint covers(self, object params):
-        """Whether this binding is the one for these parameters."""
-        cdef Py_ssize_t i = 0
-        if len(params) != self.n_tensors:
-            return False
-        if isinstance(params, dict):
-            for name, value in (<dict>params).items():
-                if not self.holds(i, name, value):
-                    return False
-                i += 1
+    cdef set(self, str name, object value):
+        """A number, or a function of the step."""
+        if callable(value):
+            self.schedules[name] = value
         else:
-            for value in params:
-                if not self.holds(i, i, value):
-                    return False
-                i += 1
-        return True
+            self.schedules.pop(name, None)
+            self.field(name)[0] = value
 
-    cdef int take_gradient(self, Py_ssize_t i, object grad, list held) except -1:
-        """Check one gradient against its parameter and aim the span at it."""
-        cdef cnp.ndarray param = <cnp.ndarray>self.params[i], array
-        cdef bint c_order
-        if isinstance(grad, cnp.ndarray) and cnp.PyArray_TYPE(grad) == cnp.PyArray_TYPE(param):
-            array = <cnp.ndarray>grad
-            if (same_shape(array, param) and cnp.PyArray_ISNOTSWAPPED(array)
-                    and cnp.PyArray_ISALIGNED(array)):
-                c_order = cnp.PyArray_IS_C_CONTIGUOUS(param)
-                if (cnp.PyArray_IS_C_CONTIGUOUS(array) if c_order
-                        else cnp.PyArray_IS_F_CONTIGUOUS(array)):
-                    if (cnp.PyArray_DATA(array) == self.tensors[i].disjoint
-                            or self.is_disjoint(i, array)):
-                        self.tensors[i].span.grad = cnp.PyArray_DATA(array)
-                        return 0
-        array = self.copy_gradient(i, grad)
-        held.append(array)
-        self.tensors[i].span.grad = cnp.PyArray_DATA(array)
-        return 0
+    cdef tuple numbers(self):
+        """Everything this group holds."""
+        cdef int i
+        cdef double *first = <double *>&self.hyper
+        return [first[i] for i in range(fr_hyper_count)], self.memory, self.schedules
 
-    cdef bint is_disjoint(self, Py_ssize_t i, cnp.ndarray grad):
-        """Whether a gradient shares no memory with anything this step writes."""
-        cdef uintptr_t start = <uintptr_t>cnp.PyArray_DATA(grad)
-        cdef uintptr_t end = start + <uintptr_t>cnp.PyArray_NBYTES(grad)
-        cdef Py_ssize_t low = 0, high = self.n_targets, middle
-        while low < high:  # the first target that begins at or after the gradient's end
-            middle = (low + high) // 2
-            if self.starts[middle] < end:
-                low = middle + 1
-            else:
-                high = middle
-        if low and self.ends[low - 1] > start:
-            return False
-        self.tensors[i].disjoint = <const void *>start
-        return True
+    cdef take(self, tuple numbers):
+        """Take over another group's numbers."""
+        cdef int i
+        cdef double *first = <double *>&self.hyper
+        for i in range(fr_hyper_count):
+            first[i] = numbers[0][i]
+        self.memory, self.schedules = numbers[1], dict(numbers[2])
 
-    cdef cnp.ndarray copy_gradient(self, Py_ssize_t i, object grad):
-        """A gradient in the parameter's layout and memory of its own, or the reason it can't be."""
-        param = self.params[i]
-        name = f"grads[{self.names[i]!r}]"
-        if self.scalars[i] is not None and not isinstance(grad, cnp.ndarray):
-            if scalar_type(self.where, name, grad) is self.scalars[i] or type(grad) in (float, int):
-                return np.array(grad, dtype=param.dtype)
-        array = float_array(self.where, name, grad)
-        if array.dtype != param.dtype:
-            raise TypeError(
-                f"{self.where}: {name} must have its parameter's dtype {param.dtype}, got "
-                f"{array.dtype}; convert it with astype"
-            )
-        if array.shape != param.shape:
-            raise ValueError(
-                f"{self.where}: {name} must have its parameter's shape {param.shape}, got "
-                f"{array.shape}"
-            )
-        return np.array(array, order=order_of(param), copy=True, subok=False)
-
-    cdef take_gradients(self, object grads):
-        """Aim every span at its gradient; return what must stay alive until the step is done."""
-        cdef Py_ssize_t i
-        cdef list held = []
-        if isinstance(grads, dict):
-            if len(grads) != self.n_tensors:
-                self.refuse_names(grads)
-            for i in range(self.n_tensors):
-                grad = (<dict>grads).get(self.names[i])
-                if grad is None:
-                    self.refuse_names(grads)
-                self.take_gradient(i, grad, held)
-        else:
-            if len(grads) != self.n_tensors:
+    cdef follow(self, str where, long long t):
+        """Ask the schedules for their values at step t."""
+        for name, schedule in self.schedules.items():
+            value = schedule(t)
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                number = -1.0
+            if not 0.0 <= number < float("inf"):
                 raise ValueError(
-                    f"{self.where}: grads must have one entry for each of {self.n_tensors} "
-                    f"parameters, got {len(grads)}"
+                    f"{where}: the schedule of {name} must give a finite number of at least 0, "
+                    f"got {value!r} at step {t}"
                 )
-            for i in range(self.n_tensors):
-                self.take_gradient(i, grads[i], held)
-        return held
-
-    cdef refuse_names(self, dict grads):
-        missing = [name for name in self.names if grads.get(name) is None]
-        extra = [name for name in grads if name not in self.names]
-        raise ValueError(
-            f"{self.where}: grads must have exactly the names of params; missing {missing}, "
-            f"not in params {extra}"
-        )
-
-    cdef void run(self, int rule, const fr_step *step, int threads) noexcept nogil:
-        cdef Step job
-        job.tensors, job.pieces, job.units = self.tensors, self.pieces, self.units
-        job.rule, job.scalars = rule, step
-        run_tasks(update_unit, &job, self.n_units, threads)
-
-    cdef write_scalars(self, object params):
-        """Replace scalar entries by the new values, as ``params[name] -= ...`` would."""
-        cdef Py_ssize_t i
-        for i in range(self.n_tensors):
-            if self.scalars[i] is not None:
-                params[self.names[i]] = self.scalars[i](self.params[i][()])
+            self.field(name)[0] = number
 
 
 cdef class Updater:
@@ -328,71 +68,167 @@ cdef class Updater:
     the new step count no Python code runs that a signal could interrupt.
     """
 
-    cdef int rule
-    cdef fr_hyper hyper
-    cdef list slots
+    cdef int rule, n_slots
+    cdef list groups        # of Group; the first is everyone else's
+    cdef list slots         # a dictionary by name for each slot, and one for the averages
+    cdef list initial       # first values of the slots, None for a copy of the parameter
+    cdef fr_step *scalars   # two a group: penalised, and not
     cdef Binding binding
     cdef cython.pymutex lock
-    cdef public long long t
+    cdef public object assign          # name -> (group, is it penalised?)
+    cdef public str on_nonfinite
+    cdef public double clip_norm       # 0: no clipping
+    cdef public long long t, skipped
+    cdef readonly double grad_norm     # of the last step that needed it
     cdef readonly str name
 
-    def __cinit__(self, str name, str rule, dict hyper):
+    def __cinit__(self, str name, str rule, int n_groups=1, double initial=0.0,
+                  bint averaged=False):
         self.name = name
         self.rule = list(rules()).index(rule)
-        self.slots = [{} for _ in range(fr_rules[self.rule].slots)]
-        for key, value in hyper.items():
-            self.set_hyper(key, value)
+        self.n_slots = fr_rules[self.rule].slots
+        self.groups = [Group() for _ in range(n_groups)]
+        self.slots = [{} for _ in range(self.n_slots + averaged)]
+        self.initial = [initial] + [0.0] * (self.n_slots - 1) if self.n_slots else []
+        if averaged:
+            self.initial.append(None)
+        self.on_nonfinite = "propagate"
+        self.grad_norm = float("nan")
+        self.scalars = <fr_step *>PyMem_Calloc(2 * n_groups, sizeof(fr_step))
+        if not self.scalars:
+            raise MemoryError()
 
-    cdef double *field(self, str key) except NULL:
-        cdef int i
-        for i in range(fr_hyper_count):
-            if fr_hyper_names[i].decode() == key:
-                return <double *>&self.hyper + i
-        raise KeyError(key)
+    def __dealloc__(self):
+        PyMem_Free(self.scalars)
 
-    def get_hyper(self, str key):
-        """The value of a hyper-parameter."""
-        return self.field(key)[0]
+    def get_hyper(self, str key, int group=0):
+        """A hyper-parameter: a number, or its schedule."""
+        cdef Group g = self.groups[group]
+        return g.schedules.get(key, g.field(key)[0])
 
-    def set_hyper(self, str key, double value):
+    def set_hyper(self, str key, object value, int group=0):
         """Change a hyper-parameter from the next step on."""
-        self.field(key)[0] = value
+        cdef Group g = self.groups[group]
+        g.set(key, value)
 
     def slot(self, int k):
-        """State slot ``k`` by parameter name."""
+        """State slot ``k`` by parameter name; the averages come after the rule's own."""
         return self.slots[k]
 
     def __reduce__(self):
-        hyper = {fr_hyper_names[i].decode(): (<double *>&self.hyper)[i]
-                 for i in range(fr_hyper_count)}
-        rule = fr_rules[self.rule].name.decode()
-        return Updater, (self.name, rule, hyper), (self.t, self.slots)
+        made = (self.name, fr_rules[self.rule].name.decode(), len(self.groups),
+                self.initial[0] if self.n_slots else 0.0, len(self.slots) > self.n_slots)
+        groups = [(<Group>group).numbers() for group in self.groups]
+        return Updater, made, (groups, self.assign, self.on_nonfinite, self.clip_norm, self.t,
+                               self.skipped, self.slots)
 
     def __setstate__(self, state):
-        self.t, self.slots = state
+        (groups, self.assign, self.on_nonfinite, self.clip_norm, self.t, self.skipped,
+         self.slots) = state
+        for group, numbers in zip(self.groups, groups):
+            (<Group>group).take(numbers)
+
+    def get_memory(self):
+        """The groups' numbers from step to step."""
+        return [(<Group>group).memory for group in self.groups]
+
+    def set_state(self, long long t, long long skipped, list memory, list slots):
+        """Take over a state that has been checked."""
+        cdef Group group
+        with self.lock:
+            self.binding = None
+            self.t, self.skipped, self.slots = t, skipped, slots
+            for group, number in zip(self.groups, memory):
+                group.memory = number
 
     def update(self, object params, object grads):
         """Advance one step."""
         cdef Binding binding
-        cdef fr_step step
-        cdef int threads
+        cdef Group group
+        cdef Step job
         with self.lock:
             binding = self.bind(params, grads)
             held = binding.take_gradients(grads)
+            for group in self.groups:
+                if group.schedules:
+                    group.follow(f"{self.name}.update", self.t)
+            job.rule, job.scalars, job.scale = self.rule, self.scalars, 1.0
+            if (self.clip_norm or self.on_nonfinite != "propagate") and not self.measure(
+                    binding, &job):
+                self.skipped += 1
+                return
+            self.prepare(job.scale)
             if binding is not self.binding:
                 self.keep(binding)
-            fr_rules[self.rule].prepare(&step, &self.hyper, <double>(self.t + 1))
+            binding.container = params if binding.any_scalars else None
             if binding.bytes_moved < HOLD_GIL_BYTES:
-                binding.run(self.rule, &step, 1)
+                binding.run(update_unit, &job, 0)
             else:
                 with nogil:
-                    binding.run(self.rule, &step, team(binding.bytes_moved))
+                    binding.run(update_unit, &job, binding.bytes_moved)
             self.t += 1
+            for group in self.groups:
+                group.memory = group.next_memory
             if binding.any_scalars:
-                binding.write_scalars(params)
+                binding.write_scalars()
+
+    cdef prepare(self, double scale):
+        """Compute the step's scalars for every group, with and without penalties."""
+        cdef Group group
+        cdef int g = 0
+        cdef double t = <double>(self.t + 1)
+        for group in self.groups:
+            group.next_memory = group.memory
+            fr_prepare(&self.scalars[2 * g], self.rule, &group.hyper, t, scale, 1,
+                       &group.next_memory)
+            if self.assign is not None:
+                group.next_memory = group.memory
+                fr_prepare(&self.scalars[2 * g + 1], self.rule, &group.hyper, t, scale, 0,
+                           &group.next_memory)
+            g += 1
+
+    cdef bint measure(self, Binding binding, Step *job) except -1:
+        """Read the gradients once: their norm, the factor that clips it, and whether all are
+        finite. False if the step is to be skipped."""
+        cdef double total, nonfinite, unit = 1.0
+        with nogil:
+            binding.run(squares_unit, job, binding.grad_bytes)
+            total, nonfinite = binding.sum_of(0), binding.sum_of(1)
+            if total == HUGE_VAL and nonfinite == 0:  # float64 gradients beyond 1e154
+                unit = job.scale = 2.0**-540
+                binding.run(squares_unit, job, binding.grad_bytes)
+                total = binding.sum_of(0)
+        job.scale = 1.0
+        self.grad_norm = sqrt(total) / unit
+        if nonfinite and self.on_nonfinite == "raise":
+            bad = [name for name, i in zip(binding.names, range(binding.n_tensors))
+                   if not binding.finite(i)]
+            raise FloatingPointError(
+                f"{self.name}.update: grads must be finite, got NaN or infinity in {bad}; "
+                "nothing was changed"
+            )
+        if nonfinite and self.on_nonfinite == "skip":
+            return False
+        if self.clip_norm and self.clip_norm < self.grad_norm < HUGE_VAL:
+            job.scale = self.clip_norm / self.grad_norm
+        return True
+
+    def swap_averages(self):
+        """Exchange the bound parameters with their averages."""
+        with self.lock:
+            if self.binding is None or len(self.slots) == self.n_slots:
+                raise RuntimeError(
+                    f"{self.name}.swap_ema: needs ema_decay= and at least one update first")
+            for name, param in zip(self.binding.names, self.binding.params):
+                check_target(f"{self.name}.swap_ema", f"params[{name!r}]", param)
+            self.binding.swap_averages(self.n_slots)
+            if self.binding.any_scalars:
+                self.binding.write_scalars()
 
     cdef Binding bind(self, object params, object grads):
         """The binding of these parameters: the last one, or a new one not yet kept."""
+        cdef Binding binding
+        cdef Py_ssize_t i
         cdef bint named = isinstance(params, dict)
         cdef str where
         if (named or isinstance(params, (list, tuple))) and (
@@ -415,9 +251,12 @@ cdef class Updater:
             names, values = list(params), list(params.values())
         else:
             names, values = list(range(len(params))), list(params)
-        binding = Binding(where, names, values, self.slots)
+        binding = Binding(where, names, values, self.slots, self.initial)
         if isinstance(params, tuple) and binding.any_scalars:
             raise TypeError(f"{where}: params must be a list to hold floats, got a tuple")
+        for i in range(binding.n_tensors):
+            group, penalised = (0, True) if self.assign is None else self.assign(names[i])
+            binding.aim(i, self.n_slots, 2 * <int>group + (not penalised))
         return binding
 
     cdef keep(self, Binding binding):

@@ -3,7 +3,7 @@
 import os
 
 from fastreg._checks import integer
-from fastreg.diagnose import diagnose
+from fastreg.diagnosis import diagnose
 
 __all__ = ["Callback", "Checkpoint", "LiveDiagnosis"]
 
@@ -99,9 +99,9 @@ class LiveDiagnosis(Callback):
     every : int, keyword-only
         Epochs from one diagnosis to the next.
     report : callable, keyword-only
-        Given each `fastreg.diagnose.Diagnosis`; prints by default.
+        Given each `fastreg.diagnosis.Diagnosis`; prints by default.
     **settings
-        For `fastreg.diagnose.diagnose`.
+        For `fastreg.diagnosis.diagnose`.
 
     Attributes
     ----------

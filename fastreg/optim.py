@@ -1,82 +1,251 @@
-"""Optimizers: a class names its rule and hyper-parameters; one compiled pass does the rest."""
+"""Optimizers: a class names its rule and hyper-parameters; one compiled pass does the rest.
 
-from types import MappingProxyType
+Services (decay, penalties, clipping, groups, averages) are keyword arguments of every class and
+documented once, in :class:`Optimizer`. Where libraries disagree the chapter's form is the
+default, and ``compat`` gives the other's:
 
-from fastreg import _checks
-from fastreg._kernels import Updater
+========  ======================================  ==================  ==========================
+rule      default                                 "torch"             "keras" / "optax"
+========  ======================================  ==================  ==========================
+Momentum  velocity free of the learning rate      same                carries it / free of it
+AdaGrad   epsilon inside the root, sum from 0     outside             inside, sum from 0.1
+RMSprop   epsilon inside the root                 outside             inside; velocity carries lr
+Adam      epsilon after bias correction           same                on the raw root / after
+AMSGrad   peak of v                               same                of v / of corrected v
+NAdam     momentum decay 0.004                    same                decay 1 / no schedule
+RAdam     epsilon on the raw root                 same                (none) / after correction
+Adamax    epsilon joins the gradient's size       same                added after / as default
+Adadelta  learning rate 1, rho 0.9                same                0.001, 0.95 / as default
+========  ======================================  ==================  ==========================
+"""
 
-__all__ = ["Adam"]
+from fastreg._optimizer import Default, Optimizer, hyper, slot
+
+__all__ = [
+    "SGD",
+    "AdaGrad",
+    "Adadelta",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "Momentum",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+]
+
+#: Name patterns for ``exclude``: biases, and the scales and shifts of normalisation layers.
+BIASES_AND_SCALES = ("b", "*.b", "b[0-9]*", "*bias*", "*gamma*", "*beta*")
+
+DECAY = {"low": 0.0, "high": 1.0, "open_high": True}
 
 
-def _hyper(name, doc, **bounds):
-    """A hyper-parameter that is checked on assignment and lives where the kernel reads it."""
+class SGD(Optimizer):
+    r"""Stochastic gradient descent: :math:`\theta \leftarrow \theta - \eta g`.
 
-    def read(self):
-        return self._updater.get_hyper(name)
+    Parameters
+    ----------
+    learning_rate : float or function of the step, default 0.01
+        Step size :math:`\eta`, at least 0.
+    **services
+        See :class:`Optimizer`.
 
-    def write(self, value):
-        checked = _checks.number(type(self).__name__, name, value, **bounds)
-        self._updater.set_hyper(name, checked)
+    References
+    ----------
+    Robbins & Monro, "A stochastic approximation method", Ann. Math. Stat. 22, 1951.
 
-    return property(read, write, doc=doc)
+    Examples
+    --------
+    >>> params = {"w": np.array([1.0, -1.0])}
+    >>> fastreg.SGD(0.5).update(params, {"w": np.array([1.0, 1.0])})
+    >>> params["w"]
+    array([ 0.5, -1.5])
+    """
+
+    _defaults = {"torch": {"learning_rate": 0.001}}
+
+    def __init__(self, learning_rate=Default(0.01), **services):
+        super().__init__("sgd", (), {"learning_rate": learning_rate}, **services)
 
 
-def _slot(k, doc):
-    """A state slot, by parameter name: arrays may be read and changed, entries not replaced."""
-    return property(lambda self: MappingProxyType(self._updater.slot(k)), doc=doc)
+class Momentum(Optimizer):
+    r"""Heavy-ball momentum.
+
+    .. math:: v \leftarrow \mu v + g, \quad \theta \leftarrow \theta - \eta v
+
+    With ``nesterov=True`` the step is :math:`\eta (g + \mu v)`.
+
+    Parameters
+    ----------
+    learning_rate : float or function of the step, default 0.01
+        Step size :math:`\eta`, at least 0.
+    momentum : float, default 0.9
+        Decay :math:`\mu` of the velocity per step, in [0, 1).
+    nesterov : bool, default False
+        Look ahead.
+    **services
+        See :class:`Optimizer`.
+
+    Attributes
+    ----------
+    v : mapping
+        Velocity by parameter name.
+
+    References
+    ----------
+    Polyak, "Some methods of speeding up the convergence of iteration methods", 1964;
+    Sutskever et al., "On the importance of initialization and momentum", ICML 2013.
+
+    Examples
+    --------
+    >>> params, optimizer = {"w": np.array([1.0])}, fastreg.Momentum(0.1)
+    >>> for _ in range(2):
+    ...     optimizer.update(params, {"w": np.array([1.0])})
+    >>> params["w"].round(6)
+    array([0.71])
+    """
+
+    _defaults = {"torch": {"learning_rate": 0.001}}
+
+    momentum = hyper("momentum", "Decay of the velocity per step.", **DECAY)
+    v = slot(0, "Velocity, by parameter name.")
+
+    def __init__(self, learning_rate=Default(0.01), momentum=0.9, *, nesterov=False, **services):
+        hypers = {"learning_rate": learning_rate, "momentum": momentum}
+        super().__init__("nesterov" if nesterov else "momentum", ("v",), hypers, **services)
 
 
-class Optimizer:
-    """What all rules share: parameters change in place, in one pass over memory."""
+class AdaGrad(Optimizer):
+    r"""AdaGrad: steps that shrink where gradients have been large.
 
-    _rule = ""
+    .. math:: v \leftarrow v + g^2, \quad \theta \leftarrow \theta - \eta g / \sqrt{v + \epsilon}
 
-    lr = _hyper("learning_rate", "The learning rate.", low=0.0)
+    Parameters
+    ----------
+    learning_rate : float or function of the step, default 0.01
+        Step size :math:`\eta`, at least 0.
+    epsilon : float, default 1e-8
+        Added inside the root, at least 0.
+    initial_accumulator : float, default 0
+        First value of v, at least 0.
+    **services
+        See :class:`Optimizer`.
 
-    def __init__(self, **hyper):
-        where = type(self).__name__
-        self._updater = Updater(where, self._rule, {})
-        for name, value in hyper.items():
-            setattr(self, "lr" if name == "learning_rate" else name, value)
+    Attributes
+    ----------
+    v : mapping
+        Sum of squared gradients by parameter name.
 
-    @property
-    def t(self):
-        """Steps taken."""
-        return self._updater.t
+    References
+    ----------
+    Duchi, Hazan & Singer, "Adaptive subgradient methods", JMLR 12, 2011.
 
-    @t.setter
-    def t(self, value):
-        self._updater.t = _checks.integer(type(self).__name__, "t", value, low=0, high=2**62)
+    Examples
+    --------
+    >>> params = {"w": np.array([1.0, 1.0])}
+    >>> fastreg.AdaGrad(0.1).update(params, {"w": np.array([4.0, 0.25])})
+    >>> params["w"].round(6)
+    array([0.9, 0.9])
+    """
 
-    def update(self, params, grads):
-        """Advance every parameter by one step, in place.
+    _defaults = {
+        "torch": {"epsilon": 1e-10},
+        "keras": {"learning_rate": 0.001, "epsilon": 1e-7, "initial_accumulator": 0.1},
+        "optax": {"epsilon": 1e-7, "initial_accumulator": 0.1},
+    }
 
-        Parameters
-        ----------
-        params : dict or list of ndarray
-            float32 or float64 arrays of any shape, C- or F-contiguous, writeable, sharing no
-            memory; the two dtypes may be mixed. New names may join at any step. Python floats
-            and NumPy scalars are allowed as values; such an entry is replaced by the new number.
-        grads : dict or list of ndarray
-            One gradient a parameter, of its name, shape and dtype, in any memory layout.
+    epsilon = hyper("epsilon", "Added to the sum of squares.", low=0.0)
+    v = slot(0, "Sum of squared gradients, by parameter name.")
 
-        Raises
-        ------
-        TypeError
-            If a container or an entry is of the wrong kind or dtype.
-        ValueError
-            If names or shapes differ, or a parameter is read-only, not contiguous, or shares
-            memory with another. Nothing has been written then.
+    def __init__(
+        self,
+        learning_rate=Default(0.01),
+        epsilon=Default(1e-8),
+        *,
+        initial_accumulator=Default(0.0),
+        **services,
+    ):
+        hypers = {
+            "learning_rate": learning_rate,
+            "epsilon": epsilon,
+            "initial_accumulator": initial_accumulator,
+        }
+        super().__init__("adagrad", ("v",), hypers, **services)
 
-        Notes
-        -----
-        All gradients and parameters are checked before the first is changed, and an interrupt
-        (Ctrl-C) takes effect before or after the whole step.
-        """
-        self._updater.update(params, grads)
 
-    def __repr__(self):
-        return f"<{type(self).__name__} lr={self.lr:g} t={self.t}>"
+class RMSprop(Optimizer):
+    r"""RMSprop: AdaGrad with a running mean of the squared gradient.
+
+    .. math::
+
+        v \leftarrow \beta v + (1 - \beta) g^2, \quad
+        \theta \leftarrow \theta - \eta \frac{g}{\sqrt{v + \epsilon}}
+
+    Parameters
+    ----------
+    learning_rate : float or function of the step, default 0.001
+        Step size :math:`\eta`, at least 0.
+    beta : float, default 0.9
+        Decay of v per step, in [0, 1).
+    epsilon : float, default 1e-8
+        Added inside the root, at least 0.
+    centered : bool, default False
+        Divide by the gradient's standard deviation instead: v less the square of the mean.
+    momentum : float, default 0
+        Decay of a velocity that the scaled gradient feeds, in [0, 1).
+    **services
+        See :class:`Optimizer`.
+
+    Attributes
+    ----------
+    v : mapping
+        Running mean of the squared gradient by parameter name.
+    mean, velocity : mapping
+        Running mean of the gradient and velocity, if ``centered`` and ``momentum`` ask for them.
+
+    References
+    ----------
+    Tieleman & Hinton, lecture 6.5 of "Neural networks for machine learning", 2012; Graves,
+    "Generating sequences with recurrent neural networks", 2013 (centered).
+
+    Examples
+    --------
+    >>> params = {"w": np.array([1.0, 1.0])}
+    >>> fastreg.RMSprop(0.1, beta=0.75).update(params, {"w": np.array([4.0, 0.25])})
+    >>> params["w"].round(6)
+    array([0.8, 0.8])
+    """
+
+    _defaults = {
+        "torch": {"learning_rate": 0.01, "beta": 0.99},
+        "keras": {"epsilon": 1e-7},
+    }
+
+    beta = hyper("beta", "Decay of v per step.", **DECAY)
+    epsilon = hyper("epsilon", "Added to the mean square.", low=0.0)
+    momentum = hyper("momentum", "Decay of the velocity per step.", **DECAY)
+    v = slot(0, "Running mean of the squared gradient, by parameter name.")
+
+    def __init__(
+        self,
+        learning_rate=Default(0.001),
+        beta=Default(0.9),
+        epsilon=Default(1e-8),
+        *,
+        centered=False,
+        momentum=0.0,
+        **services,
+    ):
+        rule = "rmsprop" + "_centered" * bool(centered) + "_momentum" * bool(momentum)
+        slots = ("v",) + ("mean",) * bool(centered) + ("velocity",) * bool(momentum)
+        hypers = {
+            "learning_rate": learning_rate,
+            "beta": beta,
+            "epsilon": epsilon,
+            "momentum": momentum,
+        }
+        super().__init__(rule, slots, hypers, **services)
 
 
 class Adam(Optimizer):
@@ -91,44 +260,351 @@ class Adam(Optimizer):
 
     Parameters
     ----------
-    learning_rate : float, default 0.001
-        Step size, at least 0; also the attribute ``lr``, which may be changed between steps.
+    learning_rate : float or function of the step, default 0.001
+        Step size :math:`\eta`, at least 0.
     beta1, beta2 : float, default 0.9 and 0.999
-        Decay of the two running means per step, in [0, 1).
+        Decay of m and of v per step, in [0, 1).
     epsilon : float, default 1e-8
         Added to the root, at least 0.
+    amsgrad : bool, default False
+        Divide by the largest v so far.
+    **services
+        See :class:`Optimizer`.
 
     Attributes
     ----------
     m, v : mapping
         The running means by parameter name.
-    t : int
-        Steps taken.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a hyper-parameter is not a number, not finite or out of range.
 
     References
     ----------
-    Kingma & Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1.
+    Kingma & Ba, "Adam: A method for stochastic optimization", ICLR 2015, algorithm 1; Reddi,
+    Kale & Kumar, "On the convergence of Adam and beyond", ICLR 2018 (AMSGrad).
 
     Examples
     --------
-    >>> params, optimizer = {"w": np.array([1.0, -1.0])}, Adam(learning_rate=0.1)
+    >>> params, optimizer = {"w": np.array([1.0, -1.0])}, fastreg.Adam(learning_rate=0.1)
     >>> optimizer.update(params, {"w": np.array([0.5, -2.0])})
     >>> params["w"].round(6)
     array([ 0.9, -0.9])
     """
 
-    _rule = "adam"
+    _defaults = {"keras": {"epsilon": 1e-7}}
 
-    beta1 = _hyper("beta1", "Decay of m per step.", low=0.0, high=1.0, open_high=True)
-    beta2 = _hyper("beta2", "Decay of v per step.", low=0.0, high=1.0, open_high=True)
-    epsilon = _hyper("epsilon", "Added to the root.", low=0.0)
-    m = _slot(0, "Running mean of the gradient, by parameter name.")
-    v = _slot(1, "Running mean of the squared gradient, by parameter name.")
+    beta1 = hyper("beta1", "Decay of m per step.", **DECAY)
+    beta2 = hyper("beta2", "Decay of v per step.", **DECAY)
+    epsilon = hyper("epsilon", "Added to the root.", low=0.0)
+    m = slot(0, "Running mean of the gradient, by parameter name.")
+    v = slot(1, "Running mean of the squared gradient, by parameter name.")
 
-    def __init__(self, learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8):
-        super().__init__(learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
+    def __init__(
+        self,
+        learning_rate=Default(0.001),
+        beta1=0.9,
+        beta2=0.999,
+        epsilon=Default(1e-8),
+        *,
+        amsgrad=False,
+        **services,
+    ):
+        hypers = _adam_hypers(learning_rate, beta1, beta2, epsilon)
+        slots = ("m", "v", "peak") if amsgrad else ("m", "v")
+        super().__init__("amsgrad" if amsgrad else "adam", slots, hypers, **services)
+
+
+def _adam_hypers(learning_rate, beta1, beta2, epsilon):
+    return {
+        "learning_rate": learning_rate,
+        "beta1": beta1,
+        "beta2": beta2,
+        "epsilon": epsilon,
+    }
+
+
+class AdamW(Adam):
+    r"""Adam with decoupled weight decay: theta also shrinks by ``learning_rate * weight_decay``.
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, epsilon, amsgrad
+        As in :class:`Adam`.
+    weight_decay : float or function of the step, default 0.01
+        Decay :math:`\lambda` in :math:`\theta \leftarrow (1 - \eta \lambda) \theta - \ldots`.
+    **services
+        See :class:`Optimizer`.
+
+    References
+    ----------
+    Loshchilov & Hutter, "Decoupled weight decay regularization", ICLR 2019.
+
+    Examples
+    --------
+    >>> params = {"w": np.array([1.0])}
+    >>> fastreg.AdamW(0.1, weight_decay=0.5).update(params, {"w": np.array([0.0])})
+    >>> params["w"]
+    array([0.95])
+    """
+
+    _defaults = {
+        "keras": {"epsilon": 1e-7, "weight_decay": 0.004},
+        "optax": {"weight_decay": 1e-4},
+    }
+
+    def __init__(
+        self,
+        learning_rate=Default(0.001),
+        beta1=0.9,
+        beta2=0.999,
+        epsilon=Default(1e-8),
+        weight_decay=Default(0.01),
+        **services,
+    ):
+        super().__init__(
+            learning_rate, beta1, beta2, epsilon, weight_decay=weight_decay, **services
+        )
+
+
+class NAdam(Adam):
+    r"""Adam with Nesterov momentum.
+
+    .. math::
+
+        \theta \leftarrow \theta - \eta \frac{(1 - \mu_t) g / (1 - \prod_{i \le t} \mu_i)
+        + \mu_{t+1} m / (1 - \prod_{i \le t+1} \mu_i)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon},
+        \quad \mu_t = \beta_1 (1 - 0.96^{t \psi} / 2)
+
+    Parameters
+    ----------
+    learning_rate : float or function of the step, default 0.002
+        Step size :math:`\eta`, at least 0.
+    beta1, beta2, epsilon
+        As in :class:`Adam`.
+    momentum_decay : float, default 0.004
+        The exponent :math:`\psi`, at least 0.
+    **services
+        See :class:`Optimizer`.
+
+    References
+    ----------
+    Dozat, "Incorporating Nesterov momentum into Adam", ICLR workshop 2016.
+
+    Examples
+    --------
+    >>> params = {"w": np.array([1.0])}
+    >>> fastreg.NAdam(0.1).update(params, {"w": np.array([2.0])})
+    >>> params["w"].round(3)
+    array([0.894])
+    """
+
+    _defaults = {"keras": {"learning_rate": 0.001, "epsilon": 1e-7, "momentum_decay": 1.0}}
+
+    momentum_decay = hyper("momentum_decay", "Exponent of the momentum schedule.", low=0.0)
+
+    def __init__(
+        self,
+        learning_rate=Default(0.002),
+        beta1=0.9,
+        beta2=0.999,
+        epsilon=Default(1e-8),
+        *,
+        momentum_decay=Default(0.004),
+        **services,
+    ):
+        hypers = _adam_hypers(learning_rate, beta1, beta2, epsilon)
+        hypers["momentum_decay"] = momentum_decay
+        Optimizer.__init__(self, "nadam", ("m", "v"), hypers, **services)
+
+
+class RAdam(Adam):
+    r"""Rectified Adam: plain momentum until the variance of v is tractable, then scaled Adam.
+
+    .. math::
+
+        \rho_t = \rho_\infty - \frac{2 t \beta_2^t}{1 - \beta_2^t}, \quad
+        r_t = \sqrt{\frac{(\rho_t - 4)(\rho_t - 2) \rho_\infty}
+        {(\rho_\infty - 4)(\rho_\infty - 2) \rho_t}}, \quad
+        \rho_\infty = \frac{2}{1 - \beta_2} - 1
+
+    Where :math:`\rho_t > 5` the step is :math:`r_t` times Adam's; before, :math:`\eta m /
+    (1 - \beta_1^t)`.
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, epsilon
+        As in :class:`Adam`.
+    **services
+        See :class:`Optimizer`.
+
+    References
+    ----------
+    Liu et al., "On the variance of the adaptive learning rate and beyond", ICLR 2020.
+
+    Examples
+    --------
+    >>> params = {"w": np.array([1.0])}
+    >>> fastreg.RAdam(0.1).update(params, {"w": np.array([2.0])})
+    >>> params["w"].round(6)
+    array([0.8])
+    """
+
+    _defaults = {}
+
+    def __init__(self, learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, **services):
+        if services.get("compat") == "keras":
+            raise ValueError("RAdam: compat='keras' does not exist, Keras has no RAdam")
+        hypers = _adam_hypers(learning_rate, beta1, beta2, epsilon)
+        Optimizer.__init__(self, "radam", ("m", "v"), hypers, **services)
+
+
+class Adamax(Optimizer):
+    r"""Adam by the infinity norm.
+
+    .. math::
+
+        m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad
+        u \leftarrow \max(\beta_2 u, |g| + \epsilon), \quad
+        \theta \leftarrow \theta - \frac{\eta}{1 - \beta_1^t} \frac{m}{u}
+
+    Parameters
+    ----------
+    learning_rate : float or function of the step, default 0.002
+        Step size :math:`\eta`, at least 0.
+    beta1, beta2 : float, default 0.9 and 0.999
+        Decay of m and of u per step, in [0, 1).
+    epsilon : float, default 1e-8
+        Added to the gradient's size, at least 0.
+    **services
+        See :class:`Optimizer`.
+
+    Attributes
+    ----------
+    m, u : mapping
+        Running mean and fading maximum by parameter name.
+
+    References
+    ----------
+    Kingma & Ba, "Adam: A method for stochastic optimization", ICLR 2015, algorithm 2.
+
+    Examples
+    --------
+    >>> params = {"w": np.array([1.0, 1.0])}
+    >>> fastreg.Adamax(0.1).update(params, {"w": np.array([4.0, -0.25])})
+    >>> params["w"].round(6)
+    array([0.9, 1.1])
+    """
+
+    _defaults = {"keras": {"learning_rate": 0.001, "epsilon": 1e-7}}
+
+    beta1 = hyper("beta1", "Decay of m per step.", **DECAY)
+    beta2 = hyper("beta2", "Decay of u per step.", **DECAY)
+    epsilon = hyper("epsilon", "Added to the gradient's size.", low=0.0)
+    m = slot(0, "Running mean of the gradient, by parameter name.")
+    u = slot(1, "Fading maximum of the gradient's size, by parameter name.")
+
+    def __init__(
+        self,
+        learning_rate=Default(0.002),
+        beta1=0.9,
+        beta2=0.999,
+        epsilon=Default(1e-8),
+        **services,
+    ):
+        hypers = _adam_hypers(learning_rate, beta1, beta2, epsilon)
+        super().__init__("adamax", ("m", "u"), hypers, **services)
+
+
+class Adadelta(Optimizer):
+    r"""Adadelta: steps in the units of the parameters.
+
+    .. math::
+
+        v \leftarrow \rho v + (1 - \rho) g^2, \quad
+        \Delta = \sqrt{\frac{d + \epsilon}{v + \epsilon}} g, \quad
+        d \leftarrow \rho d + (1 - \rho) \Delta^2, \quad
+        \theta \leftarrow \theta - \eta \Delta
+
+    Parameters
+    ----------
+    learning_rate : float or function of the step, default 1
+        Factor :math:`\eta` on the step, at least 0.
+    rho : float, default 0.9
+        Decay of v and d per step, in [0, 1).
+    epsilon : float, default 1e-6
+        Added inside both roots, at least 0.
+    **services
+        See :class:`Optimizer`.
+
+    Attributes
+    ----------
+    v, d : mapping
+        Running means of the squared gradient and of the squared step by parameter name.
+
+    References
+    ----------
+    Zeiler, "ADADELTA: An adaptive learning rate method", arXiv:1212.5701, 2012.
+
+    Examples
+    --------
+    >>> params = {"w": np.array([1.0])}
+    >>> fastreg.Adadelta().update(params, {"w": np.array([1.0])})
+    >>> params["w"].round(4)
+    array([0.9968])
+    """
+
+    _defaults = {"keras": {"learning_rate": 0.001, "rho": 0.95, "epsilon": 1e-7}}
+
+    rho = hyper("rho", "Decay of both means per step.", **DECAY)
+    epsilon = hyper("epsilon", "Added inside both roots.", low=0.0)
+    v = slot(0, "Running mean of the squared gradient, by parameter name.")
+    d = slot(1, "Running mean of the squared step, by parameter name.")
+
+    def __init__(
+        self, learning_rate=Default(1.0), rho=Default(0.9), epsilon=Default(1e-6), **services
+    ):
+        hypers = {"learning_rate": learning_rate, "rho": rho, "epsilon": epsilon}
+        super().__init__("adadelta", ("v", "d"), hypers, **services)
+
+
+class Lion(Optimizer):
+    r"""Lion: the sign of a blend of momentum and gradient.
+
+    .. math::
+
+        \theta \leftarrow \theta - \eta \operatorname{sign}(\beta_1 m + (1 - \beta_1) g), \quad
+        m \leftarrow \beta_2 m + (1 - \beta_2) g
+
+    Parameters
+    ----------
+    learning_rate : float or function of the step, default 1e-4
+        Step size :math:`\eta`, at least 0; a tenth of Adam's is usual.
+    beta1, beta2 : float, default 0.9 and 0.99
+        Weight of m in the blend, and its decay per step, in [0, 1).
+    **services
+        See :class:`Optimizer`.
+
+    Attributes
+    ----------
+    m : mapping
+        Running mean of the gradient by parameter name.
+
+    References
+    ----------
+    Chen et al., "Symbolic discovery of optimization algorithms", NeurIPS 2023.
+
+    Examples
+    --------
+    >>> params = {"w": np.array([1.0, 1.0])}
+    >>> fastreg.Lion(0.1).update(params, {"w": np.array([4.0, -0.25])})
+    >>> params["w"]
+    array([0.9, 1.1])
+    """
+
+    _defaults = {"keras": {"learning_rate": 0.001}, "optax": {"weight_decay": 0.001}}
+
+    beta1 = hyper("beta1", "Weight of m in the blend.", **DECAY)
+    beta2 = hyper("beta2", "Decay of m per step.", **DECAY)
+    m = slot(0, "Running mean of the gradient, by parameter name.")
+
+    def __init__(self, learning_rate=Default(1e-4), beta1=0.9, beta2=0.99, **services):
+        hypers = {"learning_rate": learning_rate, "beta1": beta1, "beta2": beta2}
+        super().__init__("lion", ("m",), hypers, **services)

@@ -6,19 +6,17 @@ values are at least 0. An array of steps gives an array of values, and
 ``ax.plot(*schedule.curve(100))`` draws one. Schedules are written in lower case because they are
 used like functions. They compare, hash and pickle by their arguments, and a ``repr`` builds its
 schedule again. An argument of the wrong kind raises TypeError, one out of range ValueError, when
-the schedule is made; a step that is negative, NaN or past 2**53 does so when it is called. The
-chapter's four functions stand at the end.
+the schedule is made; a step that is negative, NaN or past 2**53 does so when it is called.
 """
 
 from bisect import bisect_right
 
 from fastreg import _schedule as base
-from fastreg._checks import integer
+from fastreg._steps import half_cosine, mix, ramp
 
 __all__ = [
     "constant",
     "cosine",
-    "cosine_annealing",
     "exponential",
     "inverse_time",
     "join",
@@ -27,11 +25,8 @@ __all__ = [
     "one_cycle",
     "polynomial",
     "step",
-    "step_decay",
     "warm_restarts",
     "warmup",
-    "warmup_cosine",
-    "warmup_schedule",
     "warmup_stable_decay",
 ]
 
@@ -145,7 +140,7 @@ class polynomial(base.Schedule):
 
     def _at(self, t):
         weight = (1.0 - min(t / self.total_steps, 1.0)) ** self.power
-        return base.mix(self.initial_value, self.final_value, weight)
+        return mix(self.initial_value, self.final_value, weight)
 
 
 def linear(initial_value, final_value, total_steps):
@@ -177,8 +172,8 @@ class cosine(base.Schedule):
     final_value: float = base.amount(0.0)
 
     def _at(self, t):
-        weight = base.half_cosine(t, self.total_steps)
-        return base.mix(self.initial_value, self.final_value, weight)
+        weight = half_cosine(t, self.total_steps)
+        return mix(self.initial_value, self.final_value, weight)
 
 
 @base.family
@@ -209,8 +204,8 @@ class warm_restarts(base.Schedule):
             k = 0
             while t >= period:
                 t, period, k = t - period, period * self.period_factor, k + 1
-        weight = self.peak_factor**k * base.half_cosine(t, period)
-        return base.mix(self.initial_value, self.final_value, weight)
+        weight = self.peak_factor**k * half_cosine(t, period)
+        return mix(self.initial_value, self.final_value, weight)
 
 
 @base.family
@@ -235,9 +230,9 @@ class one_cycle(base.Schedule):
     def _at(self, t):
         low, rise = (self.peak_value / self.div_factor, self.warmup_fraction * self.total_steps)
         if t < rise:
-            return base.mix(low, self.peak_value, base.half_cosine(t, rise))
-        weight = base.half_cosine(t - rise, self.total_steps - rise)
-        return base.mix(self.peak_value, low / self.final_div_factor, weight)
+            return mix(low, self.peak_value, half_cosine(t, rise))
+        weight = half_cosine(t - rise, self.total_steps - rise)
+        return mix(self.peak_value, low / self.final_div_factor, weight)
 
 
 @base.family
@@ -262,10 +257,10 @@ class warmup_stable_decay(base.Schedule):
 
     def _at(self, t):
         if t < self.warmup_steps:
-            return base.ramp(t, self.peak_value, self.warmup_steps)
+            return ramp(t, self.peak_value, self.warmup_steps)
         u = (t - self.warmup_steps - self.stable_steps) / self.decay_steps
         fallen = min(max(u, 0.0), 1.0) ** self.decay_power
-        return base.mix(self.final_value, self.peak_value, fallen)
+        return mix(self.final_value, self.peak_value, fallen)
 
 
 @base.family
@@ -314,85 +309,5 @@ class warmup(base.Schedule):
 
     def _at(self, t):
         if t < self.warmup_steps:
-            return base.ramp(t, self.schedule(0), self.warmup_steps)
+            return ramp(t, self.schedule(0), self.warmup_steps)
         return self.schedule(t - self.warmup_steps)
-
-
-# --- the chapter's four functions ---------------------------------------------------------
-
-
-def step_decay(epoch, initial_lr=0.1, drop_factor=0.5, epochs_drop=10):
-    """Step decay: ``initial_lr * drop_factor ** floor(epoch / epochs_drop)``.
-
-    Parameters
-    ----------
-    epoch : number or array
-        Epochs done so far, at least 0; an array gives an array.
-    initial_lr, drop_factor, epochs_drop : float, float, int
-        The rate at epoch 0, what a drop multiplies by, in (0, 1], and the epochs between drops.
-
-    Examples
-    --------
-    >>> step_decay(25)
-    0.025
-    """
-    where = "step_decay"
-    lr = base.nonnegative(where, "initial_lr", initial_lr)
-    factor = base.nonnegative(where, "drop_factor", drop_factor, open_low=True, high=1.0)
-    every = integer(where, "epochs_drop", epochs_drop, low=1)
-    return base.at_each(where, "epoch", epoch, lambda t: lr * factor ** (t // every))
-
-
-def cosine_annealing(epoch, total_epochs, lr_max=0.1, lr_min=0.0):
-    """Cosine annealing from ``lr_max`` at epoch 0 to ``lr_min`` at ``total_epochs``, then flat.
-
-    ``lr_min + 0.5 * (lr_max - lr_min) * (1 + cos(pi * epoch / total_epochs))``.
-
-    Examples
-    --------
-    >>> cosine_annealing([0, 50, 100, 999], 100).tolist()
-    [0.1, 0.05, 0.0, 0.0]
-    """
-    where = "cosine_annealing"
-    total = integer(where, "total_epochs", total_epochs, low=1)
-    low = base.nonnegative(where, "lr_min", lr_min)
-    span = base.nonnegative(where, "lr_max", lr_max) - low
-    return base.at_each(where, "epoch", epoch, lambda t: low + span * base.half_cosine(t, total))
-
-
-def warmup_schedule(epoch, warmup_epochs=5, target_lr=0.1):
-    """Linear warm-up: ``target_lr * (epoch + 1) / warmup_epochs``, then ``target_lr``.
-
-    Examples
-    --------
-    >>> warmup_schedule([0, 3, 4, 50]).tolist()
-    [0.02, 0.08, 0.1, 0.1]
-    """
-    where = "warmup_schedule"
-    warm = integer(where, "warmup_epochs", warmup_epochs, low=0)
-    target = base.nonnegative(where, "target_lr", target_lr)
-    return base.at_each(where, "epoch", epoch, lambda t: base.ramp(t, target, warm))
-
-
-def warmup_cosine(epoch, warmup_epochs, total_epochs, lr_max=0.1, lr_min=0.0):
-    """`warmup_schedule` up to ``lr_max``, then `cosine_annealing` over the epochs that remain.
-
-    Examples
-    --------
-    >>> warmup_cosine([0, 4, 5, 100], warmup_epochs=5, total_epochs=100).tolist()
-    [0.02, 0.1, 0.1, 0.0]
-    """
-    where = "warmup_cosine"
-    total = integer(where, "total_epochs", total_epochs, low=1)
-    warm = integer(where, "warmup_epochs", warmup_epochs, low=0)
-    if warm >= total:
-        raise ValueError(f"{where}: warmup_epochs must be below total_epochs {total}, got {warm}")
-    top = base.nonnegative(where, "lr_max", lr_max)
-    low = base.nonnegative(where, "lr_min", lr_min)
-
-    def formula(t):
-        if t < warm:
-            return base.ramp(t, top, warm)
-        return low + (top - low) * base.half_cosine(t - warm, total - warm)
-
-    return base.at_each(where, "epoch", epoch, formula)

@@ -11,14 +11,6 @@ __all__ = [
     "outputs_of",
     "probabilities",
 ]
-    "accuracy",
-    "check_table",
-    "check_weights",
-    "evaluate",
-    "link_of",
-    "outputs_of",
-    "probabilities",
-]
 
 LINKS = {"softmax_cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "mse": "identity"}
 ROWS = 4096  # evaluated together: enough to be fast, little enough to stay in cache

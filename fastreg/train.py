@@ -46,8 +46,9 @@ class Trainer:
         validation data).
     early_stopping : EarlyStopping, keyword-only
         Given the same loss after each epoch; if it stops the run, its best weights are restored.
-    penalties : sequence of callables, keyword-only
-        ``penalty(params) -> (value, grads)``; the gradients are added to the loss's, by name.
+    penalties : sequence, keyword-only
+        Objects with ``value_and_gradient(weights)``, such as `ElasticNet`, given the dict of all
+        ``W``; biases, scales and shifts are exempt. The history's losses are without them.
     rng : anything `numpy.random.default_rng` takes, keyword-only
         Source of every epoch's order; left out, NumPy's global state.
     callbacks : sequence of Callback, keyword-only
@@ -238,11 +239,13 @@ class Trainer:
             optimizer.lr = self.schedule(self.step)
         model.backward(gradient, input_gradient=False)
         params, grads = model.params, model.grads
-        for penalty in self.penalties:
-            extra, slopes = penalty(params)
-            value += extra
-            for name, slope in slopes.items():
-                grads[name] += slope
+        if self.penalties:
+            matrices = {name: array for name, array in params.items() if name.endswith(".W")}
+            for penalty in self.penalties:
+                extra, slopes = penalty.value_and_gradient(matrices)
+                value += extra
+                for name, slope in slopes.items():
+                    grads[name] += slope
         optimizer.update(params, grads)
         return value
 
@@ -250,6 +253,7 @@ class Trainer:
         """What the last step of an epoch leaves for the history."""
         squares = sum(_square_sum(grad) for grad in self.model.grads.values())
         rate = getattr(self.optimizer, "lr", math.nan)
+        rate = float(rate(self.step) if callable(rate) else rate)
         return {"learning_rate": rate, "gradient_norm": math.sqrt(squares)}
 
     def _end_epoch(self, X, y, weights, validation):

@@ -2,33 +2,10 @@
 
 import numpy as np
 
-import fastreg
-from fastreg import schedule
+from fastreg import Adam, schedule
 from fastreg.nn import mlp, softmax_cross_entropy
 from fastreg.stopping import EarlyStopping
 from fastreg.train import Trainer
-
-
-class StatefulAdam(fastreg.Adam):
-    """Adam with its state as a flat dict of arrays and numbers."""
-
-    def state_dict(self):
-        slots = {f"{k}.m": v.copy() for k, v in self.m.items()}
-        return {**slots, **{f"{k}.v": v.copy() for k, v in self.v.items()}, "t": self.t}
-
-    def load_state_dict(self, state):
-        rule, (_, hyper) = self._updater.__reduce__()[1][1], (None, {"learning_rate": self.lr})
-        hyper |= {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
-        slots = [
-            {key[:-2]: value.copy() for key, value in state.items() if key.endswith(end)}
-            for end in (".m", ".v")
-        ]
-        updater = type(self._updater)("Adam", rule, hyper)
-        updater.__setstate__((int(state["t"]), slots))
-        self._updater = updater
-
-
-Adam = fastreg.Adam if hasattr(fastreg.Adam, "state_dict") else StatefulAdam
 
 
 def blobs(n=90, seed=0):

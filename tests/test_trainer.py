@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from runs import Adam, blobs, everything, fit, network, trainer, weights
 
-from fastreg import schedule
+from fastreg import ElasticNet, GroupLasso, schedule
 from fastreg.callbacks import Callback, LiveDiagnosis
 from fastreg.nn import binary_cross_entropy, mlp, mse, softmax_cross_entropy
 from fastreg.stopping import EarlyStopping
@@ -142,32 +142,32 @@ def test_a_schedule_sets_the_rate_of_every_step():
     assert run.history["learning_rate"] == rates[4::5]
 
 
-def test_penalties_join_the_gradient():
-    rate = 0.1
-
-    def decay(params):
-        chosen = {name: array for name, array in params.items() if name.endswith("W")}
-        value = 0.5 * rate * sum(float((array**2).sum()) for array in chosen.values())
-        return value, {name: rate * array for name, array in chosen.items()}
-
-    plain, decayed = trainer(), trainer(penalties=[decay])
-    fit(plain), fit(decayed)
-    assert decayed.history["weight_norm"][-1] < plain.history["weight_norm"][-1]
-
-    class Descent:
+def test_penalties_join_the_gradient_of_weights_alone():
+    class Record:
         def update(self, params, grads):
             self.grads = {name: grad.copy() for name, grad in grads.items()}
 
-    ours, theirs = (
-        trainer(optimizer=Descent(), penalties=penalties, model=network(dropout=0.0))
-        for penalties in ([decay], [])
-    )
     X, y = blobs(20)
+    penalties = [ElasticNet(0.1, 0.2), GroupLasso(0.3)]
+    ours, theirs = (
+        trainer(optimizer=Record(), penalties=chosen, model=network(dropout=0.0))
+        for chosen in (penalties, [])
+    )
     for run in (ours, theirs):
         run.fit(X, y, epochs=1, batch_size=20)
-    W = ours.model.params["0.W"]
-    found = ours.optimizer.grads["0.W"] - theirs.optimizer.grads["0.W"]
-    np.testing.assert_allclose(found, rate * W, rtol=1e-4, atol=1e-6)
+    for name, W in ours.model.params.items():
+        found = ours.optimizer.grads[name] - theirs.optimizer.grads[name]
+        expected = 0 * W
+        if name.endswith("W"):
+            expected = 0.1 * np.sign(W) + 0.2 * W + GroupLasso(0.3).gradient(W)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert ours.history["loss"] == theirs.history["loss"]
+
+
+def test_penalties_make_weights_smaller():
+    plain, decayed = trainer(), trainer(penalties=[ElasticNet(0.01, 0.1)])
+    fit(plain), fit(decayed)
+    assert decayed.history["weight_norm"][-1] < plain.history["weight_norm"][-1]
 
 
 def test_sample_weights_are_those_of_repeated_samples():

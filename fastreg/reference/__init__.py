@@ -1,6 +1,7 @@
-"""The whole library in plain NumPy: specification, oracle and benchmark baseline.
+"""The compiled library in plain NumPy: specification, oracle and benchmark baseline.
 
-Every class here has the name, the arguments and the results of its compiled twin. Nothing is
+Everything here has the name, the arguments (but for ``out=``) and the results of its compiled
+twin; what is pure Python to begin with is its own specification. Nothing is
 validated, nothing is fused and nothing is fast; what matters is that each line can be checked
 against the formula it implements. Element-wise steps spell out the operations in the order
 the kernels use, in the dtype of the array, so the two sides agree bit for bit. Reductions
@@ -8,6 +9,7 @@ the kernels use, in the dtype of the array, so the two sides agree bit for bit. 
 """
 
 from fastreg.reference.dropout import Dropout, philox4x32
+from fastreg.reference.group import GroupLasso, max_norm, unit_norm
 from fastreg.reference.nn import (
     GELU,
     Dense,
@@ -20,8 +22,66 @@ from fastreg.reference.nn import (
     softmax_cross_entropy,
 )
 from fastreg.reference.norm import BatchNorm
-from fastreg.reference.optim import Adam
+from fastreg.reference.optim import (
+    SGD,
+    Adadelta,
+    AdaGrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Lion,
+    Momentum,
+    NAdam,
+    Optimizer,
+    RAdam,
+    RMSprop,
+)
+from fastreg.reference.penalty import (
+    ElasticNet,
+    l1_gradient,
+    l1_regularization_loss,
+    l2_gradient,
+    l2_regularization_loss,
+    penalty_and_gradient,
+    soft_threshold,
+)
+from fastreg.reference.sparsity import near_zero, weight_histogram
 
-__all__ = ["Adam", "BatchNorm", "Dropout", "philox4x32"]
-__all__ += ["GELU", "Dense", "LeakyReLU", "ReLU", "Sigmoid", "Tanh"]
-__all__ += ["binary_cross_entropy", "mse", "softmax_cross_entropy"]
+__all__ = [
+    "GELU",
+    "Dense",
+    "LeakyReLU",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+    "binary_cross_entropy",
+    "mse",
+    "softmax_cross_entropy",
+    "SGD",
+    "AdaGrad",
+    "Adadelta",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "BatchNorm",
+    "Dropout",
+    "ElasticNet",
+    "GroupLasso",
+    "Lion",
+    "Momentum",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "l1_gradient",
+    "l1_regularization_loss",
+    "l2_gradient",
+    "l2_regularization_loss",
+    "max_norm",
+    "near_zero",
+    "penalty_and_gradient",
+    "philox4x32",
+    "soft_threshold",
+    "unit_norm",
+    "weight_histogram",
+]

@@ -1,0 +1,164 @@
+/* Weight penalties: sums of a term over the elements of a span, and element-wise results.
+ *
+ * A sum runs in FR_SUM_LANES lanes of double, element i in lane i % FR_SUM_LANES, and the lanes
+ * are added up by halves: one order whatever the vector width. The square of a float is exact in
+ * double and a block's sum is good to 1e-12 of its size. Doubles have no such room, so each lane
+ * keeps what rounding took from it (Knuth's two-sum; all terms are at least 0, nothing cancels).
+ *
+ * Bytes an element in float32: sums 4, maps 8. y may be x.
+ */
+FR_INLINE void NAME(add)(double *sum, double *rest, double term)
+{
+    const double total = *sum + term;
+    if (sizeof(real) == sizeof(double)) {
+        const double part = total - *sum;
+        *rest += (*sum - (total - part)) + (term - part);
+    }
+    *sum = total;
+}
+
+typedef double NAME(term)(real x, real tolerance);
+
+FR_INLINE double NAME(term_abs)(real x, real tolerance)
+{
+    (void)tolerance;
+    return fabs((double)x);
+}
+
+FR_INLINE double NAME(term_squares)(real x, real tolerance)
+{
+    (void)tolerance;
+    return (double)x * (double)x;
+}
+
+FR_INLINE double NAME(term_near_zero)(real x, real tolerance)
+{
+    return fabs((double)x) < (double)tolerance ? 1.0 : 0.0;
+}
+
+FR_INLINE double NAME(term_zeros)(real x, real tolerance)
+{
+    (void)tolerance;
+    return x == 0 ? 1.0 : 0.0;
+}
+
+/* Inlined once a term, with `term` constant. */
+FR_INLINE double NAME(sum_span)(const real *x, ptrdiff_t n, double tolerance, NAME(term) * term)
+{
+    double sum[FR_SUM_LANES] = {0}, rest[FR_SUM_LANES] = {0};
+    ptrdiff_t i = 0;
+    for (; i + FR_SUM_LANES <= n; i += FR_SUM_LANES)
+        for (int k = 0; k < FR_SUM_LANES; k++)
+            NAME(add)(&sum[k], &rest[k], term(x[i + k], (real)tolerance));
+    for (int k = 0; i + k < n; k++)
+        NAME(add)(&sum[k], &rest[k], term(x[i + k], (real)tolerance));
+    for (int half = FR_SUM_LANES / 2; half; half /= 2)
+        for (int k = 0; k < half; k++) {
+            rest[k] += rest[k + half];
+            NAME(add)(&sum[k], &rest[k], sum[k + half]);
+        }
+    return fr_total(sum[0], rest[0]);
+}
+
+#define FR_DEFINE_SUM(name)                                                                      \
+    static double NAME(sum_##name)(const void *x, ptrdiff_t n, double tolerance)                 \
+    {                                                                                            \
+        return NAME(sum_span)(x, n, tolerance, NAME(term_##name));                               \
+    }
+FR_SUMS(FR_DEFINE_SUM)
+#undef FR_DEFINE_SUM
+
+typedef real NAME(result)(real x, real a, real b);
+
+/* a sign(x), with sign(0) = 0 and sign(NaN) = NaN. */
+FR_INLINE real NAME(l1)(real x, real a, real b)
+{
+    (void)b;
+    return a * (x > 0 ? (real)1 : x < 0 ? (real)-1 : x == 0 ? (real)0 : x);
+}
+
+FR_INLINE real NAME(l2)(real x, real a, real b)
+{
+    (void)a;
+    return b * x;
+}
+
+FR_INLINE real NAME(elastic)(real x, real a, real b)
+{
+    return NAME(l1)(x, a, b) + NAME(l2)(x, a, b);
+}
+
+/* The proximal operator of a |x| + (b - 1) x^2 / 2: (x - x clipped to [-a, a]) / b. */
+FR_INLINE real NAME(prox)(real x, real a, real b)
+{
+    const real below = x > a ? a : x;
+    return (x - (below < -a ? -a : below)) / b;
+}
+
+FR_INLINE void NAME(map_span)(real *y, const real *x, ptrdiff_t n, double a_, double b_,
+                              int stream, NAME(result) * result)
+{
+    const real a = (real)a_, b = (real)b_;
+    real done[FR_PANEL_RUN];
+    for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
+        const ptrdiff_t left = n - begin, here = left < FR_PANEL_RUN ? left : FR_PANEL_RUN;
+        real *to = stream ? done : y + begin;
+        FR_ELEMENTWISE
+        for (ptrdiff_t i = 0; i < here; i++)
+            to[i] = result(x[begin + i], a, b);
+        if (stream)
+            fr_stream(y + begin, done, (size_t)here * sizeof(real));
+    }
+    if (stream)
+        fr_stream_end();
+}
+
+#define FR_DEFINE_MAP(result)                                                                    \
+    static void NAME(map_##result)(void *y, const void *x, ptrdiff_t n, double a, double b,      \
+                                   int stream)                                                   \
+    {                                                                                            \
+        NAME(map_span)(y, x, n, a, b, stream, NAME(result));                                     \
+    }
+FR_MAPS(FR_DEFINE_MAP)
+#undef FR_DEFINE_MAP
+
+/* The same sums down the columns of a panel, rows in groups of four. */
+static void NAME(column_squares)(double *squares, const void *x_, fr_panel panel)
+{
+    const ptrdiff_t cols = panel.cols, stride = panel.stride;
+    double rest[FR_PANEL_COLS];
+    ptrdiff_t r = 0;
+    for (ptrdiff_t c = 0; c < cols; c++)
+        squares[c] = rest[c] = 0;
+    for (; r + 4 <= panel.rows; r += 4) {
+        const real *p = (const real *)x_ + r * stride, *q = p + stride;
+        const real *s = q + stride, *t = s + stride;
+        for (ptrdiff_t c = 0; c < cols; c++)
+            NAME(add)(&squares[c], &rest[c],
+                      (NAME(term_squares)(p[c], 0) + NAME(term_squares)(q[c], 0)) +
+                          (NAME(term_squares)(s[c], 0) + NAME(term_squares)(t[c], 0)));
+    }
+    for (; r < panel.rows; r++) {
+        const real *p = (const real *)x_ + r * stride;
+        for (ptrdiff_t c = 0; c < cols; c++)
+            NAME(add)(&squares[c], &rest[c], NAME(term_squares)(p[c], 0));
+    }
+    for (ptrdiff_t c = 0; c < cols; c++)
+        squares[c] = fr_total(squares[c], rest[c]);
+}
+
+/* y = x * factor, a factor a column. */
+static void NAME(scale_columns)(void *y_, const void *x_, fr_panel panel, const double *factors)
+{
+    const ptrdiff_t cols = panel.cols;
+    real factor[FR_PANEL_COLS];
+    for (ptrdiff_t c = 0; c < cols; c++)
+        factor[c] = (real)factors[c];
+    for (ptrdiff_t r = 0; r < panel.rows; r++) {
+        const real *x = (const real *)x_ + r * panel.stride;
+        real *y = (real *)y_ + r * panel.stride;
+        FR_ELEMENTWISE
+        for (ptrdiff_t c = 0; c < cols; c++)
+            y[c] = factor[c] * x[c];
+    }
+}

@@ -1,0 +1,15 @@
+/* Adding up what blocks summed. */
+#include "fastreg.h"
+
+void fr_merge(double *sums, ptrdiff_t rows, ptrdiff_t cols)
+{
+    for (ptrdiff_t c = 0; c < cols; c++) {
+        double sum = 0.0, rest = 0.0;
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            const double term = sums[r * cols + c], total = sum + term, part = total - sum;
+            rest += (sum - (total - part)) + (term - part);
+            sum = total;
+        }
+        sums[c] = fr_total(sum, rest);
+    }
+}

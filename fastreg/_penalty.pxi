@@ -1,0 +1,195 @@
+# Sums and element-wise results over a list of arrays, in blocks that all tensors put into one
+# region; and norms of rows or columns. A block's bits depend on its tensor alone, and block sums
+# are merged in the order of the list, so threads change nothing.
+
+SUMS = {"abs": FR_SUM_abs, "squares": FR_SUM_squares, "near_zero": FR_SUM_near_zero,
+        "zeros": FR_SUM_zeros}
+MAPS = {"l1": FR_MAP_l1, "l2": FR_MAP_l2, "elastic": FR_MAP_elastic, "prox": FR_MAP_prox}
+
+cdef enum:
+    MAX_SUMS = 4  # sums of one sweep
+
+cdef struct WeightBlock:
+    const fr_kernels *kernels
+    const char *x
+    char *y
+    Py_ssize_t n
+    bint stream
+
+cdef struct Sweep:
+    # What is done to every block: sums of these kinds, a row of `sums` a block, then a map.
+    const WeightBlock *blocks
+    double *sums
+    int kinds[MAX_SUMS]
+    int n_sums, result
+    double a, b, tolerance
+
+
+cdef void sweep_block(const void *job, Py_ssize_t k) noexcept nogil:
+    """Sum a block, then map it: the second read finds it in cache."""
+    cdef const Sweep *s = <const Sweep *>job
+    cdef const WeightBlock *block = &s.blocks[k]
+    cdef int i
+    for i in range(s.n_sums):
+        s.sums[k * s.n_sums + i] = block.kernels.sum[s.kinds[i]](block.x, block.n, s.tolerance)
+    if s.result >= 0:
+        block.kernels.map[s.result](block.y, block.x, block.n, s.a, s.b, block.stream)
+
+
+cdef str entry(str name, object key):
+    """What an error calls one array of a structure."""
+    return name if key is None else f"{name}[{key!r}]"
+
+
+def weights(str where, str name, list keys not None, list arrays not None):
+    """The arrays as C-contiguous views or copies."""
+    cdef list dense = []
+    for key, value in zip(keys, arrays):
+        if not (isinstance(value, cnp.ndarray) and dtype_row(value) >= 0
+                and is_dense(value, False)):
+            value = as_input(where, entry(name, key), value)
+        dense.append(value)
+    return dense
+
+
+cdef refuse_shared_outputs(str where, list keys, list sources, list targets):
+    """Refuse an output that overlaps another output, or an input that is not its own."""
+    cdef uintptr_t output_end = 0, end = 0
+    cdef list ranges = []
+    for key, source, target in zip(keys, sources, targets):
+        start = <uintptr_t>cnp.PyArray_DATA(target)
+        ranges.append((start, start + target.nbytes, True, key))
+        if cnp.PyArray_DATA(source) != cnp.PyArray_DATA(target):
+            start = <uintptr_t>cnp.PyArray_DATA(source)
+            ranges.append((start, start + source.nbytes, False, key))
+    ranges.sort(key=lambda item: item[:2])
+    for first, last, is_output, key in ranges:
+        if first < last and first < (end if is_output else output_end):
+            raise ValueError(
+                f"{where}: {entry('out', key)} must share no memory with other entries or their "
+                "inputs; pass arrays of their own"
+            )
+        end = max(end, <uintptr_t>last)
+        if is_output:
+            output_end = max(output_end, <uintptr_t>last)
+
+
+def sweep(str where, str name, list keys not None, list arrays not None, tuple sums=(), *,
+          str result=None, list out=None, double a=0.0, double b=0.0, double tolerance=0.0):
+    """The sums over all arrays together and, with ``result``, an array for each array.
+
+    ``sums`` and ``result`` are names in SUMS and MAPS; ``out`` gives the arrays to write.
+    """
+    cdef list sources = weights(where, name, keys, arrays), targets = sources
+    cdef Sweep job
+    cdef WeightBlock *blocks
+    cdef cnp.ndarray source, target, partial
+    cdef Py_ssize_t n_blocks = 0, moved = 0, start, i, k, size, itemsize
+    if result is not None:
+        targets = [as_output(where, None if out is None else out[i], sources[i])
+                   for i in range(len(sources))]
+        if out is not None:
+            refuse_shared_outputs(where, keys, sources, targets)
+    for source in sources:
+        n_blocks += (cnp.PyArray_SIZE(source) + BLOCK - 1) // BLOCK
+        moved += cnp.PyArray_NBYTES(source) * (1 if result is None else 2)
+    job.n_sums, job.result = len(sums), -1 if result is None else MAPS[result]
+    for i in range(job.n_sums):
+        job.kinds[i] = SUMS[sums[i]]
+    job.a, job.b, job.tolerance = a, b, tolerance
+    partial = doubles(max(1, n_blocks), job.n_sums)
+    job.sums = row_of(partial, 0)
+    blocks = <WeightBlock *>PyMem_Malloc((n_blocks + 1) * sizeof(WeightBlock))
+    if blocks == NULL:
+        raise MemoryError()
+    job.blocks, k = blocks, 0
+    for source, target in zip(sources, targets):
+        size, itemsize = cnp.PyArray_SIZE(source), cnp.PyArray_ITEMSIZE(source)
+        for start in range(0, size, BLOCK):
+            blocks[k].kernels = &table.kernels[dtype_row(source)]
+            blocks[k].x = <const char *>cnp.PyArray_DATA(source) + start * itemsize
+            blocks[k].y = <char *>cnp.PyArray_DATA(target) + start * itemsize
+            blocks[k].n = min(<Py_ssize_t>BLOCK, size - start)
+            blocks[k].stream = streams(target, source)
+            k += 1
+    with nogil:
+        run_tasks(sweep_block, &job, n_blocks, team(moved))
+        fr_merge(job.sums, n_blocks, job.n_sums)
+    PyMem_Free(blocks)
+    return [job.sums[i] for i in range(job.n_sums)], targets
+
+
+cdef struct Rows:
+    # A matrix whose rows are groups: row k is summed, or scaled by its factor.
+    const char *x
+    char *y
+    Py_ssize_t cols, itemsize
+    const fr_kernels *kernels
+    double *squares
+    const double *factors
+
+
+cdef Rows rows_job(cnp.ndarray matrix) noexcept:
+    cdef Rows job
+    job.x, job.cols = <const char *>cnp.PyArray_DATA(matrix), cnp.PyArray_DIM(matrix, 1)
+    job.itemsize = cnp.PyArray_ITEMSIZE(matrix)
+    job.kernels = &table.kernels[dtype_row(matrix)]
+    job.y, job.squares, job.factors = NULL, NULL, NULL
+    return job
+
+
+cdef void row_squares_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const Rows *r = <const Rows *>job
+    r.squares[k] = r.kernels.sum[<int>FR_SUM_squares](
+        r.x + k * r.cols * r.itemsize, r.cols, 0.0)
+
+
+cdef void scale_row_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const Rows *r = <const Rows *>job
+    cdef Py_ssize_t offset = k * r.cols * r.itemsize
+    r.kernels.map[<int>FR_MAP_l2](r.y + offset, r.x + offset, r.cols, 0.0, r.factors[k], False)
+
+
+cdef void column_squares_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const BatchJob *j = <const BatchJob *>job
+    cdef BatchTask t = batch_task(j, k)
+    j.kernels.column_squares(j.sum_1 + t.sums, j.x + t.first, t.panel)
+
+
+cdef void scale_columns_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const BatchJob *j = <const BatchJob *>job
+    cdef BatchTask t = batch_task(j, k)
+    j.kernels.scale_columns(j.target + t.first, j.x + t.first, t.panel,
+                            j.channels.gamma + t.col)
+
+
+def group_squares(cnp.ndarray matrix not None, bint by_rows):
+    """The sum of squares of each row, or of each column, of a C-contiguous matrix."""
+    cdef Py_ssize_t groups = cnp.PyArray_DIM(matrix, 0 if by_rows else 1)
+    cdef Rows rows = rows_job(matrix)
+    cdef BatchJob job = batch_job(matrix)
+    cdef cnp.ndarray sums = doubles(1 if by_rows else max(1, job.chunks), groups)
+    rows.squares = job.sum_1 = row_of(sums, 0)
+    with nogil:
+        if by_rows:
+            run_tasks(row_squares_task, &rows, groups, team(cnp.PyArray_NBYTES(matrix)))
+        else:
+            run_batch(column_squares_task, &job, 1)
+            fr_merge(job.sum_1, job.chunks, job.cols)
+    return sums[0]
+
+
+def scale_groups(cnp.ndarray matrix not None, bint by_rows, cnp.ndarray factors not None,
+                 cnp.ndarray out=None):
+    """Each row, or each column, of a matrix times its float64 factor: in ``out`` or a new one."""
+    cdef cnp.ndarray target = new_array(matrix) if out is None else out
+    cdef Rows rows = rows_job(matrix)
+    cdef BatchJob job = batch_job(matrix)
+    rows.y = job.target = <char *>cnp.PyArray_DATA(target)
+    rows.factors = job.channels.gamma = <const double *>cnp.PyArray_DATA(factors)
+    with nogil:
+        if by_rows:
+            run_tasks(scale_row_task, &rows, job.rows, team(2 * cnp.PyArray_NBYTES(matrix)))
+        else:
+            run_batch(scale_columns_task, &job, 2)
+    return target

@@ -1,0 +1,21 @@
+"""Counts of small weights."""
+
+import numpy as np
+
+from fastreg.reference.penalty import arrays_of
+
+__all__ = ["near_zero", "weight_histogram"]
+
+
+def near_zero(weights, tol=0.01):
+    """Count, share, exact zeros and size."""
+    arrays = arrays_of(weights)
+    count = sum(int(np.sum(np.abs(w) < tol)) for w in arrays)
+    zeros = sum(int(np.sum(w == 0)) for w in arrays)
+    size = sum(w.size for w in arrays)
+    return count, count / size if size else 0.0, zeros, size
+
+
+def weight_histogram(weights, bins=50):
+    """`numpy.histogram` of all weights in one row."""
+    return np.histogram(np.concatenate([w.ravel() for w in arrays_of(weights)]), bins)

@@ -1,0 +1,102 @@
+"""Counts of small weights and histograms, against NumPy and by hand."""
+
+import harness
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastreg import near_zero, reference, soft_threshold, weight_histogram
+
+
+def test_counts_for_every_size_level_and_thread_count(level, threads, dtype, guarded, rng):
+    for size in harness.SIZES:
+        w = (rng.normal(size=size) * 0.02).astype(dtype)
+        w[::5] = 0.0
+        w[1::7] = -0.0
+        w[3::11] = dtype(0.01)
+        w[4::13] = np.nan
+        assert near_zero(guarded(w, offset=1)) == reference.near_zero(w)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    values=st.lists(st.lists(st.floats(width=32), max_size=20), max_size=4),
+    tol=st.floats(0, 1e30),
+)
+def test_any_weights(values, tol):
+    weights = [np.array(row, np.float32) for row in values]
+    flat = [v for row in weights for v in row]
+    found = near_zero(weights, tol)
+    assert found.count == sum(abs(v) < np.float32(tol) for v in flat)
+    assert found.zeros == sum(v == 0 for v in flat)
+    assert found.size == len(flat)
+    assert found.share == (found.count / len(flat) if flat else 0.0)
+
+
+def test_the_bound_itself_is_not_near(dtype):
+    w = np.array([-0.01, 0.01, np.nextafter(dtype(0.01), dtype(0)), 0.0, -0.0], dtype)
+    assert near_zero(w)[:] == (3, 0.6, 2, 5)
+    assert near_zero(w, 0.0).count == 0
+    assert near_zero(w, tol=0.0).zeros == 2
+
+
+def test_structures_and_layouts(rng):
+    matrix = rng.normal(size=(37, 21))
+    expected = near_zero(matrix, 0.5)
+    for laid_out in harness.layouts(matrix).values():
+        assert near_zero(laid_out, 0.5) == expected
+    assert near_zero({"a": matrix[:5], "b": matrix[5:].astype(np.float32)}, 0.5) == expected
+    for empty in ([], {}, np.zeros(0)):
+        assert near_zero(empty) == (0, 0.0, 0, 0)
+
+
+def test_what_soft_threshold_removed_is_exactly_zero(rng):
+    w = rng.normal(size=1000)
+    assert near_zero(soft_threshold(w, 0.3)).zeros == near_zero(w, 0.3).count
+
+
+@pytest.mark.parametrize("bins", [1, 7, 50])
+def test_histograms_count_every_weight_once(bins, dtype, rng):
+    weights = {"W": rng.normal(size=(40, 30)).astype(dtype), "b": rng.normal(size=7).astype(dtype)}
+    counts, edges = weight_histogram(weights, bins)
+    assert counts.sum() == 1207
+    flat = np.concatenate([w.ravel() for w in weights.values()])
+    assert (edges[0], edges[-1]) == (flat.min(), flat.max())
+    expected, _ = np.histogram(flat, edges)
+    np.testing.assert_array_equal(counts, expected)
+    theirs, their_edges = reference.weight_histogram(weights, bins)
+    np.testing.assert_allclose(edges, their_edges, rtol=1e-6, atol=1e-6)
+    assert np.abs(counts - theirs).sum() <= 2  # an edge in float32 may move a weight
+
+
+def test_histograms_of_nothing_and_of_one_value():
+    counts, edges = weight_histogram([], 4)
+    assert counts.tolist() == [0, 0, 0, 0]
+    assert edges.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
+    counts, edges = weight_histogram([np.zeros(0), np.full(3, 2.0)], 2)
+    assert counts.sum() == 3
+    assert edges[0] < 2.0 < edges[-1]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: near_zero(np.ones(3), -0.1), ValueError, "near_zero: tol must be"),
+        (lambda: near_zero(np.ones(3), float("nan")), ValueError, "near_zero: tol must be"),
+        (lambda: near_zero(np.ones(3), "1"), TypeError, "near_zero: tol must be"),
+        (lambda: near_zero([np.ones(3), 2]), TypeError, r"near_zero: weights\[1\] must be"),
+        (lambda: near_zero(np.ones(3, int)), TypeError, "near_zero: weights must be.*int64"),
+        (lambda: weight_histogram(np.ones(3), 0), ValueError, "weight_histogram: bins must be"),
+        (lambda: weight_histogram(np.ones(3), 2.0), TypeError, "weight_histogram: bins must be"),
+        (lambda: weight_histogram(["a"]), TypeError, r"weight_histogram: weights\[0\] must be"),
+        (
+            lambda: weight_histogram({"w": np.array([1.0, np.inf])}),
+            ValueError,
+            r"weight_histogram: weights\['w'\] must be finite",
+        ),
+    ],
+)
+def test_errors_name_the_function_and_the_argument(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
