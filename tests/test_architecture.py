@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastreg
-from fastreg import reference
+from fastreg import nn, reference
 
 PACKAGE = pathlib.Path(fastreg.__file__).parent
 TREE = pathlib.Path(__file__).parent.parent
@@ -189,7 +189,16 @@ def test_what_runs_compiled_code_is_twinned():
         if {"fastreg._kernels", *SEAMS} & set(imports(PACKAGE / f"{name}.py"))
     }  # fmt: skip
     compiled -= {"config", *(seam.removeprefix("fastreg.") for seam in SEAMS)}
+    compiled -= {name for name in compiled if name.startswith("nn/")}  # its names are in fastreg.nn
     assert compiled == {module_of(name) for name in TWINNED}
+
+
+@pytest.mark.parametrize("name", sorted(set(nn.__all__) - {"PARAMETERS", "Sequential", "mlp"}))
+def test_names_of_networks_have_a_twin(name):
+    fast, slow = getattr(nn, name), getattr(reference, name)
+    assert arguments(fast) == arguments(slow), "twins take the same arguments"
+    for method in METHODS & set(dir(slow)):
+        assert hasattr(fast, method), f"{name} lacks {method}"
 
 
 @pytest.mark.parametrize("name", TWINNED)
