@@ -95,6 +95,16 @@ def dropout(rate, x):
 
 
 @if_installed
+def noise(name, rate, x):
+    """Do the work of one of the dropout family, in training."""
+    cls = {"SpatialDropout": "Dropout1d", "DropConnect": "Dropout"}.get(name, name)
+    if not hasattr(torch.nn, cls):
+        return {}
+    layer, tensor = getattr(torch.nn, cls)(rate), torch.from_numpy(x)
+    return {"torch eager": lambda: layer(tensor)}
+
+
+@if_installed
 def batch_norm_forward(x):
     """Normalise in training, nothing recorded for a backward pass."""
     layer, tensor = torch.nn.BatchNorm1d(x.shape[1]), torch.from_numpy(x)

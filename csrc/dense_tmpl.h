@@ -9,22 +9,12 @@
 /* y *= mask for the elements from index `first` of the masked array, at most FR_PANEL_RUN. */
 FR_INLINE void NAME(mask_run)(real *y, ptrdiff_t n, uint64_t first, const fr_mask *mask)
 {
-    const int skip = (int)(first % FR_MASK_GROUP), end = skip + (int)n;
+    const int skip = (int)(first % FR_MASK_GROUP);
     const uint32_t upper = (uint32_t)(mask->threshold >> 16);
-    const uint32_t lower = (uint32_t)(mask->threshold & 0xFFFFu);
     const real scale = (real)mask->scale;
     uint16_t pieces[FR_PANEL_RUN + 2 * FR_MASK_GROUP];
-    for (int j = 0; j < end; j += FR_MASK_GROUP)
-        philox_group(pieces + j, first - (uint64_t)skip + (uint64_t)j, mask);
+    philox_pieces(pieces, skip + (int)n, first - (uint64_t)skip, mask);
     const uint16_t *draws = pieces + skip;
-    if (lower != 0) {
-        int ties = 0;
-        for (ptrdiff_t j = 0; j < n; j++)
-            ties |= draws[j] == upper;
-        for (ptrdiff_t j = 0; ties && j < n; j++)
-            if (draws[j] == upper)
-                pieces[skip + j] = philox_tie(first + (uint64_t)j, mask) < lower ? 0 : 0xFFFF;
-    }
     for (ptrdiff_t j = 0; j < n; j++)
         y[j] *= draws[j] < upper ? scale : (real)0;
 }

@@ -1,38 +1,126 @@
-/* Inverted dropout (Srivastava et al., JMLR 2014): y = x * mask, mask in {0, scale}.
+/* Dropout: y = x * mask, mask in {0, scale} (Srivastava et al., JMLR 2014), and its relatives.
  *
- * Backward is the same function of dy. Nothing is stored: the mask is drawn again. Moves 8
- * bytes an element in float32 (read x, write y). y may be x. Dropped values are x * 0, so NaN
- * and infinity stay visible.
+ * Every kernel draws its noise again whenever it is asked, so backward is the same function of dy
+ * and nothing is stored. Each moves 8 bytes an element in float32 (read x, write y); y may be x.
+ * Dropped values are x * 0, so NaN and infinity stay visible.
  */
 static void NAME(dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
                           const fr_mask *mask, int stream)
 {
-    enum { BATCH = 1024 }; /* elements whose bits sit in L1 together */
     real *y = y_;
     const real *x = x_;
     const uint32_t upper = (uint32_t)(mask->threshold >> 16);
-    const uint32_t lower = (uint32_t)(mask->threshold & 0xFFFFu);
     const real scale = (real)mask->scale;
-    uint16_t pieces[BATCH];
-    real done[BATCH];
+    uint16_t pieces[FR_MASK_BATCH];
+    real done[FR_MASK_BATCH];
 
-    for (ptrdiff_t start = 0; start < n; start += BATCH) {
-        const int count = (int)(n - start < BATCH ? n - start : BATCH);
-        const uint64_t index = first + (uint64_t)start;
-        for (int j = 0; j < count; j += FR_MASK_GROUP)
-            philox_group(pieces + j, index + (uint64_t)j, mask);
-        if (lower != 0) { /* turn the rare ties into plain keeps (0) and drops (all ones) */
-            int ties = 0;
-            for (int j = 0; j < count; j++)
-                ties |= pieces[j] == upper;
-            for (int j = 0; ties && j < count; j++)
-                if (pieces[j] == upper)
-                    pieces[j] = philox_tie(index + (uint64_t)j, mask) < lower ? 0 : 0xFFFF;
-        }
+    for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
+        const int count = (int)(n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH);
+        philox_pieces(pieces, count, first + (uint64_t)start, mask);
         real *to = stream ? done : y + start;
         FR_ELEMENTWISE
         for (int j = 0; j < count; j++)
             to[j] = x[start + j] * (pieces[j] < upper ? scale : (real)0);
+        if (stream)
+            fr_stream(y + start, done, (size_t)count * sizeof(real));
+    }
+    if (stream)
+        fr_stream_end();
+}
+
+/* Alpha dropout (Klambauer et al., NeurIPS 2017): kept elements become x * scale + kept_shift,
+ * dropped ones x * 0 + dropped_shift. */
+static void NAME(alpha_dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
+                                const fr_mask *mask, int stream)
+{
+    real *y = y_;
+    const real *x = x_;
+    const uint32_t upper = (uint32_t)(mask->threshold >> 16);
+    const real scale = (real)mask->scale;
+    const real kept = (real)mask->kept_shift, dropped = (real)mask->dropped_shift;
+    uint16_t pieces[FR_MASK_BATCH];
+    real done[FR_MASK_BATCH];
+
+    for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
+        const int count = (int)(n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH);
+        philox_pieces(pieces, count, first + (uint64_t)start, mask);
+        real *to = stream ? done : y + start;
+        FR_ELEMENTWISE
+        for (int j = 0; j < count; j++)
+            to[j] = x[start + j] * (pieces[j] < upper ? scale : (real)0) +
+                    (pieces[j] < upper ? kept : dropped);
+        if (stream)
+            fr_stream(y + start, done, (size_t)count * sizeof(real));
+    }
+    if (stream)
+        fr_stream_end();
+}
+
+/* Gaussian dropout (Srivastava et al., section 10): y = x * (1 + scale * z), z standard normal.
+ */
+static void NAME(gaussian_dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
+                                   const fr_mask *mask, int stream)
+{
+    real *y = y_;
+    const real *x = x_;
+    const real scale = (real)mask->scale;
+    float deviates[FR_MASK_BATCH];
+    real done[FR_MASK_BATCH];
+
+    for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
+        const int count = (int)(n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH);
+        normal_deviates(deviates, count, first + (uint64_t)start, mask);
+        real *to = stream ? done : y + start;
+        FR_ELEMENTWISE
+        for (int j = 0; j < count; j++)
+            to[j] = x[start + j] * ((real)1 + scale * (real)deviates[j]);
+        if (stream)
+            fr_stream(y + start, done, (size_t)count * sizeof(real));
+    }
+    if (stream)
+        fr_stream_end();
+}
+
+/* y = x * factor, one factor for a whole run (see fr_runs): dropout of channels, rows, batches.
+ * The factors of a batch are laid out in L1 first, so that short runs cost little more. */
+static void NAME(scale_runs)(void *y_, const void *x_, ptrdiff_t n, ptrdiff_t first,
+                             const void *factors, fr_runs runs, int stream)
+{
+    enum { STEP = 16 }; /* a run is filled in whole steps, the next one covers the excess */
+    real *y = y_;
+    const real *x = x_;
+    real each[FR_MASK_BATCH + STEP], done[FR_MASK_BATCH];
+    ptrdiff_t inside = first % runs.length, col = first / runs.length % runs.cols;
+    ptrdiff_t row = first / runs.length / runs.cols, turn = row % runs.repeat;
+    const real *factor = (const real *)factors + row / runs.repeat * runs.cols;
+
+    for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
+        const ptrdiff_t count = n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH;
+        for (ptrdiff_t j = 0, here; j < count; j += here) {
+            if (runs.length == 1) {
+                here = runs.cols - col < count - j ? runs.cols - col : count - j;
+                memcpy(each + j, factor + col, (size_t)here * sizeof(real));
+                col += here;
+            } else {
+                const real value = factor[col];
+                const ptrdiff_t left = runs.length - inside;
+                here = left < count - j ? left : count - j;
+                for (ptrdiff_t k = 0; k < here; k += STEP)
+                    for (int e = 0; e < STEP; e++)
+                        each[j + k + e] = value;
+                inside = here < left ? inside + here : 0;
+                col += here == left;
+            }
+            if (col == runs.cols) {
+                col = 0;
+                turn = turn + 1 < runs.repeat ? turn + 1 : 0;
+                factor += turn == 0 ? runs.cols : 0;
+            }
+        }
+        real *to = stream ? done : y + start;
+        FR_ELEMENTWISE
+        for (ptrdiff_t j = 0; j < count; j++)
+            to[j] = x[start + j] * each[j];
         if (stream)
             fr_stream(y + start, done, (size_t)count * sizeof(real));
     }

@@ -139,10 +139,6 @@ typedef struct {
 
 typedef void (*fr_update)(const fr_span *span, const fr_step *step);
 
-/* Sum of (scale * x)^2 in double, and how many elements are NaN or infinite. */
-typedef void (*fr_squares)(double *sum, double *nonfinite, const void *x, ptrdiff_t n,
-                           double scale);
-
 typedef struct {
     const char *name;
     int slots;
@@ -162,18 +158,34 @@ void fr_prepare(fr_step *step, int rule, const fr_hyper *hyper, double t, double
 /* Dropout -------------------------------------------------------------------------------- */
 
 /* One call's mask: element i is kept when its 32-bit draw from (key, call, i) is below
- * threshold, and then multiplied by scale. */
+ * threshold, and then multiplied by scale. Alpha dropout adds the shifts; Gaussian dropout has no
+ * threshold, and scale is its standard deviation. */
 typedef struct {
     uint64_t key, call, threshold;
-    double scale;
+    double scale, kept_shift, dropped_shift;
 } fr_mask;
 
-/* y = x * mask for the n elements from index `first`, a multiple of FR_MASK_GROUP. y may be x. */
+/* y = x under the mask, for the n elements from index `first`, a multiple of FR_MASK_GROUP. y may
+ * be x. */
 typedef void (*fr_dropout)(void *y, const void *x, ptrdiff_t n, uint64_t first,
                            const fr_mask *mask, int stream);
 
+/* Runs of elements with one factor: `length` elements a run, `cols` runs a row, and each row of
+ * factors used for `repeat` rows of runs. */
+typedef struct {
+    ptrdiff_t repeat, cols, length;
+} fr_runs;
+
+/* y = x * the factor of its run, for the n elements from index `first`. y may be x. */
+typedef void (*fr_scale_runs)(void *y, const void *x, ptrdiff_t n, ptrdiff_t first,
+                              const void *factors, fr_runs runs, int stream);
+
 /* One Philox4x32-10 block, for known-answer tests of each level. */
 typedef void (*fr_philox)(uint32_t words[4], const uint32_t counter[4], uint64_t key);
+
+/* The pair of normal deviates of each pair of words, for tests of each level. */
+typedef void (*fr_normals)(float *first, float *second, const uint32_t *radii,
+                           const uint32_t *angles, int n);
 
 /* Batch norm ----------------------------------------------------------------------------- */
 
@@ -249,23 +261,29 @@ typedef void (*fr_cross_entropy)(void *dz, double *loss, const void *z, const in
                                  ptrdiff_t rows, ptrdiff_t cols);
 /* Penalties ------------------------------------------------------------------------------ */
 
-/* What can be summed over a span: |x|, x * x, and the number of elements strictly within the
- * tolerance of 0 or equal to it. A row here is a term in penalty_tmpl.h. */
-#define FR_SUMS(SUM) SUM(abs) SUM(squares) SUM(near_zero) SUM(zeros)
+/* What can be summed over a span, and whether plainly: |x|, x^2, (number * x)^2, and how many
+ * elements are within `number` of 0, equal to 0, NaN or infinite. A row here is a term in
+ * penalty_tmpl.h. */
+#define FR_SUMS(SUM)                                                                             \
+    SUM(abs, 0)                                                                                  \
+    SUM(squares, 0)                                                                              \
+    SUM(scaled_squares, 1)                                                                       \
+    SUM(near_zero, 1)                                                                            \
+    SUM(zeros, 1)                                                                                \
+    SUM(nonfinite, 1)
 
-/* What can be computed from each element: a sign(x), b x, their sum, and the proximal operator
- * of a |x| + (b - 1) x^2 / 2. */
-#define FR_MAPS(MAP) MAP(l1) MAP(l2) MAP(elastic) MAP(prox)
+/* What can be computed from each element: a sign(x), b x, their sum, and the proximal operators
+ * of a |x| and of a |x| + (b - 1) x^2 / 2. */
+#define FR_MAPS(MAP) MAP(l1) MAP(l2) MAP(elastic) MAP(soft) MAP(prox)
 
-#define FR_DECLARE_SUM(name) FR_SUM_##name,
+#define FR_DECLARE_SUM(name, plain) FR_SUM_##name,
 #define FR_DECLARE_MAP(name) FR_MAP_##name,
 enum { FR_SUMS(FR_DECLARE_SUM) FR_SUM_COUNT };
 enum { FR_MAPS(FR_DECLARE_MAP) FR_MAP_COUNT };
 
-/* The sum over n elements, within a few ulp of double for double and 1e-12 for float. Only
- * FR_SUM_near_zero reads the tolerance. To sum more than a block, give fr_merge the sums of
- * fixed blocks in their order. */
-typedef double (*fr_sum)(const void *x, ptrdiff_t n, double tolerance);
+/* The sum over n elements; if not plain, within a few ulp of double for double. To sum more than
+ * a block, give fr_merge the sums of fixed blocks in their order. */
+typedef double (*fr_sum)(const void *x, ptrdiff_t n, double number);
 /* y from x, element by element. y may be x. */
 typedef void (*fr_map)(void *y, const void *x, ptrdiff_t n, double a, double b, int stream);
 /* squares: the sum of x * x down each column. */
@@ -286,7 +304,6 @@ FR_INLINE double fr_total(double sum, double rest)
 
 typedef struct {
     fr_update update[FR_RULE_COUNT];
-    fr_squares squares;
     fr_dropout dropout;
     fr_moments moments;
     fr_statistics statistics;
@@ -303,20 +320,24 @@ typedef struct {
     fr_map map[FR_MAP_COUNT];
     fr_column_squares column_squares;
     fr_scale_columns scale_columns;
+    fr_dropout alpha_dropout, gaussian_dropout;
+    fr_scale_runs scale_runs;
 } fr_kernels;
 
 enum { FR_FLOAT32, FR_FLOAT64, FR_DTYPE_COUNT };
 enum {
-    FR_MASK_GROUP = 64,  /* elements drawn together */
-    FR_PANEL_COLS = 256, /* widest panel */
-    FR_PANEL_RUN = 1024, /* elements finished in L1 before they are streamed */
-    FR_PANEL_ROWS = 32,  /* rows summed in `real` before they are merged in double */
-    FR_SUM_LANES = 16,   /* running sums of a span */
+    FR_MASK_GROUP = 64,   /* elements drawn together */
+    FR_PANEL_COLS = 256,  /* widest panel */
+    FR_PANEL_RUN = 1024,  /* elements finished in L1 before they are streamed */
+    FR_PANEL_ROWS = 32,   /* rows summed in `real` before they are merged in double */
+    FR_SUM_LANES = 16,    /* running sums of a span */
+    FR_MASK_BATCH = 1024, /* elements whose noise sits in L1 together */
 };
 
 typedef struct {
     const char *name;
     fr_philox philox;
+    fr_normals normals;
     fr_kernels kernels[FR_DTYPE_COUNT];
 } fr_table;
 

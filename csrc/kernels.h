@@ -4,6 +4,7 @@
  * FR_LANES. Everything but the table is static, so levels cannot mix at link time.
  */
 #include "philox.h"
+#include "normal.h"
 #include "stream.h"
 #include "exp.h"
 
@@ -29,8 +30,8 @@
 
 #define FR_UPDATE_F32(rule, slots) [FR_RULE_##rule] = update_##rule##_f32,
 #define FR_UPDATE_F64(rule, slots) [FR_RULE_##rule] = update_##rule##_f64,
-#define FR_SUM_F32(name) [FR_SUM_##name] = sum_##name##_f32,
-#define FR_SUM_F64(name) [FR_SUM_##name] = sum_##name##_f64,
+#define FR_SUM_F32(name, plain) [FR_SUM_##name] = sum_##name##_f32,
+#define FR_SUM_F64(name, plain) [FR_SUM_##name] = sum_##name##_f64,
 #define FR_MAP_F32(name) [FR_MAP_##name] = map_##name##_f32,
 #define FR_MAP_F64(name) [FR_MAP_##name] = map_##name##_f64,
 #define FR_STRING_(x) #x
@@ -39,7 +40,6 @@
 #define FR_KERNELS(updates, sums, maps, suffix)                                                  \
     {                                                                                            \
         .update = {FR_RULES(updates)},                                                           \
-        .squares = squares##suffix,                                                              \
         .dropout = dropout##suffix,                                                              \
         .moments = moments##suffix,                                                              \
         .statistics = statistics##suffix,                                                        \
@@ -56,6 +56,9 @@
         .map = {FR_MAPS(maps)},                                                                  \
         .column_squares = column_squares##suffix,                                                \
         .scale_columns = scale_columns##suffix,                                                  \
+        .alpha_dropout = alpha_dropout##suffix,                                                  \
+        .gaussian_dropout = gaussian_dropout##suffix,                                            \
+        .scale_runs = scale_runs##suffix,                                                        \
     }
 
 const fr_table FR_PASTE(fr_table_, FR_LEVEL) = {
@@ -63,4 +66,5 @@ const fr_table FR_PASTE(fr_table_, FR_LEVEL) = {
     .philox = philox_block,
     .kernels = {FR_KERNELS(FR_UPDATE_F32, FR_SUM_F32, FR_MAP_F32, _f32),
                 FR_KERNELS(FR_UPDATE_F64, FR_SUM_F64, FR_MAP_F64, _f64)},
+    .normals = normal_of_words,
 };

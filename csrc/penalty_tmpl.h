@@ -3,67 +3,81 @@
  * A sum runs in FR_SUM_LANES lanes of double, element i in lane i % FR_SUM_LANES, and the lanes
  * are added up by halves: one order whatever the vector width. The square of a float is exact in
  * double and a block's sum is good to 1e-12 of its size. Doubles have no such room, so each lane
- * keeps what rounding took from it (Knuth's two-sum; all terms are at least 0, nothing cancels).
+ * keeps what rounding took from it (Knuth's two-sum; no term is below 0, so nothing cancels).
+ * Plain sums go without: counts, which are exact, and the norm that gradients are clipped by.
  *
  * Bytes an element in float32: sums 4, maps 8. y may be x.
  */
-FR_INLINE void NAME(add)(double *sum, double *rest, double term)
+FR_INLINE void NAME(add)(double *sum, double *rest, double term, const int plain)
 {
     const double total = *sum + term;
-    if (sizeof(real) == sizeof(double)) {
+    if (sizeof(real) == sizeof(double) && !plain) {
         const double part = total - *sum;
         *rest += (*sum - (total - part)) + (term - part);
     }
     *sum = total;
 }
 
-typedef double NAME(term)(real x, real tolerance);
+typedef double NAME(term)(real x, double number);
 
-FR_INLINE double NAME(term_abs)(real x, real tolerance)
+FR_INLINE double NAME(term_abs)(real x, double number)
 {
-    (void)tolerance;
+    (void)number;
     return fabs((double)x);
 }
 
-FR_INLINE double NAME(term_squares)(real x, real tolerance)
+FR_INLINE double NAME(term_squares)(real x, double number)
 {
-    (void)tolerance;
+    (void)number;
     return (double)x * (double)x;
 }
 
-FR_INLINE double NAME(term_near_zero)(real x, real tolerance)
+FR_INLINE double NAME(term_scaled_squares)(real x, double number)
 {
-    return fabs((double)x) < (double)tolerance ? 1.0 : 0.0;
+    const double scaled = number * (double)x;
+    return scaled * scaled;
 }
 
-FR_INLINE double NAME(term_zeros)(real x, real tolerance)
+FR_INLINE double NAME(term_near_zero)(real x, double number)
 {
-    (void)tolerance;
+    return fabs((double)x) < (double)(real)number ? 1.0 : 0.0;
+}
+
+FR_INLINE double NAME(term_zeros)(real x, double number)
+{
+    (void)number;
     return x == 0 ? 1.0 : 0.0;
 }
 
-/* Inlined once a term, with `term` constant. */
-FR_INLINE double NAME(sum_span)(const real *x, ptrdiff_t n, double tolerance, NAME(term) * term)
+FR_INLINE double NAME(term_nonfinite)(real x, double number)
+{
+    (void)number;
+    return x - x == 0 ? 0.0 : 1.0;
+}
+
+/* Inlined once a term, with `term` and `plain` constant. */
+FR_INLINE double NAME(sum_span)(const real *x, ptrdiff_t n, double number, NAME(term) * term,
+                                const int plain)
 {
     double sum[FR_SUM_LANES] = {0}, rest[FR_SUM_LANES] = {0};
     ptrdiff_t i = 0;
     for (; i + FR_SUM_LANES <= n; i += FR_SUM_LANES)
         for (int k = 0; k < FR_SUM_LANES; k++)
-            NAME(add)(&sum[k], &rest[k], term(x[i + k], (real)tolerance));
+            NAME(add)(&sum[k], &rest[k], term(x[i + k], number), plain);
     for (int k = 0; i + k < n; k++)
-        NAME(add)(&sum[k], &rest[k], term(x[i + k], (real)tolerance));
+        NAME(add)(&sum[k], &rest[k], term(x[i + k], number), plain);
     for (int half = FR_SUM_LANES / 2; half; half /= 2)
         for (int k = 0; k < half; k++) {
             rest[k] += rest[k + half];
-            NAME(add)(&sum[k], &rest[k], sum[k + half]);
+            NAME(add)(&sum[k], &rest[k], sum[k + half], plain);
         }
     return fr_total(sum[0], rest[0]);
 }
 
-#define FR_DEFINE_SUM(name)                                                                      \
-    static double NAME(sum_##name)(const void *x, ptrdiff_t n, double tolerance)                 \
+#define FR_DEFINE_SUM(name, plain)                                                               \
+    static double NAME(sum_##name)(const void *x, ptrdiff_t n, double number)                    \
     {                                                                                            \
-        return NAME(sum_span)(x, n, tolerance, NAME(term_##name));                               \
+        return NAME(sum_span)(x, n, number, NAME(term_##name), plain);                           \
     }
 FR_SUMS(FR_DEFINE_SUM)
 #undef FR_DEFINE_SUM
@@ -88,11 +102,18 @@ FR_INLINE real NAME(elastic)(real x, real a, real b)
     return NAME(l1)(x, a, b) + NAME(l2)(x, a, b);
 }
 
-/* The proximal operator of a |x| + (b - 1) x^2 / 2: (x - x clipped to [-a, a]) / b. */
+/* The proximal operator of a |x|: x less what of it lies within [-a, a]. */
+FR_INLINE real NAME(soft)(real x, real a, real b)
+{
+    (void)b;
+    const real below = x > a ? a : x;
+    return x - (below < -a ? -a : below);
+}
+
+/* That of a |x| + (b - 1) x^2 / 2. */
 FR_INLINE real NAME(prox)(real x, real a, real b)
 {
-    const real below = x > a ? a : x;
-    return (x - (below < -a ? -a : below)) / b;
+    return NAME(soft)(x, a, b) / b;
 }
 
 FR_INLINE void NAME(map_span)(real *y, const real *x, ptrdiff_t n, double a_, double b_,
@@ -135,13 +156,14 @@ static void NAME(column_squares)(double *squares, const void *x_, fr_panel panel
         const real *s = q + stride, *t = s + stride;
         for (ptrdiff_t c = 0; c < cols; c++)
             NAME(add)(&squares[c], &rest[c],
-                      (NAME(term_squares)(p[c], 0) + NAME(term_squares)(q[c], 0)) +
-                          (NAME(term_squares)(s[c], 0) + NAME(term_squares)(t[c], 0)));
+                      (NAME(term_squares)(p[c], 1.0) + NAME(term_squares)(q[c], 1.0)) +
+                          (NAME(term_squares)(s[c], 1.0) + NAME(term_squares)(t[c], 1.0)),
+                      0);
     }
     for (; r < panel.rows; r++) {
         const real *p = (const real *)x_ + r * stride;
         for (ptrdiff_t c = 0; c < cols; c++)
-            NAME(add)(&squares[c], &rest[c], NAME(term_squares)(p[c], 0));
+            NAME(add)(&squares[c], &rest[c], NAME(term_squares)(p[c], 1.0), 0);
     }
     for (ptrdiff_t c = 0; c < cols; c++)
         squares[c] = fr_total(squares[c], rest[c]);

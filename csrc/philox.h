@@ -1,12 +1,13 @@
 /* Philox4x32-10 (Salmon, Moraes, Dror & Shaw, SC11): random bits as a pure function of a key
  * and a counter. Stream version 1:
  *
- *   counter = (index low, index high, call low, call high | domain << 31), key = (low, high).
+ *   counter = (index low, index high, call low, call high | domain << 30), key = (low, high).
  *
  * Domain 0, index k: bits for elements. A group of 64 elements draws counters 8g .. 8g+7;
  * counter k of the group gives words w0..w3, of which (w0, w1) serve elements 4k..4k+3 and
  * (w2, w3) elements 32+4k..32+4k+3, 16 bits each, low half first.
- * Domain 1, index i: the low half of w0 settles element i when its 16 bits tie.
+ * Domain 2, index i: the low half of w0 settles element i when its 16 bits tie.
+ * Domain 1: normal deviates, see normal.h.
  *
  * Words are kept in the low halves of 64-bit lanes. What lies in the high halves is ignored by
  * the multiplication and masked once at the end.
@@ -48,6 +49,19 @@ FR_INLINE void philox_store(uint16_t *pieces, fr_lanes quads)
 #endif
 }
 
+/* Two 32-bit words a lane, low first. */
+FR_INLINE void philox_store_words(uint32_t *words, fr_lanes pairs)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    uint64_t each[FR_LANES];
+    memcpy(each, &pairs, sizeof each);
+    for (int e = 0; e < 2 * FR_LANES; e++)
+        words[e] = (uint32_t)(each[e / 2] >> 32 * (e % 2));
+#else
+    memcpy(words, &pairs, sizeof pairs);
+#endif
+}
+
 /* The 64 16-bit pieces of the group that begins at element `first`. */
 FR_INLINE void philox_group(uint16_t pieces[FR_MASK_GROUP], uint64_t first, const fr_mask *mask)
 {
@@ -73,6 +87,24 @@ FR_INLINE uint32_t philox_tie(uint64_t index, const fr_mask *mask)
     philox4x32(words, mask->key);
     memcpy(first, &words[0], sizeof first);
     return (uint32_t)first[0] & 0xFFFFu;
+}
+
+/* The pieces of `count` elements from `first`, whose kept ones lie below the upper half of the
+ * threshold. Writes up to the end of the last group. */
+FR_INLINE void philox_pieces(uint16_t *pieces, int count, uint64_t first, const fr_mask *mask)
+{
+    const uint32_t upper = (uint32_t)(mask->threshold >> 16);
+    const uint32_t lower = (uint32_t)(mask->threshold & 0xFFFFu);
+    for (int j = 0; j < count; j += FR_MASK_GROUP)
+        philox_group(pieces + j, first + (uint64_t)j, mask);
+    if (lower != 0) { /* turn the rare ties into plain keeps (0) and drops (all ones) */
+        int ties = 0;
+        for (int j = 0; j < count; j++)
+            ties |= pieces[j] == upper;
+        for (int j = 0; ties && j < count; j++)
+            if (pieces[j] == upper)
+                pieces[j] = philox_tie(first + (uint64_t)j, mask) < lower ? 0 : 0xFFFF;
+    }
 }
 
 /* One block of the generator, for known-answer tests. */

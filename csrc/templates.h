@@ -2,6 +2,5 @@
 #include "dropout_tmpl.h"
 #include "norm_tmpl.h"
 #include "penalty_tmpl.h"
-#include "squares_tmpl.h"
 #include "update_tmpl.h"
 #include "dense_tmpl.h" /* composes the ones above */

@@ -3,15 +3,10 @@
 import importlib
 
 from fastreg._optimizer import Optimizer
-from fastreg.config import (
-    empty_cache,
-    get_num_threads,
-    num_threads,
-    set_num_threads,
-    show_config,
-)
-from fastreg.dropout import Dropout
+from fastreg.config import empty_cache, get_num_threads, num_threads, set_num_threads, show_config
+from fastreg.dropout import DropConnect, Dropout, SpatialDropout, StochasticDepth
 from fastreg.group import GroupLasso, max_norm, unit_norm
+from fastreg.noise import AlphaDropout, GaussianDropout
 from fastreg.norm import BatchNorm
 from fastreg.optim import (
     SGD,
@@ -37,22 +32,23 @@ from fastreg.penalty import (
 )
 from fastreg.plateau import ReduceOnPlateau
 from fastreg.rates import cosine_annealing, step_decay, warmup_cosine, warmup_schedule
-from fastreg.sparsity import near_zero, weight_histogram
 from fastreg.stopping import EarlyStopping
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "SGD",
     "AdaGrad",
     "Adadelta",
     "Adam",
     "AdamW",
     "Adamax",
+    "AlphaDropout",
     "BatchNorm",
+    "DropConnect",
     "Dropout",
     "EarlyStopping",
     "ElasticNet",
+    "GaussianDropout",
     "GroupLasso",
     "Lion",
     "Momentum",
@@ -61,6 +57,9 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "ReduceOnPlateau",
+    "SGD",
+    "SpatialDropout",
+    "StochasticDepth",
     "bias_variance",
     "compare_optimizers",
     "cosine_annealing",
@@ -89,19 +88,25 @@ __all__ = [
 
 # Imported when first used, which keeps ``import fastreg`` short.
 _SUBMODULES = {"reference", "schedule"}
-_FUNCTIONS = {
+_NAMES = {
+    "GroupLasso": "fastreg.group",
     "bias_variance": "fastreg.decomposition",
     "compare_optimizers": "fastreg.compare",
     "diagnose": "fastreg.diagnosis",
+    "max_norm": "fastreg.group",
+    "near_zero": "fastreg.sparsity",
+    "unit_norm": "fastreg.group",
+    "weight_histogram": "fastreg.sparsity",
 }
 
 
 def __getattr__(name):
-    """Import a submodule or a function that is not loaded yet."""
+    """Import a submodule, or what holds a name, that is not loaded yet."""
     if name in _SUBMODULES:
         return importlib.import_module(f"fastreg.{name}")
-    if name in _FUNCTIONS:
-        return getattr(importlib.import_module(_FUNCTIONS[name]), name)
+    if name in _NAMES:
+        globals()[name] = getattr(importlib.import_module(_NAMES[name]), name)
+        return globals()[name]
     raise AttributeError(f"module 'fastreg' has no attribute {name!r}")
 
 

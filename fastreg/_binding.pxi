@@ -19,9 +19,9 @@ cdef struct Step:
     const Piece *pieces
     const Py_ssize_t *units
     const fr_step *scalars  # two a group
-    double *sums            # two a piece: sum of squares, count of NaN and infinity
+    double *sums            # one a piece: of `summed` over the gradient
     double scale
-    int rule
+    int rule, summed
 
 
 cdef inline Py_ssize_t offset_of(const Tensor *tensor, const Piece *piece) noexcept nogil:
@@ -47,15 +47,14 @@ cdef void update_unit(const void *job, Py_ssize_t unit) noexcept nogil:
         table.kernels[tensor.row].update[s.rule](&span, &s.scalars[tensor.step])
 
 
-cdef void squares_unit(const void *job, Py_ssize_t unit) noexcept nogil:
-    """Sum the squared gradients of one unit, piece by piece."""
+cdef void sum_unit(const void *job, Py_ssize_t unit) noexcept nogil:
+    """Sum over the gradients of one unit, piece by piece."""
     cdef const Step *s = <const Step *>job
     cdef const Tensor *tensor
     cdef Py_ssize_t p
     for p in range(s.units[unit], s.units[unit + 1]):
         tensor = &s.tensors[s.pieces[p].tensor]
-        table.kernels[tensor.row].squares(
-            &s.sums[2 * p], &s.sums[2 * p + 1],
+        s.sums[p] = table.kernels[tensor.row].sum[s.summed](
             <const char *>tensor.span.grad + offset_of(tensor, &s.pieces[p]), s.pieces[p].n,
             s.scale)
 
@@ -103,7 +102,7 @@ cdef class Binding:
     cdef Tensor *tensors
     cdef Piece *pieces
     cdef Py_ssize_t *units        # unit u is pieces units[u] .. units[u + 1] - 1
-    cdef double *sums             # two a piece
+    cdef double *sums             # one a piece
     cdef uintptr_t *starts        # address ranges of all targets, ascending
     cdef uintptr_t *ends
     cdef Py_ssize_t n_tensors, n_pieces, n_units, n_targets, grad_bytes, bytes_moved
@@ -188,7 +187,7 @@ cdef class Binding:
         self.tensors = <Tensor *>PyMem_Calloc(self.n_tensors + 1, sizeof(Tensor))
         self.pieces = <Piece *>PyMem_Malloc((count + 1) * sizeof(Piece))
         self.units = <Py_ssize_t *>PyMem_Malloc((count + 2) * sizeof(Py_ssize_t))
-        self.sums = <double *>PyMem_Malloc((2 * count + 1) * sizeof(double))
+        self.sums = <double *>PyMem_Malloc((count + 1) * sizeof(double))
         if not self.tensors or not self.pieces or not self.units or not self.sums:
             raise MemoryError()
         count = 0
@@ -351,19 +350,21 @@ cdef class Binding:
         job.sums = self.sums
         run_tasks(task, job, self.n_units, team(nbytes))
 
-    cdef double sum_of(self, int which) noexcept nogil:
-        """The pieces' sums of squares (0) or counts of NaN and infinity (1), in order."""
+    cdef double sum_of(self, int what, Step *job) noexcept nogil:
+        """A sum over all gradients, piece after piece."""
         cdef double total = 0
         cdef Py_ssize_t p
+        job.summed = what
+        self.run(sum_unit, job, self.grad_bytes)
         for p in range(self.n_pieces):
-            total += self.sums[2 * p + which]
+            total += self.sums[p]
         return total
 
     cdef bint finite(self, Py_ssize_t i) noexcept:
         """Whether a gradient's pieces were found to hold neither NaN nor infinity."""
         cdef Py_ssize_t p
         for p in range(self.n_pieces):
-            if self.pieces[p].tensor == i and self.sums[2 * p + 1]:
+            if self.pieces[p].tensor == i and self.sums[p]:
                 return False
         return True
 

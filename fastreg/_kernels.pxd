@@ -24,8 +24,6 @@ cdef extern from "fastreg.h" nogil:
         void *average
         Py_ssize_t n
     ctypedef void (*fr_update)(const fr_span *, const fr_step *) noexcept
-    ctypedef void (*fr_squares)(
-        double *sum, double *nonfinite, const void *x, Py_ssize_t n, double scale) noexcept
     ctypedef struct fr_rule:
         const char *name
         int slots
@@ -38,13 +36,22 @@ cdef extern from "fastreg.h" nogil:
 
     ctypedef struct fr_mask:
         uint64_t key, call, threshold
-        double scale
+        double scale, kept_shift, dropped_shift
     ctypedef void (*fr_dropout)(
         void *y, const void *x, Py_ssize_t n, uint64_t first, const fr_mask *mask,
         int stream) noexcept
 
+    ctypedef struct fr_runs:
+        Py_ssize_t repeat, cols, length
+    ctypedef void (*fr_scale_runs)(
+        void *y, const void *x, Py_ssize_t n, Py_ssize_t first, const void *factors, fr_runs runs,
+        int stream) noexcept
+
     ctypedef void (*fr_philox)(
         uint32_t *words, const uint32_t *counter, uint64_t key) noexcept
+    ctypedef void (*fr_normals)(
+        float *first, float *second, const uint32_t *radii, const uint32_t *angles,
+        int n) noexcept
 
     ctypedef struct fr_panel:
         Py_ssize_t rows, cols, stride
@@ -95,13 +102,16 @@ cdef extern from "fastreg.h" nogil:
     enum:
         FR_SUM_abs
         FR_SUM_squares
+        FR_SUM_scaled_squares
         FR_SUM_near_zero
         FR_SUM_zeros
+        FR_SUM_nonfinite
         FR_MAP_l1
         FR_MAP_l2
         FR_MAP_elastic
+        FR_MAP_soft
         FR_MAP_prox
-    ctypedef double (*fr_sum)(const void *x, Py_ssize_t n, double tolerance) noexcept
+    ctypedef double (*fr_sum)(const void *x, Py_ssize_t n, double number) noexcept
     ctypedef void (*fr_map)(
         void *y, const void *x, Py_ssize_t n, double a, double b, int stream) noexcept
     ctypedef void (*fr_column_squares)(double *squares, const void *x, fr_panel) noexcept
@@ -111,7 +121,6 @@ cdef extern from "fastreg.h" nogil:
 
     ctypedef struct fr_kernels:
         fr_update update[1]
-        fr_squares squares
         fr_dropout dropout
         fr_moments moments
         fr_statistics statistics
@@ -124,13 +133,17 @@ cdef extern from "fastreg.h" nogil:
         fr_norm_gate_sums norm_gate_sums
         fr_fold_sums fold_sums
         fr_cross_entropy cross_entropy
-        fr_sum sum[4]
-        fr_map map[4]
+        fr_sum sum[6]
+        fr_map map[5]
         fr_column_squares column_squares
         fr_scale_columns scale_columns
+        fr_dropout alpha_dropout
+        fr_dropout gaussian_dropout
+        fr_scale_runs scale_runs
     ctypedef struct fr_table:
         const char *name
         fr_philox philox
+        fr_normals normals
         fr_kernels kernels[2]
     const fr_table *fr_tables[]
     const int fr_table_count

@@ -15,6 +15,7 @@ def build_info() -> dict[str, str]: ...
 def empty_cache() -> None: ...
 def pool_info() -> dict[str, int]: ...
 def philox(counter: tuple[int, int, int, int], key: int) -> tuple[int, int, int, int]: ...
+def normals(radii: NDArray[np.uint32], angles: NDArray[np.uint32]) -> NDArray[np.float32]: ...
 def dropout(
     where: str,
     name: str,
@@ -27,6 +28,45 @@ def dropout(
     shape: Any = ...,
     first: int = ...,
 ) -> NDArray[Any]: ...
+def alpha_dropout(
+    where: str,
+    name: str,
+    x: Any,
+    out: Any,
+    key: int,
+    call: int,
+    threshold: int,
+    scale: float,
+    kept_shift: float,
+    dropped_shift: float,
+) -> NDArray[Any]: ...
+def gaussian_dropout(
+    where: str,
+    name: str,
+    x: Any,
+    out: Any,
+    key: int,
+    call: int,
+    sigma: float,
+    shape: Any = ...,
+    first: int = ...,
+) -> NDArray[Any]: ...
+def scale_runs(
+    where: str, name: str, x: Any, out: Any, factors: Any, shape: Any = ...
+) -> NDArray[Any]: ...
+def spread_dropout(
+    where: str,
+    name: str,
+    x: Any,
+    out: Any,
+    key: int,
+    call: int,
+    threshold: int,
+    scale: float,
+    noise_shape: Any,
+    shape: Any = ...,
+) -> NDArray[Any]: ...
+def float_input(where: str, name: str, x: Any) -> NDArray[Any]: ...
 def copy_through(where: str, name: str, x: Any, out: Any, shape: Any = ...) -> NDArray[Any]: ...
 def batch_input(where: str, name: str, x: Any, n_features: int) -> NDArray[Any]: ...
 def channels(where: str, name: str, values: Any, n_features: int) -> NDArray[np.float64]: ...
@@ -90,7 +130,7 @@ def sweep(
     out: list[Any] | None = ...,
     a: float = ...,
     b: float = ...,
-    tolerance: float = ...,
+    number: float = ...,
 ) -> tuple[list[float], list[NDArray[Any]]]: ...
 def group_squares(matrix: NDArray[Any], by_rows: bool) -> NDArray[np.float64]: ...
 def scale_groups(

@@ -2,9 +2,10 @@
 # region; and norms of rows or columns. A block's bits depend on its tensor alone, and block sums
 # are merged in the order of the list, so threads change nothing.
 
-SUMS = {"abs": FR_SUM_abs, "squares": FR_SUM_squares, "near_zero": FR_SUM_near_zero,
-        "zeros": FR_SUM_zeros}
-MAPS = {"l1": FR_MAP_l1, "l2": FR_MAP_l2, "elastic": FR_MAP_elastic, "prox": FR_MAP_prox}
+cdef dict SUMS = {"abs": FR_SUM_abs, "squares": FR_SUM_squares, "near_zero": FR_SUM_near_zero,
+                  "zeros": FR_SUM_zeros}
+cdef dict MAPS = {"l1": FR_MAP_l1, "l2": FR_MAP_l2, "elastic": FR_MAP_elastic,
+                  "soft": FR_MAP_soft, "prox": FR_MAP_prox}
 
 cdef enum:
     MAX_SUMS = 4  # sums of one sweep
@@ -22,7 +23,7 @@ cdef struct Sweep:
     double *sums
     int kinds[MAX_SUMS]
     int n_sums, result
-    double a, b, tolerance
+    double a, b, number
 
 
 cdef void sweep_block(const void *job, Py_ssize_t k) noexcept nogil:
@@ -31,7 +32,7 @@ cdef void sweep_block(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const WeightBlock *block = &s.blocks[k]
     cdef int i
     for i in range(s.n_sums):
-        s.sums[k * s.n_sums + i] = block.kernels.sum[s.kinds[i]](block.x, block.n, s.tolerance)
+        s.sums[k * s.n_sums + i] = block.kernels.sum[s.kinds[i]](block.x, block.n, s.number)
     if s.result >= 0:
         block.kernels.map[s.result](block.y, block.x, block.n, s.a, s.b, block.stream)
 
@@ -75,7 +76,7 @@ cdef refuse_shared_outputs(str where, list keys, list sources, list targets):
 
 
 def sweep(str where, str name, list keys not None, list arrays not None, tuple sums=(), *,
-          str result=None, list out=None, double a=0.0, double b=0.0, double tolerance=0.0):
+          str result=None, list out=None, double a=0.0, double b=0.0, double number=1.0):
     """The sums over all arrays together and, with ``result``, an array for each array.
 
     ``sums`` and ``result`` are names in SUMS and MAPS; ``out`` gives the arrays to write.
@@ -88,7 +89,7 @@ def sweep(str where, str name, list keys not None, list arrays not None, tuple s
     if result is not None:
         targets = [as_output(where, None if out is None else out[i], sources[i])
                    for i in range(len(sources))]
-        if out is not None:
+        if out is not None and len(sources) > 1:
             refuse_shared_outputs(where, keys, sources, targets)
     for source in sources:
         n_blocks += (cnp.PyArray_SIZE(source) + BLOCK - 1) // BLOCK
@@ -96,7 +97,7 @@ def sweep(str where, str name, list keys not None, list arrays not None, tuple s
     job.n_sums, job.result = len(sums), -1 if result is None else MAPS[result]
     for i in range(job.n_sums):
         job.kinds[i] = SUMS[sums[i]]
-    job.a, job.b, job.tolerance = a, b, tolerance
+    job.a, job.b, job.number = a, b, number
     partial = doubles(max(1, n_blocks), job.n_sums)
     job.sums = row_of(partial, 0)
     blocks = <WeightBlock *>PyMem_Malloc((n_blocks + 1) * sizeof(WeightBlock))
@@ -141,7 +142,7 @@ cdef Rows rows_job(cnp.ndarray matrix) noexcept:
 cdef void row_squares_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const Rows *r = <const Rows *>job
     r.squares[k] = r.kernels.sum[<int>FR_SUM_squares](
-        r.x + k * r.cols * r.itemsize, r.cols, 0.0)
+        r.x + k * r.cols * r.itemsize, r.cols, 1.0)
 
 
 cdef void scale_row_task(const void *job, Py_ssize_t k) noexcept nogil:

@@ -190,14 +190,14 @@ cdef class Updater:
     cdef bint measure(self, Binding binding, Step *job) except -1:
         """Read the gradients once: their norm, the factor that clips it, and whether all are
         finite. False if the step is to be skipped."""
-        cdef double total, nonfinite, unit = 1.0
+        cdef double total, nonfinite = 0.0, unit = 1.0
         with nogil:
-            binding.run(squares_unit, job, binding.grad_bytes)
-            total, nonfinite = binding.sum_of(0), binding.sum_of(1)
-            if total == HUGE_VAL and nonfinite == 0:  # float64 gradients beyond 1e154
-                unit = job.scale = 2.0**-540
-                binding.run(squares_unit, job, binding.grad_bytes)
-                total = binding.sum_of(0)
+            total = binding.sum_of(FR_SUM_scaled_squares, job)
+            if not total < HUGE_VAL:
+                nonfinite = binding.sum_of(FR_SUM_nonfinite, job)
+                if nonfinite == 0:  # float64 gradients beyond 1e154
+                    unit = job.scale = 2.0**-540
+                    total = binding.sum_of(FR_SUM_scaled_squares, job)
         job.scale = 1.0
         self.grad_norm = sqrt(total) / unit
         if nonfinite and self.on_nonfinite == "raise":

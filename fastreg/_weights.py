@@ -42,9 +42,9 @@ def sweep(where, name, weights, sums=(), *, result=None, out=None, **numbers):
 
 def _outputs(where, keys, weights, out):
     """Return the arrays of ``out`` in the order of the weights."""
-    kind = next((kind for kind in (dict, list, tuple) if isinstance(weights, kind)), None)
-    if kind is None:
+    if not isinstance(weights, (dict, list, tuple)):
         return [out]
+    kind = next(kind for kind in (dict, list, tuple) if isinstance(weights, kind))
     if not isinstance(out, kind):
         raise TypeError(
             f"{where}: out must be a {kind.__name__} as the weights are, got {type(out).__name__}"

@@ -200,7 +200,7 @@ def soft_threshold(W, threshold, *, out=None):
     """
     where = "soft_threshold"
     threshold = number(where, "threshold", threshold, low=0.0)
-    return sweep(where, "W", W, result="prox", a=threshold, b=1.0, out=out)[1]
+    return sweep(where, "W", W, result="soft", a=threshold, out=out)[1]
 
 
 class ElasticNet:

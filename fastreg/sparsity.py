@@ -50,7 +50,7 @@ def near_zero(weights, tol=0.01):
     where = "near_zero"
     tol = number(where, "tol", tol, low=0.0)
     _, arrays = dense(where, "weights", weights)
-    (count, zeros), _ = sweep(where, "weights", arrays, ("near_zero", "zeros"), tolerance=tol)
+    (count, zeros), _ = sweep(where, "weights", arrays, ("near_zero", "zeros"), number=tol)
     size = sum(array.size for array in arrays)
     return NearZero(int(count), count / size if size else 0.0, int(zeros), size)
 

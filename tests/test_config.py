@@ -1,6 +1,8 @@
 """Thread counts and the configuration report."""
 
 import io
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -79,3 +81,12 @@ def test_show_config_reports_level_and_threads():
     assert lines["fastreg"] == fastreg.__version__
     assert lines["threads"] == "6"
     assert "base" in lines["instruction"]
+
+
+def test_every_public_name_is_there_whether_loaded_or_not():
+    code = "from fastreg import *; import fastreg; print({*fastreg.__all__} <= {*dir()})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+    assert set(fastreg.__all__) <= set(dir(fastreg))
+    with pytest.raises(AttributeError, match="module 'fastreg' has no attribute 'dropuot'"):
+        fastreg.dropuot  # noqa: B018

@@ -124,7 +124,7 @@ def test_a_tie_of_the_mask_is_settled_as_in_dropout(dtype):
     rate = 1 - 0.5 - 2.0**-17  # the threshold's lower half is not 0, so ties occur
     X = np.ones((64, 4096), dtype)
     ours, theirs = Dropout(rate, rng=6), Dropout(rate, rng=6)
-    draw = ours._next_draw(X)
+    draw = ours._next_noise(X)
     assert draw[2] & 0xFFFF
     same_bits(_kernels.bias_gate(X.copy(), None, True, draw), theirs.forward(X))
 
@@ -151,11 +151,18 @@ def test_a_layer_in_evaluation_mode_is_obeyed(method):
         lambda: [Dense(3, 3), reference.ReLU()],
         lambda: [Dense(3, 3), type("MyReLU", (ReLU,), {})()],
         lambda: [Dense(3, 3), BatchNorm(3)],
+        lambda: [ReLU(), Dropout(noise_shape=(1, None))],
     ],
 )
 def test_what_is_no_block_is_left_alone(layers):
     layers = layers()
     assert Sequential(layers)._stages == layers
+
+
+def test_a_mask_of_another_shape_stays_outside_the_block():
+    layers = [Dense(3, 3), ReLU(), Dropout(noise_shape=(1, None))]
+    block, dropout = Sequential(layers)._stages
+    assert (block.layers, dropout) == (layers[:2], layers[2])
 
 
 def test_a_network_is_cut_into_blocks():

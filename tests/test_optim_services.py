@@ -445,10 +445,10 @@ def test_an_interrupt_leaves_a_whole_number_of_steps():
         w, g = np.zeros(3_000_000), np.ones(3_000_000)
         optimizer = fastreg.SGD(1.0)
         interrupts = 0
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
         for delay in np.linspace(0.0005, 0.02, 60):
-            signal.setitimer(signal.ITIMER_REAL, delay)
-            signal.signal(signal.SIGALRM, signal.default_int_handler)
             try:
+                signal.setitimer(signal.ITIMER_REAL, delay)
                 while True:
                     optimizer.update({"w": w}, {"w": g})
             except KeyboardInterrupt:

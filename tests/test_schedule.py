@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fastreg
+from fastreg import ReduceOnPlateau, warmup_cosine
 from fastreg import schedule as module
 from fastreg.schedule import (
     constant,
@@ -205,3 +207,26 @@ BAD_CALLS = [
 def test_errors_name_the_function_and_the_argument(call, error, words):
     with pytest.raises(error, match=f"^{words} must"):
         call()
+
+
+# --- driving an optimizer -----------------------------------------------------------------
+
+DRIVERS = {
+    "family": warmup(cosine(0.1, 8), 2),
+    "chapter": lambda t: warmup_cosine(t, 2, 10),
+    "plateau": ReduceOnPlateau(0.1),
+}
+
+
+@pytest.mark.parametrize("driver", DRIVERS.values(), ids=DRIVERS)
+def test_any_schedule_drives_a_rate_and_a_decay(driver):
+    """The step after t others takes the value at t: descent adds rates up, decay multiplies."""
+    values = [driver(t) for t in range(12)]
+    descended, decayed = {"w": np.zeros(3)}, {"w": np.ones(3)}
+    descent = fastreg.SGD(driver)
+    decay = fastreg.SGD(0.5, weight_decay=driver)
+    for _ in values:
+        descent.update(descended, {"w": np.ones(3)})
+        decay.update(decayed, {"w": np.zeros(3)})
+    np.testing.assert_allclose(descended["w"], -math.fsum(values), rtol=1e-14)
+    np.testing.assert_allclose(decayed["w"], math.prod(1 - 0.5 * v for v in values), rtol=1e-14)

@@ -44,6 +44,8 @@ class Block:
                 found.append(layers[len(found)])
             elif part is ReLU:
                 return None
+        if type(found[-1]) is Dropout and found[-1]._noise_shape is not None:
+            found.pop()
         return cls(found) if type(found[0]) in (Dense, BatchNorm) else None
 
     def forward(self, X):
@@ -58,13 +60,13 @@ class Block:
         if dense is not None:
             X, bias = dense._product(X), dense.b
         if norm is None:
-            draw = dropout and dropout._next_draw(X)
+            draw = dropout and dropout._next_noise(X)
             Y, statistics, gamma = bias_gate(X, bias, True, draw), None, None
         else:
             if bias is not None:
                 X = bias_gate(X, bias, False, None)
             X, statistics, gamma, beta = norm._observe("BatchNorm.forward", X)
-            draw = dropout and dropout._next_draw(X)
+            draw = dropout and dropout._next_noise(X)
             Y = norm_gate(X, statistics, gamma, beta, True, draw)
         self._last = X, statistics, gamma, Y, 1.0 if draw is None else draw[3]
         return Y

@@ -8,7 +8,14 @@ the kernels use, in the dtype of the array, so the two sides agree bit for bit. 
 (means, variances, sums) use NumPy's own order and agree to rounding.
 """
 
-from fastreg.reference.dropout import Dropout, philox4x32
+from fastreg.reference.dropout import (
+    AlphaDropout,
+    DropConnect,
+    Dropout,
+    GaussianDropout,
+    SpatialDropout,
+    StochasticDepth,
+)
 from fastreg.reference.group import GroupLasso, max_norm, unit_norm
 from fastreg.reference.nn import (
     GELU,
@@ -45,43 +52,49 @@ from fastreg.reference.penalty import (
     penalty_and_gradient,
     soft_threshold,
 )
+from fastreg.reference.random import philox4x32
 from fastreg.reference.sparsity import near_zero, weight_histogram
 
 __all__ = [
-    "GELU",
-    "Dense",
-    "LeakyReLU",
-    "ReLU",
-    "Sigmoid",
-    "Tanh",
-    "binary_cross_entropy",
-    "mse",
-    "softmax_cross_entropy",
-    "SGD",
-    "AdaGrad",
     "Adadelta",
+    "AdaGrad",
     "Adam",
-    "AdamW",
     "Adamax",
+    "AdamW",
+    "AlphaDropout",
     "BatchNorm",
+    "Dense",
+    "DropConnect",
     "Dropout",
     "ElasticNet",
+    "GaussianDropout",
+    "GELU",
     "GroupLasso",
+    "LeakyReLU",
     "Lion",
     "Momentum",
     "NAdam",
     "Optimizer",
     "RAdam",
+    "ReLU",
     "RMSprop",
+    "SGD",
+    "Sigmoid",
+    "SpatialDropout",
+    "StochasticDepth",
+    "Tanh",
+    "binary_cross_entropy",
     "l1_gradient",
     "l1_regularization_loss",
     "l2_gradient",
     "l2_regularization_loss",
     "max_norm",
+    "mse",
     "near_zero",
     "penalty_and_gradient",
     "philox4x32",
     "soft_threshold",
+    "softmax_cross_entropy",
     "unit_norm",
     "weight_histogram",
 ]

@@ -1,0 +1,186 @@
+"""What the layers that draw random numbers share: a rate, a seed, a count of calls."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fastreg import _checks
+from fastreg._kernels import copy_through, dropout
+from fastreg._layer import Layer
+
+__all__ = ["RandomLayer", "threshold"]
+
+STREAM = 1  # the version of csrc/philox.h and csrc/normal.h
+MAX_CALL = 2**62 - 1  # the counter has two bits for other uses
+
+
+def _draw_key(rng):
+    """A 64-bit key from anything ``default_rng`` takes, or from NumPy's global state."""
+    if rng is None:
+        high, low = np.random.randint(0, 2**32, size=2, dtype=np.uint64)
+        return int(high) << 32 | int(low)
+    return int(np.random.default_rng(rng).integers(0, 2**64, dtype=np.uint64))
+
+
+def threshold(drop_rate):
+    """The integer below which an element's 32-bit draw keeps it."""
+    return round((1.0 - drop_rate) * 2**32)
+
+
+class RandomLayer(Layer):
+    """A layer whose noise is a pure function of (seed, call number, element index).
+
+    One call's noise is the tuple (key, call, *scalars). Subclasses say what the scalars are, what
+    the noise does to an array (``_noisy``) and to its gradient (``_gradient``), which shape it has
+    and what happens in inference (``_quiet``).
+    """
+
+    _names = "X", "dY"  # what errors call the arguments of forward and backward
+    _rate_below_one = False
+
+    def __init_subclass__(cls):
+        cls._forward, cls._backward = f"{cls.__name__}.forward", f"{cls.__name__}.backward"
+
+    def __init__(self, drop_rate, rng):
+        super().__init__()
+        self.drop_rate = drop_rate
+        self._key = None if rng is None else _draw_key(rng)
+        self._calls = 0
+        self._last = None  # (shape, noise, its shape) of the last forward call; inference: no noise
+        self._drawn = None  # (noise, its shape, dtype) of the last training call
+
+    @property
+    def drop_rate(self):
+        """Probability of dropping."""
+        return self._drop_rate
+
+    @drop_rate.setter
+    def drop_rate(self, value):
+        rate = _checks.number(
+            type(self).__name__, "drop_rate", value, low=0.0, high=1.0,
+            open_high=self._rate_below_one,
+        )  # fmt: skip
+        self._drop_rate, self._scalars = rate, self._scalars_of(rate)
+
+    def forward(self, X, *, out=None):
+        """Apply the noise of the next call in training; do what inference asks for otherwise.
+
+        Parameters
+        ----------
+        X : ndarray
+            float32 or float64, any memory layout.
+        out : ndarray, optional
+            C-contiguous array of the shape and dtype of X for the result; may be X.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an array is of the wrong kind, dtype, shape or layout; nothing is written then.
+        """
+        where, name = self._forward, self._names[0]
+        with self._lock:
+            if not self.training:
+                result = self._quiet(where, name, X, out, self._drop_rate)
+                self._last = X.shape, None, self._drop_rate
+                return result
+            noise_shape = self._noise_shape_of(where, name, X)
+            if self._key is None:
+                self._key = _draw_key(None)
+            noise = self._key, self._calls, *self._scalars
+            result = self._noisy(where, name, X, out, noise, noise_shape)
+            self._last = X.shape, noise, noise_shape
+            self._drawn = noise, noise_shape or X.shape, X.dtype
+            self._calls += 1
+            return result
+
+    def backward(self, dY, *, out=None):
+        """Return the gradient of the last forward call, drawing its noise again.
+
+        Parameters
+        ----------
+        dY : ndarray
+            Gradient of the loss by the output, of its shape.
+        out : ndarray, optional
+            Where to write the result; may be dY.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward call.
+        TypeError, ValueError
+            If an array is of the wrong kind, dtype, shape or layout; nothing is written then.
+        """
+        where, name = self._backward, self._names[1]
+        with self._lock:
+            shape, noise, extra = self._forwarded(self._last)
+            if noise is None:
+                return self._quiet(where, name, dY, out, extra, shape)
+            return self._gradient(where, name, dY, out, noise, extra, shape)
+
+    def _next_noise(self, X):
+        """Count a training call on X that a fused kernel makes; return its noise."""
+        with self._lock:
+            if self._key is None:
+                self._key = _draw_key(None)
+            noise = self._key, self._calls, *self._scalars
+            self._last, self._drawn = (X.shape, noise, None), (noise, X.shape, X.dtype)
+            self._calls += 1
+            return noise
+
+    def reset(self, *, call=0):
+        """Let the next training call be number ``call``; 0 replays the noise from the start.
+
+        Parameters
+        ----------
+        call : int, default 0
+            From 0 to 2**62 - 1.
+        """
+        where = f"{type(self).__name__}.reset"
+        call = _checks.integer(where, "call", call, low=0, high=MAX_CALL)
+        with self._lock:
+            self._calls = call
+
+    def state_dict(self):
+        """Return where the noise stands, as JSON-able values.
+
+        ``key`` is None as long as it is still to be drawn from NumPy's global state.
+        """
+        with self._lock:
+            return {"stream": STREAM, "key": self._key, "call": self._calls}
+
+    def load_state_dict(self, state):
+        """Continue from ``state``, bit for bit; nothing changes unless all of it is valid."""
+        where = f"{type(self).__name__}.load_state_dict"
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{where}: state must be a dict, got {type(state).__name__}")
+        names = {"stream", "key", "call"}
+        if state.keys() != names:
+            raise ValueError(f"{where}: state must have {sorted(names)}, got {sorted(state)}")
+        _checks.integer(where, "stream", state["stream"], low=STREAM, high=STREAM)
+        call = _checks.integer(where, "call", state["call"], low=0, high=MAX_CALL)
+        key = state["key"]
+        if key is not None:
+            key = _checks.integer(where, "key", key, low=0, high=2**64 - 1)
+        with self._lock:
+            self._key, self._calls = key, call
+
+    def _scalars_of(self, rate):
+        return (threshold(rate),)
+
+    def _noise_shape_of(self, where, name, X):
+        """The shape of the noise; None if every element has its own."""
+        return None
+
+    def _gradient(self, where, name, dY, out, noise, noise_shape, shape):
+        """Most noise is a factor, and its own gradient."""
+        return self._noisy(where, name, dY, out, noise, noise_shape, shape)
+
+    def _quiet(self, where, name, X, out, rate, shape=None):
+        return copy_through(where, name, X, out, shape)
+
+    def _keep_mask(self):
+        if self._drawn is None:
+            return None
+        (key, call, threshold, *_), shape, dtype = self._drawn
+        ones = np.ones(shape, dtype)
+        return dropout("", "mask", ones, ones, key, call, threshold, 1.0)
