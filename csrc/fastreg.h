@@ -113,6 +113,9 @@ enum { FR_CHAPTER, FR_TORCH, FR_KERAS, FR_OPTAX };
     FIELD(root)                                                                                  \
     FIELD(peak)
 
+/* Decay alone, AdamW's only service, spares the division that the proximal operator needs. */
+enum { FR_NO_SERVICES, FR_DECAY_ALONE, FR_ALL_SERVICES };
+
 #define FR_MAX_SLOTS 3
 
 #define FR_DECLARE_ENUM(name, slots) FR_RULE_##name,
@@ -124,7 +127,7 @@ typedef struct {
 } fr_hyper;
 typedef struct {
     FR_STEP(FR_DECLARE_FIELD)
-    int services; /* whether any of scale .. prox does something */
+    int services; /* what of scale .. prox does something */
 } fr_step;
 
 /* n elements of one tensor: parameter, gradient, state, moving average. What is not used is
