@@ -11,7 +11,7 @@ static void NAME(dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
     const real *x = x_;
     const real scale = (real)mask->scale;
     uint16_t pieces[FR_MASK_BATCH];
-    real done[FR_MASK_BATCH];
+    _Alignas(64) real done[FR_MASK_BATCH];
 
     for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
         const int count = (int)(n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH);
@@ -37,7 +37,7 @@ static void NAME(alpha_dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t 
     const real scale = (real)mask->scale;
     const real kept = (real)mask->kept_shift, dropped = (real)mask->dropped_shift;
     uint16_t pieces[FR_MASK_BATCH];
-    real done[FR_MASK_BATCH];
+    _Alignas(64) real done[FR_MASK_BATCH];
 
     for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
         const int count = (int)(n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH);
@@ -63,7 +63,7 @@ static void NAME(gaussian_dropout)(void *y_, const void *x_, ptrdiff_t n, uint64
     const real *x = x_;
     const real scale = (real)mask->scale;
     float deviates[FR_MASK_BATCH];
-    real done[FR_MASK_BATCH];
+    _Alignas(64) real done[FR_MASK_BATCH];
 
     for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
         const int count = (int)(n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH);
@@ -87,7 +87,8 @@ static void NAME(scale_runs)(void *y_, const void *x_, ptrdiff_t n, ptrdiff_t fi
     enum { STEP = 16 }; /* a run is filled in whole steps, the next one covers the excess */
     real *y = y_;
     const real *x = x_;
-    real each[FR_MASK_BATCH + STEP], done[FR_MASK_BATCH];
+    real each[FR_MASK_BATCH + STEP];
+    _Alignas(64) real done[FR_MASK_BATCH];
     ptrdiff_t inside = first % runs.length, col = first / runs.length % runs.cols;
     ptrdiff_t row = first / runs.length / runs.cols, turn = row % runs.repeat;
     const real *factor = (const real *)factors + row / runs.repeat * runs.cols;

@@ -114,10 +114,10 @@ cdef void norm_backward_task(const void *job, Py_ssize_t k) noexcept nogil:
                        j.stream)
 
 
-cdef void run_batch(Task task, const BatchJob *job, int arrays) noexcept nogil:
+cdef void run_batch(Task task, const BatchJob *job, int arrays, bint backwards=False) noexcept nogil:
     """One pass that reads and writes this many arrays of the matrix's size."""
     run_tasks(task, job, job.chunks * job.panels,
-              team(arrays * job.rows * job.cols * job.run * job.itemsize))
+              team(arrays * job.rows * job.cols * job.run * job.itemsize), backwards)
 
 
 cdef inline double *row_of(cnp.ndarray table, Py_ssize_t k) noexcept nogil:
@@ -196,7 +196,7 @@ def batch_normalize(str where, cnp.ndarray x not None, object out, bint in_place
     job.channels.gamma = <double *>cnp.PyArray_DATA(gamma)
     job.channels.beta = <double *>cnp.PyArray_DATA(beta)
     with nogil:
-        run_batch(normalize_task, &job, 2)
+        run_batch(normalize_task, &job, 2, True)
     return target
 
 
@@ -230,8 +230,8 @@ def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bin
         fr_gradients(row_of(gradients, 0), job.sum_1, job.sum_2, job.channels.inv_std,
                      1.0 / (job.rows * job.run) if by_batch else 0.0, job.chunks, job.cols)
         if by_batch:
-            run_batch(norm_backward_task, &job, 3)
+            run_batch(norm_backward_task, &job, 3, True)
         else:  # a factor alone: X, which need not be finite, has no part in it
             job.x, job.channels.mean, job.channels.beta = job.dy, zero, zero
-            run_batch(normalize_task, &job, 2)
+            run_batch(normalize_task, &job, 2, True)
     return target, gradients[0:1], gradients[1:2]

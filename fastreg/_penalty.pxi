@@ -192,5 +192,5 @@ def scale_groups(cnp.ndarray matrix not None, bint by_rows, cnp.ndarray factors 
         if by_rows:
             run_tasks(scale_row_task, &rows, job.rows, team(2 * cnp.PyArray_NBYTES(matrix)))
         else:
-            run_batch(scale_columns_task, &job, 2)
+            run_batch(scale_columns_task, &job, 2, True)
     return target
