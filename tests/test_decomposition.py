@@ -157,6 +157,9 @@ def test_the_same_for_any_number_of_jobs_and_governed_by_seeds(pool):
     one, two = (bias_variance(Mean, X, y, X, y, rng=7, n_jobs=n, **options) for n in (1, 2))
     assert one == two
     assert one != bias_variance(Mean, X, y, X, y, rng=8, **options)
+    for seed in (np.random.SeedSequence(7), [7, 8]):  # used twice, the same twice
+        same = [bias_variance(Mean, X, y, X, y, rng=seed, **options) for _ in range(2)]
+        assert same[0] == same[1]
     np.random.seed(42)
     first = bias_variance(Mean, X, y, X, y, **options)
     second = bias_variance(Mean, X, y, X, y, **options)
@@ -194,7 +197,12 @@ class Words(Wrong):
     [
         ({"make_model": Mean()}, TypeError, "make_model must be a function"),
         ({"rounds": 0}, ValueError, "rounds must be"),
-        ({"loss": "hinge"}, ValueError, "loss must be 'squared' or 'zero_one'"),
+        ({"loss": "hinge"}, ValueError, r"loss must be one of \('squared', 'zero_one'\)"),
+        ({"loss": np.array(["squared", "zero_one"])}, TypeError, "loss must be one of"),
+        ({"n_jobs": 0}, ValueError, "n_jobs must not be 0"),
+        ({"n_jobs": "2"}, TypeError, "n_jobs must be an integer"),
+        ({"y_test": [0, 1, np.nan], "loss": "zero_one"}, ValueError, "y_test must be finite"),
+        ({"make_model": NotFinite, "loss": "zero_one"}, ValueError, "predictions must be finite"),
         ({"train_size": 0}, ValueError, "train_size must be"),
         ({"progress": 1}, TypeError, "progress must be"),
         ({"y": np.zeros(4)}, ValueError, "X and y must have the same number of rows"),

@@ -279,9 +279,14 @@ def test_strengths_out_of_range(function, name):
     for value in (-0.1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=where):
             function(np.ones(3), **{name: value})
-    for value in ("0.1", None, True, [0.1], 1j):
+    texts = ("0.1", b"0.1", bytearray(b"0.1"), np.array("0.1"))
+    for value in (*texts, None, True, np.array(True), [0.1], 1j):
         with pytest.raises(TypeError, match=where):
             function(np.ones(3), **{name: value})
+    for value in (1, np.float32(1), np.array(1), Fraction(1)):
+        assert repr(function(np.ones(3), **{name: value})) == repr(
+            function(np.ones(3), **{name: 1.0})
+        )
 
 
 def test_elastic_net_checks_its_strengths_and_keeps_them():
