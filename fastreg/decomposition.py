@@ -81,7 +81,8 @@ def bias_variance(
     rng : seed or Generator, optional
         Governs the rows, the same for every ``n_jobs``. Left out, NumPy's global state does.
     n_jobs : int, optional
-        Processes, as in joblib (-1 for one a core), whose ``parallel_config`` also chooses other backends.
+        Processes, as in joblib (-1: one a core), whose ``parallel_config`` also chooses other
+        backends.
     progress : bool
         Show a progress bar on a terminal.
 
