@@ -31,7 +31,7 @@ def choice(where, name, value, choices):
 
 def number(where, name, value, *, low=-math.inf, high=math.inf, open_low=False, open_high=False):
     """Return ``value`` as a finite float from ``low`` to ``high``, included unless open."""
-    if type(value) is float and low < value < high:
+    if type(value) is float and -math.inf < value and low <= value < high and not open_low:
         return value  # what comes with nearly every call
     error = TypeError
     if is_number(value):

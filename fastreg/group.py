@@ -10,7 +10,6 @@ Norms are taken in float64 in a fixed order, the same for every number of thread
 import math
 
 import numpy as np
-from numpy.lib.array_utils import byte_bounds
 
 from fastreg._checks import integer, number
 from fastreg._kernels import group_squares, scale_groups
@@ -255,7 +254,9 @@ def _constrain(where, weights, axis, factors_of):
 
 def _refuse_shared(where, labels, arrays):
     """Refuse arrays that share memory: what both hold would be scaled twice."""
-    ranges = [(*byte_bounds(array), k) for k, array in enumerate(arrays) if array.size]
+    ranges = [
+        (*np.lib.array_utils.byte_bounds(array), k) for k, array in enumerate(arrays) if array.size
+    ]
     before = []  # arrays that may reach into the next one
     for start, end, k in sorted(ranges):
         before = [(stop, i) for stop, i in before if stop > start]
