@@ -86,7 +86,8 @@ class Optimizer:
         ``fastreg.optim.BIASES_AND_SCALES`` is the usual choice.
     groups : dict, optional
         ``{pattern: {hyper-parameter: value}}`` for parameters whose names match; the first
-        pattern that matches counts.
+        pattern that matches counts. What a rule carries from step to step for a group, such as
+        NAdam's product of momenta, advances on every step, as ``t`` does, with or without them.
     on_nonfinite : {"propagate", "skip", "raise"}
         What a NaN or an infinity in any gradient does: spread as IEEE arithmetic has it, skip
         the step (counted in ``skipped``), or raise FloatingPointError. Nothing changes in the
@@ -329,7 +330,8 @@ class Optimizer:
     def swap_ema(self):
         """Exchange the parameters of the last update with their averages, in place.
 
-        Call it before an evaluation and again after it.
+        Call it before an evaluation and again after it. A parameter that the last update left out,
+        such as one that has been frozen, keeps its value; so does its average.
 
         Raises
         ------

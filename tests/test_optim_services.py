@@ -176,6 +176,24 @@ def test_groups_override_by_the_first_pattern_that_matches():
 
 
 @pytest.mark.parametrize("rule", RULES)
+def test_groups_keep_pace_while_their_names_are_away(rule, rng):
+    """A step counts for every group, as it does for ``t``."""
+    options = {"groups": {"b": {"learning_rate": 0.3}, "c": {"learning_rate": 0.2}}}
+    fast, slow = (getattr(module, rule)(0.1, **options) for module in (optim, reference))
+    params = {name: np.ones(3) for name in "abc"}
+    expected = {name: p.copy() for name, p in params.items()}
+    for names in ("ab", "a", "b", "abc"):
+        grads = {name: rng.normal(size=3) for name in names}
+        for optimizer, values in ((fast, params), (slow, expected)):
+            optimizer.update({name: values[name] for name in names}, grads)
+    for name in params:
+        harness.same_bits(params[name], expected[name])
+    memory = fast.state_dict()["memory"]
+    assert memory == [slow.memory[pattern] for pattern in (None, "b", "c")]
+    assert len(set(memory)) == 1
+
+
+@pytest.mark.parametrize("rule", RULES)
 def test_one_optimizer_of_three_tensors_is_three_of_one(rule, rng):
     together, apart = getattr(optim, rule)(), [getattr(optim, rule)() for _ in range(3)]
     values = [rng.normal(size=size) for size in (5, 20_000, 33)]
@@ -275,6 +293,20 @@ def test_swapping_large_averages_is_exact(rng, dtype):
     harness.same_bits(w, average)
     optimizer.swap_ema()
     harness.same_bits(w, before)
+
+
+def test_swapping_leaves_alone_what_the_last_update_left_out():
+    for module in (fastreg, reference):
+        optimizer = module.SGD(1.0, ema_decay=0.75)
+        params = {"a": np.array([4.0]), "b": np.array([8.0]), "s": 4.0}
+        optimizer.update(params, {"a": np.array([4.0]), "b": np.array([8.0]), "s": 4.0})
+        rest = {"a": params["a"], "s": params["s"]}
+        optimizer.update(rest, {"a": np.zeros(1), "s": 0.0})
+        optimizer.swap_ema()
+        assert (params["a"], params["b"], rest["s"]) == (2.25, 0.0, 2.25)
+        assert (optimizer.ema["a"], optimizer.ema["b"], optimizer.ema["s"]) == (0.0, 6.0, 0.0)
+        optimizer.swap_ema()
+        assert (params["a"], params["b"], rest["s"]) == (0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("options", [{}, {"ema_decay": 0.5}])

@@ -73,7 +73,7 @@ class Optimizer:
         self.groups, self.on_nonfinite = groups or {}, on_nonfinite
         self.ema_decay, self.compat = ema_decay, compat
         self.state, self.ema = {name: {} for name in slots}, {}
-        self.initial, self.memory = 0.0, {}
+        self.initial, self.memory, self.last = 0.0, {}, {}
         self.t = self.skipped = 0
         self.grad_norm = math.nan
 
@@ -98,11 +98,15 @@ class Optimizer:
         if scale is None:
             self.skipped += 1
             return
+        groups = {pattern: self.hypers_of(pattern) for pattern in (None, *self.groups)}
         self.t += 1
-        memory = dict(self.memory)
+        for pattern, h in groups.items():  # all of them: a schedule goes on without its names
+            s = self.scalars(h, self.t, self.memory.get(pattern, 1.0))
+            self.memory[pattern] = s.get("memory", 1.0)
+            groups[pattern] = h, s
         for name in names:
-            self.step(params, name, grads[name], scale, memory)
-        self.memory = memory
+            self.step(params, name, grads[name], scale, *groups[self.group_of(name)])
+        self.last = params
 
     def gradient_scale(self, grads):
         """The factor that clips the global norm; None if the step is to be skipped."""
@@ -121,11 +125,8 @@ class Optimizer:
             return self.clip_norm / self.grad_norm
         return 1.0
 
-    def step(self, params, name, g, scale, memory):
-        """Advance one parameter."""
-        group, h = self.group_of(name)
-        s = self.scalars(h, self.t, self.memory.get(group, 1.0))
-        memory[group] = s.get("memory", 1.0)
+    def step(self, params, name, g, scale, h, s):
+        """Advance one parameter by its group's hyper-parameters and scalars."""
         theta = params[name]
         penalised = not self.excluded(name)
         l2 = h["lambda_l2"] if penalised else 0.0
@@ -161,10 +162,13 @@ class Optimizer:
             self.ema[name] = decay * average + (1.0 - decay) * params[name]
 
     def group_of(self, name):
-        """The pattern that a name falls under, and its hyper-parameters at this step."""
-        pattern = next((p for p in self.groups if fnmatch.fnmatchcase(str(name), p)), None)
+        """The first pattern that a name falls under, or None."""
+        return next((p for p in self.groups if fnmatch.fnmatchcase(str(name), p)), None)
+
+    def hypers_of(self, pattern):
+        """The hyper-parameters of a group at the coming step."""
         h = self.hypers | self.groups.get(pattern, {})
-        return pattern, {k: v(self.t - 1) if callable(v) else v for k, v in h.items()}
+        return {k: v(self.t) if callable(v) else v for k, v in h.items()}
 
     def excluded(self, name):
         """Whether decay and penalties leave a name alone."""
@@ -172,10 +176,16 @@ class Optimizer:
             return self.exclude(name)
         return any(fnmatch.fnmatchcase(str(name), pattern) for pattern in self.exclude)
 
-    def swap_ema(self, params):
-        """Exchange the parameters with their averages."""
-        for name, average in self.ema.items():
-            params[name], self.ema[name] = average, params[name]
+    def swap_ema(self):
+        """Exchange the parameters of the last update with their averages; others stay."""
+        names = self.last if isinstance(self.last, dict) else range(len(self.last))
+        for name in names:
+            live, average = np.array(self.last[name]), self.ema[name]
+            if isinstance(self.last[name], np.ndarray):
+                self.last[name][...] = average
+            else:
+                self.last[name] = average
+            self.ema[name] = live[()]
 
 
 class SGD(Optimizer):
