@@ -73,3 +73,20 @@ def same_bits(actual, expected):
         f"{different.sum()} of {different.size} differ, first at {np.argwhere(different)[0]}: "
         f"{actual[different][0]!r} for {expected[different][0]!r}"
     )
+
+
+def same_states(one, other):
+    """Equal keys, equal numbers, equal bits."""
+    assert list(one) == list(other)
+    for key, value in one.items():
+        if isinstance(value, np.ndarray):
+            same_bits(value, other[key])
+        else:
+            assert value == other[key], key
+
+
+def step(optimizer, value, grad):
+    """One parameter after one step of an optimizer."""
+    params = {"w": np.array(value, float)}
+    optimizer.update(params, {"w": np.array(grad, float)})
+    return params["w"]
