@@ -112,27 +112,19 @@ class Optimizer(HyperParameters, State):
         _checks.choice(self._name, "l1_mode", l1_mode, ("subgradient", "prox"))
         _checks.choice(self._name, "on_nonfinite", on_nonfinite, ("propagate", "skip", "raise"))
         self._l1_mode = l1_mode
-        groups = checked_groups(
-            self._name, {} if groups is None else groups, (*self._hypers, *SERVICES)
-        )
-        overrides = [
-            {name: self._checked(name, value) for name, value in own.items()}
-            for own in groups.values()
-        ]
         self._compat, self._averaged = compat, ema_decay is not None
-        values = {name: service[0] for name, service in SERVICES.items()} | hypers | services
-        theirs = self._defaults.get(compat, {})
-        for name, value in values.items():
-            if isinstance(value, Default):
-                value = theirs.get(name, float(value))
-            values[name] = self._checked(name, value)
+        known = (*self._hypers, *SERVICES)
+        groups = checked_groups(self._name, {} if groups is None else groups, known)
+        exclude = checked_exclude(self._name, exclude)
+        self._overrides = [{}, *(self._settled(own) for own in groups.values())]
+        defaults = {name: service[0] for name, service in SERVICES.items()}
+        values = self._settled(defaults | hypers | services)
         if ema_decay is not None:
             values["ema_decay"] = _checks.number(
                 self._name, "ema_decay", ema_decay, low=0.0, high=1.0, open_high=True
             )
         initial = values.pop(INITIAL, 0.0)
-        self._updater = Updater(self._name, rule, 1 + len(overrides), initial, self._averaged)
-        self._overrides = [{}, *overrides]
+        self._updater = Updater(self._name, rule, len(self._overrides), initial, self._averaged)
         for group, own in enumerate(self._overrides):
             self._updater.set_hyper("compat", float(COMPAT[compat]), group)
             for name, value in (values | own).items():
@@ -141,9 +133,17 @@ class Optimizer(HyperParameters, State):
             clip_norm = _checks.number(self._name, "clip_norm", clip_norm, low=0.0, open_low=True)
         self._updater.clip_norm = clip_norm or 0.0
         self._updater.on_nonfinite = on_nonfinite
-        exclude = checked_exclude(self._name, exclude)
         if groups or exclude:
             self._updater.assign = Membership(tuple(groups), exclude)
+
+    def _settled(self, values):
+        """Check hyper-parameters; where they are defaults, those of ``compat`` take their place."""
+        theirs, settled = self._defaults.get(self._compat, {}), {}
+        for name, value in values.items():
+            if isinstance(value, Default):
+                value = theirs.get(name, float(value))
+            settled[name] = self._checked(name, value)
+        return settled
 
     @property
     def t(self):

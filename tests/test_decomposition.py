@@ -1,5 +1,6 @@
 """Bias-variance splits with known closed forms."""
 
+import io
 import math
 import sys
 
@@ -165,6 +166,42 @@ def test_the_same_for_any_number_of_jobs_and_governed_by_seeds(pool):
     second = bias_variance(Mean, X, y, X, y, **options)
     np.random.seed(42)
     assert first == bias_variance(Mean, X, y, X, y, **options) != second
+
+
+def test_the_number_of_jobs_reaches_joblib(pool, monkeypatch):
+    import joblib
+
+    X, y = pool
+    parallel, asked = joblib.Parallel, []
+
+    def recorded(**options):
+        asked.append(options["n_jobs"])
+        return parallel(**options | {"n_jobs": 1})
+
+    monkeypatch.setattr(joblib, "Parallel", recorded)
+    for n_jobs in (None, 3, -1):
+        bias_variance(Mean, X, y, X, y, rounds=2, rng=0, n_jobs=n_jobs)
+    assert asked == [None, 3, -1]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "progress", "shown"),
+    [(Terminal, True, True), (Terminal, False, False), (io.StringIO, True, False)],
+)
+def test_a_bar_counts_the_rounds_on_a_terminal(pool, monkeypatch, stream, progress, shown):
+    X, y = pool
+    stderr = stream()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    bias_variance(Mean, X, y, X, y, rounds=7, rng=0, progress=progress)
+    assert ("bias_variance: 100%" in stderr.getvalue()) == shown
+    assert ("7/7" in stderr.getvalue()) == shown
 
 
 def test_one_round_has_no_variance_and_no_standard_error(pool):

@@ -1,6 +1,8 @@
 """State as a dictionary: bit-exact resumption, refusals, moments."""
 
+import copy
 import json
+import pickle
 import threading
 
 import harness
@@ -47,6 +49,17 @@ def test_resume_is_bit_exact(rule, options, rng):
     for name in params:
         harness.same_bits(np.asarray(copies[name]), np.asarray(params[name]))
     assert resumed.t == optimizer.t
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_groups_and_exclusions_survive_pickling(rule, rng):
+    optimizer, params = trained(rule, rng, SERVED | {"exclude": ["c"]})
+    again = pickle.loads(pickle.dumps(optimizer))
+    copies = copy.deepcopy(params)
+    for one, values in ((optimizer, params), (again, copies)):
+        one.update(values, {"a": np.ones((4, 3)), "b": np.ones(5), "c": 0.5})
+    for name in params:
+        harness.same_bits(np.asarray(copies[name]), np.asarray(params[name]))
 
 
 def test_a_state_is_a_copy(rng):

@@ -345,6 +345,7 @@ def test_outputs_that_do_not_fit():
     cases = [
         ([w["a"], w["b"]], TypeError, "out must be a dict as the weights are, got list"),
         ({"a": np.ones(4)}, ValueError, r"out must have the entries \['a', 'b'\], got \['a'\]"),
+        ({"a": np.ones(4), "c": np.ones(4)}, ValueError, r"got \['a', 'c'\]"),
         ({"a": np.ones(4), "b": np.ones(3)}, ValueError, r"out must have shape \(4,\)"),
         ({"a": np.ones(4), "b": np.ones(4, "f4")}, TypeError, "out must be float64"),
         ({"a": np.ones(4), "b": buffer[::3]}, ValueError, "out must be C-contiguous"),

@@ -262,6 +262,7 @@ def _frozen(array):
         (lambda w: w["layers"].append(1), ValueError, r"weights\['layers'\] must have 2 entries"),
         (lambda w: w.update(layers={}), TypeError, r"weights\['layers'\] must be a list"),
         (lambda w: w["layers"].__setitem__(0, np.ones(4, np.float32)), ValueError, "shape"),
+        (lambda w: w["layers"].__setitem__(0, np.ones((1, 3), np.float32)), ValueError, "shape"),
         (lambda w: w["layers"].__setitem__(0, np.ones(3)), TypeError, "array of float32"),
         (lambda w: w["layers"].__setitem__(0, [1, 1, 1]), TypeError, "array of float32"),
         (lambda w: _frozen(w["layers"][1][1]), ValueError, "read-only"),
