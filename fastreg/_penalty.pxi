@@ -107,8 +107,10 @@ def sweep(str where, str name, object structure, tuple sums=(), str result=None,
     keys, sources = unpack(structure)
     sources = targets = weights(where, name, keys, sources)
     if result is not None:
-        targets = [as_output(where, None if out is None else out[i], <cnp.ndarray>sources[i])
-                   for i in range(len(sources))]
+        targets = [new_array(<cnp.ndarray>source) for source in sources] if out is None else [
+            as_output(where, float_array(where, entry("out", key), given), <cnp.ndarray>source,
+                      entry("out", key))
+            for key, given, source in zip(keys, out, sources)]
         if out is not None and len(sources) > 1:
             refuse_shared_outputs(where, keys, sources, targets)
     for source in sources:

@@ -12,7 +12,7 @@ from fastreg._weights import dense, sweep
 
 __all__ = ["NearZero", "near_zero", "weight_histogram"]
 
-CHUNK = 65536  # weights binned at a time, in float64, whose edges tell all float32 values apart
+CHUNK = 32768  # weights binned at a time, in float64, whose edges tell all float32 values apart
 
 
 class NearZero(NamedTuple):

@@ -204,6 +204,18 @@ def test_norms_whose_squares_leave_the_range(axis, size, dtype):
         np.testing.assert_allclose(limited.astype(float), 1e-8 * expected.astype(float), rtol=rtol)
 
 
+def test_factors_are_rounded_to_the_dtype_first(level, dtype):
+    """Groups k * (3, 4) have the exact norms 5 k."""
+    k = np.arange(1.0, 300.0)
+    w = np.outer([3.0, 4.0], k).astype(dtype)
+    factors = 1.0 / (5.0 * k)
+    expected = w * factors.astype(dtype)
+    if dtype == np.float32:
+        assert (expected != (w * factors).astype(dtype)).any()
+    harness.same_bits(unit_norm(w.copy()), expected)
+    harness.same_bits(unit_norm(w.T.copy(), axis=1), np.ascontiguousarray(expected.T))
+
+
 def test_norms_below_the_range_count_as_zero():
     w = np.array([1e-310, 0.0])
     np.testing.assert_array_equal(unit_norm(w.copy()), w)
