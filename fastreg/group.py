@@ -132,7 +132,8 @@ def max_norm(weights, max_value, *, axis=0):
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or out of range; nothing has been written then.
+        If an argument is of the wrong kind or out of range, or arrays share memory; nothing has
+        been written then.
 
     References
     ----------
@@ -153,7 +154,7 @@ def max_norm(weights, max_value, *, axis=0):
 
 
 def unit_norm(weights, *, axis=0):
-    """Scale every group to norm 1, in place; a group that is 0 stays so.
+    """Scale every group to norm 1, in place; a group that is 0 (below 2.3e-308) stays so.
 
     Parameters
     ----------
@@ -169,7 +170,8 @@ def unit_norm(weights, *, axis=0):
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or out of range; nothing has been written then.
+        If an argument is of the wrong kind or out of range, or arrays share memory; nothing has
+        been written then.
 
     Examples
     --------
