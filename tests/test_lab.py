@@ -9,7 +9,7 @@ import pytest
 for package in ("jinja2", "matplotlib", "sklearn", "tqdm"):
     pytest.importorskip(package, reason="needs the extra 'lab'")
 
-import fastreg
+import fastreg  # noqa: E402
 from fastreg.lab import data, digits, report  # noqa: E402
 
 
