@@ -130,19 +130,19 @@ def row_backward(
     centred: bool,
 ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]: ...
 def weights(where: str, name: str, keys: list[Any], arrays: list[Any]) -> list[NDArray[Any]]: ...
+def unpack(weights: Any) -> tuple[list[Any], list[Any]]: ...
+def pack(weights: Any, results: list[Any]) -> Any: ...
 def sweep(
     where: str,
     name: str,
-    keys: list[Any],
-    arrays: list[Any],
+    structure: Any,
     sums: tuple[str, ...] = ...,
-    *,
     result: str | None = ...,
     out: list[Any] | None = ...,
     a: float = ...,
     b: float = ...,
     number: float = ...,
-) -> tuple[list[float], list[NDArray[Any]]]: ...
+) -> tuple[list[float], Any]: ...
 def group_squares(matrix: NDArray[Any], by_rows: bool) -> NDArray[np.float64]: ...
 def scale_groups(
     matrix: NDArray[Any],

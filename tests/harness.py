@@ -102,3 +102,20 @@ def interrupted(line, file, call, *arguments):
     finally:
         sys.settrace(before)
     return False
+
+
+def same_states(one, other):
+    """Equal keys, equal numbers, equal bits."""
+    assert list(one) == list(other)
+    for key, value in one.items():
+        if isinstance(value, np.ndarray):
+            same_bits(value, other[key])
+        else:
+            assert value == other[key], key
+
+
+def step(optimizer, value, grad):
+    """One parameter after one step of an optimizer."""
+    params = {"w": np.array(value, float)}
+    optimizer.update(params, {"w": np.array(grad, float)})
+    return params["w"]
