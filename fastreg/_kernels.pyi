@@ -127,6 +127,32 @@ def row_backward(
     gamma: NDArray[Any],
     centred: bool,
 ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]: ...
+def matrix_product(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]: ...
+def bias_gate(y: NDArray[Any], bias: Any, relu: bool, draw: Any) -> NDArray[Any]: ...
+def norm_gate(
+    x: NDArray[Any],
+    statistics: NDArray[np.float64],
+    gamma: NDArray[np.float64],
+    beta: NDArray[np.float64],
+    relu: bool,
+    draw: Any,
+) -> NDArray[Any]: ...
+def gate_backward(
+    where: str, dy: Any, y: Any, scale: float, dbias: NDArray[Any] | None
+) -> NDArray[Any]: ...
+def norm_gate_backward(
+    where: str,
+    dy: Any,
+    y: NDArray[Any],
+    x: NDArray[Any],
+    statistics: NDArray[np.float64],
+    gamma: NDArray[np.float64],
+    scale: float,
+) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]: ...
+def check_labels(where: str, labels: Any, rows: int, classes: int) -> NDArray[np.int64]: ...
+def cross_entropy(
+    logits: NDArray[Any], labels: NDArray[np.int64], shares: Any, smoothing: float
+) -> tuple[float, NDArray[Any]]: ...
 def weights(where: str, name: str, keys: list[Any], arrays: list[Any]) -> list[NDArray[Any]]: ...
 def sweep(
     where: str,

@@ -117,18 +117,24 @@ cdef void give(void *memory, size_t bytes) noexcept:
 
 cdef cnp.ndarray new_array(cnp.ndarray like):
     """An uninitialised C-contiguous array of this shape and dtype."""
-    cdef int ndim = cnp.PyArray_NDIM(like)
-    cdef cnp.npy_intp *shape = cnp.PyArray_DIMS(like)
-    cdef int kind = cnp.PyArray_TYPE(like)
+    return pooled(cnp.PyArray_NDIM(like), cnp.PyArray_DIMS(like), cnp.PyArray_TYPE(like))
+
+
+cdef cnp.ndarray pooled(int ndim, cnp.npy_intp *shape, int kind):
+    cdef size_t bytes = 4 if kind == cnp.NPY_FLOAT32 else 8
     cdef Block block
     cdef cnp.ndarray array
-    if cnp.PyArray_NBYTES(like) < POOL_MIN_BYTES:
+    cdef int k
+    for k in range(ndim):
+        bytes *= <size_t>shape[k]
+    if bytes < POOL_MIN_BYTES:
         return cnp.PyArray_EMPTY(ndim, shape, kind, 0)
     block = Block()
-    block.bytes = size_class(cnp.PyArray_NBYTES(like))
+    block.bytes = size_class(bytes)
     block.memory = take(block.bytes)
     if block.memory == NULL:
-        raise MemoryError(f"fastreg: {block.bytes} bytes for a result of shape {np.shape(like)}")
+        sizes = tuple(shape[k] for k in range(ndim))
+        raise MemoryError(f"fastreg: {block.bytes} bytes for a result of shape {sizes}")
     array = cnp.PyArray_SimpleNewFromData(
         ndim, shape, kind, <void *>((<uintptr_t>block.memory + 63) & ~<uintptr_t>63))
     cnp.set_array_base(array, block)
