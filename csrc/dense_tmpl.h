@@ -12,8 +12,7 @@ FR_INLINE void NAME(mask_run)(real *y, ptrdiff_t n, uint64_t first, const fr_mas
     const int skip = (int)(first % FR_MASK_GROUP);
     const real scale = (real)mask->scale;
     uint16_t pieces[FR_PANEL_RUN + 2 * FR_MASK_GROUP];
-    const uint32_t limit =
-        philox_pieces(pieces, skip + (int)n, first - (uint64_t)skip, mask);
+    const uint32_t limit = philox_pieces(pieces, skip + (int)n, first - (uint64_t)skip, mask);
     const uint16_t *draws = pieces + skip;
     for (ptrdiff_t j = 0; j < n; j++)
         y[j] *= draws[j] < limit ? scale : (real)0;
@@ -121,8 +120,8 @@ static void NAME(gate_sums)(void *dx_, double *dbias, const void *dy_, const voi
 
 /* The sums are those of batch norm alone, from the whole panel, so that they have its bits. */
 static void NAME(norm_gate_sums)(void *dx, double *dscale, double *dbeta, const void *dy,
-                                 const void *x, const void *y, fr_panel panel,
-                                 const double *mean, double scale)
+                                 const void *x, const void *y, fr_panel panel, const double *mean,
+                                 double scale)
 {
     NAME(ungate)(dx, dy, y, panel, scale);
     NAME(norm_sums)(dscale, dbeta, dx, x, panel, mean);
