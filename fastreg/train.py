@@ -216,10 +216,7 @@ class Trainer(Predictor):
             self._tell("on_train_batch_end", self.batch - 1, loss=value)
             if self.stop_training:
                 break
-        if self.batch == len(starts):
-            return True
-        self.rng.bit_generator.state = self._rng_state
-        return False
+        return self.batch == len(starts)
 
     def _train_step(self, X, y, options):
         """Forward, loss, backward, update; return the loss with penalties."""
