@@ -234,6 +234,36 @@ void fr_gradients(double *gradients, double *dscale, double *dbeta, const double
 void fr_blend(double *blend, const double *before, const double *now, double keep,
               ptrdiff_t cols);
 
+/* Dense networks -------------------------------------------------------------------------- */
+
+/* What follows an affine map: ReLU if asked for, then dropout if there is a mask. */
+typedef struct {
+    int relu;
+    const fr_mask *mask;
+} fr_gate;
+
+/* y = gate(y + bias), in place; bias may be NULL. `first` is the index of the panel's first
+ * element in the masked array. */
+typedef void (*fr_bias_gate)(void *y, const void *bias, fr_panel panel, uint64_t first,
+                             const fr_gate *gate);
+/* y = gate((x - mean) * inv_std * gamma + beta). y may be x. */
+typedef void (*fr_norm_gate)(void *y, const void *x, fr_panel panel, fr_channels channels,
+                             uint64_t first, const fr_gate *gate);
+/* dx = dy * (y > 0 ? scale : 0), dbias = sum dx. dx may be dy. With y NULL the gate was open:
+ * dbias = sum dy, and dx is not written. */
+typedef void (*fr_gate_sums)(void *dx, double *dbias, const void *dy, const void *y,
+                             fr_panel panel, double scale);
+/* d = dy * (y > 0 ? scale : 0) to dx, dbeta = sum d, dscale = sum d * (x - mean). */
+typedef void (*fr_norm_gate_sums)(void *dx, double *dscale, double *dbeta, const void *dy,
+                                  const void *x, const void *y, fr_panel panel,
+                                  const double *mean, double scale);
+/* total = the sum of the rows of sums (chunks x cols), rounded to the element type. */
+typedef void (*fr_fold_sums)(void *total, const double *sums, ptrdiff_t chunks, ptrdiff_t cols);
+/* Weighted sum of the rows' losses, and dz, its gradient; dz may be z. `shares` has a weight a
+ * row, or is NULL and every row weighs `share`. Labels are from 0 to cols - 1. */
+typedef void (*fr_cross_entropy)(void *dz, double *loss, const void *z, const int64_t *labels,
+                                 const double *shares, double share, double smoothing,
+                                 ptrdiff_t rows, ptrdiff_t cols);
 /* Penalties ------------------------------------------------------------------------------ */
 
 /* What can be summed over a span, and whether plainly: |x|, x^2, (number * x)^2, and how many
@@ -305,6 +335,12 @@ typedef struct {
     fr_normalize normalize;
     fr_norm_sums norm_sums;
     fr_norm_backward norm_backward;
+    fr_bias_gate bias_gate;
+    fr_norm_gate norm_gate;
+    fr_gate_sums gate_sums;
+    fr_norm_gate_sums norm_gate_sums;
+    fr_fold_sums fold_sums;
+    fr_cross_entropy cross_entropy;
     fr_sum sum[FR_SUM_COUNT];
     fr_map map[FR_MAP_COUNT];
     fr_column_squares column_squares;

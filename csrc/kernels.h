@@ -6,6 +6,7 @@
 #include "philox.h"
 #include "normal.h"
 #include "stream.h"
+#include "exp.h"
 
 #define FR_PASTE_(a, b) a##b
 #define FR_PASTE(a, b) FR_PASTE_(a, b)
@@ -45,6 +46,12 @@
         .normalize = normalize##suffix,                                                          \
         .norm_sums = norm_sums##suffix,                                                          \
         .norm_backward = norm_backward##suffix,                                                  \
+        .bias_gate = bias_gate##suffix,                                                          \
+        .norm_gate = norm_gate##suffix,                                                          \
+        .gate_sums = gate_sums##suffix,                                                          \
+        .norm_gate_sums = norm_gate_sums##suffix,                                                \
+        .fold_sums = fold_sums##suffix,                                                          \
+        .cross_entropy = cross_entropy##suffix,                                                  \
         .sum = {FR_SUMS(sums)},                                                                  \
         .map = {FR_MAPS(maps)},                                                                  \
         .column_squares = column_squares##suffix,                                                \

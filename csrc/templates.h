@@ -5,3 +5,4 @@
 #include "penalty_tmpl.h"
 #include "rownorm_tmpl.h"
 #include "update_tmpl.h"
+#include "dense_tmpl.h" /* composes the ones above */

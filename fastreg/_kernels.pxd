@@ -1,6 +1,6 @@
 """The only place that knows the C side: declarations of csrc/fastreg.h."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "fastreg.h" nogil:
     enum:
@@ -80,6 +80,25 @@ cdef extern from "fastreg.h" nogil:
         double *blend, const double *before, const double *now, double keep,
         Py_ssize_t cols) noexcept
 
+    ctypedef struct fr_gate:
+        int relu
+        const fr_mask *mask
+    ctypedef void (*fr_bias_gate)(
+        void *y, const void *bias, fr_panel, uint64_t first, const fr_gate *) noexcept
+    ctypedef void (*fr_norm_gate)(
+        void *y, const void *x, fr_panel, fr_channels, uint64_t first,
+        const fr_gate *) noexcept
+    ctypedef void (*fr_gate_sums)(
+        void *dx, double *dbias, const void *dy, const void *y, fr_panel,
+        double scale) noexcept
+    ctypedef void (*fr_norm_gate_sums)(
+        void *dx, double *dscale, double *dbeta, const void *dy, const void *x, const void *y,
+        fr_panel, const double *mean, double scale) noexcept
+    ctypedef void (*fr_fold_sums)(
+        void *total, const double *sums, Py_ssize_t chunks, Py_ssize_t cols) noexcept
+    ctypedef void (*fr_cross_entropy)(
+        void *dz, double *loss, const void *z, const int64_t *labels, const double *shares,
+        double share, double smoothing, Py_ssize_t rows, Py_ssize_t cols) noexcept
     enum:
         FR_SUM_abs
         FR_SUM_squares
@@ -117,6 +136,12 @@ cdef extern from "fastreg.h" nogil:
         fr_normalize normalize
         fr_norm_sums norm_sums
         fr_norm_backward norm_backward
+        fr_bias_gate bias_gate
+        fr_norm_gate norm_gate
+        fr_gate_sums gate_sums
+        fr_norm_gate_sums norm_gate_sums
+        fr_fold_sums fold_sums
+        fr_cross_entropy cross_entropy
         fr_sum sum[6]
         fr_map map[5]
         fr_column_squares column_squares

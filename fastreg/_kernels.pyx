@@ -3,7 +3,8 @@
 One extension, a room a file: ``_threads.pxi`` decides how many threads run, ``_memory.pxi``
 where results live, ``_arrays.pxi`` what an array must look like; ``_binding.pxi`` holds an
 optimizer's tensors and ``_update.pxi`` runs its steps; ``_dropout.pxi``, ``_norm.pxi`` and
-``_rownorm.pxi`` run layers; ``_penalty.pxi`` sums over weights.
+``_rownorm.pxi`` run layers, ``_dense.pxi`` what surrounds a matrix product; ``_penalty.pxi`` sums
+over weights.
 This file picks the table of kernels that all of them call.
 """
 
@@ -19,7 +20,7 @@ from cpython.mem cimport (
 from cpython.pythread cimport PyThread_get_thread_ident
 from cython.parallel cimport prange
 from libc.math cimport HUGE_VAL, sqrt
-from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
 
 import os
@@ -71,6 +72,7 @@ include "_binding.pxi"
 include "_update.pxi"
 include "_dropout.pxi"
 include "_norm.pxi"
+include "_dense.pxi"
 include "_penalty.pxi"
 include "_rownorm.pxi"
 

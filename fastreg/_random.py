@@ -120,6 +120,16 @@ class RandomLayer(Layer):
                 return self._quiet(where, name, dY, out, extra, shape)
             return self._gradient(where, name, dY, out, noise, extra, shape)
 
+    def _next_noise(self, X):
+        """Count a training call on X that a fused kernel makes; return its noise."""
+        with self._lock:
+            if self._key is None:
+                self._key = _draw_key(None)
+            noise = self._key, self._calls, *self._scalars
+            self._last, self._drawn = (X.shape, noise, None), (noise, X.shape, X.dtype)
+            self._calls += 1
+            return noise
+
     def reset(self, *, call=0):
         """Let the next training call be number ``call``; 0 replays the noise from the start.
 

@@ -175,9 +175,7 @@ class BatchNorm(Layer):
             dX, dgamma, dbeta = batch_backward(
                 where, dY, out, X, by_batch, statistics, gamma, self.axis == -1
             )
-            if self.affine:
-                self.dgamma = dgamma.reshape(self.gamma.shape).astype(self.gamma.dtype, copy=False)
-                self.dbeta = dbeta.reshape(self.beta.shape).astype(self.beta.dtype, copy=False)
+            self._store(dgamma, dbeta)
             return dX
 
     def fold_into(self, W, b):
@@ -224,6 +222,27 @@ class BatchNorm(Layer):
             scale = gamma.ravel() / np.sqrt(var.ravel() + self.epsilon)
             folded_b = (flat_b.ravel() - mean.ravel()) * scale + beta.ravel()
             return (flat_W * scale).astype(W.dtype), folded_b.reshape(b.shape).astype(b.dtype)
+
+    def _observe(self, where, X):
+        """Take a training batch that a fused kernel normalises.
+
+        Returns X, its statistics, gamma and beta; the running statistics move.
+        """
+        with self._lock:
+            X = batch_input(where, "X", X, self.n_features, self.axis == -1)
+            gamma, beta = self._affine(where)
+            running = self._running(where) if self.track_running_stats else None
+            statistics = self._batch_statistics(where, X)
+            if running is not None:
+                self._track(running, statistics, X.size // self.n_features)
+            self._last = X, True, statistics
+            return X, statistics, gamma, beta
+
+    def _store(self, dgamma, dbeta):
+        """Keep the gradients in the shapes and dtypes of what they belong to."""
+        if self.affine:
+            self.dgamma = dgamma.reshape(self.gamma.shape).astype(self.gamma.dtype, copy=False)
+            self.dbeta = dbeta.reshape(self.beta.shape).astype(self.beta.dtype, copy=False)
 
     def _batch_statistics(self, where, X):
         """Mean, biased variance and 1 / sqrt(variance + epsilon) of the batch's channels."""

@@ -1,20 +1,24 @@
-"""The training loop: mini-batches from one seed, a history, evaluation mode whenever it stops."""
+"""The training loop: mini-batches from one seed, a history, and a state that can be saved."""
 
+import math
 import statistics
 import time
 
 import numpy as np
 
+from fastreg import checkpoint
 from fastreg._checks import integer
-from fastreg.nn import generator
+from fastreg._loop import interruptible, progress_bar
+from fastreg._measure import of_step, of_weights
+from fastreg._resume import check_cut, state_of, take
+from fastreg.nn.dense import generator
+from fastreg.score import Predictor, check_table, check_weights, evaluate
 
-__all__ = ["evaluate", "fit"]
+__all__ = ["Trainer", "evaluate", "fit"]
 
 
-def fit(model, loss, optimizer, X, y, *, X_val=None, y_val=None, epochs, batch_size=64, rng=None):
-    """Train a model by mini-batches and return the history of the run.
-
-    Two calls of one epoch are one call of two, if the same Generator is given to both.
+class Trainer(Predictor):
+    """Trains one model; the run can be interrupted, saved and taken up again, bit for bit.
 
     Parameters
     ----------
@@ -22,119 +26,302 @@ def fit(model, loss, optimizer, X, y, *, X_val=None, y_val=None, epochs, batch_s
         Changed in place; left in evaluation mode, even by an exception or Ctrl-C.
     loss : callable
         ``loss(outputs, targets) -> (value, gradient)``, such as
-        `fastreg.nn.softmax_cross_entropy`.
+        `fastreg.nn.softmax_cross_entropy` or a `functools.partial` of it. It takes
+        ``sample_weight=`` if `fit` does.
     optimizer : object
-        Anything with ``update(params, grads)`` on name-keyed dicts of arrays.
-    X, y : ndarray of shape (N, n_features), ndarray of shape (N,)
-        Training data; y holds classes from 0.
-    X_val, y_val : ndarray, keyword-only
-        Validation data, given together or not at all.
-    epochs : int, keyword-only
-        Passes over the training data, at least 1.
-    batch_size : int, keyword-only
-        Samples a step, at least 1; the last batch of an epoch takes what is left.
+        Anything with ``update(params, grads)`` on name-keyed dicts of arrays; to save a run, also
+        with ``state_dict()`` and ``load_state_dict(state)``.
+    schedule : callable, keyword-only
+        The learning rate as a function of the step, set as ``optimizer.lr`` before each. One with
+        ``update(val_loss)`` is given each epoch's validation loss (training loss without
+        validation data).
+    early_stopping : EarlyStopping, keyword-only
+        Given the same loss after each epoch; if it stops the run, its best weights are restored.
+    penalties : sequence, keyword-only
+        Objects with ``value_and_gradient(weights)``, such as `ElasticNet`, given the dict of all
+        ``W``; biases, scales and shifts are exempt. The history's losses are without them.
     rng : anything `numpy.random.default_rng` takes, keyword-only
         Source of every epoch's order; left out, NumPy's global state.
+    callbacks : sequence of Callback, keyword-only
+        Told what happens; see `fastreg.callbacks`.
+    progress : bool, keyword-only
+        Whether to show a progress bar where the terminal is one and tqdm is installed.
 
-    Returns
-    -------
-    history : dict of list of float
-        ``loss`` and ``accuracy`` (and ``val_loss``, ``val_accuracy``) after each epoch, as
-        `evaluate` finds them; ``ms_per_step``, the epoch's median time of a training step
-        (forward, loss, backward, update) in milliseconds.
-
-    Raises
-    ------
-    TypeError
-        A count that is not an integer.
-    ValueError
-        A count below 1, no data, data and labels of different lengths, or only one of
-        ``X_val`` and ``y_val``.
+    Attributes
+    ----------
+    history : dict of list
+        One entry an epoch; see `fit`.
+    epoch, batch, step : int
+        Whole epochs, steps of the epoch under way, and steps in all so far.
+    stop_training : bool
+        Set it, and training ends after the step.
+    stop_reason : str or None
+        "interrupt", "callback", "not finite", or the reason of `early_stopping`; None if the
+        last run went to its end.
 
     Examples
     --------
-    >>> from fastreg.nn import Dense, Sequential, softmax_cross_entropy
-    >>> from fastreg.reference import Adam
-    >>> X, y = np.array([[-1.0], [1.0]]), np.array([0, 1])
-    >>> model = Sequential([Dense(1, 2, rng=0, dtype=np.float64)])
+    >>> from fastreg import Adam
+    >>> from fastreg.nn import mlp, softmax_cross_entropy
+    >>> X, y = np.array([[-1.0], [1.0]], np.float32), np.array([0, 1])
+    >>> trainer = Trainer(mlp([1, 2], rng=0), softmax_cross_entropy, Adam(0.1), rng=0)
+    >>> trainer.fit(X, y, epochs=50)["accuracy"][-1], trainer.predict(X).tolist()
+    (1.0, [0, 1])
+    """
+
+    def __init__(
+        self,
+        model,
+        loss,
+        optimizer,
+        *,
+        schedule=None,
+        early_stopping=None,
+        penalties=(),
+        rng=None,
+        callbacks=(),
+        progress=True,
+    ):
+        super().__init__(model, loss)
+        self.optimizer = optimizer
+        self.schedule, self.early_stopping = schedule, early_stopping
+        self.penalties, self.callbacks = tuple(penalties), tuple(callbacks)
+        self.progress = progress
+        self.rng = generator(rng)
+        self._begin()
+
+    def _begin(self):
+        """Forget the last run."""
+        self.history = {}
+        self.epoch = self.batch = self.step = 0
+        self.stop_training, self.stop_reason = False, None
+        self._rng_state = self.rng.bit_generator.state  # before the order of this epoch is drawn
+        self._last_step = {}  # of this epoch: what goes into the history
+        self._cut = None  # rows and batch size of the run
+
+    def fit(
+        self,
+        X,
+        y,
+        *,
+        X_val=None,
+        y_val=None,
+        epochs,
+        batch_size=64,
+        sample_weight=None,
+        resume_from=None,
+    ):
+        """Train by mini-batches.
+
+        Parameters
+        ----------
+        X, y : array of shape (N, n_features), array with N rows
+            Training data; X is converted to the model's dtype once.
+        X_val, y_val : array, keyword-only
+            Validation data, given together or not at all.
+        epochs : int, keyword-only
+            Passes over the training data, at least 1, counting those of ``resume_from``.
+        batch_size : int, keyword-only
+            Samples a step, at least 1; the last batch of an epoch takes what is left.
+        sample_weight : array of shape (N,), keyword-only
+            Weight of each sample in the mean of its batch.
+        resume_from : path, keyword-only
+            A file that `save` wrote: the run goes on where that one was, on the same data.
+
+        Returns
+        -------
+        history : dict of list
+            After each epoch: ``loss`` and ``accuracy`` (and ``val_loss``, ``val_accuracy``) as
+            `evaluate` finds them; ``learning_rate`` and ``gradient_norm`` of the epoch's last
+            step; ``weight_norm``; ``near_zero``, the share of parameters below 0.001 in
+            magnitude; ``ms_per_step``, the median step; ``seconds``, evaluation included. There is
+            no accuracy where outputs are not classes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Bad data or a bad count, by name, before anything is trained.
+        CheckpointError
+            If ``resume_from`` is damaged or belongs to another run; nothing has changed then.
+        FloatingPointError
+            If the loss is no longer finite. The model then has the weights of the last epoch's
+            end whose loss was, and ``history`` the epochs until then.
+
+        Notes
+        -----
+        Ctrl-C ends training after the step, and the history is returned as usual; a second
+        Ctrl-C does not wait.
+        """
+        where = "Trainer.fit"
+        epochs = integer(where, "epochs", epochs, low=1)
+        batch_size = integer(where, "batch_size", batch_size, low=1)
+        X, y = check_table(where, "X", X, "y", y, self.model, self.loss)
+        validation = None
+        if X_val is not None or y_val is not None:
+            validation = check_table(where, "X_val", X_val, "y_val", y_val, self.model, self.loss)
+        weights = check_weights(where, sample_weight, len(X))
+        cut = {"rows": len(X), "batch_size": batch_size}
+        if resume_from is None:
+            self._begin()
+        else:
+            state = checkpoint.load(resume_from)
+            check_cut(resume_from, state, cut)
+            take(self, resume_from, state)
+        self._cut = cut
+        self._good = self.model.state_dict()
+        for callback in self.callbacks:
+            callback.trainer = self
+        self._tell("on_train_begin", None)
+        with interruptible(self), progress_bar(self, epochs) as advance:
+            try:
+                while self.epoch < epochs and not self.stop_training:
+                    if self._train_epoch(X, y, weights):
+                        self._end_epoch(X, y, weights, validation)
+                        advance()
+            finally:
+                self.model.eval()
+        if self.stop_training and self.stop_reason is None:
+            self.stop_reason = "callback"
+        stopping = self.early_stopping
+        if stopping is not None and stopping.stop_reason and stopping.best_weights is not None:
+            stopping.restore(self.model.arrays)
+        self._tell("on_train_end", None)
+        return self.history
+
+    def _train_epoch(self, X, y, weights):
+        """Take what is left of a pass over the data; return whether it is complete."""
+        self._rng_state = self.rng.bit_generator.state
+        order = self.rng.permutation(len(X))
+        size = self._cut["batch_size"]
+        starts = range(0, len(X), size)
+        seconds = self._last_step.get("seconds", [])
+        if not self.batch:
+            self._tell("on_epoch_begin", self.epoch)
+        rows = np.empty((min(size, len(X)), *X.shape[1:]), X.dtype)
+        self.model.train()
+        for start in starts[self.batch :]:
+            self._tell("on_train_batch_begin", self.batch)
+            picked = order[start : start + size]
+            begin = time.perf_counter()
+            # Checked by the permutation; "clip" lets NumPy write to `out` without a copy.
+            X_batch = np.take(X, picked, axis=0, out=rows[: len(picked)], mode="clip")
+            options = {} if weights is None else {"sample_weight": weights[picked]}
+            value = self._train_step(X_batch, y[picked], options)
+            seconds.append(time.perf_counter() - begin)
+            self._last_step = {"seconds": seconds}
+            if start == starts[-1]:
+                self._last_step |= of_step(self.model, self.optimizer, self.step)
+            self.batch += 1
+            self.step += 1
+            self._tell("on_train_batch_end", self.batch - 1, loss=value)
+            if self.stop_training:
+                break
+        return self.batch == len(starts)
+
+    def _train_step(self, X, y, options):
+        """Forward, loss, backward, update; return the loss with penalties."""
+        model, optimizer = self.model, self.optimizer
+        value, gradient = self.loss(model.forward(X), y, **options)
+        if not math.isfinite(value):
+            self._give_up(f"the loss of step {self.step} is {value}")
+        if self.schedule is not None:
+            optimizer.lr = self.schedule(self.step)
+        model.backward(gradient, input_gradient=False)
+        params, grads = model.params, model.grads
+        if self.penalties:
+            matrices = {name: array for name, array in params.items() if name.endswith(".W")}
+            for penalty in self.penalties:
+                extra, slopes = penalty.value_and_gradient(matrices)
+                value += extra
+                for name, slope in slopes.items():
+                    grads[name] += slope
+        optimizer.update(params, grads)
+        return value
+
+    def _end_epoch(self, X, y, weights, validation):
+        """Evaluate, enter the history, and let schedule and early stopping see the loss."""
+        begin = time.perf_counter()
+        options = {} if weights is None else {"sample_weight": weights}
+        seconds = self._last_step.pop("seconds")
+        new = dict(zip(("loss", "accuracy"), self._evaluate(X, y, options), strict=True))
+        if validation is not None:
+            found = self._evaluate(*validation, {})
+            new |= dict(zip(("val_loss", "val_accuracy"), found, strict=True))
+        if not math.isfinite(new["loss"]):
+            self._give_up(f"the training loss after epoch {self.epoch} is {new['loss']}")
+        for key, array in self.model.arrays.items():
+            np.copyto(self._good[key], array)
+        new |= self._last_step | of_weights(self.model.params.values())
+        new["ms_per_step"] = 1e3 * statistics.median(seconds)
+        new["seconds"] = sum(seconds) + time.perf_counter() - begin
+        for key, value in new.items():
+            if value is not None:
+                self.history.setdefault(key, []).append(value)
+        self.epoch, self.batch, self._last_step = self.epoch + 1, 0, {}
+        self._rng_state = self.rng.bit_generator.state
+        watched = new.get("val_loss", new["loss"])
+        if hasattr(self.schedule, "update"):
+            self.schedule.update(watched)
+        if self.early_stopping is not None and self.early_stopping(watched, self.model.arrays):
+            self.stop_training, self.stop_reason = True, self.early_stopping.stop_reason
+        logs = {key: values[-1] for key, values in self.history.items()}
+        self._tell("on_epoch_end", self.epoch - 1, **logs)
+
+    def _give_up(self, reason):
+        """Put the last good weights back and say so."""
+        for key, array in self.model.arrays.items():
+            np.copyto(array, self._good[key])
+        self.stop_training, self.stop_reason = True, "not finite"
+        raise FloatingPointError(
+            f"Trainer.fit: {reason}; the model has its weights of epoch {self.epoch} again, the "
+            "last whose loss was finite. Lower the learning rate or look for NaN in the data"
+        )
+
+    def _tell(self, hook, number, **logs):
+        for callback in self.callbacks:
+            arguments = () if number is None else (number,)
+            getattr(callback, hook)(*arguments, logs)
+
+    def save(self, path):
+        """Write the whole state of the run to one file; see `fastreg.checkpoint.save`.
+
+        Raises
+        ------
+        TypeError
+            If the optimizer has no ``state_dict``.
+        OSError
+            If the disk refuses.
+        """
+        checkpoint.save(path, state_of(self))
+
+    def load(self, path):
+        """Take over a state that `save` wrote; nothing changes unless all of it fits.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged or foreign, or was written for another network, optimizer,
+            schedule or early stopping; the message lists the differences.
+        OSError
+            If it cannot be read.
+        """
+        take(self, path, checkpoint.load(path))
+
+
+def fit(model, loss, optimizer, X, y, *, epochs, batch_size=64, rng=None, **data):
+    """Train a model by mini-batches and return the history of the run.
+
+    Shorthand for ``Trainer(model, loss, optimizer, rng=rng).fit(X, y, ...)``; see there. Two
+    calls of one epoch are one call of two, if the same Generator is given to both.
+
+    Examples
+    --------
+    >>> from fastreg import Adam
+    >>> from fastreg.nn import mlp, softmax_cross_entropy
+    >>> X, y = np.array([[-1.0], [1.0]], np.float32), np.array([0, 1])
+    >>> model = mlp([1, 2], rng=0)
     >>> fit(model, softmax_cross_entropy, Adam(0.1), X, y, epochs=50, rng=0)["accuracy"][-1]
     1.0
     """
-    epochs = integer("fit", "epochs", epochs, low=1)
-    batch_size = integer("fit", "batch_size", batch_size, low=1)
-    _check_pair("X", X, "y", y)
-    if X_val is not None or y_val is not None:
-        _check_pair("X_val", X_val, "y_val", y_val)
-    rng = generator(rng)
-    history = {}
-    for _ in range(epochs):
-        epoch = {"ms_per_step": _train_epoch(model, loss, optimizer, X, y, batch_size, rng)}
-        epoch["loss"], epoch["accuracy"] = evaluate(model, loss, X, y)
-        if X_val is not None:
-            epoch["val_loss"], epoch["val_accuracy"] = evaluate(model, loss, X_val, y_val)
-        for key, value in epoch.items():
-            history.setdefault(key, []).append(value)
-    return history
-
-
-def evaluate(model, loss, X, y):
-    """Return the loss and the accuracy of a model on labelled data, in evaluation mode.
-
-    Parameters
-    ----------
-    model : Sequential
-        Left in evaluation mode.
-    loss : callable
-        As for `fit`.
-    X, y : ndarray of shape (N, n_features), ndarray of shape (N,)
-        Data and classes.
-
-    Returns
-    -------
-    loss, accuracy : float
-        The value of the loss, and the share of rows whose largest output is that of their
-        class, from 0 to 1.
-
-    Examples
-    --------
-    >>> from fastreg.nn import Dense, Sequential, softmax_cross_entropy
-    >>> model = Sequential([Dense(2, 2, rng=0, dtype=np.float64)])
-    >>> model.layers[0].W[:] = 100 * np.eye(2)
-    >>> evaluate(model, softmax_cross_entropy, np.eye(2), np.array([0, 1]))
-    (0.0, 1.0)
-    """
-    model.eval()
-    outputs = model.forward(X)
-    value, _ = loss(outputs, y)
-    return value, float(np.mean(outputs.argmax(axis=1) == y))
-
-
-def _train_epoch(model, loss, optimizer, X, y, batch_size, rng):
-    """Take one pass over the data in a new order; return the median step in milliseconds."""
-    order = rng.permutation(len(X))
-    seconds = []
-    model.train()
-    try:
-        for start in range(0, len(X), batch_size):
-            batch = order[start : start + batch_size]
-            X_batch, y_batch = X[batch], y[batch]
-            begin = time.perf_counter()
-            _, gradient = loss(model.forward(X_batch), y_batch)
-            model.backward(gradient)
-            optimizer.update(model.params, model.grads)
-            seconds.append(time.perf_counter() - begin)
-    finally:
-        model.eval()
-    return 1e3 * statistics.median(seconds)
-
-
-def _check_pair(X_name, X, y_name, y):
-    """Refuse data without labels, labels without data, and lengths that differ."""
-    if X is None or y is None:
-        missing = X_name if X is None else y_name
-        raise ValueError(f"fit: {X_name} and {y_name} must come together, got no {missing}")
-    if not len(X) or len(X) != len(y):
-        raise ValueError(
-            f"fit: {X_name} and {y_name} must have one row a sample and as many labels, got "
-            f"lengths {len(X)} and {len(y)}"
-        )
+    trainer = Trainer(model, loss, optimizer, rng=rng)
+    return trainer.fit(X, y, epochs=epochs, batch_size=batch_size, **data)

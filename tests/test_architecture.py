@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastreg
-from fastreg import reference
+from fastreg import nn, reference
 
 PACKAGE = pathlib.Path(fastreg.__file__).parent
 TREE = pathlib.Path(__file__).parent.parent
@@ -34,6 +34,36 @@ ALLOWED = {
     "_optimizer_hypers": {"fastreg._checks"},
     "_optimizer_state": {"numpy", "fastreg._checks"},
     "adam": {"fastreg._optimizer", "fastreg._optimizer_hypers"},
+    "_loop": {"tqdm"},
+    "_measure": {"numpy"},
+    "_resume": {"fastreg._checks", "fastreg.checkpoint"},
+    "callbacks": {"fastreg._checks", "fastreg.diagnosis"},
+    "checkpoint": {"numpy", "fastreg"},
+    "data": {"numpy", "fastreg._checks"},
+    "nn/__init__": {
+        f"fastreg.nn.{name}" for name in ("activations", "dense", "losses", "sequential")
+    },
+    "nn/activations": {"numpy", "fastreg._checks", "fastreg._layer"},
+    "nn/block": {
+        "numpy",
+        "fastreg._kernels",
+        "fastreg.dropout",
+        "fastreg.norm",
+        "fastreg.nn.activations",
+        "fastreg.nn.dense",
+    },
+    "nn/dense": LEAF | {"fastreg._layer"},
+    "nn/losses": LEAF | {"fastreg.nn.activations", "fastreg.nn.dense"},
+    "nn/sequential": {
+        "numpy",
+        "fastreg._checks",
+        "fastreg.dropout",
+        "fastreg.norm",
+        "fastreg.reference",
+        "fastreg.nn",
+        "fastreg.nn.block",
+        "fastreg.nn.dense",
+    },
     "compare": {"numpy", "fastreg._checks", "fastreg.optim"},
     "_schedule": {"numpy", "fastreg._checks", "fastreg._steps"},
     "_steps": {"numpy", "fastreg._checks"},  # NumPy inside one function, for arrays of steps
@@ -44,13 +74,14 @@ ALLOWED = {
     "group": LEAF | {"fastreg._weights"},
     "_random": LEAF | {"fastreg._layer"},
     "dropout": LEAF | {"fastreg._random"},
-    "nn": {"numpy", "fastreg._checks", "fastreg._layer"},
     "noise": LEAF | {"fastreg._random"},
     "norm": LEAF | {"fastreg._layer"},
     "optim": {"fastreg._optimizer", "fastreg._optimizer_hypers", "fastreg.adam"},
     "penalty": {"fastreg._checks", "fastreg._weights"},
     "plateau": {"fastreg._checks"},
     "rates": {"fastreg._checks", "fastreg._steps"},
+    "reference/nn": {"numpy"},
+    "score": {"numpy"},
     "reference/group": {"numpy", "fastreg.reference.penalty"},
     "reference/dropout": {"numpy", "fastreg.reference.random"},
     "reference/noise": {"numpy", "fastreg.reference.dropout", "fastreg.reference.random"},
@@ -69,7 +100,16 @@ ALLOWED = {
     "reference/groupnorm": {"numpy"},
     "reference/layernorm": {"numpy"},
     "stopping": {"fastreg._checks", "fastreg.plateau"},
-    "train": {"numpy", "fastreg._checks", "fastreg.nn"},
+    "train": {
+        "numpy",
+        "fastreg._checks",
+        "fastreg._loop",
+        "fastreg._measure",
+        "fastreg._resume",
+        "fastreg.checkpoint",
+        "fastreg.nn.dense",
+        "fastreg.score",
+    },
 }
 FREE = {"__init__", "__main__", "reference/__init__"}  # the public names and the command
 MODULES = ["fastreg", *(f"fastreg.{name.replace('/', '.')}" for name in ALLOWED)]
@@ -126,7 +166,8 @@ def test_c_headers_include_downwards():
         "lanes.h": set(),
         "stream.h": set(),
         "philox.h": {"lanes.h"},
-        "kernels.h": {"normal.h", "philox.h", "stream.h", "templates.h"},
+        "exp.h": set(),
+        "kernels.h": {"exp.h", "normal.h", "philox.h", "stream.h", "templates.h"},
         "templates.h": {path.name for path in (TREE / "csrc").glob("*_tmpl.h")},
     }
     for path in (TREE / "csrc").iterdir():
@@ -172,7 +213,16 @@ def test_what_runs_compiled_code_is_twinned():
         if {"fastreg._kernels", *SEAMS} & set(imports(PACKAGE / f"{name}.py"))
     }  # fmt: skip
     compiled -= {"_layer", "config", *(seam.removeprefix("fastreg.") for seam in SEAMS)}
+    compiled -= {name for name in compiled if name.startswith("nn/")}  # its names are in fastreg.nn
     assert compiled == {module_of(name) for name in TWINNED}
+
+
+@pytest.mark.parametrize("name", sorted(set(nn.__all__) - {"PARAMETERS", "Sequential", "mlp"}))
+def test_names_of_networks_have_a_twin(name):
+    fast, slow = getattr(nn, name), getattr(reference, name)
+    assert arguments(fast) == arguments(slow), "twins take the same arguments"
+    for method in METHODS & set(dir(slow)):
+        assert hasattr(fast, method), f"{name} lacks {method}"
 
 
 @pytest.mark.parametrize("name", TWINNED)

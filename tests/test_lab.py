@@ -9,7 +9,7 @@ import pytest
 for package in ("jinja2", "matplotlib", "sklearn", "tqdm"):
     pytest.importorskip(package, reason="needs the extra 'lab'")
 
-import fastreg  # noqa: E402
+from fastreg.data import split  # noqa: E402
 from fastreg.lab import data, digits, report  # noqa: E402
 
 
@@ -28,12 +28,12 @@ def page(result, tmp_path_factory):
 
 def test_digits_are_split_by_class_into_disjoint_parts():
     dataset = data.digits(seed=3)
-    assert dataset.sizes == (1078, 359, 360)
+    assert dataset.sizes == (1079, 359, 359)
     counts = [np.bincount(y) for y in (dataset.y_train, dataset.y_val, dataset.y_test)]
     np.testing.assert_allclose(counts[1] / sum(counts), 0.2, atol=0.01)
     np.testing.assert_allclose(counts[2] / sum(counts), 0.2, atol=0.01)
     X, y = np.arange(200.0).reshape(-1, 1), np.arange(200) % 2
-    parts = data.split("numbers", X, y, seed=0)
+    parts = split("numbers", X, y, rng=0)
     values = np.concatenate([parts.X_train, parts.X_val, parts.X_test])
     assert len(np.unique(values)) == 200
 
@@ -63,9 +63,10 @@ def test_every_variant_has_the_layers_it_is_named_for(result):
     block = ["Dense", "BatchNorm", "ReLU", "Dropout"]
     assert layers["both"] == [*block, *block, "Dense"]
     for variant in result.variants:
-        modules = {type(x).__module__ for x in variant.theirs.model.layers}
-        assert modules <= {"fastreg.nn", "fastreg.reference.dropout", "fastreg.reference.norm"}
-        assert isinstance(variant.ours.optimizer, fastreg.Optimizer)
+        twins = (*variant.theirs.model.layers, variant.theirs.optimizer)
+        assert all(type(x).__module__.startswith("fastreg.reference.") for x in twins)
+        ours = (*variant.ours.model.layers, variant.ours.optimizer)
+        assert not any(type(x).__module__.startswith("fastreg.reference.") for x in ours)
 
 
 def test_all_networks_start_from_the_same_weights():
@@ -82,9 +83,6 @@ def test_all_networks_start_from_the_same_weights():
 
 def test_the_backends_agree(result):
     for variant in result.variants:
-        if variant.name in ("plain", "dropout"):
-            assert variant.same_bits
-            assert variant.divergence == 0
         assert variant.divergence < 0.05
         assert variant.speed_up == pytest.approx(
             np.median(variant.theirs.history["ms_per_step"])
@@ -125,8 +123,7 @@ def test_conclusions_are_drawn_from_the_numbers(result):
     assert f"{100 * result.best.test:.1f} %" in evidence
     assert f"{result.variants[0].last('loss'):.2g}" in overfitting
     assert all(ratio in speed for ratio in result.speed)
-    same = sum(variant.same_bits for variant in result.variants)
-    assert agreement.startswith(f"{same} of 4 ")
+    assert f"{result.divergence:.1g}" in agreement
 
 
 def test_one_epoch_is_enough_for_a_report(tmp_path):

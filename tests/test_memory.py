@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastreg
+import fastreg.nn
 from fastreg import Dropout, _kernels
 
 BIG = 1 << 20  # float32 elements of a pooled result: 4 MiB
@@ -178,3 +179,24 @@ def test_a_training_loop_in_steady_state_faults_no_page(layer, shape):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         layer.backward(layer.forward(X))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 100
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_training_steps_of_two_sizes_in_steady_state_fault_no_page(batch_norm):
+    resource = pytest.importorskip("resource")
+    model = fastreg.nn.mlp([300, 512, 512, 10], batch_norm=batch_norm, dropout=0.5, rng=0)
+    optimizer, X, y = fastreg.Adam(), np.ones((512, 300), np.float32), np.arange(512) % 10
+
+    def step(rows):
+        _, gradient = fastreg.nn.softmax_cross_entropy(model.forward(X[:rows]), y[:rows])
+        model.backward(gradient, input_gradient=False)
+        optimizer.update(model.params, model.grads)
+
+    for rows in (512, 512, 389, 512, 389):
+        step(rows)
+    live = _kernels.pool_info()["live_bytes"]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        step(512), step(512), step(389)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 100
+    assert _kernels.pool_info()["live_bytes"] == live

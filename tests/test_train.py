@@ -60,7 +60,8 @@ def test_it_learns_what_can_be_learned():
 def test_the_history_holds_what_evaluation_finds_after_each_epoch():
     X_val, y_val = blobs(n=30, seed=6)
     model, history = train(X_val=X_val, y_val=y_val)
-    keys = {"loss", "accuracy", "val_loss", "val_accuracy", "ms_per_step"}
+    keys = {"loss", "accuracy", "val_loss", "val_accuracy", "ms_per_step", "seconds"}
+    keys |= {"learning_rate", "gradient_norm", "weight_norm", "near_zero"}
     assert set(history) == keys
     assert {len(values) for values in history.values()} == {4}
     assert all(ms > 0 for ms in history["ms_per_step"])
@@ -148,7 +149,7 @@ def test_evaluation_mode_is_left_on_after_training():
         ({"epochs": True}, TypeError, "epochs must be an integer, got True"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
         ({"data": (np.zeros((3, 2)), np.arange(2))}, ValueError, "X and y .* lengths 3 and 2"),
-        ({"data": (np.zeros((0, 2)), np.arange(0))}, ValueError, "lengths 0 and 0"),
+        ({"data": (np.zeros((0, 2)), np.arange(0))}, ValueError, "at least one, got shape"),
         ({"X_val": np.zeros((3, 2))}, ValueError, "got no y_val"),
         ({"y_val": np.arange(3)}, ValueError, "got no X_val"),
         ({"X_val": np.zeros((3, 2)), "y_val": np.arange(4)}, ValueError, "lengths 3 and 4"),

@@ -18,7 +18,7 @@ import fastreg
 from fastreg._checks import integer
 from fastreg.lab import data, report
 from fastreg.lab.report import BLUE, GREY, MUTED, ORANGE
-from fastreg.nn import Dense, ReLU, Sequential, softmax_cross_entropy
+from fastreg.nn import mlp, softmax_cross_entropy
 from fastreg.train import evaluate, fit
 
 __all__ = ["Result", "run"]
@@ -69,23 +69,20 @@ class Training:
     """One network on one backend, and what its training has shown so far."""
 
     def __init__(self, backend, batch_norm, drop_rate, learning_rate, seed):
-        streams = np.random.SeedSequence(seed).spawn(3)
-        weights, masks, self.order = map(np.random.default_rng, streams)
-        layers = []
-        for n_in, n_out in itertools.pairwise(SIZES[:-1]):
-            layers.append(Dense(n_in, n_out, rng=weights))
-            layers += [backend.BatchNorm(n_out)] if batch_norm else []
-            layers.append(ReLU())
-            layers += [backend.Dropout(drop_rate, rng=masks)] if drop_rate else []
-        self.model = Sequential([*layers, Dense(*SIZES[-2:], rng=weights)])
-        self.optimizer = backend.Adam(learning_rate)
+        weights, self.order = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(2))
+        classes = fastreg if backend == "fast" else fastreg.reference
+        self.model = mlp(
+            SIZES, batch_norm=batch_norm, dropout=drop_rate, rng=weights, backend=backend
+        )
+        self.loss = softmax_cross_entropy if backend == "fast" else classes.softmax_cross_entropy
+        self.optimizer = classes.Adam(learning_rate)
         self.history = {}
 
     def epoch(self, dataset, batch_size):
         """Train for one epoch more."""
         new = fit(
             self.model,
-            softmax_cross_entropy,
+            self.loss,
             self.optimizer,
             dataset.X_train,
             dataset.y_train,
@@ -109,8 +106,8 @@ class Variant:
 
     def __init__(self, name, learning_rate, seed):
         self.name = name
-        self.ours = Training(fastreg, *VARIANTS[name], learning_rate, seed)
-        self.theirs = Training(fastreg.reference, *VARIANTS[name], learning_rate, seed)
+        self.ours = Training("fast", *VARIANTS[name], learning_rate, seed)
+        self.theirs = Training("reference", *VARIANTS[name], learning_rate, seed)
 
     def judge(self, dataset):
         """Find the accuracy on test data and its 95 % interval (Wilson, 1927)."""
@@ -133,12 +130,6 @@ class Variant:
     def speed_up(self):
         """How many of our steps fit into one of theirs."""
         return self.theirs.ms_per_step / self.ours.ms_per_step
-
-    @property
-    def same_bits(self):
-        """Whether both ended with the same parameters, bit for bit."""
-        ours, theirs = self.ours.model.params, self.theirs.model.params
-        return all(ours[key].tobytes() == theirs[key].tobytes() for key in ours)
 
     @property
     def divergence(self):
@@ -223,28 +214,26 @@ class Result:
         least, *_, most = sorted(self.variants, key=lambda variant: variant.speed_up)
         claim = "A training step is {} to {} times as fast as on NumPy.".format(*self.speed)
         evidence = (
-            f"Least for {least.name}, most for {most.name}. Matrix products, activations and "
-            "the loss are the same NumPy code on both sides and count in both times."
+            f"Least for {least.name}, most for {most.name}. Matrix products are the same BLAS "
+            "calls on both sides and count in both times."
         )
         return claim, evidence
 
     def _on_agreement(self):
-        same = [variant for variant in self.variants if variant.same_bits]
-        other = [variant for variant in self.variants if not variant.same_bits]
-        evidence = [f"Every weight after the last step: {names(same)}."] if same else []
-        if other:
-            largest = max(variant.divergence for variant in other)
-            evidence.append(
-                f"Not in {names(other)}: batch norm adds a column up in another order than "
-                "NumPy, and training magnifies the last bit, here to a difference of at most "
-                f"{largest:.1g} in validation loss."
-            )
-        claim = f"{len(same)} of {len(self.variants)} networks agree with NumPy to the last bit."
-        return claim, " ".join(evidence)
+        claim = f"Validation losses of the two backends differ by at most {self.divergence:.1g}."
+        evidence = (
+            "Sums and exponentials round differently on the two sides, and training magnifies the "
+            f"last bit: {'; '.join(f'{v.name} {v.divergence:.1g}' for v in self.variants)}."
+        )
+        return claim, evidence
+
+    @property
+    def divergence(self):
+        """Largest difference between the backends' validation losses."""
+        return max(variant.divergence for variant in self.variants)
 
     def section(self):
         """Return all of it as a `report.Section`."""
-        same = sum(variant.same_bits for variant in self.variants)
         chosen = f"{self.best.name}, chosen by validation loss"
         return report.Section(
             title="Dropout, batch norm, both or neither?",
@@ -254,7 +243,7 @@ class Result:
             highlights=[
                 ("{}× to {}×".format(*self.speed), "speed of a training step over NumPy"),
                 (f"{100 * self.best.test:.1f} %", f"of the test images read right: {chosen}"),
-                (f"{same} of {len(self.variants)}", "networks equal to NumPy's to the last bit"),
+                (f"{self.divergence:.0e}", "largest difference from NumPy in validation loss"),
             ],
             conclusions=self.conclusions(),
             table=self.table(),

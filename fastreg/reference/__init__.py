@@ -12,6 +12,17 @@ from fastreg.reference.dropout import DropConnect, Dropout, SpatialDropout, Stoc
 from fastreg.reference.group import GroupLasso, max_norm, unit_norm
 from fastreg.reference.groupnorm import GroupNorm, InstanceNorm
 from fastreg.reference.layernorm import LayerNorm, RMSNorm
+from fastreg.reference.nn import (
+    GELU,
+    Dense,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    Tanh,
+    binary_cross_entropy,
+    mse,
+    softmax_cross_entropy,
+)
 from fastreg.reference.noise import AlphaDropout, GaussianDropout
 from fastreg.reference.norm import BatchNorm
 from fastreg.reference.optim import (
@@ -41,40 +52,49 @@ from fastreg.reference.random import philox4x32
 from fastreg.reference.sparsity import near_zero, weight_histogram
 
 __all__ = [
-    "AdaGrad",
     "Adadelta",
+    "AdaGrad",
     "Adam",
-    "AdamW",
     "Adamax",
+    "AdamW",
     "AlphaDropout",
     "BatchNorm",
+    "Dense",
     "DropConnect",
     "Dropout",
     "ElasticNet",
     "GaussianDropout",
+    "GELU",
     "GroupLasso",
     "GroupNorm",
     "InstanceNorm",
     "LayerNorm",
+    "LeakyReLU",
     "Lion",
     "Momentum",
     "NAdam",
     "Optimizer",
     "RAdam",
     "RMSNorm",
+    "ReLU",
     "RMSprop",
     "SGD",
+    "Sigmoid",
     "SpatialDropout",
     "StochasticDepth",
+    "Tanh",
+    "binary_cross_entropy",
     "l1_gradient",
     "l1_regularization_loss",
     "l2_gradient",
     "l2_regularization_loss",
     "max_norm",
+    "mse",
     "near_zero",
     "penalty_and_gradient",
     "philox4x32",
     "soft_threshold",
+    "softmax_cross_entropy",
     "unit_norm",
     "weight_histogram",
 ]

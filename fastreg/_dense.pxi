@@ -1,0 +1,238 @@
+# What surrounds a matrix product, in the same chunks and panels as batch norm.
+
+cdef struct DenseJob:
+    BatchJob batch
+    const char *bias
+    const char *y
+    double scale
+    fr_gate gate
+    fr_mask mask
+
+
+cdef void bias_gate_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const DenseJob *j = <const DenseJob *>job
+    cdef BatchTask t = batch_task(&j.batch, k)
+    j.batch.kernels.bias_gate(
+        j.batch.target + t.first, j.bias + t.col * j.batch.itemsize if j.bias else NULL, t.panel,
+        t.first // j.batch.itemsize, &j.gate)
+
+
+cdef void norm_gate_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const DenseJob *j = <const DenseJob *>job
+    cdef BatchTask t = batch_task(&j.batch, k)
+    j.batch.kernels.norm_gate(
+        j.batch.target + t.first, j.batch.x + t.first, t.panel,
+        channels_from(&j.batch.channels, t.col), t.first // j.batch.itemsize, &j.gate)
+
+
+cdef void gate_sums_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const DenseJob *j = <const DenseJob *>job
+    cdef BatchTask t = batch_task(&j.batch, k)
+    j.batch.kernels.gate_sums(
+        j.batch.target + t.first, j.batch.sum_1 + t.sums, j.batch.dy + t.first,
+        j.y + t.first if j.y else NULL, t.panel, j.scale)
+
+
+cdef void norm_gate_sums_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const DenseJob *j = <const DenseJob *>job
+    cdef BatchTask t = batch_task(&j.batch, k)
+    j.batch.kernels.norm_gate_sums(
+        j.batch.target + t.first, j.batch.sum_1 + t.sums, j.batch.sum_2 + t.sums,
+        j.batch.dy + t.first, j.batch.x + t.first, j.y + t.first, t.panel,
+        j.batch.channels.mean + t.col, j.scale)
+
+
+cdef int set_gate(DenseJob *job, bint relu, object draw) except -1:
+    """Aim a job's gate: ReLU or not, and the dropout draw (key, call, threshold, scale) or None.
+
+    The job must not move afterwards."""
+    job.gate.relu, job.gate.mask = relu, NULL
+    if draw is not None:
+        job.mask.key, job.mask.call, job.mask.threshold, job.mask.scale = draw
+        job.gate.mask = &job.mask
+    return 0
+
+
+cdef bint is_matrix(cnp.ndarray array, cnp.ndarray like) noexcept:
+    return (dtype_row(array) >= 0 and cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(like)
+            and same_shape(array, like) and is_dense(array, False))
+
+
+def matrix_product(cnp.ndarray a not None, cnp.ndarray b not None):
+    """``a @ b`` by NumPy's BLAS, in an array from the pool."""
+    cdef cnp.npy_intp[2] shape
+    cdef cnp.ndarray product
+    shape[0], shape[1] = cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(b, 1)
+    product = pooled(2, shape, cnp.PyArray_TYPE(a))
+    np.dot(a, b, product)
+    return product
+
+
+def bias_gate(cnp.ndarray y not None, object bias, bint relu, object draw):
+    """``dropout(relu(y + bias))`` in place; each part only if asked for. ``y`` is returned."""
+    cdef DenseJob job
+    job.batch = batch_job(y)
+    job.batch.target, job.bias = <char *>cnp.PyArray_DATA(y), NULL
+    if bias is not None:
+        if cnp.PyArray_SIZE(<cnp.ndarray?>bias) != job.batch.cols or not is_dense(bias, False) or (
+                cnp.PyArray_TYPE(bias) != cnp.PyArray_TYPE(y)):
+            raise ValueError(
+                f"Dense: b must be contiguous, of shape ({job.batch.cols},) and {y.dtype}, got "
+                f"{np.shape(bias)} and {bias.dtype}")
+        job.bias = <const char *>cnp.PyArray_DATA(bias)
+    set_gate(&job, relu, draw)
+    with nogil:
+        run_tasks(bias_gate_task, &job, job.batch.chunks * job.batch.panels,
+                  team(2 * job.batch.rows * job.batch.cols * job.batch.itemsize))
+    return y
+
+
+def norm_gate(cnp.ndarray x not None, cnp.ndarray statistics not None,
+              cnp.ndarray gamma not None, cnp.ndarray beta not None, bint relu, object draw):
+    """``dropout(relu(batch norm(x)))`` as a new array, from `batch_statistics`."""
+    cdef cnp.ndarray target = new_array(x)
+    cdef DenseJob job
+    job.batch = batch_job(x)
+    job.batch.target = <char *>cnp.PyArray_DATA(target)
+    job.batch.channels.mean = row_of(statistics, 0)
+    job.batch.channels.inv_std = row_of(statistics, 2)
+    job.batch.channels.gamma = <double *>cnp.PyArray_DATA(gamma)
+    job.batch.channels.beta = <double *>cnp.PyArray_DATA(beta)
+    set_gate(&job, relu, draw)
+    with nogil:
+        run_tasks(norm_gate_task, &job, job.batch.chunks * job.batch.panels,
+                  team(2 * job.batch.rows * job.batch.cols * job.batch.itemsize))
+    return target
+
+
+def gate_backward(str where, object dy, object y, double scale, cnp.ndarray dbias):
+    """The gradient before the gate whose output was ``y``, its column sums into ``dbias``.
+
+    With ``y`` None the gate was open: ``dy`` itself is returned."""
+    cdef cnp.ndarray grad = as_input(where, "dY", dy)
+    cdef cnp.ndarray target = grad, output
+    cdef DenseJob job
+    if cnp.PyArray_NDIM(grad) != 2 or (dbias is not None and (
+            cnp.PyArray_SIZE(dbias) != cnp.PyArray_DIM(grad, 1)
+            or cnp.PyArray_TYPE(dbias) != cnp.PyArray_TYPE(grad))):
+        raise ValueError(f"{where}: dY must be {dbias.dtype} of shape (N, {dbias.size}), got "
+                         f"{grad.dtype} of shape {np.shape(grad)}")
+    job.y, job.scale = NULL, scale
+    if y is not None:
+        output = y
+        if not is_matrix(grad, output):
+            raise ValueError(f"{where}: dY must be {output.dtype} of shape {np.shape(output)}, got "
+                             f"{grad.dtype} of shape {np.shape(grad)}")
+        job.y = <const char *>cnp.PyArray_DATA(output)
+        target = new_array(grad)
+    elif dbias is None:
+        return grad
+    job.batch = batch_job(grad)
+    job.batch.dy = <const char *>cnp.PyArray_DATA(grad)
+    job.batch.target = <char *>cnp.PyArray_DATA(target)
+    sums = doubles(job.batch.chunks, job.batch.cols)
+    job.batch.sum_1 = row_of(sums, 0)
+    with nogil:
+        run_tasks(gate_sums_task, &job, job.batch.chunks * job.batch.panels,
+                  team(3 * job.batch.rows * job.batch.cols * job.batch.itemsize))
+    if dbias is not None:
+        if job.batch.chunks:
+            job.batch.kernels.fold_sums(cnp.PyArray_DATA(dbias), job.batch.sum_1,
+                                        job.batch.chunks, job.batch.cols)
+        else:
+            dbias.fill(0)
+    return target
+
+
+def norm_gate_backward(str where, object dy, cnp.ndarray y not None, cnp.ndarray x not None,
+                       cnp.ndarray statistics not None, cnp.ndarray gamma not None,
+                       double scale):
+    """The gradients (dx, dgamma, dbeta) of ``norm_gate`` with the batch's own statistics."""
+    cdef cnp.ndarray grad = as_input(where, "dY", dy, np.shape(y), y.dtype)
+    cdef cnp.ndarray target = new_array(grad)
+    cdef DenseJob job
+    job.batch = batch_job(x)
+    cdef BatchJob *batch = &job.batch
+    cdef cnp.ndarray sums = doubles(2 * batch.chunks, batch.cols)
+    cdef cnp.ndarray gradients = doubles(4, batch.cols)
+    job.y, job.scale = <const char *>cnp.PyArray_DATA(y), scale
+    batch.dy, batch.target = <const char *>cnp.PyArray_DATA(grad), <char *>cnp.PyArray_DATA(target)
+    batch.stream = False
+    batch.sum_1, batch.sum_2 = row_of(sums, 0), row_of(sums, batch.chunks)
+    batch.channels.mean, batch.channels.inv_std = row_of(statistics, 0), row_of(statistics, 2)
+    batch.channels.gamma = batch.channels.beta = <double *>cnp.PyArray_DATA(gamma)
+    batch.mean_dy, batch.slope = row_of(gradients, 2), row_of(gradients, 3)
+    with nogil:
+        run_tasks(norm_gate_sums_task, &job, batch.chunks * batch.panels,
+                  team(4 * batch.rows * batch.cols * batch.itemsize))
+        fr_gradients(row_of(gradients, 0), batch.sum_1, batch.sum_2, batch.channels.inv_std,
+                     1.0 / batch.rows, batch.chunks, batch.cols)
+        batch.dy = batch.target
+        run_batch(norm_backward_task, batch, 3)
+    return target, gradients[0:1], gradients[1:2]
+
+
+cdef struct LossJob:
+    fr_cross_entropy kernel
+    char *dz
+    const char *z
+    const int64_t *labels
+    const double *shares
+    double *values
+    double share, smoothing
+    Py_ssize_t rows, cols, chunk_rows, itemsize
+
+
+cdef void cross_entropy_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const LossJob *j = <const LossJob *>job
+    cdef Py_ssize_t row = k * j.chunk_rows, offset = row * j.cols * j.itemsize
+    j.kernel(j.dz + offset, j.values + k, j.z + offset, j.labels + row,
+             j.shares + row if j.shares else NULL, j.share, j.smoothing,
+             min(j.chunk_rows, j.rows - row), j.cols)
+
+
+def check_labels(str where, object labels, Py_ssize_t rows, Py_ssize_t classes):
+    """Labels as a contiguous int64 array, each from 0 to ``classes`` - 1."""
+    cdef cnp.ndarray array
+    cdef const int64_t *label
+    cdef Py_ssize_t i
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(
+            f"{where}: labels must be integers, got {labels.dtype}; number the classes")
+    if labels.ndim != 1 or labels.shape[0] != rows:
+        raise ValueError(
+            f"{where}: labels must have shape ({rows},), one a row, got {np.shape(labels)}")
+    array = np.ascontiguousarray(labels, dtype=np.int64)
+    label = <const int64_t *>cnp.PyArray_DATA(array)
+    for i in range(rows):
+        if not 0 <= label[i] < classes:
+            raise ValueError(
+                f"{where}: labels must be from 0 to {classes - 1}, got {labels[i]}")
+    return array
+
+
+def cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not None, object shares,
+                  double smoothing):
+    """The weighted sum of the rows' losses and its gradient; without shares, the mean."""
+    cdef cnp.ndarray target = new_array(logits), values
+    cdef LossJob job
+    cdef Py_ssize_t k, chunks
+    cdef double value = 0.0
+    job.rows, job.cols = cnp.PyArray_DIM(logits, 0), cnp.PyArray_DIM(logits, 1)
+    job.chunk_rows = max(1, BLOCK // job.cols)
+    chunks = (job.rows + job.chunk_rows - 1) // job.chunk_rows
+    values = doubles(1, chunks)
+    job.kernel = table.kernels[dtype_row(logits)].cross_entropy
+    job.itemsize = cnp.PyArray_ITEMSIZE(logits)
+    job.dz, job.z = <char *>cnp.PyArray_DATA(target), <const char *>cnp.PyArray_DATA(logits)
+    job.labels = <const int64_t *>cnp.PyArray_DATA(labels)
+    job.shares = NULL
+    if shares is not None:
+        job.shares = <const double *>cnp.PyArray_DATA(<cnp.ndarray?>shares)
+    job.share, job.smoothing, job.values = 1.0 / job.rows, smoothing, row_of(values, 0)
+    with nogil:
+        run_tasks(cross_entropy_task, &job, chunks, team(2 * job.rows * job.cols * job.itemsize))
+        for k in range(chunks):
+            value += job.values[k]
+    return value, target

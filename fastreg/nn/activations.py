@@ -1,0 +1,203 @@
+"""Activations: functions of each element, and their slopes.
+
+Exponentials and hyperbolic tangents are NumPy's.
+"""
+
+import math
+
+import numpy as np
+
+from fastreg._checks import number
+from fastreg._layer import Layer
+
+__all__ = ["GELU", "LeakyReLU", "ReLU", "Sigmoid", "Tanh"]
+
+
+class ReLU(Layer):
+    """Rectified linear unit: ``Y = max(X, 0)``, with slope 0 at 0.
+
+    References
+    ----------
+    Nair & Hinton, "Rectified linear units improve restricted Boltzmann machines", 2010.
+
+    Examples
+    --------
+    >>> layer = ReLU()
+    >>> print(layer.forward(np.array([[-1.0, 2.0]])), layer.backward(np.array([[3.0, 4.0]])))
+    [[0. 2.]] [[0. 4.]]
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._Y = None
+
+    def forward(self, X):
+        """Return ``max(X, 0)``, element by element; NaN stays NaN."""
+        self._Y = np.maximum(X, 0)
+        return self._Y
+
+    def backward(self, dY):
+        """Return ``dY`` where the input was positive and 0 elsewhere."""
+        return dY * (self._forwarded(self._Y) > 0)
+
+
+class LeakyReLU(Layer):
+    """Leaky rectified linear unit: ``Y = X`` where X is positive, ``slope X`` elsewhere.
+
+    Parameters
+    ----------
+    slope : float
+        Slope at and below 0, at least 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A slope that is no number, or below 0.
+
+    References
+    ----------
+    Maas et al., "Rectifier nonlinearities improve neural network acoustic models", 2013.
+
+    Examples
+    --------
+    >>> layer = LeakyReLU(0.1)
+    >>> print(layer.forward(np.array([[-1.0, 2.0]])), layer.backward(np.array([[3.0, 4.0]])))
+    [[-0.1  2. ]] [[0.3 4. ]]
+    """
+
+    def __init__(self, slope=0.01):
+        super().__init__()
+        self.slope = number("LeakyReLU", "slope", slope, low=0.0)
+        self._factor = None
+
+    def forward(self, X):
+        """Return X where it is positive and ``slope X`` elsewhere; NaN stays NaN."""
+        # 1 or the slope without a choice an element, which NumPy does slowly on random signs.
+        if self.slope <= 1.0:
+            self._factor = np.greater(X, 0).astype(X.dtype)
+            np.maximum(self._factor, X.dtype.type(self.slope), out=self._factor)
+        else:
+            self._factor = np.less_equal(X, 0).astype(X.dtype)
+            self._factor *= X.dtype.type(self.slope)
+            np.maximum(self._factor, 1, out=self._factor)
+        return X * self._factor
+
+    def backward(self, dY):
+        """Return ``dY`` where the input was positive and ``slope dY`` elsewhere."""
+        return dY * self._forwarded(self._factor)
+
+
+class Tanh(Layer):
+    """Hyperbolic tangent.
+
+    Examples
+    --------
+    >>> layer = Tanh()
+    >>> print(layer.forward(np.array([[0.0, 40.0]])), layer.backward(np.array([[3.0, 4.0]])))
+    [[0. 1.]] [[3. 0.]]
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._Y = None
+
+    def forward(self, X):
+        """Return ``tanh(X)``."""
+        self._Y = np.tanh(X)
+        return self._Y
+
+    def backward(self, dY):
+        """Return ``dY (1 - Y^2)``."""
+        Y = self._forwarded(self._Y)
+        dX = np.multiply(Y, Y)
+        np.subtract(1, dX, out=dX)
+        return np.multiply(dX, dY, out=dX)
+
+
+class Sigmoid(Layer):
+    """Logistic function: ``Y = 1 / (1 + exp(-X))``, without overflow on either side.
+
+    Examples
+    --------
+    >>> layer = Sigmoid()
+    >>> print(layer.forward(np.array([[0.0, -800.0]])), layer.backward(np.array([[4.0, 4.0]])))
+    [[0.5 0. ]] [[1. 0.]]
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._Y = None
+
+    def forward(self, X):
+        """Return ``1 / (1 + exp(-X))``."""
+        self._Y = sigmoid(X)
+        return self._Y
+
+    def backward(self, dY):
+        """Return ``dY Y (1 - Y)``."""
+        Y = self._forwarded(self._Y)
+        dX = np.subtract(1, Y)
+        np.multiply(dX, Y, out=dX)
+        return np.multiply(dX, dY, out=dX)
+
+
+class GELU(Layer):
+    r"""Gaussian error linear unit in its tanh form.
+
+    .. math:: Y = \tfrac{1}{2} X (1 + \tanh(\sqrt{2 / \pi} (X + 0.044715 X^3)))
+
+    References
+    ----------
+    Hendrycks & Gimpel, "Gaussian error linear units (GELUs)", 2016.
+
+    Examples
+    --------
+    >>> GELU().forward(np.array([[-10.0, 0.0, 1.0]])).round(4) + 0.0
+    array([[0.    , 0.    , 0.8412]])
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._last = None  # X and the hyperbolic tangent
+
+    def forward(self, X):
+        """Return the gated X."""
+        inner = X * X
+        inner *= CUBIC
+        inner += 1
+        inner *= X
+        inner *= ROOT_2_OVER_PI
+        np.tanh(inner, out=inner)
+        self._last = X, inner
+        Y = inner + 1
+        Y *= X
+        Y *= 0.5
+        return Y
+
+    def backward(self, dY):
+        """Return dY times the slope."""
+        X, tanh = self._forwarded(self._last)
+        slope = X * X
+        slope *= 3 * CUBIC
+        slope += 1
+        slope *= X
+        slope *= ROOT_2_OVER_PI
+        slope *= 1 - tanh * tanh
+        slope += tanh
+        slope += 1
+        slope *= 0.5
+        slope *= dY
+        return slope
+
+
+CUBIC, ROOT_2_OVER_PI = 0.044715, math.sqrt(2.0 / math.pi)
+
+
+def sigmoid(X):
+    """Return ``1 / (1 + exp(-X))``; only exponentials of what is not positive are taken."""
+    below = np.abs(X)
+    np.exp(np.negative(below, out=below), out=below)
+    Y = np.greater_equal(X, 0).astype(X.dtype)
+    np.maximum(Y, below, out=Y)  # 1, or exp(X) where X is negative
+    below += 1
+    return np.divide(Y, below, out=Y)

@@ -1,0 +1,93 @@
+"""Layers that run as one: what follows a matrix product, in one pass each way."""
+
+import numpy as np
+
+from fastreg._kernels import bias_gate, gate_backward, norm_gate, norm_gate_backward
+from fastreg.dropout import Dropout
+from fastreg.nn.activations import ReLU
+from fastreg.nn.dense import Dense
+from fastreg.norm import BatchNorm
+
+__all__ = ["Block", "blocks"]
+
+# A block is these in this order: one of the first two, ReLU, and perhaps dropout.
+PARTS = (Dense, BatchNorm, ReLU, Dropout)
+
+
+def blocks(layers):
+    """Gather layers that can run as one into blocks; leave the others as they are."""
+    stages, i = [], 0
+    while i < len(layers):
+        block = Block.of(layers[i:])
+        stages.append(block or layers[i])
+        i += len(block.layers) if block else 1
+    return stages
+
+
+class Block:
+    """Dense, BatchNorm, ReLU and Dropout as one forward and one backward pass.
+
+    Bits and state (gradients, running statistics, dropout's call count) are those of the layers
+    run one after the other, which is also what happens while one of them is not in training.
+    """
+
+    def __init__(self, layers):
+        self.layers = layers
+        by_type = {type(layer): layer for layer in layers}
+        self.dense, self.norm, _, self.dropout = map(by_type.get, PARTS)
+        self._last = None  # (X, statistics, gamma, Y, scale) if the last forward call was fused
+
+    @classmethod
+    def of(cls, layers):
+        """Return a block of the first layers, or None if they do not make one."""
+        found = []
+        for part in PARTS:
+            if len(found) < len(layers) and type(layers[len(found)]) is part:
+                found.append(layers[len(found)])
+            elif part is ReLU:
+                return None
+        if type(found[-1]) is Dropout and found[-1]._noise_shape is not None:
+            found.pop()
+        return cls(found) if type(found[0]) in (Dense, BatchNorm) else None
+
+    def forward(self, X):
+        """Return the last layer's output."""
+        self._last = None
+        training = all(part.training for part in (self.norm, self.dropout) if part is not None)
+        if not training or np.ndim(X) != 2:
+            for layer in self.layers:
+                X = layer.forward(X)
+            return X
+        dense, norm, dropout = self.dense, self.norm, self.dropout
+        bias = None
+        if dense is not None:
+            X, bias = dense._product(X), dense.b
+        if norm is None:
+            draw = dropout and dropout._next_noise(X)
+            Y, statistics, gamma = bias_gate(X, bias, True, draw), None, None
+        else:
+            if bias is not None:
+                X = bias_gate(X, bias, False, None)
+            X, statistics, gamma, beta = norm._observe("BatchNorm.forward", X)
+            draw = dropout and dropout._next_noise(X)
+            Y = norm_gate(X, statistics, gamma, beta, True, draw)
+        self._last = X, statistics, gamma, Y, 1.0 if draw is None else draw[3]
+        return Y
+
+    def backward(self, dY, *, input_gradient=True):
+        """Return the first layer's dX, if it is wanted; store every gradient."""
+        dense, norm = self.dense, self.norm
+        if self._last is None:
+            for layer in reversed(self.layers[1:]):
+                dY = layer.backward(dY)
+            skipped = {"input_gradient": input_gradient} if dense is not None else {}
+            return self.layers[0].backward(dY, **skipped)
+        X, statistics, gamma, Y, scale = self._last
+        if norm is None:
+            d = gate_backward("Dense.backward", dY, Y, scale, dense._bias_gradient())
+            return dense._products(d, input_gradient)
+        d, dgamma, dbeta = norm_gate_backward(
+            "BatchNorm.backward", dY, Y, X, statistics, gamma, scale
+        )
+        norm._store(dgamma, dbeta)
+        return d if dense is None else dense.backward(d, input_gradient=input_gradient)

@@ -1,0 +1,225 @@
+"""Losses: the value and the gradient by the network's outputs, in one call."""
+
+import numpy as np
+
+from fastreg import _checks
+from fastreg._kernels import check_labels, cross_entropy
+from fastreg.nn.activations import sigmoid
+from fastreg.nn.dense import FLOATS
+
+__all__ = ["binary_cross_entropy", "mse", "softmax_cross_entropy"]
+
+
+def softmax_cross_entropy(
+    logits, labels, *, label_smoothing=0.0, class_weights=None, sample_weight=None
+):
+    r"""Mean cross-entropy of softmax(logits) against class labels, and its gradient.
+
+    .. math:: \ell_i = -\sum_k q_{ik} \log p_{ik}, \quad
+              \frac{\partial \ell_i}{\partial z_{ik}} = p_{ik} - q_{ik}, \quad
+              q_{ik} = (1 - s) [k = y_i] + s / K
+
+    with :math:`p = \mathrm{softmax}(z)` row by row; in nats a sample. Each row is shifted by its
+    maximum first, so that no finite logit overflows.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (N, K), float32 or float64
+        Unnormalised log-probabilities, N and K at least 1.
+    labels : integer array of shape (N,)
+        Classes from 0 to K - 1.
+    label_smoothing : float, keyword-only
+        The share s of the target spread evenly over all classes, in [0, 1].
+    class_weights : array of shape (K,), keyword-only
+        Weight of the samples of each class, at least 0.
+    sample_weight : array of shape (N,), keyword-only
+        Weight of each sample, at least 0. The mean is weighted by the product of both weights,
+        whose sum must be positive.
+
+    Returns
+    -------
+    value : float
+        The loss, averaged in float64.
+    dlogits : ndarray of shape (N, K)
+        Its gradient, in the dtype of `logits`.
+
+    Raises
+    ------
+    TypeError
+        Logits that are not float32 or float64, labels that are not integers.
+    ValueError
+        Shapes that do not fit, a label outside 0 … K - 1, a weight that is negative or not
+        finite.
+
+    References
+    ----------
+    Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016
+    (label smoothing).
+
+    Examples
+    --------
+    >>> value, dlogits = softmax_cross_entropy(np.zeros((1, 2)), np.array([1]))
+    >>> round(value, 4), dlogits.tolist()
+    (0.6931, [[0.5, -0.5]])
+    """
+    where = "softmax_cross_entropy"
+    logits = _outputs(where, "logits", logits)
+    labels = check_labels(where, labels, *logits.shape)
+    if label_smoothing != 0.0:
+        label_smoothing = _checks.number(
+            where, "label_smoothing", label_smoothing, low=0.0, high=1.0
+        )
+    weights = _weights(where, "sample_weight", sample_weight, len(labels))
+    if class_weights is not None:
+        by_class = _weights(where, "class_weights", class_weights, logits.shape[1])[labels]
+        weights = by_class if weights is None else weights * by_class
+    return cross_entropy(logits, labels, _shares(where, weights), label_smoothing)
+
+
+def mse(outputs, targets, *, sample_weight=None):
+    r"""Mean squared error over all elements, and its gradient.
+
+    .. math:: L = \frac{1}{N K} \sum_{ik} (y_{ik} - t_{ik})^2
+
+    Parameters
+    ----------
+    outputs : ndarray of shape (N, K), float32 or float64
+        What the network says.
+    targets : array of shape (N, K), or (N,) where K is 1
+        What it should say.
+    sample_weight : array of shape (N,), keyword-only
+        Weight of each sample in the mean, at least 0, with a positive sum.
+
+    Returns
+    -------
+    value : float
+        The loss, averaged in float64.
+    doutputs : ndarray of shape (N, K)
+        Its gradient, in the dtype of `outputs`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Outputs of another dtype, targets of another shape, a bad weight.
+
+    Examples
+    --------
+    >>> value, doutputs = mse(np.array([[1.0], [2.0]]), np.array([1.0, 5.0]))
+    >>> value, doutputs.tolist()
+    (4.5, [[0.0], [-3.0]])
+    """
+    outputs = _outputs("mse", "outputs", outputs)
+    gradient = outputs - _targets("mse", targets, outputs)
+    squares = np.einsum("ij,ij->i", gradient, gradient, dtype=np.float64)
+    shares = _shares("mse", _weights("mse", "sample_weight", sample_weight, len(outputs)))
+    return _average(squares, gradient, shares, 2.0)
+
+
+def binary_cross_entropy(logits, targets, *, label_smoothing=0.0, sample_weight=None):
+    r"""Mean cross-entropy of sigmoid(logits) against targets in [0, 1], and its gradient.
+
+    .. math:: \ell = \max(z, 0) - z t + \log(1 + e^{-|z|}), \quad
+              \frac{\partial \ell}{\partial z} = \sigma(z) - t
+
+    averaged over all elements, in nats. No finite logit overflows.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (N, K), float32 or float64
+        Log-odds.
+    targets : array of shape (N, K), or (N,) where K is 1
+        Probabilities or labels, from 0 to 1.
+    label_smoothing : float, keyword-only
+        The share s of the target replaced by 1/2, in [0, 1].
+    sample_weight : array of shape (N,), keyword-only
+        Weight of each sample in the mean, at least 0, with a positive sum.
+
+    Returns
+    -------
+    value : float
+        The loss, averaged in float64.
+    dlogits : ndarray of shape (N, K)
+        Its gradient, in the dtype of `logits`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Logits of another dtype, targets of another shape or outside [0, 1], a bad weight.
+
+    Examples
+    --------
+    >>> value, dlogits = binary_cross_entropy(np.array([[0.0]]), np.array([1]))
+    >>> round(value, 4), dlogits.tolist()
+    (0.6931, [[-0.5]])
+    """
+    where = "binary_cross_entropy"
+    logits = _outputs(where, "logits", logits)
+    targets = _targets(where, targets, logits)
+    if not (targets.min() >= 0 and targets.max() <= 1):
+        raise ValueError(f"{where}: targets must be from 0 to 1, got {targets.min()} … "
+                         f"{targets.max()}")  # fmt: skip
+    if label_smoothing != 0.0:
+        s = _checks.number(where, "label_smoothing", label_smoothing, low=0.0, high=1.0)
+        targets = (1 - s) * targets + logits.dtype.type(s / 2)
+    losses = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
+    gradient = sigmoid(logits)
+    gradient -= targets
+    shares = _shares(where, _weights(where, "sample_weight", sample_weight, len(logits)))
+    return _average(losses.sum(axis=1, dtype=np.float64), gradient, shares, 1.0)
+
+
+def _average(by_row, gradient, shares, factor):
+    """The weighted mean of the rows' sums, and the gradient scaled to match."""
+    n, k = gradient.shape
+    if shares is None:
+        gradient *= factor / (n * k)
+        return float(by_row.sum() / (n * k)), gradient
+    gradient *= (shares * (factor / k)).astype(gradient.dtype)[:, None]
+    return float(by_row @ shares / k), gradient
+
+
+def _outputs(where, name, outputs):
+    """A contiguous float matrix."""
+    outputs = np.asarray(outputs)
+    if outputs.dtype not in FLOATS:
+        raise TypeError(f"{where}: {name} must be float32 or float64, got {outputs.dtype}")
+    if outputs.ndim != 2 or 0 in outputs.shape:
+        raise ValueError(f"{where}: {name} must have shape (N, K), not empty, got {outputs.shape}")
+    return np.ascontiguousarray(outputs)
+
+
+def _targets(where, targets, outputs):
+    """Targets in the shape and dtype of the outputs."""
+    targets = np.asarray(targets)
+    if targets.dtype.kind not in "fiub":
+        raise TypeError(f"{where}: targets must be numbers, got {targets.dtype}")
+    if targets.shape == outputs.shape[:1] and outputs.shape[1] == 1:
+        targets = targets[:, None]
+    if targets.shape != outputs.shape:
+        raise ValueError(f"{where}: targets must have shape {outputs.shape}, got {targets.shape}")
+    return targets.astype(outputs.dtype, copy=False)
+
+
+def _weights(where, name, weights, n):
+    """Weights as float64, or None."""
+    if weights is None:
+        return None
+    weights = np.asarray(weights)
+    if weights.dtype.kind not in "fiu":
+        raise TypeError(f"{where}: {name} must be numbers, got {weights.dtype}")
+    if weights.shape != (n,):
+        raise ValueError(f"{where}: {name} must have shape ({n},), got {weights.shape}")
+    weights = weights.astype(np.float64)
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError(f"{where}: {name} must be finite and at least 0, got {weights}")
+    return weights
+
+
+def _shares(where, weights):
+    """Weights that sum to 1, or None."""
+    if weights is None:
+        return None
+    total = weights.sum()
+    if not 0 < total < np.inf:
+        raise ValueError(f"{where}: weights must have a positive finite sum, got {total}")
+    return weights / total

@@ -1,0 +1,272 @@
+"""Layers one after another, and the network most people want, in one call."""
+
+import itertools
+
+import numpy as np
+
+import fastreg.reference
+from fastreg._checks import flag, integer, number
+from fastreg.dropout import Dropout
+from fastreg.nn import activations
+from fastreg.nn.block import Block, blocks
+from fastreg.nn.dense import Dense, generator
+from fastreg.norm import BatchNorm
+
+__all__ = ["PARAMETERS", "Sequential", "mlp"]
+
+PARAMETERS = ("W", "b", "gamma", "beta")
+STATISTICS = ("running_mean", "running_var")  # arrays that are state but not trained
+
+
+class Sequential:
+    """Layers applied one after another.
+
+    Parameters
+    ----------
+    layers : iterable of layers
+        Distinct objects, since each remembers its last input.
+
+    Attributes
+    ----------
+    layers : tuple
+        The layers, first applied first.
+    training : bool
+        Whether the last call among ``train()`` and ``eval()`` was ``train()``.
+
+    Raises
+    ------
+    TypeError
+        An object that lacks a layer's methods.
+    ValueError
+        No layer, or one layer twice.
+
+    Examples
+    --------
+    >>> from fastreg.nn import ReLU
+    >>> model = Sequential([Dense(4, 3, rng=0), ReLU(), Dense(3, 2, rng=1)])
+    >>> list(model.params)
+    ['0.W', '0.b', '2.W', '2.b']
+    """
+
+    def __init__(self, layers):
+        self.layers = tuple(layers)
+        for i, layer in enumerate(self.layers):
+            for method in ("forward", "backward", "train", "eval"):
+                if not callable(getattr(layer, method, None)):
+                    raise TypeError(
+                        f"Sequential: layers[{i}] must have forward, backward, train and eval, "
+                        f"got {layer!r} without {method}"
+                    )
+        if not self.layers or len({id(layer) for layer in self.layers}) < len(self.layers):
+            raise ValueError(
+                f"Sequential: layers must be one or more distinct objects, got {self.layers!r}"
+            )
+        self._state = [
+            (f"{i}.{name}", layer, name)
+            for i, layer in enumerate(self.layers)
+            for name in (*PARAMETERS, *STATISTICS)
+            if getattr(layer, name, None) is not None
+        ]
+        self._parameters = [entry for entry in self._state if entry[2] in PARAMETERS]
+        self._slopes = [(key, layer, f"d{name}") for key, layer, name in self._parameters]
+        self._stages = blocks(self.layers)
+        self.train()
+
+    @property
+    def params(self):
+        """The trainable arrays themselves, keyed ``"0.W"``, ``"0.b"``, ``"1.gamma"`` and so on."""
+        return {key: getattr(layer, name) for key, layer, name in self._parameters}
+
+    @property
+    def grads(self):
+        """The gradients the last ``backward`` stored, under the keys of `params`."""
+        grads = {key: getattr(layer, name, None) for key, layer, name in self._slopes}
+        if any(grad is None for grad in grads.values()):
+            raise RuntimeError("Sequential.grads: backward must be called first")
+        return grads
+
+    def forward(self, X):
+        """Return the last layer's output for X, one row a sample."""
+        for stage in self._stages:
+            X = stage.forward(X)
+        return X
+
+    def backward(self, dY, *, input_gradient=True):
+        """Fill `grads` from the gradient of the output; return that of the input.
+
+        Training has no use for the latter, and ``input_gradient=False`` saves its matrix product
+        where the first layer is a `Dense`.
+        """
+        first, *others = self._stages
+        for stage in reversed(others):
+            dY = stage.backward(dY)
+        if isinstance(first, (Dense, Block)):
+            return first.backward(dY, input_gradient=input_gradient)
+        return first.backward(dY)
+
+    def train(self):
+        """Put every layer in training mode."""
+        self.training = True
+        for layer in self.layers:
+            layer.train()
+
+    def eval(self):
+        """Put every layer in evaluation mode."""
+        self.training = False
+        for layer in self.layers:
+            layer.eval()
+
+    @property
+    def arrays(self):
+        """All arrays that training changes: `params` and running statistics, themselves."""
+        return {key: getattr(layer, name) for key, layer, name in self._state}
+
+    def state_dict(self):
+        """Return everything that training changes in the layers: copies, keyed like `params`.
+
+        Parameters and running statistics are arrays; what a layer's own ``state_dict`` adds, such
+        as the seed and call count of dropout, are arrays or JSON-able values.
+        """
+        state = {key: array.copy() for key, array in self.arrays.items()}
+        for i, layer in enumerate(self.layers):
+            own = layer.state_dict() if hasattr(layer, "state_dict") else {}
+            for name, value in own.items():
+                state.setdefault(f"{i}.{name}", value)
+        return state
+
+    def load_state_dict(self, state):
+        """Take over a state; nothing changes unless every name, shape and dtype fits.
+
+        Raises
+        ------
+        ValueError
+            With the list of all differences.
+        """
+        differences = differ(self.state_dict(), state)
+        if differences:
+            raise ValueError(
+                "Sequential.load_state_dict: state must fit the network; " + "; ".join(differences)
+            )
+        for key, array in self.arrays.items():
+            array[...] = state[key]
+        for i, layer in enumerate(self.layers):
+            if hasattr(layer, "load_state_dict"):
+                layer.load_state_dict({name: state[f"{i}.{name}"] for name in layer.state_dict()})
+
+    @property
+    def n_in(self):
+        """Features a sample has, or None if no layer says."""
+        widths = [layer.W.shape[0] for layer in self.layers if hasattr(layer, "W")]
+        return widths[0] if widths else None
+
+    @property
+    def n_out(self):
+        """Outputs a sample gets, or None if no layer says."""
+        widths = [layer.W.shape[1] for layer in self.layers if hasattr(layer, "W")]
+        return widths[-1] if widths else None
+
+    @property
+    def dtype(self):
+        """Of inputs and outputs, or None if no layer says."""
+        return next((layer.W.dtype for layer in self.layers if hasattr(layer, "W")), None)
+
+
+def differ(expected, found):
+    """List how a state dict differs from the one it should replace."""
+    lines = [f"{key} is missing" for key in expected if key not in found]
+    lines += [f"{key} is not in the network" for key in found if key not in expected]
+    for key in expected:
+        if key in found and isinstance(expected[key], np.ndarray):
+            ours, theirs = expected[key], found[key]
+            if not isinstance(theirs, np.ndarray):
+                lines.append(f"{key} is {type(theirs).__name__}, not an array")
+            elif (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+                lines.append(
+                    f"{key} is {theirs.dtype} of shape {theirs.shape}, not {ours.dtype} of "
+                    f"shape {ours.shape}"
+                )
+    return lines
+
+
+ACTIVATIONS = {
+    "relu": "ReLU",
+    "leaky_relu": "LeakyReLU",
+    "tanh": "Tanh",
+    "sigmoid": "Sigmoid",
+    "gelu": "GELU",
+}
+FAST = {"Dense": Dense, "BatchNorm": BatchNorm, "Dropout": Dropout}
+FAST |= {name: getattr(activations, name) for name in ACTIVATIONS.values()}
+BACKENDS = ("fast", "reference")
+
+
+def mlp(
+    sizes,
+    *,
+    activation="relu",
+    batch_norm=False,
+    dropout=0.0,
+    init="he",
+    init_scale=1.0,
+    dtype=np.float32,
+    rng=None,
+    backend="fast",
+):
+    """Return a multilayer perceptron: dense layers with a block of others after each but the last.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Features, widths of the hidden layers, outputs.
+    activation : {"relu", "leaky_relu", "tanh", "sigmoid", "gelu"}, keyword-only
+        After every hidden layer.
+    batch_norm : bool, keyword-only
+        Whether to normalise before the activation; those dense layers then have no bias.
+    dropout : float, keyword-only
+        Probability of dropping a hidden unit; with 0 there are no dropout layers.
+    init, init_scale, dtype : keyword-only
+        As for `Dense`.
+    rng : anything `numpy.random.default_rng` takes, keyword-only
+        Source of the weights and of the dropout masks; left out, NumPy's global state. The same
+        seed gives the same weights with and without dropout and batch norm.
+    backend : {"fast", "reference"}, keyword-only
+        Whether the layers are fastreg's or those of `fastreg.reference`; the same seed gives
+        both the same weights and masks.
+
+    Returns
+    -------
+    Sequential
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument of the wrong kind or out of range.
+
+    Examples
+    --------
+    >>> model = mlp([64, 32, 10], batch_norm=True, dropout=0.5, rng=0)
+    >>> [type(layer).__name__ for layer in model.layers]
+    ['Dense', 'BatchNorm', 'ReLU', 'Dropout', 'Dense']
+    """
+    sizes = [integer("mlp", "sizes", size, low=1) for size in sizes]
+    if len(sizes) < 2:
+        raise ValueError(f"mlp: sizes must name features and outputs at least, got {sizes}")
+    for name, value, known in (
+        ("activation", activation, ACTIVATIONS),
+        ("backend", backend, BACKENDS),
+    ):
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(f"mlp: {name} must be one of {', '.join(known)}, got {value!r}")
+    batch_norm = flag("mlp", "batch_norm", batch_norm)
+    dropout = number("mlp", "dropout", dropout, low=0.0, high=1.0)
+    kinds = FAST if backend == "fast" else vars(fastreg.reference)
+    rng = generator(rng)
+    masks = np.random.default_rng(rng.integers(2**63))  # so that weights do not depend on dropout
+    options = {"init": init, "init_scale": init_scale, "dtype": dtype, "rng": rng}
+    layers = []
+    for n_in, n_out in itertools.pairwise(sizes[:-1]):
+        layers.append(kinds["Dense"](n_in, n_out, bias=not batch_norm, **options))
+        layers += [kinds["BatchNorm"](n_out)] if batch_norm else []
+        layers.append(kinds[ACTIVATIONS[activation]]())
+        layers += [kinds["Dropout"](dropout, rng=masks.integers(2**63))] if dropout else []
+    return Sequential([*layers, kinds["Dense"](*sizes[-2:], **options)])

@@ -1,0 +1,171 @@
+"""Dense layers, activations and losses."""
+
+import math
+
+import numpy as np
+
+__all__ = [
+    "GELU",
+    "Dense",
+    "LeakyReLU",
+    "ReLU",
+    "Sigmoid",
+    "Tanh",
+    "binary_cross_entropy",
+    "mse",
+    "softmax_cross_entropy",
+]
+
+
+class Layer:
+    """A mode that changes nothing here."""
+
+    training = True
+
+    def train(self):
+        """Enter training mode."""
+        self.training = True
+
+    def eval(self):
+        """Enter inference mode."""
+        self.training = False
+
+
+class Dense(Layer):
+    """Affine map of each row: ``Y = X W + b``."""
+
+    def __init__(
+        self, n_in, n_out, *, init="he", init_scale=1.0, rng=None, dtype=np.float32, bias=True
+    ):
+        if rng is None:
+            rng = np.random.randint(0, 2**32, size=4, dtype=np.uint64)
+        spread = {"he": 2.0 / n_in, "glorot": 2.0 / (n_in + n_out), "normal": 1.0}[init]
+        draws = np.random.default_rng(rng).standard_normal((n_in, n_out))
+        self.W = (init_scale * math.sqrt(spread) * draws).astype(dtype)
+        self.b = np.zeros(n_out, dtype) if bias else None
+
+    def forward(self, X):
+        """``X W + b``."""
+        self._X = X
+        return X @ self.W if self.b is None else X @ self.W + self.b
+
+    def backward(self, dY):
+        """``dY W'``; the gradients of W and b are stored."""
+        self.dW = self._X.T @ dY
+        self.db = None if self.b is None else dY.sum(axis=0)
+        return dY @ self.W.T
+
+
+class ReLU(Layer):
+    """``max(X, 0)``."""
+
+    def forward(self, X):
+        """Return the positive part."""
+        self._Y = np.maximum(X, 0)
+        return self._Y
+
+    def backward(self, dY):
+        """The gradient where X was positive."""
+        return dY * (self._Y > 0)
+
+
+class LeakyReLU(Layer):
+    """``X`` where it is positive, ``slope X`` elsewhere."""
+
+    def __init__(self, slope=0.01):
+        self.slope = slope
+
+    def forward(self, X):
+        """Return X with its negative part scaled."""
+        self._slopes = np.where(X > 0, X.dtype.type(1), X.dtype.type(self.slope))
+        return X * self._slopes
+
+    def backward(self, dY):
+        """The gradient times the slopes."""
+        return dY * self._slopes
+
+
+class Tanh(Layer):
+    """``tanh(X)``."""
+
+    def forward(self, X):
+        """Return the hyperbolic tangent."""
+        self._Y = np.tanh(X)
+        return self._Y
+
+    def backward(self, dY):
+        """``dY (1 - Y^2)``."""
+        return dY * (1 - self._Y**2)
+
+
+class Sigmoid(Layer):
+    """``1 / (1 + exp(-X))``, written with tanh, which cannot overflow."""
+
+    def forward(self, X):
+        """Return the logistic function."""
+        self._Y = 0.5 * (1 + np.tanh(0.5 * X))
+        return self._Y
+
+    def backward(self, dY):
+        """``dY Y (1 - Y)``."""
+        return dY * self._Y * (1 - self._Y)
+
+
+class GELU(Layer):
+    """``X / 2 (1 + tanh(sqrt(2 / pi) (X + 0.044715 X^3)))`` (Hendrycks & Gimpel, 2016)."""
+
+    def forward(self, X):
+        """Return the gated X."""
+        self._X, self._tanh = X, np.tanh(math.sqrt(2 / math.pi) * (X + 0.044715 * X**3))
+        return 0.5 * X * (1 + self._tanh)
+
+    def backward(self, dY):
+        """The gradient times the slope."""
+        X, t = self._X, self._tanh
+        inner = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * X**2)
+        return dY * (0.5 * (1 + t) + 0.5 * X * (1 - t**2) * inner)
+
+
+def softmax_cross_entropy(
+    logits, labels, *, label_smoothing=0.0, class_weights=None, sample_weight=None
+):
+    """Weighted mean of ``-sum q log softmax(z)``, and its gradient."""
+    n, k = logits.shape
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    p = np.exp(shifted)
+    sums = p.sum(axis=1, keepdims=True)
+    p /= sums
+    rows = np.arange(n)
+    q = np.full_like(logits, label_smoothing / k)
+    q[rows, labels] += 1.0 - label_smoothing
+    shares = row_shares(n, class_weights, labels, sample_weight)
+    losses = np.log(sums[:, 0]) - (q * shifted).sum(axis=1)
+    return float(losses @ shares), (p - q) * shares[:, None].astype(logits.dtype)
+
+
+def mse(outputs, targets, *, sample_weight=None):
+    """Weighted mean of squared differences, and its gradient."""
+    n, k = outputs.shape
+    difference = outputs - np.reshape(targets, outputs.shape).astype(outputs.dtype)
+    shares = row_shares(n, None, None, sample_weight) / k
+    gradient = 2 * difference * shares[:, None].astype(outputs.dtype)
+    return float((difference**2).sum(axis=1) @ shares), gradient
+
+
+def binary_cross_entropy(logits, targets, *, label_smoothing=0.0, sample_weight=None):
+    """Weighted mean of ``-(t log p + (1 - t) log(1 - p))`` for p = sigmoid(z), and its gradient."""
+    n, k = logits.shape
+    t = np.reshape(targets, logits.shape).astype(logits.dtype)
+    t = (1 - label_smoothing) * t + logits.dtype.type(label_smoothing / 2)
+    losses = np.logaddexp(0, logits) - t * logits
+    shares = row_shares(n, None, None, sample_weight) / k
+    gradient = (0.5 * (1 + np.tanh(0.5 * logits)) - t) * shares[:, None].astype(logits.dtype)
+    return float(losses.sum(axis=1) @ shares), gradient
+
+
+def row_shares(n, class_weights, labels, sample_weight):
+    """The share of every row in a weighted mean."""
+    weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+    if class_weights is not None:
+        weights = weights * np.asarray(class_weights, dtype=np.float64)[labels]
+    return weights / weights.sum()

@@ -1,0 +1,238 @@
+"""The kernels around matrix products, and blocks: bits of the layers one by one, everywhere."""
+
+import copy
+
+import harness
+import numpy as np
+import pytest
+from harness import same_bits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastreg
+from fastreg import BatchNorm, Dropout, _kernels, reference
+from fastreg.nn import Dense, ReLU, Sequential, softmax_cross_entropy
+from fastreg.nn.block import Block
+
+few = settings(derandomize=True, max_examples=30, deadline=None)
+SHAPES = [(1, 1), (31, 7), (33, 64), (64, 10), (5, 255), (40, 257), (700, 300), (70, 1100)]
+CHAINS = {
+    "dense relu": (1, 0, 0),
+    "dense relu dropout": (1, 0, 1),
+    "dense norm relu": (1, 1, 0),
+    "dense norm relu dropout": (1, 1, 1),
+    "norm relu dropout": (0, 1, 1),
+}
+
+
+def chain(parts, n_in, n_out, dtype, *, rate=0.4, bias=True):
+    """Fresh layers of one seed."""
+    dense, norm, dropout = parts
+    layers = [Dense(n_in, n_out, rng=1, dtype=dtype, bias=bias)] * dense
+    if dense and bias:
+        layers[0].b[:] = np.random.default_rng(2).normal(size=n_out)
+    layers += [BatchNorm(n_out if dense else n_in)] if norm else []
+    layers.append(ReLU())
+    return layers + ([Dropout(rate, rng=3)] if dropout else [])
+
+
+def state(layers):
+    """Every array of the layers, and the call counts."""
+    names = ("W", "b", "dW", "db", "gamma", "beta", "dgamma", "dbeta", "running_mean")
+    found = [getattr(x, name, None) for x in layers for name in (*names, "running_var", "mask")]
+    return [array for array in found if array is not None]
+
+
+def test_an_empty_batch_has_an_empty_output_and_no_gradient():
+    block = Block.of(chain((1, 0, 1), 6, 3, np.float32))
+    assert block.forward(np.zeros((0, 6), np.float32)).shape == (0, 3)
+    assert block.backward(np.zeros((0, 3), np.float32)).shape == (0, 6)
+    assert not block.dense.db.any() and not block.dense.dW.any()
+    with pytest.raises(ValueError, match="at least one row"):
+        Block.of(chain((1, 1, 1), 6, 3, np.float32)).forward(np.zeros((0, 6), np.float32))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("parts", CHAINS.values(), ids=CHAINS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_block_has_the_bits_of_its_layers(shape, parts, bias, dtype):
+    rows, n_out = shape
+    rng = np.random.default_rng(0)
+    fused, alone = (chain(parts, 6 if parts[0] else n_out, n_out, dtype, bias=bias) for _ in "ab")
+    block = Block.of(fused)
+    assert block.layers == fused
+    for _ in range(2):
+        X = rng.normal(size=(rows, 6 if parts[0] else n_out)).astype(dtype)
+        dY = rng.normal(size=shape).astype(dtype)
+        Y, dX = block.forward(X), block.backward(dY)
+        expected = X
+        for layer in alone:
+            expected = layer.forward(expected)
+        same_bits(Y + dtype(0), expected + dtype(0))  # a zero may differ in sign
+        for layer in reversed(alone):
+            dY = layer.backward(dY)
+        same_bits(dX + dtype(0), dY + dtype(0))
+        for ours, theirs in zip(state(fused), state(alone), strict=True):
+            np.testing.assert_array_equal(ours, theirs, strict=True)
+
+
+@pytest.mark.parametrize("parts", CHAINS.values(), ids=CHAINS)
+def test_levels_and_threads_do_not_change_a_bit(parts, dtype, level, threads):
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(300, 310)).astype(dtype)
+    dY = rng.normal(size=(300, 310)).astype(dtype)
+
+    def run():
+        layers = chain(parts, 310, 310, dtype)
+        block = Block.of(layers)
+        Y, dX = block.forward(X), block.backward(dY)
+        return [Y, dX, *state(layers)]
+
+    here = run()
+    before = _kernels.set_level(_kernels.levels()[0])
+    with fastreg.num_threads(1):
+        expected = run()
+    _kernels.set_level(before)
+    for ours, theirs in zip(here, expected, strict=True):
+        same_bits(ours, theirs)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (33, 7), (40, 300)], ids=str)
+def test_kernels_stay_inside_their_arrays(shape, dtype, level, guarded):
+    rng = np.random.default_rng(5)
+    y = guarded(rng.normal(size=shape).astype(dtype), offset=1)
+    bias = guarded(rng.normal(size=shape[1]).astype(dtype), offset=1)
+    dbias = guarded(np.empty(shape[1], dtype), offset=1)
+    _kernels.bias_gate(y, bias, True, (1, 2, 2**31, 2.0))
+    _kernels.gate_backward("f", guarded(y), y, 2.0, dbias)
+    labels = guarded(rng.integers(0, shape[1], shape[0]))
+    _kernels.cross_entropy(y, labels, None, 0.1)
+
+
+def test_special_values_pass_the_gate_as_they_pass_the_layers(dtype):
+    X = np.tile(harness.specials(dtype), (3, 1))
+    layer = ReLU()
+    same_bits(
+        _kernels.bias_gate(X.copy(), None, True, None) + dtype(0), layer.forward(X) + dtype(0)
+    )
+    dY = np.ones_like(X)
+    Y = _kernels.bias_gate(X.copy(), None, True, None)
+    same_bits(_kernels.gate_backward("f", dY, Y, 1.0, None), layer.backward(dY))
+
+
+def test_a_tie_of_the_mask_is_settled_as_in_dropout(dtype):
+    rate = 1 - 0.5 - 2.0**-17  # the threshold's lower half is not 0, so ties occur
+    X = np.ones((64, 4096), dtype)
+    ours, theirs = Dropout(rate, rng=6), Dropout(rate, rng=6)
+    draw = ours._next_noise(X)
+    assert draw[2] & 0xFFFF
+    same_bits(_kernels.bias_gate(X.copy(), None, True, draw), theirs.forward(X))
+
+
+@pytest.mark.parametrize("method", ["norm", "dropout"])
+def test_a_layer_in_evaluation_mode_is_obeyed(method):
+    layers = chain((1, 1, 1), 5, 8, np.float64)
+    X = np.random.default_rng(7).normal(size=(20, 5))
+    block = Block.of(layers)
+    block.forward(X)
+    getattr(block, method).eval()
+    expected = X
+    for layer in copy.deepcopy(layers):
+        expected = layer.forward(expected)
+    np.testing.assert_array_equal(block.forward(X), expected)
+    assert block.backward(np.ones((20, 8))).shape == X.shape
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [Dense(3, 3), Dropout()],
+        lambda: [ReLU(), Dropout()],
+        lambda: [Dense(3, 3), reference.ReLU()],
+        lambda: [Dense(3, 3), type("MyReLU", (ReLU,), {})()],
+        lambda: [Dense(3, 3), BatchNorm(3)],
+        lambda: [ReLU(), Dropout(noise_shape=(1, None))],
+    ],
+)
+def test_what_is_no_block_is_left_alone(layers):
+    layers = layers()
+    assert Sequential(layers)._stages == layers
+
+
+def test_a_mask_of_another_shape_stays_outside_the_block():
+    layers = [Dense(3, 3), ReLU(), Dropout(noise_shape=(1, None))]
+    block, dropout = Sequential(layers)._stages
+    assert (block.layers, dropout) == (layers[:2], layers[2])
+
+
+def test_a_network_is_cut_into_blocks():
+    layers = [*chain((1, 1, 1), 4, 4, np.float32), *chain((1, 0, 0), 4, 4, np.float32), Dense(4, 2)]
+    stages = Sequential(layers)._stages
+    assert [len(stage.layers) for stage in stages[:2]] == [4, 2]
+    assert stages[2] is layers[-1]
+
+
+@pytest.mark.parametrize("wrong", [np.ones((4, 2)), np.ones((3, 3)), np.ones((4, 3), np.float32)])
+def test_a_gradient_that_does_not_fit_is_refused(wrong):
+    for parts in CHAINS.values():
+        layers = chain(parts, 3, 3, np.float64)
+        block = Block.of(layers)
+        block.forward(np.ones((4, 3)))
+        with pytest.raises((TypeError, ValueError), match="dY must"):
+            block.backward(wrong)
+
+
+# --- cross-entropy -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (64, 10), (7, 8), (3, 1000), (2, 3000), (2100, 17)], ids=str
+)
+def test_cross_entropy_of_every_level_and_thread_count_is_the_base_levels(
+    shape, dtype, level, threads
+):
+    rng = np.random.default_rng(8)
+    logits, labels = (
+        (10 * rng.normal(size=shape)).astype(dtype),
+        rng.integers(0, shape[1], shape[0]),
+    )
+    value, gradient = softmax_cross_entropy(logits, labels, label_smoothing=0.1)
+    before = _kernels.set_level(_kernels.levels()[0])
+    with fastreg.num_threads(1):
+        expected, dlogits = softmax_cross_entropy(logits, labels, label_smoothing=0.1)
+    _kernels.set_level(before)
+    assert value == expected
+    same_bits(gradient, dlogits)
+
+
+@few
+@given(st.integers(1, 40), st.integers(1, 30), st.sampled_from([0.0, 0.1, 1.0]), st.booleans())
+def test_cross_entropy_is_the_references(rows, classes, smoothing, weighted):
+    rng = np.random.default_rng(rows * 100 + classes)
+    logits, labels = 5 * rng.normal(size=(rows, classes)), rng.integers(0, classes, rows)
+    options = {"label_smoothing": smoothing}
+    if weighted:
+        options["class_weights"] = rng.uniform(0.5, 2, classes)
+        options["sample_weight"] = rng.uniform(0.5, 2, rows)
+    expected, dlogits = reference.softmax_cross_entropy(logits, labels, **options)
+    value, gradient = softmax_cross_entropy(logits, labels, **options)
+    assert value == pytest.approx(expected, rel=1e-13, abs=1e-13)
+    np.testing.assert_allclose(gradient, dlogits, rtol=1e-12, atol=1e-15)
+    single, _ = softmax_cross_entropy(logits.astype(np.float32), labels, **options)
+    assert single == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "lowest"), [(np.float32, -110.0), (np.float64, -760.0)])
+def test_the_exponential_is_good_to_an_ulp_and_reaches_zero(dtype, lowest, level):
+    """Of logits (0, x) the gradient by x is e^x / (1 + e^x) / 2, or e^x / 2 where that is tiny."""
+    x = np.linspace(lowest, 0, 20_001).astype(dtype)
+    logits = np.stack([np.zeros_like(x), x], axis=1)
+    labels = np.zeros(len(x), np.int64)
+    _, gradient = softmax_cross_entropy(logits, labels)
+    exact = 1 / (1 + np.exp(-x.astype(np.longdouble))) / len(x)
+    found = gradient[:, 1].astype(np.longdouble)
+    info = np.finfo(dtype)
+    spacing = np.maximum(exact * info.eps, info.smallest_subnormal)
+    assert np.abs(found - exact).max() < 4 * spacing[np.abs(found - exact).argmax()]
+    assert found[0] == 0
+    assert (np.diff(found) >= -2 * spacing[1:]).all()

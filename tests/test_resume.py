@@ -1,0 +1,185 @@
+"""Runs taken up from a checkpoint: bit for bit, or refused."""
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from runs import Adam, blobs, everything, fit, full_options, network, trainer, weights
+
+import fastreg
+from fastreg import checkpoint
+from fastreg.callbacks import Callback, Checkpoint
+from fastreg.checkpoint import CheckpointError
+from fastreg.nn import mlp
+from fastreg.plateau import ReduceOnPlateau
+from fastreg.stopping import EarlyStopping
+
+
+class StopAt(Callback):
+    """End training after so many steps, and save there."""
+
+    def __init__(self, step, path):
+        self.at, self.path = step, path
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.trainer.step == self.at:
+            self.trainer.save(self.path)
+            self.trainer.stop_training = True
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """A run of 40 steps that nothing has interrupted."""
+    run = trainer(**full_options())
+    fit(run)
+    assert run.step == 40
+    return run
+
+
+@pytest.mark.parametrize("step", range(1, 41))
+def test_a_run_taken_up_at_any_step_ends_with_the_same_bits(step, whole, tmp_path):
+    path = tmp_path / "run.ckpt"
+    first = trainer(**full_options(), callbacks=[StopAt(step, path)])
+    fit(first)
+    assert (first.step, first.stop_reason) == (step, "callback")
+    # Other weights, another seed, another state: all of it must come from the file.
+    second = trainer(model=network(seed=9), rng=10, **full_options())
+    fit(second, epochs=1)
+    fit(second, resume_from=path)
+    assert everything(second) == everything(whole)
+    assert second.stop_reason is None
+
+
+def test_a_run_taken_up_by_a_new_process_ends_with_the_same_bits(whole, tmp_path):
+    half = trainer(**full_options())
+    fit(half, epochs=3)
+    half.save(tmp_path / "half.ckpt")
+    code = """
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        import runs as t
+        run = t.trainer(model=t.network(seed=9), rng=10, **t.full_options())
+        t.fit(run, resume_from=sys.argv[2] + "/half.ckpt")
+        run.save(sys.argv[2] + "/end.ckpt")
+    """
+    here = str(__file__).rsplit("/", 1)[0]
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code), here, str(tmp_path)], check=True)
+    other = trainer(model=network(seed=5), **full_options())
+    other.load(tmp_path / "end.ckpt")
+    assert everything(other) == everything(whole)
+
+
+def test_going_on_after_the_end_is_the_longer_run(tmp_path):
+    long, short = trainer(), trainer()
+    fit(long, epochs=5)
+    fit(short, epochs=2)
+    short.save(tmp_path / "run.ckpt")
+    fit(short, epochs=5, resume_from=tmp_path / "run.ckpt")
+    assert everything(short) == everything(long)
+
+
+def test_two_runs_of_fresh_objects_are_equal():
+    one, two = trainer(**full_options()), trainer(**full_options())
+    fit(one), fit(two)
+    assert everything(one) == everything(two)
+    other = trainer(rng=3)
+    fit(other)
+    assert weights(other.model) != weights(one.model)
+
+
+def test_the_checkpoint_callback_keeps_the_last_state(tmp_path):
+    path = tmp_path / "run.ckpt"
+    run = trainer(callbacks=[Checkpoint(path)])
+    fit(run)
+    loaded = trainer(model=network(seed=4))
+    loaded.load(path)
+    assert everything(loaded) == everything(run)
+    every = trainer(callbacks=[Checkpoint(path, every_steps=7)])
+    fit(every)
+    loaded.load(path)
+    assert loaded.step == 35
+
+
+def test_a_plateau_schedule_is_part_of_the_state(tmp_path):
+    def options():
+        return {"schedule": ReduceOnPlateau(0.02, factor=0.5, patience=1, min_delta=1.0)}
+
+    whole, half = trainer(**options()), trainer(**options())
+    fit(whole)
+    fit(half, epochs=4)
+    half.save(tmp_path / "run.ckpt")
+    other = trainer(**options())
+    fit(other, resume_from=tmp_path / "run.ckpt")
+    assert everything(other) == everything(whole)
+    assert whole.history["learning_rate"][0] > whole.history["learning_rate"][-1]
+
+
+def wider():
+    return mlp([2, 9, 3], batch_norm=True, dropout=0.3)
+
+
+MISFITS = {
+    "shapes": (lambda: trainer(model=wider()), r"0.W is .*9\)"),
+    "layers": (lambda: trainer(model=mlp([2, 8, 3])), "1.gamma is not in the network"),
+    "dtype": (lambda: trainer(model=network(dtype=np.float64)), "0.W is float32 .* not float64"),
+    "parts": (lambda: trainer(early_stopping=EarlyStopping()), "not of .*EarlyStopping"),
+    "optimizer": (
+        lambda: trainer(optimizer=type("Other", (Adam,), {})(0.1)), "not of .*Other"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), MISFITS.values(), ids=MISFITS)
+def test_a_state_of_another_network_is_refused_with_every_difference(make, message, tmp_path):
+    run = trainer()
+    fit(run, epochs=1)
+    run.save(tmp_path / "run.ckpt")
+    other = make()
+    X, y = blobs(75)
+    other.fit(X, y, epochs=1)
+    before = everything(other)
+    with pytest.raises(CheckpointError, match=message):
+        other.load(tmp_path / "run.ckpt")
+    assert everything(other) == before
+
+
+def test_all_differences_are_listed():
+    model, other = network(), mlp([2, 9, 4], batch_norm=True, dropout=0.3)
+    with pytest.raises(ValueError, match="load_state_dict") as info:
+        model.load_state_dict(other.state_dict())
+    for name in ("0.W", "1.gamma", "1.running_var", "4.W", "4.b"):
+        assert name in str(info.value)
+
+
+def test_a_part_that_refuses_its_state_leaves_all_as_it_was(tmp_path):
+    path = tmp_path / "run.ckpt"
+    run = trainer(**full_options())
+    fit(run, epochs=1)
+    run.save(path)
+    state = checkpoint.load(path)
+    state["parts"]["early_stopping"]["counter"] = -1
+    checkpoint.save(path, state)
+    other = trainer(model=network(seed=9), **full_options())
+    fit(other, epochs=1)
+    before = everything(other)
+    with pytest.raises(CheckpointError, match="counter"):
+        other.load(path)
+    assert everything(other) == before
+
+
+def test_other_data_is_refused(tmp_path):
+    run = trainer()
+    fit(run, epochs=1)
+    run.save(tmp_path / "run.ckpt")
+    with pytest.raises(CheckpointError, match="'rows': 75"):
+        run.fit(*blobs(60), epochs=2, batch_size=16, resume_from=tmp_path / "run.ckpt")
+    with pytest.raises(CheckpointError, match="cannot go on with"):
+        fit(run, batch_size=8, resume_from=tmp_path / "run.ckpt")
+
+
+def test_an_optimizer_without_a_state_cannot_be_saved(tmp_path):
+    run = trainer(optimizer=fastreg.reference.Adam())
+    with pytest.raises(TypeError, match="optimizer must have state_dict, got Adam"):
+        run.save(tmp_path / "run.ckpt")

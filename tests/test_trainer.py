@@ -1,0 +1,300 @@
+"""The trainer: stopping, callbacks, schedules, predictions, bad data."""
+
+import functools
+import signal
+
+import numpy as np
+import pytest
+from runs import Adam, blobs, everything, fit, network, trainer, weights
+
+from fastreg import ElasticNet, GroupLasso, schedule
+from fastreg.callbacks import Callback, LiveDiagnosis
+from fastreg.nn import binary_cross_entropy, mlp, mse, softmax_cross_entropy
+from fastreg.stopping import EarlyStopping
+
+# --- stopping ------------------------------------------------------------------------------
+
+
+class Hooks(Callback):
+    def __init__(self):
+        self.calls = []
+
+    def __getattribute__(self, name):
+        if name.startswith("on_"):
+            return lambda *args: self.calls.append((name, *args[:-1]))
+        return super().__getattribute__(name)
+
+
+def test_callbacks_are_told_in_order():
+    hooks = Hooks()
+    fit(trainer(callbacks=[hooks]), epochs=2, batch_size=50)
+    epoch = [
+        ("on_train_batch_begin", 0),
+        ("on_train_batch_end", 0),
+        ("on_train_batch_begin", 1),
+        ("on_train_batch_end", 1),
+    ]
+    assert hooks.calls == [
+        ("on_train_begin",),
+        *(("on_epoch_begin", 0), *epoch, ("on_epoch_end", 0)),
+        *(("on_epoch_begin", 1), *epoch, ("on_epoch_end", 1)),
+        ("on_train_end",),
+    ]
+
+
+class PressCtrlC(Callback):
+    def __init__(self, step, times=1):
+        self.at, self.times = step, times
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.trainer.step == self.at:
+            for _ in range(self.times):
+                signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_ends_training_between_two_steps():
+    before = signal.getsignal(signal.SIGINT)
+    run = trainer(callbacks=[PressCtrlC(12)])
+    history = fit(run)
+    assert (run.stop_reason, run.step, run.epoch) == ("interrupt", 13, 2)
+    assert {len(values) for values in history.values()} == {2}
+    assert not run.model.training
+    assert signal.getsignal(signal.SIGINT) is before
+    assert run.predict(blobs()[0]).shape == (90,)
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
+    whole, run = trainer(), trainer(callbacks=[PressCtrlC(12)])
+    fit(whole)
+    fit(run)
+    run.save(tmp_path / "run.ckpt")
+    other = trainer(rng=8)
+    fit(other, resume_from=tmp_path / "run.ckpt")
+    assert everything(other) == everything(whole)
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    run = trainer(callbacks=[PressCtrlC(3, times=2)])
+    with pytest.raises(KeyboardInterrupt):
+        fit(run)
+    assert not run.model.training
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_gives_back_the_last_good_weights(value):
+    good = trainer()
+    fit(good, epochs=2)
+
+    def loss(outputs, y):
+        found, gradient = softmax_cross_entropy(outputs, y)
+        return (value if run.step == 12 and run.model.training else found), gradient
+
+    run = trainer(loss=loss)
+    with pytest.raises(FloatingPointError, match=f"loss of step 12 is {value}.*epoch 2 again"):
+        fit(run)
+    assert weights(run.model) == weights(good.model)
+    assert run.stop_reason == "not finite"
+    assert {len(values) for values in run.history.values()} == {2}
+    assert not run.model.training
+
+
+def test_weights_ruined_by_the_last_step_are_not_kept():
+    model = network()
+    before = weights(model)
+    X, y = blobs(75)
+    run = trainer(model=model, optimizer=Adam(1e38))
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match="Lower the learning rate"),
+    ):
+        run.fit(X, y, epochs=1, batch_size=75)
+    assert weights(model) == before
+
+
+def test_early_stopping_brings_its_best_weights_back():
+    best = {}
+
+    class Keep(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            best[epoch] = weights(self.trainer.model)
+
+    stopping = EarlyStopping(patience=2, min_delta=0.5)
+    run = trainer(early_stopping=stopping, callbacks=[Keep()])
+    fit(run, epochs=50)
+    assert run.stop_reason == "patience"
+    assert run.epoch < 50
+    assert weights(run.model) == best[stopping.best_epoch]
+    assert stopping.history == run.history["val_loss"]
+
+
+def test_a_schedule_sets_the_rate_of_every_step():
+    rates = []
+
+    class Keep(Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            rates.append(self.trainer.optimizer.lr)
+
+    curve = schedule.cosine(0.02, 40)
+    run = trainer(schedule=curve, callbacks=[Keep()])
+    fit(run)
+    assert rates == [curve(t) for t in range(40)]
+    assert run.history["learning_rate"] == rates[4::5]
+
+
+def test_penalties_join_the_gradient_of_weights_alone():
+    class Record:
+        def update(self, params, grads):
+            self.grads = {name: grad.copy() for name, grad in grads.items()}
+
+    X, y = blobs(20)
+    penalties = [ElasticNet(0.1, 0.2), GroupLasso(0.3)]
+    ours, theirs = (
+        trainer(optimizer=Record(), penalties=chosen, model=network(dropout=0.0))
+        for chosen in (penalties, [])
+    )
+    for run in (ours, theirs):
+        run.fit(X, y, epochs=1, batch_size=20)
+    for name, W in ours.model.params.items():
+        found = ours.optimizer.grads[name] - theirs.optimizer.grads[name]
+        expected = 0 * W
+        if name.endswith("W"):
+            expected = 0.1 * np.sign(W) + 0.2 * W + GroupLasso(0.3).gradient(W)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert ours.history["loss"] == theirs.history["loss"]
+
+
+def test_penalties_make_weights_smaller():
+    plain, decayed = trainer(), trainer(penalties=[ElasticNet(0.01, 0.1)])
+    fit(plain), fit(decayed)
+    assert decayed.history["weight_norm"][-1] < plain.history["weight_norm"][-1]
+
+
+def test_sample_weights_are_those_of_repeated_samples():
+    X, y = blobs(30)
+    counts = np.arange(30) % 3 + 1
+    one, two = (trainer(model=network(batch_norm=False, dropout=0.0)) for _ in "ab")
+    one.fit(X, y, epochs=3, batch_size=30, sample_weight=counts)
+    two.fit(np.repeat(X, counts, axis=0), np.repeat(y, counts), epochs=3, batch_size=60)
+    for key, array in one.model.params.items():
+        np.testing.assert_allclose(array, two.model.params[key], atol=1e-4)
+    assert one.history["loss"][-1] == pytest.approx(two.history["loss"][-1], abs=1e-4)
+
+
+def test_live_diagnosis_reports_while_training():
+    said = []
+    diagnosis = LiveDiagnosis(every=3, report=said.append)
+    fit(trainer(callbacks=[diagnosis]))
+    assert len(said) == 2
+    assert diagnosis.last is said[-1]
+
+
+# --- predictions and data ------------------------------------------------------------------
+
+
+def test_classes_and_their_probabilities():
+    run = trainer()
+    fit(run, epochs=20)
+    X, y = blobs(5000, seed=8)
+    p = run.predict_proba(X)
+    assert p.shape == (5000, 3)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(run.predict(X), p.argmax(axis=1))
+    value, accuracy = run.evaluate(X, y)
+    assert accuracy == np.mean(run.predict(X) == y) > 0.95
+    assert value == pytest.approx(-np.log(p[np.arange(5000), y]).mean(), rel=1e-4)
+
+
+def test_two_classes_from_one_logit():
+    X, y = blobs(90)
+    run = trainer(model=mlp([2, 8, 1], rng=0), loss=binary_cross_entropy)
+    run.fit(X, y == 1, epochs=20)
+    assert run.history["accuracy"][-1] > 0.95
+    p = run.predict_proba(X)
+    assert p.shape == (90, 2)
+    np.testing.assert_array_equal(run.predict(X)[:, 0], p[:, 1] > 0.5)
+
+
+def test_regression_has_outputs_and_no_accuracy():
+    X, _ = blobs(90)
+    y = X @ np.array([1.0, -2.0], np.float32)
+    run = trainer(model=mlp([2, 16, 1], rng=0), loss=mse)
+    history = run.fit(X, y, epochs=60)
+    assert "accuracy" not in history
+    assert history["loss"][-1] < 0.1 * history["loss"][0]
+    np.testing.assert_allclose(run.predict(X)[:, 0], y, atol=3)
+    with pytest.raises(TypeError, match="loss must be a cross-entropy"):
+        run.predict_proba(X)
+
+
+def test_a_partial_of_a_loss_is_known_for_what_it_is():
+    run = trainer(loss=functools.partial(softmax_cross_entropy, label_smoothing=0.1))
+    fit(run, epochs=2)
+    assert run.predict_proba(blobs()[0]).shape == (90, 3)
+
+
+X, Y = blobs(9)
+BAD = {
+    "lengths": ({"y": Y[:8]}, ValueError, "X and y must have .* got lengths 9 and 8"),
+    "high label": ({"y": Y + 1}, ValueError, "y must be from 0 to 2, got 3"),
+    "negative label": ({"y": Y - 1}, ValueError, "y must be from 0 to 2, got -1"),
+    "float labels": ({"y": Y * 1.0}, TypeError, "y must be integers, got float64"),
+    "two labels": ({"y": np.stack([Y, Y], 1)}, ValueError, "y must be one class a row"),
+    "empty": ({"X": X[:0], "y": Y[:0]}, ValueError, "X must have one row .* at least one"),
+    "features": ({"X": X[:, :1]}, ValueError, "X must have 2 features, got 1"),
+    "one axis": ({"X": X[:, 0]}, ValueError, "X must have one row a sample"),
+    "objects": ({"X": X.astype(object)}, TypeError, "X must be an array of real .*object"),
+    "strings": ({"X": X.astype(str)}, TypeError, "X must be an array of real numbers"),
+    "complex": ({"X": X * 1j}, TypeError, "X must be an array of real .*complex"),
+    "object labels": ({"y": Y.astype(object)}, TypeError, "y must be an array of real numbers"),
+    "no y": ({"y": None}, ValueError, "X and y must come together, got no y"),
+    "no X_val": ({"y_val": Y}, ValueError, "X_val and y_val must come together, got no X_val"),
+    "X_val": ({"X_val": X[:, :1], "y_val": Y}, ValueError, "X_val must have 2 features, got 1"),
+    "y_val": ({"X_val": X, "y_val": Y + 1}, ValueError, "y_val must be from 0 to 2"),
+    "weights": ({"sample_weight": np.ones(8)}, ValueError, "sample_weight must have shape"),
+    "negative weight": ({"sample_weight": -np.ones(9)}, ValueError, "sample_weight must"),
+    "word weights": ({"sample_weight": ["a"] * 9}, TypeError, "sample_weight must be numbers"),
+    "epochs": ({"epochs": 0}, ValueError, "epochs must be at least 1"),
+    "batch size": ({"batch_size": 1.5}, TypeError, "batch_size must be an integer"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "error", "message"), BAD.values(), ids=BAD)
+def test_bad_data_is_named_before_anything_is_trained(changes, error, message):
+    hooks = Hooks()
+    run = trainer(callbacks=[hooks])
+    before = weights(run.model)
+    with pytest.raises(error, match=f"Trainer.fit: {message}"):
+        run.fit(**{"X": X, "y": Y, "epochs": 1, **changes})
+    assert weights(run.model) == before
+    assert not hooks.calls
+
+
+@pytest.mark.parametrize(
+    ("loss", "sizes", "y", "message"),
+    [
+        (mse, [2, 1], np.ones((9, 2)), r"y must have shape \(9, 1\), got \(9, 2\)"),
+        (mse, [2, 2], np.ones(9), r"y must have shape \(9, 2\), got \(9,\)"),
+        (binary_cross_entropy, [2, 1], 2 * np.ones(9), "y must be from 0 to 1"),
+    ],
+)
+def test_bad_targets_of_other_losses(loss, sizes, y, message):
+    with pytest.raises(ValueError, match=message):
+        trainer(model=mlp(sizes), loss=loss).fit(X, y, epochs=1)
+
+
+def test_whole_numbers_and_lists_are_data():
+    run = trainer()
+    run.fit([[1, 2], [3, 4]], [0, 1], epochs=1)
+    assert run.predict([[1, 2]]).shape == (1,)
+
+
+def test_the_regularised_network_reads_digits():
+    pytest.importorskip("sklearn", reason="needs the extra 'lab'")
+    from fastreg.lab import data
+
+    digits = data.digits(seed=0)
+    model = mlp([64, 128, 64, 10], batch_norm=True, dropout=0.2, rng=0)
+    run = trainer(model=model, optimizer=Adam(0.003), schedule=schedule.cosine(0.003, 40 * 17))
+    run.fit(digits.X_train, digits.y_train, epochs=40)
+    assert run.evaluate(digits.X_test, digits.y_test)[1] > 0.97
