@@ -34,7 +34,7 @@ cdef extern from *:
     }
 
     /* The jobs of a product wait for each other, so each needs a thread of its own, also where
-     * OpenMP would give fewer: inside another region, or under a limit. */
+     * OpenMP gives fewer: inside another region, or under any of its limits. */
     static void fr_blas_threads(fr_blas_job work, int n, size_t size, char *jobs, int data)
     {
         fr_blas_thread *threads = calloc((size_t)n, sizeof *threads);
@@ -59,15 +59,18 @@ cdef extern from *:
 
     static void fr_blas_run(int sync, fr_blas_job work, int n, size_t size, void *jobs, int data)
     {
+        int ran = 0;
         (void)sync;
         fr_blas_enter();
-        if (omp_get_level() || omp_get_dynamic() || omp_get_thread_limit() < n) {
-            fr_blas_threads(work, n, size, jobs, data);
-        } else {
-    #pragma omp parallel for schedule(static, 1) num_threads(n)
-            for (int i = 0; i < n; i++)
-                work(i, (char *)jobs + (size_t)i * size, data);
+    #pragma omp parallel num_threads(n)
+        if (omp_get_num_threads() == n) {
+            const int i = omp_get_thread_num();
+            work(i, (char *)jobs + (size_t)i * size, data);
+            if (i == 0)
+                ran = 1;
         }
+        if (!ran)
+            fr_blas_threads(work, n, size, jobs, data);
         fr_blas_leave();
     }
 
