@@ -298,3 +298,66 @@ def test_the_regularised_network_reads_digits():
     run = trainer(model=model, optimizer=Adam(0.003), schedule=schedule.cosine(0.003, 40 * 17))
     run.fit(digits.X_train, digits.y_train, epochs=40)
     assert run.evaluate(digits.X_test, digits.y_test)[1] > 0.97
+
+
+class Evaluate(Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        self.trainer.evaluate(*blobs())
+
+
+def test_a_callback_may_evaluate_in_the_middle_of_an_epoch():
+    plain, watched = trainer(), trainer(callbacks=[Evaluate()])
+    fit(plain, epochs=2), fit(watched, epochs=2)
+    assert weights(watched.model) == weights(plain.model)
+
+
+@pytest.mark.parametrize(
+    "hook", ["on_train_begin", "on_epoch_begin", "on_train_batch_begin", "on_epoch_end"]
+)
+def test_a_callback_that_fails_leaves_evaluation_mode(hook):
+    def fail(*arguments):
+        raise RuntimeError("callback")
+
+    callback = Callback()
+    setattr(callback, hook, fail)
+    run = trainer(callbacks=[callback])
+    assert run.model.training
+    with pytest.raises(RuntimeError, match="callback"):
+        fit(run)
+    assert not any(layer.training for layer in (run.model, *run.model.layers))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_samples_of_weight_zero_take_no_part():
+    X, y = blobs(30)
+    counts = np.arange(30) % 2
+    one, two = trainer(), trainer()
+    one.fit(X, y, epochs=2, batch_size=1 + 1, sample_weight=counts)
+    two.fit(X[1::2], y[1::2], epochs=2, batch_size=2, sample_weight=counts[1::2])
+    assert everything(one) == everything(two)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e308])
+def test_weights_without_a_positive_finite_sum_are_refused(value):
+    run = trainer()
+    before = weights(run.model)
+    with pytest.raises(ValueError, match="Trainer.fit: sample_weight must have a positive finite"):
+        run.fit(*blobs(30), epochs=1, sample_weight=np.full(30, value))
+    assert weights(run.model) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("loss", "mse", "loss must be callable, got 'mse'"),
+        ("optimizer", "adam", r"optimizer must be with update\(\), got 'adam'"),
+        ("schedule", 0.1, "schedule must be callable, got 0.1"),
+        ("early_stopping", 5, "early_stopping must be callable, got 5"),
+        ("penalties", ElasticNet(0.1, 0.1), "penalties must be a sequence"),
+        ("penalties", [3], r"penalties\[0\] must be with value_and_gradient"),
+        ("callbacks", [3], r"callbacks\[0\] must be with on_train_batch_end"),
+    ],
+)
+def test_parts_of_the_wrong_kind_are_named(name, value, message):
+    with pytest.raises(TypeError, match=f"Trainer: {message}"):
+        trainer(**{name: value})
