@@ -4,7 +4,10 @@
 # with a thread a core in each, every product waits until the kernels' threads give up their cores,
 # and the other way round. A training step took 8 times as long on 2 cores. So OpenBLAS is asked to
 # hand its work to the kernels' team as soon as there is one; how it cuts that work, and so every
-# bit of its results, stays the same. FASTREG_SHARE_TEAM=0 leaves it alone.
+# bit of its results, stays the same.
+# Only FASTREG_SHARE_TEAM=1 asks for that. OpenBLAS hands over its products but starts parts of
+# LAPACK's factorisations on its own threads all the same, and where one Python thread factorises
+# while another multiplies, the two wait for each other for ever.
 
 cdef extern from *:
     """
@@ -103,7 +106,7 @@ cdef extern from *:
         };
         const char *wanted = getenv("FASTREG_SHARE_TEAM");
         fr_blas_found found = {0};
-        if (wanted && !strcmp(wanted, "0"))
+        if (!wanted || strcmp(wanted, "1"))
             return;
         pthread_atfork(fr_blas_enter, fr_blas_leave, fr_blas_leave);
         dl_iterate_phdr(fr_blas_note, &found);
