@@ -217,3 +217,10 @@ def test_every_optimizer_goes_on_with_the_same_bits(kind, tmp_path):
     half.save(tmp_path / "run.ckpt")
     fit(other, epochs=3, resume_from=tmp_path / "run.ckpt")
     assert everything(other) == everything(whole)
+
+
+def test_the_checkpoint_callback_counts_whole_epochs(tmp_path):
+    fit(trainer(callbacks=[Checkpoint(tmp_path / "run.ckpt", every=3)]), epochs=5)
+    loaded = trainer()
+    loaded.load(tmp_path / "run.ckpt")
+    assert loaded.epoch == 3

@@ -1,7 +1,9 @@
 """The trainer: stopping, callbacks, schedules, predictions, bad data."""
 
 import functools
+import io
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -361,3 +363,44 @@ def test_weights_without_a_positive_finite_sum_are_refused(value):
 def test_parts_of_the_wrong_kind_are_named(name, value, message):
     with pytest.raises(TypeError, match=f"Trainer: {message}"):
         trainer(**{name: value})
+
+
+def test_one_logit_gives_the_logistic_function():
+    run = trainer(model=mlp([2, 1], rng=0), loss=binary_cross_entropy)
+    points = blobs(20)[0]
+    z = run.model.forward(points).astype(float)[:, 0]
+    np.testing.assert_allclose(run.predict_proba(points)[:, 1], 1 / (1 + np.exp(-z)), rtol=1e-5)
+
+
+def test_a_row_beyond_those_evaluated_together_counts():
+    run = trainer()
+    points = blobs(4097)[0]
+    last = run.predict_proba(points)[-1]
+    np.testing.assert_allclose(last, run.predict_proba(points[-1:])[0], rtol=1e-5)
+
+
+def test_the_history_measures_what_its_names_say():
+    run = trainer()
+    history = fit(run, epochs=2)
+    params = np.concatenate([array.ravel() for array in run.model.params.values()])
+    slopes = np.concatenate([array.ravel() for array in run.model.grads.values()])
+    assert history["weight_norm"][-1] == pytest.approx(np.linalg.norm(params), rel=1e-5)
+    assert history["gradient_norm"][-1] == pytest.approx(np.linalg.norm(slopes), rel=1e-5)
+    run.model.layers[0].W[:] = 9e-4
+    run.optimizer.lr = 1e-30
+    near = fit(run, epochs=1)["near_zero"][-1]
+    assert near == pytest.approx(np.mean(np.abs(params[16:]) < 1e-3) * (1 - 16 / params.size)
+                                 + 16 / params.size)  # fmt: skip
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("stream", "shown"), [(Terminal, True), (io.StringIO, False)])
+def test_the_progress_bar_is_for_terminals(stream, shown, monkeypatch):
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr("sys.stderr", stream())
+    fit(trainer(progress=True), epochs=2)
+    assert ("2/2" in sys.stderr.getvalue()) == shown
