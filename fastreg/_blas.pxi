@@ -4,7 +4,10 @@
 # with a thread a core in each, every product waits until the kernels' threads give up their cores,
 # and the other way round. A training step took 8 times as long on 2 cores. So OpenBLAS is asked to
 # hand its work to the kernels' team as soon as there is one; how it cuts that work, and so every
-# bit of its results, stays the same. FASTREG_SHARE_TEAM=0 leaves it alone.
+# bit of its results, stays the same.
+# Only FASTREG_SHARE_TEAM=1 asks for that. OpenBLAS hands over its products but starts parts of
+# LAPACK's factorisations on its own threads all the same, and where one Python thread factorises
+# while another multiplies, the two wait for each other for ever.
 
 cdef extern from *:
     """
@@ -34,7 +37,7 @@ cdef extern from *:
     }
 
     /* The jobs of a product wait for each other, so each needs a thread of its own, also where
-     * OpenMP would give fewer: inside another region, or under a limit. */
+     * OpenMP gives fewer: inside another region, or under any of its limits. */
     static void fr_blas_threads(fr_blas_job work, int n, size_t size, char *jobs, int data)
     {
         fr_blas_thread *threads = calloc((size_t)n, sizeof *threads);
@@ -59,15 +62,18 @@ cdef extern from *:
 
     static void fr_blas_run(int sync, fr_blas_job work, int n, size_t size, void *jobs, int data)
     {
+        int ran = 0;
         (void)sync;
         fr_blas_enter();
-        if (omp_get_level() || omp_get_dynamic() || omp_get_thread_limit() < n) {
-            fr_blas_threads(work, n, size, jobs, data);
-        } else {
-    #pragma omp parallel for schedule(static, 1) num_threads(n)
-            for (int i = 0; i < n; i++)
-                work(i, (char *)jobs + (size_t)i * size, data);
+    #pragma omp parallel num_threads(n)
+        if (omp_get_num_threads() == n) {
+            const int i = omp_get_thread_num();
+            work(i, (char *)jobs + (size_t)i * size, data);
+            if (i == 0)
+                ran = 1;
         }
+        if (!ran)
+            fr_blas_threads(work, n, size, jobs, data);
         fr_blas_leave();
     }
 
@@ -100,7 +106,7 @@ cdef extern from *:
         };
         const char *wanted = getenv("FASTREG_SHARE_TEAM");
         fr_blas_found found = {0};
-        if (wanted && !strcmp(wanted, "0"))
+        if (!wanted || strcmp(wanted, "1"))
             return;
         pthread_atfork(fr_blas_enter, fr_blas_leave, fr_blas_leave);
         dl_iterate_phdr(fr_blas_note, &found);

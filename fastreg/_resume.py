@@ -28,7 +28,8 @@ def state_of(run):
 
 def check_cut(path, state, cut):
     """Refuse a state whose run saw another number of rows or another batch size."""
-    found = state.get("cursor", {}).get("cut")
+    cursor = state.get("cursor")
+    found = cursor.get("cut") if isinstance(cursor, dict) else None
     if found != cut:
         raise CheckpointError(f"{path}: saved by a run on {found}, which cannot go on with {cut}")
 

@@ -150,7 +150,13 @@ def decode(data):
         raise CheckpointError(
             f"not a checkpoint of this version; its format is {found!r}, expected {FORMAT!r}"
         )
-    return _with_arrays(json.loads(metadata["state"]), arrays)
+    try:
+        tree = _with_arrays(json.loads(metadata["state"]), arrays)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CheckpointError(f"not a checkpoint that save wrote; {error!r}") from None
+    if not isinstance(tree, dict):
+        raise CheckpointError("not a checkpoint that save wrote; its state is no object")
+    return tree
 
 
 def pack(arrays, metadata):
@@ -208,7 +214,11 @@ def _read_array(data, entry, expected_start):
 
 def _check_sum(head, arrays, found):
     """Refuse a file whose bytes are not those the checksum was taken of."""
-    if not isinstance(found, str) or head.count(found.encode()) != 1 or len(found) != 64:
+    if (
+        not isinstance(found, str)
+        or not re.fullmatch("[0-9a-f]{64}", found)
+        or (head.count(found.encode()) != 1)
+    ):
         raise CheckpointError("not a fastreg checkpoint; it carries no checksum")
     digest = hashlib.sha256(head.replace(found.encode(), BLANK.encode()))
     digest.update(arrays)
@@ -223,6 +233,8 @@ def _without_arrays(value, where, arrays):
         if dtype not in NAMES:
             raise TypeError(f"save: {where} must have a dtype of numbers, got {value.dtype}")
         name = where.removeprefix("state/")
+        while name in arrays or name == "__metadata__":  # "a/b" and "a" with "b" are two arrays
+            name += "'"
         arrays[name] = np.ascontiguousarray(value, dtype).reshape(value.shape)
         return {REFERENCE: name}
     if isinstance(value, dict):

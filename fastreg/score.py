@@ -234,6 +234,10 @@ def check_weights(where, weights, n):
             f"{where}: sample_weight must have shape ({n},), finite and at least 0, got shape "
             f"{weights.shape}"
         )
+    with np.errstate(over="ignore"):
+        total = weights.sum(dtype=np.float64)
+    if not 0 < total < np.inf:
+        raise ValueError(f"{where}: sample_weight must have a positive finite sum, got {total}")
     return weights
 
 

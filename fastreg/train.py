@@ -82,10 +82,22 @@ class Trainer(Predictor):
         callbacks=(),
         progress=True,
     ):
+        wanted = {
+            "loss": (loss, "__call__"), "optimizer": (optimizer, "update"),
+            "schedule": (schedule, "__call__"), "early_stopping": (early_stopping, "__call__"),
+            "penalties": (penalties, "__iter__"), "callbacks": (callbacks, "__iter__"),
+        }  # fmt: skip
+        for name, (part, method) in wanted.items():
+            _check_part(name, part, method, optional=name in ("schedule", "early_stopping"))
+        penalties, callbacks = tuple(penalties), tuple(callbacks)
+        for i, penalty in enumerate(penalties):
+            _check_part(f"penalties[{i}]", penalty, "value_and_gradient")
+        for i, callback in enumerate(callbacks):
+            _check_part(f"callbacks[{i}]", callback, "on_train_batch_end")
         super().__init__(model, loss)
         self.optimizer = optimizer
         self.schedule, self.early_stopping = schedule, early_stopping
-        self.penalties, self.callbacks = tuple(penalties), tuple(callbacks)
+        self.penalties, self.callbacks = penalties, callbacks
         self.progress = progress
         self.rng = generator(rng)
         self._begin()
@@ -124,7 +136,7 @@ class Trainer(Predictor):
         batch_size : int, keyword-only
             Samples a step, at least 1; the last batch of an epoch takes what is left.
         sample_weight : array of shape (N,), keyword-only
-            Weight of each sample in the mean of its batch.
+            Weight of each sample in the mean of its batch. Samples of weight 0 take no part.
         resume_from : path, keyword-only
             A file that `save` wrote: the run goes on where that one was, on the same data.
 
@@ -160,6 +172,8 @@ class Trainer(Predictor):
         if X_val is not None or y_val is not None:
             validation = check_table(where, "X_val", X_val, "y_val", y_val, self.model, self.loss)
         weights = check_weights(where, sample_weight, len(X))
+        if weights is not None and not weights.all():  # a batch of them would have no mean
+            X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
         cut = {"rows": len(X), "batch_size": batch_size}
         if resume_from is None:
             self._begin()
@@ -167,13 +181,16 @@ class Trainer(Predictor):
             state = checkpoint.load(resume_from)
             check_cut(resume_from, state, cut)
             take(self, resume_from, state)
+            ended = getattr(self.early_stopping, "stop_reason", None)
+            if ended:  # the run was over when it was saved
+                self.stop_training, self.stop_reason = True, ended
         self._cut = cut
         self._good = self.model.state_dict()
         for callback in self.callbacks:
             callback.trainer = self
-        self._tell("on_train_begin", None)
         with interruptible(self), progress_bar(self, epochs) as advance:
             try:
+                self._tell("on_train_begin", None)
                 while self.epoch < epochs and not self.stop_training:
                     if self._train_epoch(X, y, weights):
                         self._end_epoch(X, y, weights, validation)
@@ -198,9 +215,9 @@ class Trainer(Predictor):
         if not self.batch:
             self._tell("on_epoch_begin", self.epoch)
         rows = np.empty((min(size, len(X)), *X.shape[1:]), X.dtype)
-        self.model.train()
         for start in starts[self.batch :]:
             self._tell("on_train_batch_begin", self.batch)
+            self.model.train()  # a callback may have evaluated
             picked = order[start : start + size]
             begin = time.perf_counter()
             # Checked by the permutation; "clip" lets NumPy write to `out` without a copy.
@@ -306,6 +323,13 @@ class Trainer(Predictor):
             If it cannot be read.
         """
         take(self, path, checkpoint.load(path))
+
+
+def _check_part(name, part, method, *, optional=False):
+    """Refuse an object of the wrong kind before anything is trained."""
+    if not (hasattr(part, method) or (optional and part is None)):
+        kind = {"__call__": "callable", "__iter__": "a sequence"}.get(method, f"with {method}()")
+        raise TypeError(f"Trainer: {name} must be {kind}, got {part!r}")
 
 
 def fit(model, loss, optimizer, X, y, *, epochs, batch_size=64, rng=None, **data):

@@ -32,8 +32,9 @@ HEAD = """
 """
 
 
-def run(code, **environment):
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2", **environment}
+def run(code, **changes):
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2", "FASTREG_SHARE_TEAM": "1"}
+    environment |= changes
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(HEAD) + textwrap.dedent(code)],
         env=environment, capture_output=True, text=True, timeout=300, check=False,
@@ -48,8 +49,11 @@ def can_share():
         pytest.skip("NumPy's BLAS here takes no team")
 
 
-# The last two make OpenMP refuse a full team, so that threads must be made.
-@pytest.mark.parametrize("limit", [{}, {"OMP_THREAD_LIMIT": "1"}, {"OMP_DYNAMIC": "true"}], ids=str)
+# All but the first make OpenMP refuse a full team, so that threads must be made.
+LIMITS = {"OMP_THREAD_LIMIT": "1"}, {"OMP_DYNAMIC": "true"}, {"OMP_MAX_ACTIVE_LEVELS": "0"}
+
+
+@pytest.mark.parametrize("limit", [{}, *LIMITS], ids=str)
 def test_products_keep_their_bits(limit):
     code = "print(shared(), products()); start_team(); print(shared(), products())"
     before, expected, after, found = run(code, **limit)
@@ -57,8 +61,27 @@ def test_products_keep_their_bits(limit):
     assert found == expected
 
 
-def test_the_environment_can_prevent_it():
-    assert run("start_team(); print(shared())", FASTREG_SHARE_TEAM="0") == ["0"]
+@pytest.mark.parametrize("asked", ["0", ""])
+def test_blas_is_left_alone_unless_asked(asked):
+    assert run("start_team(); print(shared())", FASTREG_SHARE_TEAM=asked) == ["0"]
+
+
+def test_factorisations_beside_products_come_to_an_end():
+    code = """
+        start_team()
+        A = np.random.default_rng(0).normal(size=(300, 300))
+        threads = [threading.Thread(target=lambda: [A @ A for _ in range(20)])]
+        threads += [threading.Thread(target=lambda: [np.linalg.solve(A, A) for _ in range(20)])]
+        [t.start() for t in threads], [t.join() for t in threads]
+        print("done")
+    """
+    environment = {k: v for k, v in os.environ.items() if k != "FASTREG_SHARE_TEAM"}
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(HEAD) + textwrap.dedent(code)],
+        env={**environment, "OPENBLAS_NUM_THREADS": "2"}, capture_output=True, timeout=60,
+        check=True,
+    )  # fmt: skip
+    assert found.stdout.split() == [b"done"]
 
 
 def test_small_work_and_one_thread_leave_numpy_alone():
@@ -104,3 +127,6 @@ def test_the_configuration_says_so():
     assert "shared_blas" in _kernels.build_info()
     code = "start_team(); fastreg.show_config()"
     assert "on the same threads" in " ".join(run(code))
+    before = " ".join(run("fastreg.show_config()"))
+    assert "on BLAS's threads, until the first large kernel" in before
+    assert "until" not in " ".join(run(code, FASTREG_SHARE_TEAM="0"))

@@ -1,5 +1,6 @@
 """Checkpoints: round trips, the safetensors library, every kind of damage, and crashes."""
 
+import hashlib
 import json
 import os
 import random
@@ -170,6 +171,8 @@ HEADERS = [
     {"w": {"dtype": "F32", "shape": None, "data_offsets": None}},
     {"__metadata__": []},
     {"__metadata__": {"sha256": 3}},
+    {"__metadata__": {"sha256": "\ud800" + 63 * "0"}},
+    {"w": {"dtype": "F32", "shape": [0, 2**70], "data_offsets": [0, 0]}},
 ]
 
 
@@ -300,3 +303,25 @@ def test_threads_may_save_to_one_path(path):
     loaded = checkpoint.load(path)
     np.testing.assert_array_equal(loaded["array"], states[loaded["i"]]["array"])
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_arrays_whose_paths_look_alike_stay_apart():
+    state = {
+        "a/b": np.zeros(2),
+        "a": {"b": np.ones(2)},
+        "__metadata__": np.full(3, 2.0),
+        "a/b'": np.full(2, 3.0),
+    }
+    assert same(checkpoint.decode(bytes(checkpoint.encode(state))), state)
+
+
+@pytest.mark.parametrize("tree", [None, "[", "[1]", "3", '{"$array":"x"}', "[" * 100_000])
+def test_a_whole_file_with_another_tree_is_refused(tree):
+    metadata = {"format": checkpoint.FORMAT, "sha256": checkpoint.BLANK}
+    if tree is not None:
+        metadata["state"] = tree
+    data = checkpoint.pack({}, metadata)
+    digest = hashlib.sha256(data).hexdigest()
+    data = bytes(data).replace(checkpoint.BLANK.encode(), digest.encode())
+    with pytest.raises(CheckpointError, match="not a checkpoint that save wrote"):
+        checkpoint.decode(data)

@@ -1,6 +1,7 @@
 """Reading tables, splitting them by class, standardising without a leak."""
 
 import gzip
+import random
 
 import numpy as np
 import pytest
@@ -113,6 +114,7 @@ CSV = {
     "no header": ("1,2,0\n3,4,7\n", {}, [[1, 2], [3, 4]], [0, 7], "int64"),
     "first": ("0;1\n\n1;2\n", {"target": 0, "delimiter": ";"}, [[1], [2]], [0, 1], "int64"),
     "spaces": (" a , y \n 1 , u \n 2 , t \n", {"target": "y"}, [[1], [2]], [1, 0], "int64"),
+    "beyond int64": ("1,1e300\n2,3\n", {}, [[1], [2]], [1e300, 3], "float64"),
     "words, no header": ("1,cat\n2,ant\n", {}, [[1], [2]], [1, 0], "int64"),
 }
 
@@ -137,10 +139,40 @@ def test_csv_files(text, options, X, y, dtype, tmp_path):
         ("a,b\n1,2\n", {"target": "c"}, r"one column 'c', got \['a', 'b'\]"),
         ("a,a\n1,2\n", {"target": "a"}, "one column 'a'"),
         ("1,2\n", {"target": 2}, "a column 2, got 2 columns"),
+        ("a,b\n1,1\n2,\n", {}, "line 3 must have a target"),
+        ('1,2\n"3\n,4', {}, "must be a text table"),
+        ("1," + 200_000 * "9", {}, "must be a text table"),
+        ("1,\xe4\udc00", {}, "must be a text table in UTF-8"),
+        ('a,"b\nc"\n1,2\nx,3\n', {}, "line 4 must hold numbers"),
     ],
 )
 def test_bad_csv_files_are_named(text, options, message, tmp_path):
     path = tmp_path / "data.csv"
-    path.write_text(text)
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(ValueError, match=f"read_csv: .*data.csv.*{message}"):
         read_csv(path, **options)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_npz_file_is_one_clear_error(save, tmp_path):
+    path, pick = tmp_path / "data.npz", random.Random(0)
+    save(path, X=np.random.default_rng(0).random((9, 3)), y=np.arange(9))
+    data, refused = path.read_bytes(), 0
+    for _ in range(500):
+        edited = bytearray(data)
+        for _ in range(4):
+            edited[pick.randrange(len(data))] ^= pick.randrange(1, 256)
+        path.write_bytes(edited)
+        try:
+            read_npz(path)
+        except ValueError as error:
+            assert str(error).startswith(f"read_npz: {path} must hold"), error
+            refused += 1
+    assert refused > 400
+
+
+def test_an_idx_file_of_too_many_axes_is_named(tmp_path):
+    path = tmp_path / "labels"
+    path.write_bytes(bytes([0, 0, 8, 99]) + b"\0\0\0\1" * 99 + b"\1")
+    with pytest.raises(ValueError, match="read_idx: .* must be an IDX file"):
+        read_idx(path)

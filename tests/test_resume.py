@@ -183,3 +183,44 @@ def test_an_optimizer_without_a_state_cannot_be_saved(tmp_path):
     run = trainer(optimizer=fastreg.reference.Adam())
     with pytest.raises(TypeError, match="optimizer must have state_dict, got Adam"):
         run.save(tmp_path / "run.ckpt")
+
+
+def test_a_run_that_early_stopping_ended_stays_ended(tmp_path):
+    def options():
+        return {"early_stopping": EarlyStopping(patience=2, min_delta=0.5)}
+
+    whole = trainer(**options(), callbacks=[Checkpoint(tmp_path / "run.ckpt")])
+    fit(whole, epochs=30)
+    assert whole.stop_reason == "patience"
+    other = trainer(model=network(seed=9), **options())
+    fit(other, epochs=30, resume_from=tmp_path / "run.ckpt")
+    assert everything(other) == everything(whole)
+    assert other.stop_reason == "patience"
+
+
+@pytest.mark.parametrize("cursor", [[], 3, None, {"cut": []}])
+def test_a_cursor_of_another_kind_is_refused(cursor, tmp_path):
+    checkpoint.save(tmp_path / "run.ckpt", {"cursor": cursor})
+    with pytest.raises(CheckpointError, match="cannot go on"):
+        fit(trainer(), resume_from=tmp_path / "run.ckpt")
+
+
+@pytest.mark.parametrize("kind", ["SGD", "AdaGrad", "Adadelta", "AdamW", "Adamax", "Lion",
+                                  "Momentum", "NAdam", "RAdam", "RMSprop"])  # fmt: skip
+def test_every_optimizer_goes_on_with_the_same_bits(kind, tmp_path):
+    whole, half, other = (
+        trainer(optimizer=getattr(fastreg, kind)(0.01), model=network(seed=seed))
+        for seed in (1, 1, 9)
+    )
+    fit(whole, epochs=3)
+    fit(half, epochs=1)
+    half.save(tmp_path / "run.ckpt")
+    fit(other, epochs=3, resume_from=tmp_path / "run.ckpt")
+    assert everything(other) == everything(whole)
+
+
+def test_the_checkpoint_callback_counts_whole_epochs(tmp_path):
+    fit(trainer(callbacks=[Checkpoint(tmp_path / "run.ckpt", every=3)]), epochs=5)
+    loaded = trainer()
+    loaded.load(tmp_path / "run.ckpt")
+    assert loaded.epoch == 3

@@ -1,7 +1,9 @@
 """The trainer: stopping, callbacks, schedules, predictions, bad data."""
 
 import functools
+import io
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -298,3 +300,107 @@ def test_the_regularised_network_reads_digits():
     run = trainer(model=model, optimizer=Adam(0.003), schedule=schedule.cosine(0.003, 40 * 17))
     run.fit(digits.X_train, digits.y_train, epochs=40)
     assert run.evaluate(digits.X_test, digits.y_test)[1] > 0.97
+
+
+class Evaluate(Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        self.trainer.evaluate(*blobs())
+
+
+def test_a_callback_may_evaluate_in_the_middle_of_an_epoch():
+    plain, watched = trainer(), trainer(callbacks=[Evaluate()])
+    fit(plain, epochs=2), fit(watched, epochs=2)
+    assert weights(watched.model) == weights(plain.model)
+
+
+@pytest.mark.parametrize(
+    "hook", ["on_train_begin", "on_epoch_begin", "on_train_batch_begin", "on_epoch_end"]
+)
+def test_a_callback_that_fails_leaves_evaluation_mode(hook):
+    def fail(*arguments):
+        raise RuntimeError("callback")
+
+    callback = Callback()
+    setattr(callback, hook, fail)
+    run = trainer(callbacks=[callback])
+    assert run.model.training
+    with pytest.raises(RuntimeError, match="callback"):
+        fit(run)
+    assert not any(layer.training for layer in (run.model, *run.model.layers))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_samples_of_weight_zero_take_no_part():
+    X, y = blobs(30)
+    counts = np.arange(30) % 2
+    one, two = trainer(), trainer()
+    one.fit(X, y, epochs=2, batch_size=1 + 1, sample_weight=counts)
+    two.fit(X[1::2], y[1::2], epochs=2, batch_size=2, sample_weight=counts[1::2])
+    assert everything(one) == everything(two)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e308])
+def test_weights_without_a_positive_finite_sum_are_refused(value):
+    run = trainer()
+    before = weights(run.model)
+    with pytest.raises(ValueError, match="Trainer.fit: sample_weight must have a positive finite"):
+        run.fit(*blobs(30), epochs=1, sample_weight=np.full(30, value))
+    assert weights(run.model) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("loss", "mse", "loss must be callable, got 'mse'"),
+        ("optimizer", "adam", r"optimizer must be with update\(\), got 'adam'"),
+        ("schedule", 0.1, "schedule must be callable, got 0.1"),
+        ("early_stopping", 5, "early_stopping must be callable, got 5"),
+        ("penalties", ElasticNet(0.1, 0.1), "penalties must be a sequence"),
+        ("penalties", [3], r"penalties\[0\] must be with value_and_gradient"),
+        ("callbacks", [3], r"callbacks\[0\] must be with on_train_batch_end"),
+    ],
+)
+def test_parts_of_the_wrong_kind_are_named(name, value, message):
+    with pytest.raises(TypeError, match=f"Trainer: {message}"):
+        trainer(**{name: value})
+
+
+def test_one_logit_gives_the_logistic_function():
+    run = trainer(model=mlp([2, 1], rng=0), loss=binary_cross_entropy)
+    points = blobs(20)[0]
+    z = run.model.forward(points).astype(float)[:, 0]
+    np.testing.assert_allclose(run.predict_proba(points)[:, 1], 1 / (1 + np.exp(-z)), rtol=1e-5)
+
+
+def test_a_row_beyond_those_evaluated_together_counts():
+    run = trainer()
+    points = blobs(4097)[0]
+    last = run.predict_proba(points)[-1]
+    np.testing.assert_allclose(last, run.predict_proba(points[-1:])[0], rtol=1e-5)
+
+
+def test_the_history_measures_what_its_names_say():
+    run = trainer()
+    history = fit(run, epochs=2)
+    params = np.concatenate([array.ravel() for array in run.model.params.values()])
+    slopes = np.concatenate([array.ravel() for array in run.model.grads.values()])
+    assert history["weight_norm"][-1] == pytest.approx(np.linalg.norm(params), rel=1e-5)
+    assert history["gradient_norm"][-1] == pytest.approx(np.linalg.norm(slopes), rel=1e-5)
+    run.model.layers[0].W[:] = 9e-4
+    run.optimizer.lr = 1e-30
+    near = fit(run, epochs=1)["near_zero"][-1]
+    assert near == pytest.approx(np.mean(np.abs(params[16:]) < 1e-3) * (1 - 16 / params.size)
+                                 + 16 / params.size)  # fmt: skip
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("stream", "shown"), [(Terminal, True), (io.StringIO, False)])
+def test_the_progress_bar_is_for_terminals(stream, shown, monkeypatch):
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr("sys.stderr", stream())
+    fit(trainer(progress=True), epochs=2)
+    assert ("2/2" in sys.stderr.getvalue()) == shown
