@@ -48,7 +48,7 @@ def draw(lengths):
 
 def floor_bytes(optimizer, elements, itemsize=4):
     """Count the gradient once, the parameter and all state twice: read and written."""
-    arrays = len(optimizer._all_slots())
+    arrays = len(optimizer._slot_names())
     return (3 + 2 * arrays) * itemsize * elements
 
 

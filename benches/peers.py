@@ -94,6 +94,11 @@ def dropout(rate, x):
     return {"torch eager": lambda: layer(tensor)}
 
 
+def batch_norm(x):
+    """Torch's batch norm for this many axes."""
+    return (torch.nn.BatchNorm2d if x.ndim == 4 else torch.nn.BatchNorm1d)(x.shape[1])
+
+
 @if_installed
 def noise(name, rate, x):
     """Do the work of one of the dropout family, in training."""
@@ -107,7 +112,7 @@ def noise(name, rate, x):
 @if_installed
 def batch_norm_forward(x):
     """Normalise in training, nothing recorded for a backward pass."""
-    layer, tensor = torch.nn.BatchNorm1d(x.shape[1]), torch.from_numpy(x)
+    layer, tensor = batch_norm(x), torch.from_numpy(x)
 
     @torch.no_grad()
     def forward():
@@ -119,7 +124,7 @@ def batch_norm_forward(x):
 @if_installed
 def batch_norm_out(x):
     """Call the kernel of batch norm itself, which takes outputs; and the layer as above."""
-    layer, tensor = torch.nn.BatchNorm1d(x.shape[1]), torch.from_numpy(x)
+    layer, tensor = batch_norm(x), torch.from_numpy(x)
     y, mean, inv_std = torch.empty_like(tensor), *torch.empty(2, x.shape[1])
 
     @torch.no_grad()
@@ -135,7 +140,7 @@ def batch_norm_out(x):
 @if_installed
 def batch_norm_both(x, dy):
     """Go forward and backward through autograd."""
-    layer = torch.nn.BatchNorm1d(x.shape[1])
+    layer = batch_norm(x)
     tensor, grad = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dy)
 
     def both():
@@ -201,3 +206,30 @@ def penalty(name, weights):
         "soft_threshold": lambda: [torch.nn.functional.softshrink(t, 0.01) for t in tensors],
     }
     return {"torch eager": forms[name]} if name in forms else {}
+
+
+def row_norm(name, *arguments):
+    """Torch's layer, with our epsilon."""
+    named = {"InstanceNorm": "InstanceNorm2d"}.get(name, name)
+    return getattr(torch.nn, named)(*arguments, eps=1e-5)
+
+
+@if_installed
+def row_norm_forward(name, arguments, x):
+    """Normalise rows as called in training: what a backward pass needs is kept."""
+    layer, tensor = row_norm(name, *arguments), torch.from_numpy(x)
+    return {"torch eager": lambda: layer(tensor)}
+
+
+@if_installed
+def row_norm_both(name, arguments, x, dy):
+    """Go forward and backward through autograd."""
+    layer = row_norm(name, *arguments)
+    tensor, grad = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dy)
+
+    def both():
+        tensor.grad = None  # set, not added to
+        layer.zero_grad()
+        layer(tensor).backward(grad)
+
+    return {"torch eager": both}

@@ -24,3 +24,10 @@ void fr_blend(double *blend, const double *before, const double *now, double kee
     for (ptrdiff_t c = 0; c < cols; c++)
         blend[c] = keep * before[c] + (1.0 - keep) * now[c];
 }
+
+void fr_add_rows(double *matrix, ptrdiff_t rows, ptrdiff_t cols)
+{
+    for (ptrdiff_t k = 1; k < rows; k++)
+        for (ptrdiff_t c = 0; c < cols; c++)
+            matrix[c] += matrix[k * cols + c];
+}

@@ -10,13 +10,12 @@
 FR_INLINE void NAME(mask_run)(real *y, ptrdiff_t n, uint64_t first, const fr_mask *mask)
 {
     const int skip = (int)(first % FR_MASK_GROUP);
-    const uint32_t upper = (uint32_t)(mask->threshold >> 16);
     const real scale = (real)mask->scale;
     uint16_t pieces[FR_PANEL_RUN + 2 * FR_MASK_GROUP];
-    philox_pieces(pieces, skip + (int)n, first - (uint64_t)skip, mask);
+    const uint32_t limit = philox_pieces(pieces, skip + (int)n, first - (uint64_t)skip, mask);
     const uint16_t *draws = pieces + skip;
     for (ptrdiff_t j = 0; j < n; j++)
-        y[j] *= draws[j] < upper ? scale : (real)0;
+        y[j] *= draws[j] < limit ? scale : (real)0;
 }
 
 FR_INLINE void NAME(gate_run)(real *y, ptrdiff_t n, uint64_t first, const fr_gate *gate)
@@ -38,7 +37,7 @@ FR_INLINE fr_panel NAME(slab)(fr_panel panel, ptrdiff_t begin)
 
 FR_INLINE void NAME(gate_slab)(real *y, fr_panel slab, uint64_t first, const fr_gate *gate)
 {
-    const ptrdiff_t rows = NAME(rows_together)(slab);
+    const ptrdiff_t rows = NAME(rows_at_once)(slab);
     for (ptrdiff_t r = 0; r < slab.rows; r += rows) {
         const ptrdiff_t left = slab.rows - r, offset = r * slab.stride;
         NAME(gate_run)(y + offset, (left < rows ? left : rows) * slab.cols,
@@ -76,14 +75,14 @@ static void NAME(norm_gate)(void *y_, const void *x_, fr_panel panel, fr_channel
 }
 
 /* dx = dy * (y > 0 ? scale : 0). dx may be dy. */
-FR_INLINE void NAME(ungate_slab)(real *dx, const real *dy, const real *y, fr_panel slab,
-                                 double scale_)
+FR_INLINE void NAME(ungate)(real *dx, const real *dy, const real *y, fr_panel panel,
+                            double scale_)
 {
     const real scale = (real)scale_;
-    for (ptrdiff_t r = 0; r < slab.rows; r++) {
-        const ptrdiff_t row = r * slab.stride;
+    for (ptrdiff_t r = 0; r < panel.rows; r++) {
+        const ptrdiff_t row = r * panel.stride;
         FR_ELEMENTWISE
-        for (ptrdiff_t c = row; c < row + slab.cols; c++)
+        for (ptrdiff_t c = row; c < row + panel.cols; c++)
             dx[c] = dy[c] * (y[c] > 0 ? scale : (real)0);
     }
 }
@@ -100,7 +99,7 @@ static void NAME(gate_sums)(void *dx_, double *dbias, const void *dy_, const voi
         const real *dx = (const real *)dy_ + begin * stride;
         if (y_) {
             real *to = (real *)dx_ + begin * stride;
-            NAME(ungate_slab)(to, dx, (const real *)y_ + begin * stride, slab, scale);
+            NAME(ungate)(to, dx, (const real *)y_ + begin * stride, slab, scale);
             dx = to;
         }
         ptrdiff_t r = 0;
@@ -119,24 +118,13 @@ static void NAME(gate_sums)(void *dx_, double *dbias, const void *dy_, const voi
     }
 }
 
-static void NAME(norm_gate_sums)(void *dx_, double *dscale, double *dbeta, const void *dy_,
-                                 const void *x_, const void *y_, fr_panel panel,
-                                 const double *mean, double scale)
+/* The sums are those of batch norm alone, from the whole panel, so that they have its bits. */
+static void NAME(norm_gate_sums)(void *dx, double *dscale, double *dbeta, const void *dy,
+                                 const void *x, const void *y, fr_panel panel, const double *mean,
+                                 double scale)
 {
-    double slab_dscale[FR_PANEL_COLS], slab_dbeta[FR_PANEL_COLS];
-    for (ptrdiff_t c = 0; c < panel.cols; c++)
-        dscale[c] = dbeta[c] = 0;
-    for (ptrdiff_t begin = 0; begin < panel.rows; begin += FR_PANEL_ROWS) {
-        const ptrdiff_t offset = begin * panel.stride;
-        const fr_panel slab = NAME(slab)(panel, begin);
-        real *dx = (real *)dx_ + offset;
-        NAME(ungate_slab)(dx, (const real *)dy_ + offset, (const real *)y_ + offset, slab, scale);
-        NAME(norm_sums)(slab_dscale, slab_dbeta, dx, (const real *)x_ + offset, slab, mean);
-        for (ptrdiff_t c = 0; c < panel.cols; c++) {
-            dscale[c] += slab_dscale[c];
-            dbeta[c] += slab_dbeta[c];
-        }
-    }
+    NAME(ungate)(dx, dy, y, panel, scale);
+    NAME(norm_sums)(dscale, dbeta, dx, x, panel, mean);
 }
 
 static void NAME(fold_sums)(void *total_, const double *sums, ptrdiff_t chunks, ptrdiff_t cols)

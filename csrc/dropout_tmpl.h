@@ -9,18 +9,17 @@ static void NAME(dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
 {
     real *y = y_;
     const real *x = x_;
-    const uint32_t upper = (uint32_t)(mask->threshold >> 16);
     const real scale = (real)mask->scale;
     uint16_t pieces[FR_MASK_BATCH];
     real done[FR_MASK_BATCH];
 
     for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
         const int count = (int)(n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH);
-        philox_pieces(pieces, count, first + (uint64_t)start, mask);
+        const uint32_t limit = philox_pieces(pieces, count, first + (uint64_t)start, mask);
         real *to = stream ? done : y + start;
         FR_ELEMENTWISE
         for (int j = 0; j < count; j++)
-            to[j] = x[start + j] * (pieces[j] < upper ? scale : (real)0);
+            to[j] = x[start + j] * (pieces[j] < limit ? scale : (real)0);
         if (stream)
             fr_stream(y + start, done, (size_t)count * sizeof(real));
     }
@@ -35,7 +34,6 @@ static void NAME(alpha_dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t 
 {
     real *y = y_;
     const real *x = x_;
-    const uint32_t upper = (uint32_t)(mask->threshold >> 16);
     const real scale = (real)mask->scale;
     const real kept = (real)mask->kept_shift, dropped = (real)mask->dropped_shift;
     uint16_t pieces[FR_MASK_BATCH];
@@ -43,12 +41,12 @@ static void NAME(alpha_dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t 
 
     for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
         const int count = (int)(n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH);
-        philox_pieces(pieces, count, first + (uint64_t)start, mask);
+        const uint32_t limit = philox_pieces(pieces, count, first + (uint64_t)start, mask);
         real *to = stream ? done : y + start;
         FR_ELEMENTWISE
         for (int j = 0; j < count; j++)
-            to[j] = x[start + j] * (pieces[j] < upper ? scale : (real)0) +
-                    (pieces[j] < upper ? kept : dropped);
+            to[j] = x[start + j] * (pieces[j] < limit ? scale : (real)0) +
+                    (pieces[j] < limit ? kept : dropped);
         if (stream)
             fr_stream(y + start, done, (size_t)count * sizeof(real));
     }

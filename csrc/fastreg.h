@@ -113,6 +113,9 @@ enum { FR_CHAPTER, FR_TORCH, FR_KERAS, FR_OPTAX };
     FIELD(root)                                                                                  \
     FIELD(peak)
 
+/* Decay alone, AdamW's only service, spares the division that the proximal operator needs. */
+enum { FR_NO_SERVICES, FR_DECAY_ALONE, FR_ALL_SERVICES };
+
 #define FR_MAX_SLOTS 3
 
 #define FR_DECLARE_ENUM(name, slots) FR_RULE_##name,
@@ -124,7 +127,7 @@ typedef struct {
 } fr_hyper;
 typedef struct {
     FR_STEP(FR_DECLARE_FIELD)
-    int services; /* whether any of scale .. prox does something */
+    int services; /* what of scale .. prox does something */
 } fr_step;
 
 /* n elements of one tensor: parameter, gradient, state, moving average. What is not used is
@@ -189,9 +192,11 @@ typedef void (*fr_normals)(float *first, float *second, const uint32_t *radii,
 
 /* Batch norm ----------------------------------------------------------------------------- */
 
-/* A panel: rows x cols of a row-major matrix whose rows lie `stride` elements apart. */
+/* A panel: rows x cols of a row-major matrix whose rows lie `stride` elements apart. An entry is
+ * `run` elements: one for the kernels of matrices, L for those of (N, C, L), which are named
+ * run_* and take the same arguments. */
 typedef struct {
-    ptrdiff_t rows, cols, stride;
+    ptrdiff_t rows, cols, stride, run;
 } fr_panel;
 
 /* What one channel does to its column, forward and backward. mean is kept in two parts so that
@@ -299,6 +304,26 @@ FR_INLINE double fr_total(double sum, double rest)
 {
     return sum - sum == 0.0 ? sum + rest : sum;
 }
+/* Row norms ------------------------------------------------------------------------------- */
+
+/* Rows normalised by themselves. A sample is `groups` rows; row r, counted from `first`, has the
+ * channels of group r % groups, each with `run` elements. */
+typedef struct {
+    ptrdiff_t rows, first, groups, channels, run;
+} fr_rows;
+
+/* y = (x - mean) * inv_std * gamma + beta; statistics: mean and inv_std of every row. centred = 0
+ * takes 0 for the mean. gamma and beta are in the element type. y may be x. */
+typedef void (*fr_row_forward)(void *y, double *statistics, const void *x, fr_rows shape,
+                               const void *gamma, const void *beta, double epsilon, int centred,
+                               int stream);
+/* dx, and what these rows add to dgamma and dbeta (groups x channels). dx may be dy. */
+typedef void (*fr_row_backward)(void *dx, double *dgamma, double *dbeta, const void *dy,
+                                const void *x, fr_rows shape, const double *statistics,
+                                const void *gamma, int centred, int stream);
+
+/* Adds the other rows of a matrix to its first, in order. */
+void fr_add_rows(double *matrix, ptrdiff_t rows, ptrdiff_t cols);
 
 /* The tables ----------------------------------------------------------------------------- */
 
@@ -322,6 +347,12 @@ typedef struct {
     fr_scale_columns scale_columns;
     fr_dropout alpha_dropout, gaussian_dropout;
     fr_scale_runs scale_runs;
+    fr_moments run_moments;
+    fr_normalize run_normalize;
+    fr_norm_sums run_sums;
+    fr_norm_backward run_backward;
+    fr_row_forward layer_forward, group_forward; /* runs of one element, longer ones */
+    fr_row_backward layer_backward, group_backward;
 } fr_kernels;
 
 enum { FR_FLOAT32, FR_FLOAT64, FR_DTYPE_COUNT };
@@ -332,6 +363,9 @@ enum {
     FR_PANEL_ROWS = 32,   /* rows summed in `real` before they are merged in double */
     FR_SUM_LANES = 16,    /* running sums of a span */
     FR_MASK_BATCH = 1024, /* elements whose noise sits in L1 together */
+    FR_ROW_LANES = 32,    /* accumulators along a row */
+    FR_ROW_BLOCK = 2048,  /* elements of a row summed in `real` before they are merged */
+    FR_ROW_TILE = 32,     /* most rows whose dgamma and dbeta are summed in `real` */
 };
 
 typedef struct {

@@ -59,6 +59,14 @@
         .alpha_dropout = alpha_dropout##suffix,                                                  \
         .gaussian_dropout = gaussian_dropout##suffix,                                            \
         .scale_runs = scale_runs##suffix,                                                        \
+        .run_moments = run_moments##suffix,                                                      \
+        .run_normalize = run_normalize##suffix,                                                  \
+        .run_sums = run_sums##suffix,                                                            \
+        .run_backward = run_backward##suffix,                                                    \
+        .layer_forward = layer_forward##suffix,                                                  \
+        .group_forward = group_forward##suffix,                                                  \
+        .layer_backward = layer_backward##suffix,                                                \
+        .group_backward = group_backward##suffix,                                                \
     }
 
 const fr_table FR_PASTE(fr_table_, FR_LEVEL) = {

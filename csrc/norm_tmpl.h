@@ -2,10 +2,11 @@
  *
  * Sums run down the columns, so every column has one order of addition whatever the vector
  * width: rows in groups of four, groups in sequence, FR_PANEL_ROWS rows at a time in `real`,
- * blocks merged in double by Chan's formula. Variance is two-pass inside the block: deviations
- * from the block's first row give its mean, deviations from that mean give the squares, and what
- * rounding left in their sum corrects both. A mean of 1e7 costs no digits and a constant column
- * has variance exactly 0.
+ * blocks merged in double by Chan's formula. Where columns are few, neighbouring rows are taken
+ * as one wide row, whose sums are merged in the same way. Variance is two-pass inside the block:
+ * deviations from the block's first row give its mean, deviations from that mean give the
+ * squares, and what rounding left in their sum corrects both. A mean of 1e7 costs no digits and a
+ * constant column has variance exactly 0.
  *
  * Bytes an element in float32: moments 4, normalize 8, sums 8, backward 12.
  */
@@ -24,21 +25,57 @@ FR_INLINE void NAME(split_mean)(real *hi, real *lo, const double *mean, ptrdiff_
     }
 }
 
-/* Rows that lie end to end and fit a run of FR_PANEL_RUN elements; else one. */
+/* How many neighbouring rows to take as one: as many as fit a panel, if they lie end to end. */
 FR_INLINE ptrdiff_t NAME(rows_together)(fr_panel panel)
 {
-    return panel.cols == panel.stride ? FR_PANEL_RUN / panel.cols : 1;
+    const ptrdiff_t fit = FR_PANEL_COLS / panel.cols;
+    if (panel.cols != panel.stride || panel.rows < 2)
+        return 1;
+    return fit < panel.rows ? fit : panel.rows;
 }
 
-static void NAME(moments)(double *mean, double *m2, const void *x_, fr_panel panel,
-                          const void *origin_)
+/* The same for sums, which must be merged afterwards: only where columns are narrow. */
+FR_INLINE ptrdiff_t NAME(sums_together)(fr_panel panel)
 {
-    const real *origin = origin_;
+    const ptrdiff_t fit = FR_PANEL_COLS / panel.cols;
+    return panel.cols == panel.stride && fit > 4 && panel.rows >= 8 * fit ? fit : 1;
+}
+
+FR_INLINE fr_panel NAME(widened)(fr_panel panel, ptrdiff_t together)
+{
+    panel.rows /= together;
+    panel.cols *= together;
+    panel.stride *= together;
+    return panel;
+}
+
+/* Fill a wide row with copies of its first `cols` entries. */
+FR_INLINE void NAME(repeat)(real *row, ptrdiff_t cols, ptrdiff_t together)
+{
+    for (ptrdiff_t c = cols; c < cols * together; c++)
+        row[c] = row[c - cols];
+}
+
+/* Chan, Golub & LeVeque (1979): the moments of `before` rows take in those of `here` more. */
+FR_INLINE void NAME(merge)(double *mean, double *m2, const double *mean_k, const double *m2_k,
+                           double before, double here, ptrdiff_t cols)
+{
+    const double weight = here / (before + here), cross = before * weight;
+    for (ptrdiff_t c = 0; c < cols; c++) {
+        const double delta = mean_k[c] - mean[c];
+        mean[c] += delta * weight;
+        m2[c] += m2_k[c] + delta * delta * cross;
+    }
+}
+
+static void NAME(moments_of_rows)(double *mean, double *m2, const real *x_, fr_panel panel,
+                                  const real *origin)
+{
     const ptrdiff_t cols = panel.cols, stride = panel.stride;
     real centre[FR_PANEL_COLS], sum[FR_PANEL_COLS], squares[FR_PANEL_COLS];
 
     for (ptrdiff_t begin = 0; begin < panel.rows; begin += FR_PANEL_ROWS) {
-        const real *x = (const real *)x_ + begin * stride;
+        const real *x = x_ + begin * stride;
         const ptrdiff_t left = panel.rows - begin;
         const ptrdiff_t rows = left < FR_PANEL_ROWS ? left : FR_PANEL_ROWS;
         const real share = (real)(1.0 / (double)rows);
@@ -75,7 +112,7 @@ static void NAME(moments)(double *mean, double *m2, const void *x_, fr_panel pan
                 squares[c] += d * d;
             }
 
-        /* Chan, Golub & LeVeque (1979): merge this block with the rows before it. */
+        /* Merge this block with the rows before it. */
         const double before = (double)begin, here = (double)rows, all = before + here;
         const double weight = here / all, cross = before * weight;
         for (ptrdiff_t c = 0; c < cols; c++) {
@@ -89,21 +126,42 @@ static void NAME(moments)(double *mean, double *m2, const void *x_, fr_panel pan
     }
 }
 
+static void NAME(moments)(double *mean, double *m2, const void *x_, fr_panel panel,
+                          const void *origin_)
+{
+    const real *x = x_, *origin = origin_;
+    const ptrdiff_t cols = panel.cols, together = NAME(sums_together)(panel);
+    const fr_panel wide = NAME(widened)(panel, together);
+    const ptrdiff_t whole = wide.rows * together;
+    double wide_mean[FR_PANEL_COLS], wide_m2[FR_PANEL_COLS];
+    real wide_origin[FR_PANEL_COLS];
+    if (together == 1) {
+        NAME(moments_of_rows)(mean, m2, x, panel, origin);
+        return;
+    }
+    memcpy(wide_origin, origin, (size_t)cols * sizeof(real));
+    NAME(repeat)(wide_origin, cols, together);
+    NAME(moments_of_rows)(wide_mean, wide_m2, x, wide, wide_origin);
+    memcpy(mean, wide_mean, (size_t)cols * sizeof(double));
+    memcpy(m2, wide_m2, (size_t)cols * sizeof(double));
+    for (ptrdiff_t k = 1; k < together; k++)
+        NAME(merge)(mean, m2, wide_mean + k * cols, wide_m2 + k * cols, (double)(k * wide.rows),
+                    (double)wide.rows, cols);
+    panel.rows -= whole;
+    if (panel.rows) {
+        NAME(moments_of_rows)(wide_mean, wide_m2, x + whole * cols, panel, origin);
+        NAME(merge)(mean, m2, wide_mean, wide_m2, (double)whole, (double)panel.rows, cols);
+    }
+}
+
 static void NAME(statistics)(double *statistics, double *mean, double *m2, const void *origin_,
                              double epsilon, ptrdiff_t rows, ptrdiff_t chunk_rows, ptrdiff_t cols)
 {
     const real *origin = origin_;
     for (ptrdiff_t begin = chunk_rows; begin < rows; begin += chunk_rows) {
-        const double before = (double)begin;
-        const double here = (double)(rows - begin < chunk_rows ? rows - begin : chunk_rows);
-        const double weight = here / (before + here), cross = before * weight;
-        const double *mean_k = mean + begin / chunk_rows * cols;
-        const double *m2_k = m2 + begin / chunk_rows * cols;
-        for (ptrdiff_t c = 0; c < cols; c++) {
-            const double delta = mean_k[c] - mean[c];
-            mean[c] += delta * weight;
-            m2[c] += m2_k[c] + delta * delta * cross;
-        }
+        const ptrdiff_t chunk = begin / chunk_rows * cols;
+        const ptrdiff_t here = rows - begin < chunk_rows ? rows - begin : chunk_rows;
+        NAME(merge)(mean, m2, mean + chunk, m2 + chunk, (double)begin, (double)here, cols);
     }
     for (ptrdiff_t c = 0; c < cols; c++) {
         const double var = m2[c] / (double)rows;
@@ -113,10 +171,38 @@ static void NAME(statistics)(double *statistics, double *mean, double *m2, const
     }
 }
 
-static void NAME(normalize)(void *y_, const void *x_, fr_panel panel, fr_channels channels,
+/* Rows whose outputs are streamed at once: those that lie end to end and fit FR_PANEL_RUN. */
+FR_INLINE ptrdiff_t NAME(rows_at_once)(fr_panel panel)
+{
+    return panel.cols == panel.stride ? FR_PANEL_RUN / panel.cols : 1;
+}
+
+FR_INLINE void NAME(normalize_rows)(real *y_, const real *x_, fr_panel panel,
+                                    const NAME(columns) * k, const real *shift, int stream)
+{
+    const ptrdiff_t cols = panel.cols, rows = NAME(rows_at_once)(panel);
+    real done[FR_PANEL_RUN];
+    for (ptrdiff_t begin = 0; begin < panel.rows; begin += rows) {
+        const ptrdiff_t left = panel.rows - begin, here = left < rows ? left : rows;
+        real *y = y_ + begin * panel.stride, *to = stream ? done : y;
+        for (ptrdiff_t r = 0; r < here; r++) {
+            const real *x = x_ + (begin + r) * panel.stride;
+            real *row = to + r * panel.stride;
+            FR_ELEMENTWISE
+            for (ptrdiff_t c = 0; c < cols; c++)
+                row[c] = ((x[c] - k->hi[c]) - k->lo[c]) * k->scale[c] + shift[c];
+        }
+        if (stream)
+            fr_stream(y, done, (size_t)(here * cols) * sizeof(real));
+    }
+}
+
+static void NAME(normalize)(void *y, const void *x, fr_panel panel, fr_channels channels,
                             int stream)
 {
-    const ptrdiff_t cols = panel.cols;
+    const ptrdiff_t cols = panel.cols, together = NAME(rows_together)(panel);
+    const fr_panel wide = NAME(widened)(panel, together);
+    const ptrdiff_t whole = wide.rows * together * panel.stride;
     real shift[FR_PANEL_COLS];
     NAME(columns) k;
     NAME(split_mean)(k.hi, k.lo, channels.mean, cols);
@@ -124,56 +210,50 @@ static void NAME(normalize)(void *y_, const void *x_, fr_panel panel, fr_channel
         k.scale[c] = (real)(channels.gamma[c] * channels.inv_std[c]);
         shift[c] = (real)channels.beta[c];
     }
-    const ptrdiff_t rows = NAME(rows_together)(panel);
-    real done[FR_PANEL_RUN];
-    for (ptrdiff_t begin = 0; begin < panel.rows; begin += rows) {
-        const ptrdiff_t left = panel.rows - begin, here = left < rows ? left : rows;
-        real *y = (real *)y_ + begin * panel.stride, *to = stream ? done : y;
-        for (ptrdiff_t r = 0; r < here; r++) {
-            const real *x = (const real *)x_ + (begin + r) * panel.stride;
-            real *row = to + r * panel.stride;
-            FR_ELEMENTWISE
-            for (ptrdiff_t c = 0; c < cols; c++)
-                row[c] = ((x[c] - k.hi[c]) - k.lo[c]) * k.scale[c] + shift[c];
-        }
-        if (stream)
-            fr_stream(y, done, (size_t)(here * cols) * sizeof(real));
-    }
+    NAME(repeat)(k.hi, cols, together);
+    NAME(repeat)(k.lo, cols, together);
+    NAME(repeat)(k.scale, cols, together);
+    NAME(repeat)(shift, cols, together);
+    NAME(normalize_rows)(y, x, wide, &k, shift, stream);
+    panel.rows %= together;
+    if (panel.rows)
+        NAME(normalize_rows)((real *)y + whole, (const real *)x + whole, panel, &k, shift,
+                             stream);
     if (stream)
         fr_stream_end();
 }
 
-static void NAME(norm_sums)(double *dscale, double *dbeta, const void *dy_, const void *x_,
-                            fr_panel panel, const double *mean)
+static void NAME(sums_of_rows)(double *dscale, double *dbeta, const real *dy_, const real *x_,
+                               fr_panel panel, const NAME(columns) * k)
 {
     const ptrdiff_t cols = panel.cols, stride = panel.stride;
     real sum[FR_PANEL_COLS], dot[FR_PANEL_COLS];
-    NAME(columns) k;
-    NAME(split_mean)(k.hi, k.lo, mean, cols);
     for (ptrdiff_t c = 0; c < cols; c++)
         dscale[c] = dbeta[c] = 0;
 
     for (ptrdiff_t begin = 0; begin < panel.rows; begin += FR_PANEL_ROWS) {
-        const real *x = (const real *)x_ + begin * stride;
-        const real *dy = (const real *)dy_ + begin * stride;
+        const real *x = x_ + begin * stride, *dy = dy_ + begin * stride;
         const ptrdiff_t left = panel.rows - begin;
         const ptrdiff_t rows = left < FR_PANEL_ROWS ? left : FR_PANEL_ROWS;
         ptrdiff_t r = 0;
         for (ptrdiff_t c = 0; c < cols; c++)
             sum[c] = dot[c] = 0;
-        for (; r + 2 <= rows; r += 2) {
-            const real *p = x + r * stride, *q = p + stride;
-            const real *dp = dy + r * stride, *dq = dp + stride;
+        for (; r + 4 <= rows; r += 4) {
+            const real *x0 = x + r * stride, *x1 = x0 + stride, *x2 = x1 + stride;
+            const real *d0 = dy + r * stride, *d1 = d0 + stride, *d2 = d1 + stride;
+            const real *x3 = x2 + stride, *d3 = d2 + stride;
             for (ptrdiff_t c = 0; c < cols; c++) {
-                sum[c] += dp[c] + dq[c];
-                dot[c] +=
-                    dp[c] * ((p[c] - k.hi[c]) - k.lo[c]) + dq[c] * ((q[c] - k.hi[c]) - k.lo[c]);
+                const real hi = k->hi[c], lo = k->lo[c];
+                sum[c] += (d0[c] + d1[c]) + (d2[c] + d3[c]);
+                dot[c] += (d0[c] * ((x0[c] - hi) - lo) + d1[c] * ((x1[c] - hi) - lo)) +
+                          (d2[c] * ((x2[c] - hi) - lo) + d3[c] * ((x3[c] - hi) - lo));
             }
         }
         for (; r < rows; r++)
             for (ptrdiff_t c = 0; c < cols; c++) {
-                sum[c] += dy[r * stride + c];
-                dot[c] += dy[r * stride + c] * ((x[r * stride + c] - k.hi[c]) - k.lo[c]);
+                const real d = dy[r * stride + c];
+                sum[c] += d;
+                dot[c] += d * ((x[r * stride + c] - k->hi[c]) - k->lo[c]);
             }
         for (ptrdiff_t c = 0; c < cols; c++) {
             dbeta[c] += (double)sum[c];
@@ -182,11 +262,63 @@ static void NAME(norm_sums)(double *dscale, double *dbeta, const void *dy_, cons
     }
 }
 
-static void NAME(norm_backward)(void *dx_, const void *dy_, const void *x_, fr_panel panel,
+static void NAME(norm_sums)(double *dscale, double *dbeta, const void *dy_, const void *x_,
+                            fr_panel panel, const double *mean)
+{
+    const real *x = x_, *dy = dy_;
+    const ptrdiff_t cols = panel.cols, together = NAME(sums_together)(panel);
+    const fr_panel wide = NAME(widened)(panel, together);
+    const ptrdiff_t whole = wide.rows * together;
+    double wide_dot[FR_PANEL_COLS], wide_sum[FR_PANEL_COLS];
+    NAME(columns) k;
+    NAME(split_mean)(k.hi, k.lo, mean, cols);
+    if (together == 1) {
+        NAME(sums_of_rows)(dscale, dbeta, dy, x, panel, &k);
+        return;
+    }
+    NAME(repeat)(k.hi, cols, together);
+    NAME(repeat)(k.lo, cols, together);
+    panel.rows -= whole;
+    NAME(sums_of_rows)(dscale, dbeta, dy + whole * cols, x + whole * cols, panel, &k);
+    NAME(sums_of_rows)(wide_dot, wide_sum, dy, x, wide, &k);
+    for (ptrdiff_t r = 0; r < together; r++)
+        for (ptrdiff_t c = 0; c < cols; c++) {
+            dscale[c] += wide_dot[r * cols + c];
+            dbeta[c] += wide_sum[r * cols + c];
+        }
+}
+
+FR_INLINE void NAME(backward_rows)(real *dx_, const real *dy_, const real *x_, fr_panel panel,
+                                   const NAME(columns) * k, const real *offset, const real *tilt,
+                                   int stream)
+{
+    const ptrdiff_t cols = panel.cols, rows = NAME(rows_at_once)(panel);
+    real done[FR_PANEL_RUN];
+    for (ptrdiff_t begin = 0; begin < panel.rows; begin += rows) {
+        const ptrdiff_t left = panel.rows - begin, here = left < rows ? left : rows;
+        real *dx = dx_ + begin * panel.stride, *to = stream ? done : dx;
+        for (ptrdiff_t r = 0; r < here; r++) {
+            const real *dy = dy_ + (begin + r) * panel.stride;
+            const real *x = x_ + (begin + r) * panel.stride;
+            real *row = to + r * panel.stride;
+            FR_ELEMENTWISE
+            for (ptrdiff_t c = 0; c < cols; c++) {
+                const real centred = (x[c] - k->hi[c]) - k->lo[c];
+                row[c] = ((dy[c] - offset[c]) - centred * tilt[c]) * k->scale[c];
+            }
+        }
+        if (stream)
+            fr_stream(dx, done, (size_t)(here * cols) * sizeof(real));
+    }
+}
+
+static void NAME(norm_backward)(void *dx, const void *dy, const void *x, fr_panel panel,
                                 fr_channels channels, const double *mean_dy, const double *slope,
                                 int stream)
 {
-    const ptrdiff_t cols = panel.cols;
+    const ptrdiff_t cols = panel.cols, together = NAME(rows_together)(panel);
+    const fr_panel wide = NAME(widened)(panel, together);
+    const ptrdiff_t whole = wide.rows * together * panel.stride;
     real offset[FR_PANEL_COLS], tilt[FR_PANEL_COLS];
     NAME(columns) k;
     NAME(split_mean)(k.hi, k.lo, channels.mean, cols);
@@ -195,24 +327,16 @@ static void NAME(norm_backward)(void *dx_, const void *dy_, const void *x_, fr_p
         offset[c] = (real)mean_dy[c];
         tilt[c] = (real)slope[c];
     }
-    const ptrdiff_t rows = NAME(rows_together)(panel);
-    real done[FR_PANEL_RUN];
-    for (ptrdiff_t begin = 0; begin < panel.rows; begin += rows) {
-        const ptrdiff_t left = panel.rows - begin, here = left < rows ? left : rows;
-        real *dx = (real *)dx_ + begin * panel.stride, *to = stream ? done : dx;
-        for (ptrdiff_t r = 0; r < here; r++) {
-            const real *dy = (const real *)dy_ + (begin + r) * panel.stride;
-            const real *x = (const real *)x_ + (begin + r) * panel.stride;
-            real *row = to + r * panel.stride;
-            FR_ELEMENTWISE
-            for (ptrdiff_t c = 0; c < cols; c++) {
-                const real centred = (x[c] - k.hi[c]) - k.lo[c];
-                row[c] = ((dy[c] - offset[c]) - centred * tilt[c]) * k.scale[c];
-            }
-        }
-        if (stream)
-            fr_stream(dx, done, (size_t)(here * cols) * sizeof(real));
-    }
+    NAME(repeat)(k.hi, cols, together);
+    NAME(repeat)(k.lo, cols, together);
+    NAME(repeat)(k.scale, cols, together);
+    NAME(repeat)(offset, cols, together);
+    NAME(repeat)(tilt, cols, together);
+    NAME(backward_rows)(dx, dy, x, wide, &k, offset, tilt, stream);
+    panel.rows %= together;
+    if (panel.rows)
+        NAME(backward_rows)((real *)dx + whole, (const real *)dy + whole, (const real *)x + whole,
+                            panel, &k, offset, tilt, stream);
     if (stream)
         fr_stream_end();
 }

@@ -89,9 +89,10 @@ FR_INLINE uint32_t philox_tie(uint64_t index, const fr_mask *mask)
     return (uint32_t)first[0] & 0xFFFFu;
 }
 
-/* The pieces of `count` elements from `first`, whose kept ones lie below the upper half of the
- * threshold. Writes up to the end of the last group. */
-FR_INLINE void philox_pieces(uint16_t *pieces, int count, uint64_t first, const fr_mask *mask)
+/* The pieces of `count` elements from `first`, and the number that those of kept elements lie
+ * below: the upper half of the threshold, or 1 where only ties are kept. Writes up to the end of
+ * the last group. */
+FR_INLINE uint32_t philox_pieces(uint16_t *pieces, int count, uint64_t first, const fr_mask *mask)
 {
     const uint32_t upper = (uint32_t)(mask->threshold >> 16);
     const uint32_t lower = (uint32_t)(mask->threshold & 0xFFFFu);
@@ -105,6 +106,7 @@ FR_INLINE void philox_pieces(uint16_t *pieces, int count, uint64_t first, const 
             if (pieces[j] == upper)
                 pieces[j] = philox_tie(first + (uint64_t)j, mask) < lower ? 0 : 0xFFFF;
     }
+    return upper == 0 && lower != 0 ? 1 : upper;
 }
 
 /* One block of the generator, for known-answer tests. */

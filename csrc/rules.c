@@ -192,6 +192,8 @@ void fr_prepare(fr_step *step, int rule, const fr_hyper *hyper, double t, double
     step->average = hyper->ema_decay;
     step->one_minus_average = 1.0 - hyper->ema_decay;
     fr_rules[rule].prepare(step, hyper, t, memory);
-    step->services = scale != 1.0 || step->clip < HUGE_VAL || step->keep != 1.0 ||
-                     step->l1 != 0.0 || step->l2 != 0.0 || step->prox != 0.0;
+    step->services = step->keep != 1.0 ? FR_DECAY_ALONE : FR_NO_SERVICES;
+    if (scale != 1.0 || step->clip < HUGE_VAL || step->l1 != 0.0 || step->l2 != 0.0 ||
+        step->prox != 0.0)
+        step->services = FR_ALL_SERVICES;
 }

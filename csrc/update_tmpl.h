@@ -192,13 +192,15 @@ FR_INLINE void NAME(update_span)(const fr_span *span, const fr_step *step,
             slots > 1 ? slot1[i] : (real)0,
             slots > 2 ? slot2[i] : (real)0,
         };
-        if (services) {
+        if (services == FR_ALL_SERVICES) {
             g = g * s.scale;
             g = g > s.clip ? s.clip : g < -s.clip ? -s.clip : g;
             g = g + (s.l2 * p + s.l1 * NAME(sign)(p));
         }
         const real move = element(g, slot, &s, &denominator);
-        p = services ? NAME(shrink)(p * s.keep - move, s.prox / denominator) : p - move;
+        p = services ? p * s.keep - move : p - move;
+        if (services == FR_ALL_SERVICES)
+            p = NAME(shrink)(p, s.prox / denominator);
         param[i] = p;
         if (slots > 0)
             slot0[i] = slot[0];
@@ -215,9 +217,11 @@ FR_INLINE void NAME(update_span)(const fr_span *span, const fr_step *step,
     static void NAME(update_##rule)(const fr_span *span, const fr_step *step)                    \
     {                                                                                            \
         if (span->average)                                                                       \
-            NAME(update_span)(span, step, NAME(rule), slots, 1, 1);                              \
-        else if (step->services)                                                                 \
-            NAME(update_span)(span, step, NAME(rule), slots, 1, 0);                              \
+            NAME(update_span)(span, step, NAME(rule), slots, FR_ALL_SERVICES, 1);                \
+        else if (step->services == FR_ALL_SERVICES)                                              \
+            NAME(update_span)(span, step, NAME(rule), slots, FR_ALL_SERVICES, 0);                \
+        else if (step->services == FR_DECAY_ALONE)                                               \
+            NAME(update_span)(span, step, NAME(rule), slots, FR_DECAY_ALONE, 0);                 \
         else                                                                                     \
             NAME(update_span)(span, step, NAME(rule), slots, 0, 0);                              \
     }

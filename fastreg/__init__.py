@@ -6,6 +6,8 @@ from fastreg._optimizer import Optimizer
 from fastreg.config import empty_cache, get_num_threads, num_threads, set_num_threads, show_config
 from fastreg.dropout import DropConnect, Dropout, SpatialDropout, StochasticDepth
 from fastreg.group import GroupLasso, max_norm, unit_norm
+from fastreg.groupnorm import GroupNorm, InstanceNorm
+from fastreg.layernorm import LayerNorm, RMSNorm
 from fastreg.noise import AlphaDropout, GaussianDropout
 from fastreg.norm import BatchNorm
 from fastreg.optim import (
@@ -50,11 +52,15 @@ __all__ = [
     "ElasticNet",
     "GaussianDropout",
     "GroupLasso",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
     "Lion",
     "Momentum",
     "NAdam",
     "Optimizer",
     "RAdam",
+    "RMSNorm",
     "RMSprop",
     "ReduceOnPlateau",
     "SGD",

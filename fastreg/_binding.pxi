@@ -230,15 +230,14 @@ cdef class Binding:
         if self.scalars[i] is not None:
             if isinstance(value, cnp.ndarray):
                 return False
-            if scalar_type(self.where, name, value) is not self.scalars[i]:
-                return False
-            self.params[i][()] = value
-            return True
+            return scalar_type(self.where, name, value) is self.scalars[i]
         if value is not self.params[i]:
             return False
         array = <cnp.ndarray>value
         return (cnp.PyArray_DATA(array) == self.tensors[i].span.param
                 and cnp.PyArray_SIZE(array) == self.tensors[i].span.n
+                and dtype_row(array) == self.tensors[i].row
+                and (not self.states[i] or same_shape(array, self.states[i][0]))
                 and cnp.PyArray_ISWRITEABLE(array) and is_dense(array, True))
 
     cdef bint covers(self, object params):
@@ -272,6 +271,7 @@ cdef class Binding:
                     if (cnp.PyArray_DATA(array) == self.tensors[i].disjoint
                             or self.is_disjoint(i, array)):
                         self.tensors[i].span.grad = cnp.PyArray_DATA(array)
+                        held.append(array)
                         return 0
         array = self.copy_gradient(i, grad)
         held.append(array)
@@ -383,6 +383,13 @@ cdef class Binding:
                 memcpy(a, b, part)
                 memcpy(b, buffer, part)
                 a, b, left = a + part, b + part, left - part
+
+    cdef read_scalars(self):
+        """Take over what the scalar entries are now; everything has been checked."""
+        cdef Py_ssize_t i
+        for i in range(self.n_tensors):
+            if self.scalars[i] is not None:
+                self.params[i][()] = self.container[self.names[i]]
 
     cdef write_scalars(self):
         """Replace scalar entries by the new values, as ``params[name] -= ...`` would."""

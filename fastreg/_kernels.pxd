@@ -54,7 +54,7 @@ cdef extern from "fastreg.h" nogil:
         int n) noexcept
 
     ctypedef struct fr_panel:
-        Py_ssize_t rows, cols, stride
+        Py_ssize_t rows, cols, stride, run
     ctypedef struct fr_channels:
         const double *mean
         const double *inv_std
@@ -118,6 +118,15 @@ cdef extern from "fastreg.h" nogil:
     ctypedef void (*fr_scale_columns)(
         void *y, const void *x, fr_panel, const double *factors) noexcept
     void fr_merge(double *sums, Py_ssize_t rows, Py_ssize_t cols) noexcept
+    ctypedef struct fr_rows:
+        Py_ssize_t rows, first, groups, channels, run
+    ctypedef void (*fr_row_forward)(
+        void *y, double *statistics, const void *x, fr_rows, const void *gamma,
+        const void *beta, double epsilon, int centred, int stream) noexcept
+    ctypedef void (*fr_row_backward)(
+        void *dx, double *dgamma, double *dbeta, const void *dy, const void *x, fr_rows,
+        const double *statistics, const void *gamma, int centred, int stream) noexcept
+    void fr_add_rows(double *matrix, Py_ssize_t rows, Py_ssize_t cols) noexcept
 
     ctypedef struct fr_kernels:
         fr_update update[1]
@@ -140,6 +149,12 @@ cdef extern from "fastreg.h" nogil:
         fr_dropout alpha_dropout
         fr_dropout gaussian_dropout
         fr_scale_runs scale_runs
+        fr_moments run_moments
+        fr_normalize run_normalize
+        fr_norm_sums run_sums
+        fr_norm_backward run_backward
+        fr_row_forward layer_forward, group_forward
+        fr_row_backward layer_backward, group_backward
     ctypedef struct fr_table:
         const char *name
         fr_philox philox

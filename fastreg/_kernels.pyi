@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from typing import Any, final
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,12 +69,18 @@ def spread_dropout(
 ) -> NDArray[Any]: ...
 def float_input(where: str, name: str, x: Any) -> NDArray[Any]: ...
 def copy_through(where: str, name: str, x: Any, out: Any, shape: Any = ...) -> NDArray[Any]: ...
-def batch_input(where: str, name: str, x: Any, n_features: int) -> NDArray[Any]: ...
-def channels(where: str, name: str, values: Any, n_features: int) -> NDArray[np.float64]: ...
+def batch_input(
+    where: str, name: str, x: Any, n_features: int, channels_last: bool
+) -> NDArray[Any]: ...
+def channels(
+    where: str, name: str, values: Any, shape: tuple[int, ...], like: NDArray[Any] | None = ...
+) -> NDArray[Any]: ...
 def blend(
     before: NDArray[np.float64], now: NDArray[np.float64], keep: float
 ) -> NDArray[np.float64]: ...
-def batch_statistics(x: NDArray[Any], epsilon: float) -> NDArray[np.float64]: ...
+def batch_statistics(
+    x: NDArray[Any], epsilon: float, channels_last: bool = ...
+) -> NDArray[np.float64]: ...
 def batch_normalize(
     where: str,
     x: NDArray[Any],
@@ -82,6 +89,7 @@ def batch_normalize(
     statistics: NDArray[np.float64],
     gamma: NDArray[np.float64],
     beta: NDArray[np.float64],
+    channels_last: bool,
 ) -> NDArray[Any]: ...
 def batch_backward(
     where: str,
@@ -91,6 +99,33 @@ def batch_backward(
     by_batch: bool,
     statistics: NDArray[np.float64],
     gamma: NDArray[np.float64],
+    channels_last: bool,
+) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]: ...
+def row_input(where: str, name: str, x: Any) -> NDArray[Any]: ...
+def row_normalize(
+    where: str,
+    x: NDArray[Any],
+    out: Any,
+    in_place: bool,
+    rows: int,
+    groups: int,
+    channels: int,
+    gamma: NDArray[Any],
+    beta: NDArray[Any],
+    epsilon: float,
+    centred: bool,
+) -> tuple[NDArray[Any], NDArray[np.float64]]: ...
+def row_backward(
+    where: str,
+    dy: Any,
+    out: Any,
+    x: NDArray[Any],
+    rows: int,
+    groups: int,
+    channels: int,
+    statistics: NDArray[np.float64],
+    gamma: NDArray[Any],
+    centred: bool,
 ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]: ...
 def matrix_product(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]: ...
 def bias_gate(y: NDArray[Any], bias: Any, relu: bool, draw: Any) -> NDArray[Any]: ...
@@ -142,6 +177,13 @@ def scale_groups(
 
 __test__: dict[str, Any]
 
+guarded: WeakSet[Any]
+
+def renew_locks() -> None: ...
+
+@final
+class Lock: ...
+
 @final
 class Group: ...
 
@@ -171,8 +213,15 @@ class Updater:
     def set_hyper(self, key: str, value: Any, group: int = ...) -> None: ...
     def slot(self, k: int) -> dict[Any, NDArray[Any]]: ...
     def get_memory(self) -> list[float]: ...
+    def renew_lock(self) -> None: ...
+    def snapshot(self) -> tuple[int, int, list[float], list[dict[Any, NDArray[Any]]]]: ...
     def set_state(
-        self, t: int, skipped: int, memory: list[float], slots: list[dict[Any, NDArray[Any]]]
+        self,
+        t: int,
+        skipped: int,
+        memory: list[float],
+        slots: list[dict[Any, NDArray[Any]]],
+        hypers: dict[str, tuple[float, list[int]]],
     ) -> None: ...
     def update(self, params: Any, grads: Any) -> None: ...
     def swap_averages(self) -> None: ...

@@ -2,8 +2,9 @@
 
 One extension, a room a file: ``_threads.pxi`` decides how many threads run, ``_memory.pxi``
 where results live, ``_arrays.pxi`` what an array must look like; ``_binding.pxi`` holds an
-optimizer's tensors and ``_update.pxi`` runs its steps; ``_dropout.pxi`` and ``_norm.pxi`` run
-layers, ``_dense.pxi`` what surrounds a matrix product, ``_penalty.pxi`` sums over weights.
+optimizer's tensors and ``_update.pxi`` runs its steps; ``_dropout.pxi``, ``_norm.pxi`` and
+``_rownorm.pxi`` run layers, ``_dense.pxi`` what surrounds a matrix product; ``_penalty.pxi`` sums
+over weights.
 This file picks the table of kernels that all of them call.
 """
 
@@ -16,13 +17,14 @@ from cpython.mem cimport (
     PyMem_RawFree,
     PyMem_RawMalloc,
 )
+from cpython.pythread cimport PyThread_get_thread_ident
 from cython.parallel cimport prange
 from libc.math cimport HUGE_VAL, sqrt
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
 
 import os
-import platform
+import weakref
 
 import numpy as np
 
@@ -72,5 +74,6 @@ include "_dropout.pxi"
 include "_norm.pxi"
 include "_dense.pxi"
 include "_penalty.pxi"
+include "_rownorm.pxi"
 
 set_level(os.environ.get("FASTREG_ISA") or levels()[-1])

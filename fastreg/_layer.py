@@ -2,6 +2,8 @@
 
 import threading
 
+from fastreg._kernels import guarded
+
 __all__ = ["Layer"]
 
 
@@ -10,6 +12,11 @@ class Layer:
 
     def __init__(self):
         self.training = True
+        self.renew_lock()
+        guarded.add(self)
+
+    def renew_lock(self):
+        """Start with a lock of one's own, as a forked child must."""
         self._lock = threading.Lock()
 
     def train(self):
@@ -26,7 +33,9 @@ class Layer:
         return state
 
     def __setstate__(self, state):
-        self.__dict__.update(state, _lock=threading.Lock())
+        self.__dict__.update(state)
+        self.renew_lock()
+        guarded.add(self)
 
     def _forwarded(self, last):
         """What the last forward call left for backward."""

@@ -4,12 +4,24 @@
 cdef enum:
     CHUNK = 65536  # elements of a chunk of rows
 
+cdef struct BatchPasses:
+    fr_moments moments
+    fr_normalize normalize
+    fr_norm_sums sums
+    fr_norm_backward backward
+    fr_column_squares column_squares
+    fr_scale_columns scale_columns
+
+
 cdef struct BatchJob:
     # A matrix in tasks, row chunks times column panels, and what a pass over it reads and writes.
-    # x, dy and target are matrices; the sums have a row a chunk; the others an entry a column.
-    Py_ssize_t rows, cols, chunk_rows, chunks, panels, itemsize
+    # Its entries are runs of one element in (N, C), of L in (N, C, L). x, dy and target are
+    # matrices; the sums have a row a chunk; the others an entry a column.
+    Py_ssize_t rows, cols, run, chunk_rows, chunks, panel_cols, panels, itemsize
     const fr_kernels *kernels
+    BatchPasses passes
     const char *x
+    const char *origin
     const char *dy
     char *target
     double *sum_1
@@ -25,28 +37,44 @@ cdef struct BatchTask:
     Py_ssize_t first, col, sums  # offset of the first element, first column, place of its sums
 
 
-cdef BatchJob batch_job(cnp.ndarray x) noexcept:
-    """A job over the matrix x, cut by its shape alone."""
+cdef BatchJob batch_job(cnp.ndarray x, bint channels_last=False) noexcept:
+    """A job over an array with channels in the last axis or the second, cut by shape alone."""
     cdef BatchJob job
-    job.rows, job.cols = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
-    job.chunk_rows = max(1, CHUNK // max(1, job.cols) // FR_PANEL_ROWS) * FR_PANEL_ROWS
+    cdef const fr_kernels *kernels = &table.kernels[dtype_row(x)]
+    cdef int last = cnp.PyArray_NDIM(x) - 1, axis
+    job.cols, job.rows, job.run = cnp.PyArray_DIM(x, last if channels_last else 1), 1, 1
+    for axis in range(last + 1):
+        if axis == 0 or (channels_last and axis < last):
+            job.rows *= cnp.PyArray_DIM(x, axis)
+        elif axis > 1 and not channels_last:
+            job.run *= cnp.PyArray_DIM(x, axis)
+    job.kernels = kernels
+    if job.run == 1:
+        job.passes.moments, job.passes.normalize = kernels.moments, kernels.normalize
+        job.passes.sums, job.passes.backward = kernels.norm_sums, kernels.norm_backward
+        job.chunk_rows = max(1, CHUNK // max(1, job.cols) // FR_PANEL_ROWS) * FR_PANEL_ROWS
+        job.panel_cols = FR_PANEL_COLS
+    else:
+        job.passes.moments, job.passes.normalize = kernels.run_moments, kernels.run_normalize
+        job.passes.sums, job.passes.backward = kernels.run_sums, kernels.run_backward
+        job.chunk_rows = max(1, CHUNK // max(1, job.cols * job.run))
+        job.panel_cols = max(1, min(job.cols, CHUNK // max(1, job.run)))
     job.chunks = (job.rows + job.chunk_rows - 1) // job.chunk_rows
-    job.panels = (job.cols + FR_PANEL_COLS - 1) // FR_PANEL_COLS
+    job.panels = (job.cols + job.panel_cols - 1) // job.panel_cols
     job.itemsize = cnp.PyArray_ITEMSIZE(x)
-    job.kernels = &table.kernels[dtype_row(x)]
-    job.x = <const char *>cnp.PyArray_DATA(x)
+    job.x = job.origin = <const char *>cnp.PyArray_DATA(x)
     return job
 
 
 cdef inline BatchTask batch_task(const BatchJob *job, Py_ssize_t k) noexcept nogil:
     cdef BatchTask t
     cdef Py_ssize_t chunk = k // job.panels, row = chunk * job.chunk_rows
-    t.col = k % job.panels * FR_PANEL_COLS
-    t.first = (row * job.cols + t.col) * job.itemsize
+    t.col = k % job.panels * job.panel_cols
+    t.first = (row * job.cols + t.col) * job.run * job.itemsize
     t.sums = chunk * job.cols + t.col
     t.panel.rows = min(job.chunk_rows, job.rows - row)
-    t.panel.cols = min(<Py_ssize_t>FR_PANEL_COLS, job.cols - t.col)
-    t.panel.stride = job.cols
+    t.panel.cols = min(job.panel_cols, job.cols - t.col)
+    t.panel.stride, t.panel.run = job.cols * job.run, job.run
     return t
 
 
@@ -60,36 +88,36 @@ cdef inline fr_channels channels_from(const fr_channels *whole, Py_ssize_t col) 
 cdef void moments_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const BatchJob *j = <const BatchJob *>job
     cdef BatchTask t = batch_task(j, k)
-    j.kernels.moments(j.sum_1 + t.sums, j.sum_2 + t.sums, j.x + t.first, t.panel,
-                      j.x + t.col * j.itemsize)
+    j.passes.moments(j.sum_1 + t.sums, j.sum_2 + t.sums, j.x + t.first, t.panel,
+                      j.origin + t.col * j.itemsize)
 
 
 cdef void normalize_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const BatchJob *j = <const BatchJob *>job
     cdef BatchTask t = batch_task(j, k)
-    j.kernels.normalize(j.target + t.first, j.x + t.first, t.panel,
+    j.passes.normalize(j.target + t.first, j.x + t.first, t.panel,
                         channels_from(&j.channels, t.col), j.stream)
 
 
 cdef void norm_sums_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const BatchJob *j = <const BatchJob *>job
     cdef BatchTask t = batch_task(j, k)
-    j.kernels.norm_sums(j.sum_1 + t.sums, j.sum_2 + t.sums, j.dy + t.first, j.x + t.first,
-                        t.panel, j.channels.mean + t.col)
+    j.passes.sums(j.sum_1 + t.sums, j.sum_2 + t.sums, j.dy + t.first, j.x + t.first, t.panel,
+                   j.channels.mean + t.col)
 
 
 cdef void norm_backward_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const BatchJob *j = <const BatchJob *>job
     cdef BatchTask t = batch_task(j, k)
-    j.kernels.norm_backward(j.target + t.first, j.dy + t.first, j.x + t.first, t.panel,
-                            channels_from(&j.channels, t.col), j.mean_dy + t.col,
-                            j.slope + t.col, j.stream)
+    j.passes.backward(j.target + t.first, j.dy + t.first, j.x + t.first, t.panel,
+                       channels_from(&j.channels, t.col), j.mean_dy + t.col, j.slope + t.col,
+                       j.stream)
 
 
 cdef void run_batch(Task task, const BatchJob *job, int arrays) noexcept nogil:
     """One pass that reads and writes this many arrays of the matrix's size."""
     run_tasks(task, job, job.chunks * job.panels,
-              team(arrays * job.rows * job.cols * job.itemsize))
+              team(arrays * job.rows * job.cols * job.run * job.itemsize))
 
 
 cdef inline double *row_of(cnp.ndarray table, Py_ssize_t k) noexcept nogil:
@@ -103,23 +131,29 @@ cdef cnp.ndarray doubles(Py_ssize_t rows, Py_ssize_t cols):
     return cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT64, 0)
 
 
-def batch_input(str where, str name, object x, Py_ssize_t n_features):
-    """A C-contiguous (N, n_features) view or copy of a layer's input."""
+def batch_input(str where, str name, object x, Py_ssize_t n_features, bint channels_last):
+    """A C-contiguous view or copy of a layer's input, n_features long in its channel axis."""
     cdef cnp.ndarray array = as_input(where, name, x)
-    if cnp.PyArray_NDIM(array) != 2 or cnp.PyArray_DIM(array, 1) != n_features:
-        raise ValueError(f"{where}: {name} must have shape (N, {n_features}), got {np.shape(x)}")
+    cdef int ndim = cnp.PyArray_NDIM(array)
+    if ndim < 2 or cnp.PyArray_DIM(array, ndim - 1 if channels_last else 1) != n_features:
+        more = f"(..., {n_features})" if channels_last else f"(N, {n_features}, ...)"
+        raise ValueError(
+            f"{where}: {name} must have shape (N, {n_features}) or {more}, got {np.shape(x)}")
     return array
 
 
-def channels(str where, str name, object values, Py_ssize_t n_features):
-    """A layer's per-channel numbers as a float64 row."""
+def channels(str where, str name, object values, tuple shape, cnp.ndarray like=None):
+    """A layer's numbers, one a channel, as a contiguous row of float64 or of another's dtype."""
     cdef cnp.ndarray array = float_array(where, name, values)
-    if cnp.PyArray_SIZE(array) != n_features:
-        raise ValueError(
-            f"{where}: {name} must have shape (1, {n_features}), got {np.shape(array)}")
-    if dtype_row(array) == FR_FLOAT64 and is_dense(array, False):
+    cdef Py_ssize_t size = 1, length
+    for length in shape:
+        size *= length
+    if cnp.PyArray_SIZE(array) != size:
+        raise ValueError(f"{where}: {name} must have shape {shape}, got {np.shape(array)}")
+    if is_dense(array, False) and dtype_row(array) == (
+            FR_FLOAT64 if like is None else dtype_row(like)):
         return array
-    return np.ascontiguousarray(array, dtype=np.float64)
+    return np.ascontiguousarray(array, dtype=np.float64 if like is None else like.dtype)
 
 
 def blend(cnp.ndarray before not None, cnp.ndarray now not None, double keep):
@@ -131,25 +165,29 @@ def blend(cnp.ndarray before not None, cnp.ndarray now not None, double keep):
     return result
 
 
-def batch_statistics(cnp.ndarray x not None, double epsilon):
-    """Rows of float64: mean, biased variance and 1 / sqrt(variance + epsilon) of every column."""
-    cdef BatchJob job = batch_job(x)
+def batch_statistics(cnp.ndarray x not None, double epsilon, bint channels_last=False):
+    """Rows of float64: mean, biased variance and 1 / sqrt(variance + epsilon) of every channel."""
+    cdef BatchJob job = batch_job(x, channels_last)
+    cdef cnp.ndarray origin = x
     cdef cnp.ndarray moments = doubles(2 * job.chunks, job.cols)
     cdef cnp.ndarray statistics = doubles(3, job.cols)
     job.sum_1, job.sum_2 = row_of(moments, 0), row_of(moments, job.chunks)
+    if job.run > 1:  # the first element of each channel, side by side
+        origin = x[0].reshape(job.cols, job.run)[:, 0].copy()
+        job.origin = <const char *>cnp.PyArray_DATA(origin)
     with nogil:
         run_batch(moments_task, &job, 1)
-        job.kernels.statistics(row_of(statistics, 0), job.sum_1, job.sum_2, job.x, epsilon,
-                               job.rows, job.chunk_rows, job.cols)
+        job.kernels.statistics(row_of(statistics, 0), job.sum_1, job.sum_2, job.origin, epsilon,
+                               job.rows * job.run, job.chunk_rows * job.run, job.cols)
     return statistics
 
 
 def batch_normalize(str where, cnp.ndarray x not None, object out, bint in_place,
                     cnp.ndarray statistics not None, cnp.ndarray gamma not None,
-                    cnp.ndarray beta not None):
+                    cnp.ndarray beta not None, bint channels_last):
     """``(x - mean) * inv_std * gamma + beta``, written to ``out`` or a new array."""
     cdef cnp.ndarray target = as_output(where, out, x)
-    cdef BatchJob job = batch_job(x)
+    cdef BatchJob job = batch_job(x, channels_last)
     if not in_place and share_memory(target, x):
         raise ValueError(
             f"{where}: out must not share memory with X in training, backward needs X")
@@ -163,12 +201,13 @@ def batch_normalize(str where, cnp.ndarray x not None, object out, bint in_place
 
 
 def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bint by_batch,
-                   cnp.ndarray statistics not None, cnp.ndarray gamma not None):
+                   cnp.ndarray statistics not None, cnp.ndarray gamma not None,
+                   bint channels_last):
     """The gradients (dx, dgamma, dbeta) of ``batch_normalize``; through the statistics too if
     they were the batch's own."""
     cdef cnp.ndarray grad = as_input(where, "dY", dy, np.shape(x), x.dtype)
     cdef cnp.ndarray target = as_output(where, out, grad)
-    cdef BatchJob job = batch_job(x)
+    cdef BatchJob job = batch_job(x, channels_last)
     cdef cnp.ndarray sums = doubles(2 * job.chunks, job.cols)
     cdef cnp.ndarray gradients = doubles(4, job.cols)
     if share_memory(target, x):
@@ -182,11 +221,11 @@ def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bin
     job.channels.mean, job.channels.inv_std = row_of(statistics, 0), row_of(statistics, 2)
     job.channels.gamma = job.channels.beta = <double *>cnp.PyArray_DATA(gamma)
     job.mean_dy, job.slope = row_of(gradients, 2), row_of(gradients, 3)
-    if not job.rows:
+    if not cnp.PyArray_SIZE(x):
         return target, *np.zeros((2, 1, job.cols))
     with nogil:
         run_batch(norm_sums_task, &job, 2)
         fr_gradients(row_of(gradients, 0), job.sum_1, job.sum_2, job.channels.inv_std,
-                     1.0 / job.rows if by_batch else 0.0, job.chunks, job.cols)
+                     1.0 / (job.rows * job.run) if by_batch else 0.0, job.chunks, job.cols)
         run_batch(norm_backward_task, &job, 3)
     return target, gradients[0:1], gradients[1:2]

@@ -39,7 +39,9 @@ def hyper(name, doc, **bounds):
         return value(self.t) if callable(value) else value
 
     def write(self, value):
-        self._updater.set_hyper(name, self._checked(name, value))
+        checked = self._checked(name, value)
+        for group in self._members(name):
+            self._updater.set_hyper(name, checked, group)
 
     prop = property(read, write, doc=doc)
     prop.fget.bounds = bounds
@@ -125,7 +127,7 @@ class Optimizer:
     {'0.W': array([ 0. , -0.9]), '0.b': array([0.05])}
     """
 
-    _defaults = {}  # library: {hyper-parameter: its default there}
+    _defaults: dict[str, dict[str, float]] = {}  # library: {hyper-parameter: its default there}
 
     def __init__(
         self,
@@ -164,7 +166,8 @@ class Optimizer:
             )
         initial = values.pop(INITIAL, 0.0)
         self._updater = Updater(self._name, rule, 1 + len(overrides), initial, self._averaged)
-        for group, own in enumerate([{}, *overrides]):
+        self._overrides = [{}, *overrides]
+        for group, own in enumerate(self._overrides):
             self._updater.set_hyper("compat", float(COMPAT[compat]), group)
             for name, value in (values | own).items():
                 self._set(name, value, group)
@@ -202,9 +205,13 @@ class Optimizer:
             return math.inf
         return _checks.number(self._name, name, value, **self._bounds(name))
 
+    def _members(self, name):
+        """The groups that share the common value of a hyper-parameter."""
+        name = "lambda_l1" if name == "lambda_prox" else name
+        return [group for group, own in enumerate(self._overrides) if name not in own]
+
     def _set(self, name, value, group):
-        if name == "lambda_l1":
-            name = "lambda_l1" if self._l1_mode == "subgradient" else "lambda_prox"
+        name = self._l1_name if name == "lambda_l1" else name
         self._updater.set_hyper(name, value, group)
 
     def _checked_groups(self, groups):
@@ -213,8 +220,10 @@ class Optimizer:
             raise TypeError(f"{where} must be a dict of pattern: dict, got {groups!r}")
         overrides = []
         for pattern, own in groups.items():
+            if not isinstance(pattern, str):
+                raise TypeError(f"{where} must have patterns of names, got {pattern!r}")
             for name in own:
-                if self._bounds(name) is None:
+                if name not in (*self._hypers, *SERVICES):
                     raise ValueError(f"{where}[{pattern!r}] has no hyper-parameter {name!r}")
             overrides.append({name: self._checked(name, value) for name, value in own.items()})
         return list(groups), overrides
@@ -222,12 +231,13 @@ class Optimizer:
     def _checked_exclude(self, exclude):
         if callable(exclude):
             return exclude
-        if isinstance(exclude, str) or not all(isinstance(p, str) for p in exclude):
+        patterns = exclude if isinstance(exclude, str) or exclude is None else tuple(exclude)
+        if not isinstance(patterns, tuple) or not all(isinstance(p, str) for p in patterns):
             raise TypeError(
                 f"{self._name}: exclude must be a predicate or a list of name patterns, got "
                 f"{exclude!r}"
             )
-        return tuple(exclude)
+        return patterns
 
     def _assign(self, name):
         """The group of a parameter, and whether decay and penalties apply to it."""
@@ -242,6 +252,24 @@ class Optimizer:
         return 0, penalised
 
     lr = hyper("learning_rate", "The learning rate of the next step.", low=0.0)
+    weight_decay = hyper("weight_decay", "Decoupled decay of the next step.", low=0.0)
+    lambda_l2 = hyper("lambda_l2", "Coupled L2 penalty.", low=0.0)
+    clip_value = hyper("clip_value", "Largest absolute value of a gradient.", low=0.0)
+
+    @property
+    def lambda_l1(self):
+        """L1 penalty, in the mode given to the constructor."""
+        return self._updater.get_hyper(self._l1_name)
+
+    @lambda_l1.setter
+    def lambda_l1(self, value):
+        checked = self._checked("lambda_l1", value)
+        for group in self._members("lambda_l1"):
+            self._updater.set_hyper(self._l1_name, checked, group)
+
+    @property
+    def _l1_name(self):
+        return "lambda_l1" if self._l1_mode == "subgradient" else "lambda_prox"
 
     # --- steps ----------------------------------------------------------------------------
 
@@ -320,24 +348,27 @@ class Optimizer:
         TypeError
             If a parameter's name is neither a string nor an integer.
         """
-        updater = self._updater
-        slots = dict(zip([*self._slots, "ema"], self._all_slots(), strict=False))
-        names = list(dict.fromkeys(name for arrays in slots.values() for name in arrays))
+        t, skipped, memory, arrays = self._updater.snapshot()
+        slots = dict(zip(self._slot_names(), arrays, strict=True))
+        names = list(dict.fromkeys(name for known in slots.values() for name in known))
         if any(not isinstance(name, (str, int)) for name in names):
             raise TypeError(f"{self._name}.state_dict: names must be str or int, got {names}")
+        if len(set(map(str, names))) < len(names):
+            raise ValueError(f"{self._name}.state_dict: names must differ as text, got {names}")
         state = {
             "optimizer": self._name,
             "compat": self._compat,
-            "t": updater.t,
-            "skipped": updater.skipped,
-            "memory": updater.get_memory(),
+            "l1_mode": self._l1_mode,
+            "t": t,
+            "skipped": skipped,
+            "memory": memory,
             "names": names,
         }
         for key in self._hyper_names():
-            value = updater.get_hyper(key)
+            value = self._updater.get_hyper(key)
             state[f"hyper.{key}"] = None if callable(value) or math.isinf(value) else value
-        for slot_name, arrays in slots.items():
-            state.update({f"{name}.{slot_name}": a.copy(order="K") for name, a in arrays.items()})
+        for slot_name, known in slots.items():
+            state.update({f"{name}.{slot_name}": array for name, array in known.items()})
         return state
 
     def load_state_dict(self, state):
@@ -358,29 +389,28 @@ class Optimizer:
         if not isinstance(state, dict):
             raise TypeError(f"{where}: state must be a dict, got {type(state).__name__}")
         names = state.get("names")
-        if not isinstance(names, list):
-            raise ValueError(f"{where}: state['names'] must be a list, got {names!r}")
-        slots = [*self._slots, "ema"] if self._averaged else list(self._slots)
-        scalars = {"optimizer", "compat", "t", "skipped", "memory", "names"}
+        if not isinstance(names, list) or not all(isinstance(n, (str, int)) for n in names):
+            raise ValueError(f"{where}: state['names'] must be a list of names, got {names!r}")
+        slots = self._slot_names()
+        scalars = {"optimizer", "compat", "l1_mode", "t", "skipped", "memory", "names"}
         scalars |= {f"hyper.{key}" for key in self._hyper_names()}
         arrays = {f"{name}.{slot_name}" for name in names for slot_name in slots}
         missing = sorted((scalars | arrays) - set(state))
         extra = sorted(map(str, set(state) - scalars - arrays))
         if missing or extra:
             raise ValueError(f"{where}: state lacks {missing} and has unknown {extra}")
-        for key, mine in (("optimizer", self._name), ("compat", self._compat)):
+        expected = {"optimizer": self._name, "compat": self._compat, "l1_mode": self._l1_mode}
+        for key, mine in expected.items():
             if state[key] != mine:
                 raise ValueError(f"{where}: state['{key}'] must be {mine!r}, got {state[key]!r}")
         t = _checks.integer(where, "state['t']", state["t"], low=0, high=2**62)
-        skipped = _checks.integer(where, "state['skipped']", state["skipped"], low=0)
+        skipped = _checks.integer(where, "state['skipped']", state["skipped"], low=0, high=2**62)
         memory = state["memory"]
         if not isinstance(memory, list) or len(memory) != len(self._updater.get_memory()):
             raise ValueError(f"{where}: state['memory'] must have a number a group, got {memory!r}")
         memory = [_checks.number(where, "state['memory']", number) for number in memory]
-        hypers = {key: state[f"hyper.{key}"] for key in self._hyper_names()}
-        for key, value in hypers.items():
-            if value is not None:
-                hypers[key] = _checks.number(where, f"state['hyper.{key}']", value)
+        hypers = {key: self._checked_hyper(where, key, state) for key in self._hyper_names()}
+        hypers = {key: value for key, value in hypers.items() if value is not None}
         loaded = [
             {name: self._checked_state(where, f"{name}.{s}", state) for name in names}
             for s in slots
@@ -390,10 +420,16 @@ class Optimizer:
                 raise ValueError(
                     f"{where}: the arrays of {name!r} must be alike in shape and dtype"
                 )
-        for key, value in hypers.items():
-            if value is not None:
-                self._updater.set_hyper(key, value)
-        self._updater.set_state(t, skipped, memory, loaded)
+        shared = {key: (value, self._members(key)) for key, value in hypers.items()}
+        self._updater.set_state(t, skipped, memory, loaded, shared)
+
+    def _checked_hyper(self, where, key, state):
+        """A saved number within its bounds; None for a schedule, which is not saved."""
+        value = state[f"hyper.{key}"]
+        if value is None:
+            return math.inf if key == "clip_value" else None
+        bounds = self._bounds("lambda_l1" if key == "lambda_prox" else key)
+        return _checks.number(where, f"state['hyper.{key}']", value, **bounds)
 
     def _checked_state(self, where, key, state):
         array = state[key]
@@ -411,8 +447,8 @@ class Optimizer:
             "clip_value",
         ]
 
-    def _all_slots(self):
-        return [self._updater.slot(k) for k in range(len(self._slots) + self._averaged)]
+    def _slot_names(self):
+        return [*self._slots, "ema"] if self._averaged else list(self._slots)
 
     def __repr__(self):
         rate = self._updater.get_hyper("learning_rate")

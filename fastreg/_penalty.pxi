@@ -168,7 +168,7 @@ def group_squares(cnp.ndarray matrix not None, bint by_rows):
     """The sum of squares of each row, or of each column, of a C-contiguous matrix."""
     cdef Py_ssize_t groups = cnp.PyArray_DIM(matrix, 0 if by_rows else 1)
     cdef Rows rows = rows_job(matrix)
-    cdef BatchJob job = batch_job(matrix)
+    cdef BatchJob job = batch_job(matrix, True)
     cdef cnp.ndarray sums = doubles(1 if by_rows else max(1, job.chunks), groups)
     rows.squares = job.sum_1 = row_of(sums, 0)
     with nogil:
@@ -185,7 +185,7 @@ def scale_groups(cnp.ndarray matrix not None, bint by_rows, cnp.ndarray factors 
     """Each row, or each column, of a matrix times its float64 factor: in ``out`` or a new one."""
     cdef cnp.ndarray target = new_array(matrix) if out is None else out
     cdef Rows rows = rows_job(matrix)
-    cdef BatchJob job = batch_job(matrix)
+    cdef BatchJob job = batch_job(matrix, True)
     rows.y = job.target = <char *>cnp.PyArray_DATA(target)
     rows.factors = job.channels.gamma = <const double *>cnp.PyArray_DATA(factors)
     with nogil:

@@ -43,7 +43,4 @@ def mix(start, end, weight):
 
 def nonnegative(where, name, value, *, low=0.0, high=math.inf, open_low=False, open_high=False):
     """Return ``value`` as a float of at least 0, or between narrower bounds."""
-    # The chapter's functions check on every call, and number() words its complaint beforehand.
-    if type(value) is float and (low < value < high or (value == low and not open_low)):
-        return value
     return number(where, name, value, low=low, high=high, open_low=open_low, open_high=open_high)

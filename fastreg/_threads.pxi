@@ -51,6 +51,19 @@ cdef enum:
 
 fr_guard_fork()
 
+# A lock that another thread held when the process forked would never open in the child.
+guarded = weakref.WeakSet()
+
+
+def renew_locks():
+    """Give everything that has a lock a new one."""
+    for owner in list(guarded):
+        owner.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=renew_locks)
+
 
 cdef inline int team(Py_ssize_t bytes_moved) noexcept nogil:
     """Threads for this much work: one, or all."""

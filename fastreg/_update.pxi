@@ -4,6 +4,13 @@ cdef enum:
     HOLD_GIL_BYTES = 64 * 1024  # a step this small is over before another thread could start
 
 @cython.final
+cdef class Lock:
+    """A mutex that can be replaced: a forked child cannot open its parent's."""
+
+    cdef cython.pymutex mutex
+
+
+@cython.final
 cdef class Group:
     """Hyper-parameters shared by the parameters whose names match."""
 
@@ -47,11 +54,11 @@ cdef class Group:
 
     cdef follow(self, str where, long long t):
         """Ask the schedules for their values at step t."""
-        for name, schedule in self.schedules.items():
+        for name, schedule in list(self.schedules.items()):
             value = schedule(t)
             try:
-                number = float(value)
-            except (TypeError, ValueError):
+                number = -1.0 if isinstance(value, (bool, str)) else float(value)
+            except (TypeError, ValueError, OverflowError):
                 number = -1.0
             if not 0.0 <= number < float("inf"):
                 raise ValueError(
@@ -74,7 +81,9 @@ cdef class Updater:
     cdef list initial       # first values of the slots, None for a copy of the parameter
     cdef fr_step *scalars   # two a group: penalised, and not
     cdef Binding binding
-    cdef cython.pymutex lock
+    cdef Lock lock
+    cdef unsigned long owner  # the thread inside, 0 if none
+    cdef object __weakref__
     cdef public object assign          # name -> (group, is it penalised?)
     cdef public str on_nonfinite
     cdef public double clip_norm       # 0: no clipping
@@ -85,6 +94,8 @@ cdef class Updater:
     def __cinit__(self, str name, str rule, int n_groups=1, double initial=0.0,
                   bint averaged=False):
         self.name = name
+        self.renew_lock()
+        guarded.add(self)
         self.rule = list(rules()).index(rule)
         self.n_slots = fr_rules[self.rule].slots
         self.groups = [Group() for _ in range(n_groups)]
@@ -101,6 +112,16 @@ cdef class Updater:
     def __dealloc__(self):
         PyMem_Free(self.scalars)
 
+    def renew_lock(self):
+        """Start with a lock of one's own, as a forked child must."""
+        self.lock, self.owner = Lock(), 0
+
+    cdef enter(self, str what):
+        """Refuse to be called from a schedule or a predicate of the step that is under way."""
+        if self.owner == PyThread_get_thread_ident():
+            raise RuntimeError(
+                f"{self.name}.{what}: called from inside its own update, by a schedule or exclude")
+
     def get_hyper(self, str key, int group=0):
         """A hyper-parameter: a number, or its schedule."""
         cdef Group g = self.groups[group]
@@ -115,12 +136,25 @@ cdef class Updater:
         """State slot ``k`` by parameter name; the averages come after the rule's own."""
         return self.slots[k]
 
+    def snapshot(self):
+        """Steps, skipped steps, the groups' memory and copies of all state, of one moment."""
+        self.enter("state_dict")
+        with self.lock.mutex:
+            self.owner = PyThread_get_thread_ident()
+            try:
+                slots = [{name: state.copy(order="K") for name, state in slot.items()}
+                         for slot in self.slots]
+                return self.t, self.skipped, self.get_memory(), slots
+            finally:
+                self.owner = 0
+
     def __reduce__(self):
+        t, skipped, _, slots = self.snapshot()
         made = (self.name, fr_rules[self.rule].name.decode(), len(self.groups),
                 self.initial[0] if self.n_slots else 0.0, len(self.slots) > self.n_slots)
         groups = [(<Group>group).numbers() for group in self.groups]
-        return Updater, made, (groups, self.assign, self.on_nonfinite, self.clip_norm, self.t,
-                               self.skipped, self.slots)
+        return Updater, made, (groups, self.assign, self.on_nonfinite, self.clip_norm, t,
+                               skipped, slots)
 
     def __setstate__(self, state):
         (groups, self.assign, self.on_nonfinite, self.clip_norm, self.t, self.skipped,
@@ -132,10 +166,14 @@ cdef class Updater:
         """The groups' numbers from step to step."""
         return [(<Group>group).memory for group in self.groups]
 
-    def set_state(self, long long t, long long skipped, list memory, list slots):
+    def set_state(self, long long t, long long skipped, list memory, list slots, dict hypers):
         """Take over a state that has been checked."""
         cdef Group group
-        with self.lock:
+        self.enter("load_state_dict")
+        with self.lock.mutex:
+            for name, (value, members) in hypers.items():
+                for k in members:
+                    self.set_hyper(name, value, k)
             self.binding = None
             self.t, self.skipped, self.slots = t, skipped, slots
             for group, number in zip(self.groups, memory):
@@ -143,34 +181,44 @@ cdef class Updater:
 
     def update(self, object params, object grads):
         """Advance one step."""
-        cdef Binding binding
+        self.enter("update")
+        with self.lock.mutex:
+            self.owner = PyThread_get_thread_ident()
+            try:
+                self.advance(params, grads)
+            finally:
+                self.owner = 0
+
+    cdef advance(self, object params, object grads):
+        """Check everything, then run; the lock is held."""
+        cdef Binding binding = self.bind(params, grads)
         cdef Group group
         cdef Step job
-        with self.lock:
-            binding = self.bind(params, grads)
-            held = binding.take_gradients(grads)
-            for group in self.groups:
-                if group.schedules:
-                    group.follow(f"{self.name}.update", self.t)
-            job.rule, job.scalars, job.scale = self.rule, self.scalars, 1.0
-            if (self.clip_norm or self.on_nonfinite != "propagate") and not self.measure(
-                    binding, &job):
-                self.skipped += 1
-                return
-            self.prepare(job.scale)
-            if binding is not self.binding:
-                self.keep(binding)
-            binding.container = params if binding.any_scalars else None
-            if binding.bytes_moved < HOLD_GIL_BYTES:
-                binding.run(update_unit, &job, 0)
-            else:
-                with nogil:
-                    binding.run(update_unit, &job, binding.bytes_moved)
-            self.t += 1
-            for group in self.groups:
-                group.memory = group.next_memory
-            if binding.any_scalars:
-                binding.write_scalars()
+        for group in self.groups:
+            if group.schedules:
+                group.follow(f"{self.name}.update", self.t)
+        held = binding.take_gradients(grads)
+        job.rule, job.scalars, job.scale = self.rule, self.scalars, 1.0
+        if (self.clip_norm or self.on_nonfinite != "propagate") and not self.measure(
+                binding, &job):
+            self.skipped += 1
+            return
+        self.prepare(job.scale)
+        if binding is not self.binding:
+            self.keep(binding)
+        binding.container = params
+        if binding.any_scalars:
+            binding.read_scalars()
+        if binding.bytes_moved < HOLD_GIL_BYTES:
+            binding.run(update_unit, &job, 0)
+        else:
+            with nogil:
+                binding.run(update_unit, &job, binding.bytes_moved)
+        self.t += 1
+        for group in self.groups:
+            group.memory = group.next_memory
+        if binding.any_scalars:
+            binding.write_scalars()
 
     cdef prepare(self, double scale):
         """Compute the step's scalars for every group, with and without penalties."""
@@ -214,16 +262,29 @@ cdef class Updater:
         return True
 
     def swap_averages(self):
-        """Exchange the bound parameters with their averages."""
-        with self.lock:
-            if self.binding is None or len(self.slots) == self.n_slots:
-                raise RuntimeError(
-                    f"{self.name}.swap_ema: needs ema_decay= and at least one update first")
-            for name, param in zip(self.binding.names, self.binding.params):
-                check_target(f"{self.name}.swap_ema", f"params[{name!r}]", param)
-            self.binding.swap_averages(self.n_slots)
-            if self.binding.any_scalars:
-                self.binding.write_scalars()
+        """Exchange the parameters of the last update with their averages."""
+        where = f"{self.name}.swap_ema"
+        self.enter("swap_ema")
+        with self.lock.mutex:
+            self.owner = PyThread_get_thread_ident()
+            try:
+                self.swap(where)
+            finally:
+                self.owner = 0
+
+    cdef swap(self, str where):
+        if self.binding is None or len(self.slots) == self.n_slots:
+            raise RuntimeError(f"{where}: needs ema_decay= and at least one update first")
+        if not self.binding.covers(self.binding.container):
+            raise ValueError(
+                f"{where}: params must hold the arrays of the last update, writeable and "
+                "unmoved; update once with the new ones first"
+            )
+        if self.binding.any_scalars:
+            self.binding.read_scalars()
+        self.binding.swap_averages(self.n_slots)
+        if self.binding.any_scalars:
+            self.binding.write_scalars()
 
     cdef Binding bind(self, object params, object grads):
         """The binding of these parameters: the last one, or a new one not yet kept."""

@@ -1,4 +1,4 @@
-"""Normalisation layers."""
+"""Batch norm."""
 
 import numpy as np
 
@@ -17,30 +17,40 @@ __all__ = ["BatchNorm"]
 
 
 class BatchNorm(Layer):
-    r"""Batch normalisation of the columns of (N, n_features).
+    r"""Batch normalisation of each channel of (N, C), (N, C, L) or (N, C, H, W).
 
     .. math:: Y = \gamma \frac{X - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta
 
-    In training :math:`\mu` and :math:`\sigma^2` are the batch's mean and biased variance, and
-    the running statistics move towards them: ``running = momentum * running + (1 - momentum) *
-    batch``. Otherwise the running statistics are used.
+    In training :math:`\mu` and :math:`\sigma^2` are the batch's mean and biased variance, over
+    all axes but that of the channels, and the running statistics move towards them: ``running =
+    momentum * running + (1 - momentum) * batch``. Otherwise the running statistics are used.
 
     Parameters
     ----------
     n_features : int
-        Number of columns, at least 1.
-    momentum : float, default 0.9
-        Weight of the old running statistics, in [0, 1].
+        Number of channels C, at least 1.
+    momentum : float or None, default 0.9
+        Weight of the old running statistics, in [0, 1]; None averages over all training calls.
     epsilon : float, default 1e-5
         Added to the variance, above 0.
+    axis : {1, -1}, default 1, keyword-only
+        Where the channels are: in the second axis or in the last.
+    affine : bool, default True, keyword-only
+        Whether there are a gamma and a beta to learn.
+    track_running_stats : bool, default True, keyword-only
+        Whether there are running statistics; without them inference uses the batch's, too.
+    unbiased_running_var : bool, default False, keyword-only
+        Whether the running variance takes in the batch's unbiased variance. Y never does.
 
     Attributes
     ----------
-    gamma, beta : ndarray of shape (1, n_features)
+    gamma, beta : ndarray of shape (1, n_features), or None
         Scale (ones at first) and shift (zeros); float64, or whatever float dtype is assigned.
-    running_mean, running_var : ndarray of shape (1, n_features)
+    running_mean, running_var : ndarray of shape (1, n_features), or None
         Statistics for inference, zeros and ones at first.
-    dgamma, dbeta : ndarray of shape (1, n_features)
+    batches : int
+        Number of training calls that went into the running statistics.
+    dgamma, dbeta : ndarray of shape (1, n_features), or None
         Gradients, set by ``backward``.
     training : bool
         Whether batch statistics are used; True at first.
@@ -70,14 +80,38 @@ class BatchNorm(Layer):
            [ 1.,  1.]])
     """
 
-    def __init__(self, n_features, momentum=0.9, epsilon=1e-5):
+    def __init__(
+        self,
+        n_features,
+        momentum=0.9,
+        epsilon=1e-5,
+        *,
+        axis=1,
+        affine=True,
+        track_running_stats=True,
+        unbiased_running_var=False,
+    ):
         super().__init__()
-        self.n_features = _checks.integer("BatchNorm", "n_features", n_features, low=1)
-        self.momentum = _checks.number("BatchNorm", "momentum", momentum, low=0.0, high=1.0)
-        self.epsilon = _checks.number("BatchNorm", "epsilon", epsilon, low=0.0, open_low=True)
+        where = "BatchNorm"
+        self.n_features = _checks.integer(where, "n_features", n_features, low=1)
+        if momentum is not None:
+            momentum = _checks.number(where, "momentum", momentum, low=0.0, high=1.0)
+        self.momentum = momentum
+        self.epsilon = _checks.number(where, "epsilon", epsilon, low=0.0, open_low=True)
+        self.axis = _checks.integer(where, "axis", axis)
+        if self.axis not in (1, -1):
+            raise ValueError(f"{where}: axis must be 1 or -1, got {axis!r}")
+        self.affine = _checks.flag(where, "affine", affine)
+        self.track_running_stats = _checks.flag(where, "track_running_stats", track_running_stats)
+        self.unbiased_running_var = _checks.flag(
+            where, "unbiased_running_var", unbiased_running_var
+        )
         shape = (1, self.n_features)
-        self.gamma, self.beta = np.ones(shape), np.zeros(shape)
-        self.running_mean, self.running_var = np.zeros(shape), np.ones(shape)
+        self.gamma = np.ones(shape) if affine else None
+        self.beta = np.zeros(shape) if affine else None
+        self.running_mean = np.zeros(shape) if track_running_stats else None
+        self.running_var = np.ones(shape) if track_running_stats else None
+        self.batches = 0
         self.dgamma = self.dbeta = None
         self._last = None  # (X, by_batch, statistics) of the last forward call
 
@@ -86,11 +120,11 @@ class BatchNorm(Layer):
 
         Parameters
         ----------
-        X : ndarray of shape (N, n_features)
-            float32 or float64, any memory layout; N at least 1 in training.
+        X : ndarray of shape (N, C), (N, C, L) or (N, C, H, W); (N, ..., C) for ``axis=-1``
+            float32 or float64, any memory layout; not empty in training.
         out : ndarray, optional
             C-contiguous array of the shape and dtype of X for the result. May be X in inference
-            only: in training, ``backward`` still needs X.
+            only, and ``backward`` cannot follow then: it needs X.
 
         Raises
         ------
@@ -100,23 +134,21 @@ class BatchNorm(Layer):
         """
         where = "BatchNorm.forward"
         with self._lock:
-            X = batch_input(where, "X", X, self.n_features)
-            gamma, beta = self._channels(where, "gamma"), self._channels(where, "beta")
-            running_mean = self._channels(where, "running_mean")
-            running_var = self._channels(where, "running_var")
-            if not self.training:
-                inv_std = 1.0 / np.sqrt(running_var + self.epsilon)
-                statistics = np.vstack([running_mean, running_var, inv_std])
-                Y = batch_normalize(where, X, out, True, statistics, gamma, beta)
-                self._last = X, False, statistics
-                return Y
-            if len(X) == 0:
-                raise ValueError(f"{where}: X must have at least one row in training, got none")
-            statistics = batch_statistics(X, self.epsilon)
-            Y = batch_normalize(where, X, out, False, statistics, gamma, beta)
-            self.running_mean = blend(running_mean, statistics[0], self.momentum)
-            self.running_var = blend(running_var, statistics[1], self.momentum)
-            self._last = X, True, statistics
+            X = batch_input(where, "X", X, self.n_features, self.axis == -1)
+            gamma, beta = self._affine(where)
+            running = self._running(where) if self.track_running_stats else None
+            by_batch = self.training or running is None
+            if by_batch:
+                statistics = self._batch_statistics(where, X)
+            else:
+                mean, var = (values.reshape(1, -1) for values in running)
+                statistics = np.vstack([mean, var, 1.0 / np.sqrt(var + self.epsilon)])
+            in_place = not self.training
+            Y = batch_normalize(where, X, out, in_place, statistics, gamma, beta, self.axis == -1)
+            if self.training and running is not None:
+                self._track(running, statistics, X.size // self.n_features)
+            overwritten = in_place and np.may_share_memory(X, Y)
+            self._last = None if overwritten else (X, by_batch, statistics)
             return Y
 
     def backward(self, dY, *, out=None):
@@ -124,7 +156,7 @@ class BatchNorm(Layer):
 
         Parameters
         ----------
-        dY : ndarray of shape (N, n_features)
+        dY : ndarray of the shape of X
             Gradient of the loss by the output of the last forward call, in the dtype of its X.
         out : ndarray, optional
             Where to write dX; may be dY, may not share memory with X.
@@ -132,18 +164,64 @@ class BatchNorm(Layer):
         Raises
         ------
         RuntimeError
-            If there was no forward call.
+            If there was no forward call that kept its X.
         TypeError, ValueError
             If an array is of the wrong kind, dtype, shape or layout; nothing is written then.
         """
         where = "BatchNorm.backward"
         with self._lock:
             X, by_batch, statistics = self._forwarded(self._last)
-            gamma = self._channels(where, "gamma")
-            dX, dgamma, dbeta = batch_backward(where, dY, out, X, by_batch, statistics, gamma)
-            self.dgamma = dgamma.astype(self.gamma.dtype, copy=False)
-            self.dbeta = dbeta.astype(self.beta.dtype, copy=False)
+            gamma, _ = self._affine(where)
+            dX, dgamma, dbeta = batch_backward(
+                where, dY, out, X, by_batch, statistics, gamma, self.axis == -1
+            )
+            self._store(dgamma, dbeta)
             return dX
+
+    def fold_into(self, W, b):
+        r"""Return the weights of one linear layer that does ``X W + b`` and this layer's inference.
+
+        .. math:: W' = W \,\mathrm{diag}(s), \quad b' = (b - \mu) s + \beta, \quad
+                  s = \gamma / \sqrt{\sigma^2 + \epsilon}
+
+        Parameters
+        ----------
+        W : ndarray of shape (n_in, n_features)
+            Weights of the layer before this one, float32 or float64.
+        b : ndarray with n_features elements
+            Its biases.
+
+        Returns
+        -------
+        tuple of ndarray
+            ``W'`` and ``b'`` as new arrays in the shapes and dtypes of W and b.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an array is of the wrong kind, dtype or shape.
+        RuntimeError
+            If the layer tracks no running statistics.
+
+        Examples
+        --------
+        >>> layer, W, b = BatchNorm(2, epsilon=1.0), np.ones((3, 2)), np.zeros(2)
+        >>> layer.running_mean, layer.running_var = np.array([[4.0, 4.0]]), np.array([[3.0, 8.0]])
+        >>> layer.fold_into(W, b)[1].round(3)
+        array([-2.   , -1.333])
+        """
+        where = "BatchNorm.fold_into"
+        with self._lock:
+            if not self.track_running_stats:
+                raise RuntimeError(f"{where}: track_running_stats must be True")
+            rows = W.shape[:1] if getattr(W, "ndim", 0) == 2 else (1,)
+            flat_W = channels(where, "W", W, (*rows, self.n_features))
+            flat_b = channels(where, "b", b, (self.n_features,))
+            gamma, beta = self._affine(where)
+            mean, var = self._running(where)
+            scale = gamma.ravel() / np.sqrt(var.ravel() + self.epsilon)
+            folded_b = (flat_b.ravel() - mean.ravel()) * scale + beta.ravel()
+            return (flat_W * scale).astype(W.dtype), folded_b.reshape(b.shape).astype(b.dtype)
 
     def _observe(self, where, X):
         """Take a training batch that a fused kernel normalises.
@@ -151,17 +229,52 @@ class BatchNorm(Layer):
         Returns X, its statistics, gamma and beta; the running statistics move.
         """
         with self._lock:
-            X = batch_input(where, "X", X, self.n_features)
-            gamma, beta = self._channels(where, "gamma"), self._channels(where, "beta")
-            running_mean = self._channels(where, "running_mean")
-            running_var = self._channels(where, "running_var")
-            if len(X) == 0:
-                raise ValueError(f"{where}: X must have at least one row in training, got none")
-            statistics = batch_statistics(X, self.epsilon)
-            self.running_mean = blend(running_mean, statistics[0], self.momentum)
-            self.running_var = blend(running_var, statistics[1], self.momentum)
+            X = batch_input(where, "X", X, self.n_features, self.axis == -1)
+            gamma, beta = self._affine(where)
+            running = self._running(where) if self.track_running_stats else None
+            statistics = self._batch_statistics(where, X)
+            if running is not None:
+                self._track(running, statistics, X.size // self.n_features)
             self._last = X, True, statistics
             return X, statistics, gamma, beta
 
+    def _store(self, dgamma, dbeta):
+        """Keep the gradients in the dtypes of what they belong to."""
+        if self.affine:
+            self.dgamma = dgamma.astype(self.gamma.dtype, copy=False)
+            self.dbeta = dbeta.astype(self.beta.dtype, copy=False)
+
+    def _batch_statistics(self, where, X):
+        """Mean, biased variance and 1 / sqrt(variance + epsilon) of the batch's channels."""
+        count = X.size // self.n_features
+        if count == 0:
+            raise ValueError(f"{where}: X must have at least one row in training, got none")
+        if count == 1 and self.unbiased_running_var and self.training:
+            raise ValueError(
+                f"{where}: X must have two values a channel or more for an unbiased variance, "
+                "got one; leave unbiased_running_var out"
+            )
+        return batch_statistics(X, self.epsilon, self.axis == -1)
+
+    def _track(self, running, statistics, count):
+        """Move the running statistics towards those of a batch of ``count`` values a channel."""
+        mean, var = statistics[0], statistics[1]
+        keep = self.batches / (self.batches + 1) if self.momentum is None else self.momentum
+        if self.unbiased_running_var:
+            var = var * (count / (count - 1))
+        self.running_mean = blend(running[0], mean, keep)
+        self.running_var = blend(running[1], var, keep)
+        self.batches += 1
+
+    def _affine(self, where):
+        """Gamma and beta in float64."""
+        if not self.affine:
+            return np.ones((1, self.n_features)), np.zeros((1, self.n_features))
+        return self._channels(where, "gamma"), self._channels(where, "beta")
+
+    def _running(self, where):
+        """The running mean and variance in float64."""
+        return self._channels(where, "running_mean"), self._channels(where, "running_var")
+
     def _channels(self, where, name):
-        return channels(where, name, getattr(self, name), self.n_features)
+        return channels(where, name, getattr(self, name), (1, self.n_features))

@@ -247,6 +247,15 @@ class RMSprop(Optimizer):
         }
         super().__init__(rule, slots, hypers, **services)
 
+    def _checked(self, name, value):
+        value = super()._checked(name, value)
+        if name == "momentum" and value and "velocity" not in self._slots:
+            raise ValueError(
+                f"RMSprop: momentum must be 0 without a velocity, got {value!r}; give it to the "
+                "constructor"
+            )
+        return value
+
 
 class Adam(Optimizer):
     r"""Adam: steps scaled by running means of the gradient and of its square.

@@ -1,12 +1,23 @@
 """Every refusal: the exception, what its message names, and that nothing has been written."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
 
 import fastreg
-from fastreg import Adam, BatchNorm, Dropout
+from fastreg import (
+    Adam,
+    BatchNorm,
+    Dropout,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    RMSNorm,
+)
+
+ROW_NORMS = [LayerNorm, RMSNorm, GroupNorm, InstanceNorm]
 
 NOT_NUMBERS = [None, "0.1", True, [0.1], 1j]
 OUT_OF_RANGE = [float("nan"), float("inf"), -0.1]
@@ -20,11 +31,29 @@ HYPER_PARAMETERS = [
     *[(BatchNorm, "momentum", value) for value in [*OUT_OF_RANGE, 1.1]],
     *[(BatchNorm, "epsilon", value) for value in [*OUT_OF_RANGE, 0.0]],
     *[(BatchNorm, "n_features", value) for value in [0, -3]],
+    (BatchNorm, "axis", 0),
+    (BatchNorm, "axis", 2),
+    *[(cls, "n_features", value) for cls in ROW_NORMS for value in [0, -3]],
+    *[(cls, "epsilon", value) for cls in ROW_NORMS for value in [*OUT_OF_RANGE, 0.0]],
+    *[(GroupNorm, "n_groups", value) for value in [0, -1, 2, 6]],
+]
+
+FLAGS = [
+    (BatchNorm, "affine"),
+    (BatchNorm, "track_running_stats"),
+    (BatchNorm, "unbiased_running_var"),
+    *[(cls, "affine") for cls in ROW_NORMS],
 ]
 
 
+NEEDED = {
+    **dict.fromkeys([BatchNorm, LayerNorm, RMSNorm, InstanceNorm], {"n_features": 3}),
+    GroupNorm: {"n_groups": 3, "n_features": 3},
+}
+
+
 def make(cls, **options):
-    return cls(**({"n_features": 3} if cls is BatchNorm else {}) | options)
+    return cls(**NEEDED.get(cls, {}) | options)
 
 
 @pytest.mark.parametrize(("cls", "name", "value"), HYPER_PARAMETERS)
@@ -38,8 +67,17 @@ def test_hyper_parameters_out_of_range(cls, name, value):
     ("cls", "name"), sorted({row[:2] for row in HYPER_PARAMETERS}, key=lambda row: str(row))
 )
 def test_hyper_parameters_of_the_wrong_kind(cls, name, value):
+    if (name, value) == ("momentum", None):
+        return  # the cumulative average
     with pytest.raises(TypeError, match=f"{cls.__name__}: {name} must be"):
         make(cls, **{name: value})
+
+
+@pytest.mark.parametrize(("cls", "name"), FLAGS)
+def test_flags_are_true_or_false(cls, name):
+    for value in (None, 1, 0.0, "yes"):
+        with pytest.raises(TypeError, match=f"{cls.__name__}: {name} must be True or False"):
+            make(cls, **{name: value})
 
 
 def test_assigned_hyper_parameters_are_checked_and_kept():
@@ -167,7 +205,12 @@ OUTPUTS = [
 
 def layers():
     """Each layer in each mode, with a forward call behind it."""
-    for make_layer in (lambda: Dropout(0.5, rng=0), lambda: BatchNorm(3)):
+    makers = [
+        lambda: Dropout(0.5, rng=0),
+        *[partial(make, cls) for cls in (BatchNorm, LayerNorm, RMSNorm)],
+        lambda: GroupNorm(1, 3),
+    ]
+    for make_layer in makers:
         for training in (True, False):
             layer = make_layer()
             layer.training = training
@@ -215,12 +258,12 @@ def test_layers_refuse_other_shapes():
         where = f"{type(layer).__name__}.backward: dY must have"
         refuses(layer, "backward", np.ones((3, 4)), error=ValueError, message=where)
         if isinstance(layer, BatchNorm):
-            for shape in ((4, 2), (3,), (4, 3, 1), ()):
+            for shape in ((4, 2), (3,), (4, 2, 3), ()):
                 wrong = np.ones(shape)
                 refuses(layer, "forward", wrong, error=ValueError, message=r"shape \(N, 3\)")
 
 
-@pytest.mark.parametrize("cls", [Dropout, BatchNorm])
+@pytest.mark.parametrize("cls", [Dropout, BatchNorm, *ROW_NORMS])
 def test_backward_before_forward(cls):
     with pytest.raises(RuntimeError, match=f"{cls.__name__}.backward: forward must be called"):
         make(cls).backward(X)
@@ -241,6 +284,75 @@ def test_batch_norm_refuses_what_it_cannot_do():
     layer.gamma = np.ones((1, 3), int)
     with pytest.raises(TypeError, match="gamma must be float32 or float64"):
         layer.forward(X)
+    unbiased = BatchNorm(3, unbiased_running_var=True)
+    refuses(unbiased, "forward", X[:1], error=ValueError, message="two values a channel")
+
+
+# (layer, shape that it refuses, what the message says it must have)
+SHAPES = [
+    (BatchNorm(3, axis=-1), (3, 4), r"\(N, 3\) or \(\.\.\., 3\)"),
+    (BatchNorm(3), (4, 2, 3), r"\(N, 3\) or \(N, 3, \.\.\.\)"),
+    (LayerNorm(3), (3, 4), r"\(N, \.\.\., 3\)"),
+    (LayerNorm(3), (3,), r"\(N, \.\.\., 3\)"),
+    (LayerNorm((2, 3)), (3, 2), r"\(N, \.\.\., 2, 3\)"),
+    (RMSNorm(3), (3, 4), r"\(N, \.\.\., 3\)"),
+    (GroupNorm(1, 3), (4, 2, 3), r"\(N, 3, \.\.\.\)"),
+    (GroupNorm(1, 3), (3,), r"\(N, 3, \.\.\.\)"),
+    (InstanceNorm(3), (4, 3), r"\(N, 3, L\) or \(N, 3, H, W\)"),
+    (InstanceNorm(3), (4, 2, 5), r"\(N, 3, \.\.\.\)"),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape", "wanted"), SHAPES)
+def test_norms_refuse_other_shapes(layer, shape, wanted):
+    message = f"{type(layer).__name__}.forward: X must have shape {wanted}, got"
+    refuses(layer, "forward", np.ones(shape), error=ValueError, message=message)
+
+
+@pytest.mark.parametrize("cls", ROW_NORMS)
+def test_row_norms_refuse_what_they_cannot_do(cls):
+    layer = make(cls, affine=True)
+    x = np.ones((2, 3, 3))
+    refuses(layer, "forward", x, out=x, error=ValueError, message="backward needs X")
+    layer.forward(x)
+    refuses(layer, "backward", x + 1, out=x, error=ValueError, message="share memory")
+    refuses(layer, "backward", x.astype("f4"), error=TypeError, message="must be float64")
+    np.testing.assert_array_equal(x, 1.0)
+    layer.gamma = np.ones(4)
+    with pytest.raises(ValueError, match=r"gamma must have shape \(3,\), got \(4,\)"):
+        layer.forward(x)
+    layer.eval()
+    layer.gamma = np.ones(3)
+    layer.forward(x, out=x)  # nothing is left for a backward pass
+    with pytest.raises(RuntimeError, match="forward must be called first"):
+        layer.backward(x)
+
+
+def test_layer_norm_refuses_an_empty_shape():
+    with pytest.raises(ValueError, match="LayerNorm: n_features must be one or more sizes"):
+        LayerNorm(())
+    with pytest.raises(ValueError, match="RMSNorm: n_features must be at least 1, got 0"):
+        RMSNorm((2, 0))
+
+
+@pytest.mark.parametrize(
+    ("W", "b", "error", "message"),
+    [
+        (np.ones((4, 2)), np.ones(3), ValueError, r"W must have shape \(4, 3\), got \(4, 2\)"),
+        (np.ones((4, 3)), np.ones(2), ValueError, r"b must have shape \(3,\), got \(2,\)"),
+        (np.ones((4, 3), int), np.ones(3), TypeError, "W must be float32 or float64"),
+        (np.ones((4, 3)), None, TypeError, "b must be a float32 or float64 array"),
+        ([[1.0] * 3], np.ones(3), TypeError, "W must be a float32 or float64 array"),
+    ],
+)
+def test_folding_refuses(W, b, error, message):
+    refuses(BatchNorm(3), "fold_into", W, b, error=error, message=f"BatchNorm.fold_into: {message}")
+
+
+def test_folding_needs_running_statistics():
+    layer = BatchNorm(3, track_running_stats=False)
+    with pytest.raises(RuntimeError, match="track_running_stats must be True"):
+        layer.fold_into(np.ones((2, 3)), np.ones(3))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ def run(*arguments, code=None):
 
 def test_info_prints_the_configuration():
     shown = io.StringIO()
+    fastreg.empty_cache()  # the command starts with an empty pool
     with contextlib.redirect_stdout(shown):
         fastreg.show_config()
     assert run("info").stdout == shown.getvalue()

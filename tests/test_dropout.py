@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fastreg import Dropout, _kernels, reference
 
-RATES = (0.0, 1e-10, 0.1, 0.3, 0.5, 0.9, 1 - 2**-20, 1.0)
+RATES = (0.0, 1e-10, 0.1, 0.5, 0.9, 1 - 2**-16, 1 - 1e-5, 1.0)
 
 # The known-answer vectors of Random123 for philox4x32-10: counter, key, words.
 KNOWN_ANSWERS = [
@@ -120,6 +120,15 @@ def test_keep_rate(rate):
     layer.forward(np.ones(n, np.float32))
     kept = layer.mask.sum(dtype=float)
     assert abs(kept - n * (1 - rate)) < 6 * np.sqrt(n * rate * (1 - rate))
+
+
+@pytest.mark.parametrize("keep", [2**-16, 1e-5, 2**-20])
+def test_rare_survivors_survive(keep):
+    """Below 2**-16 only ties are kept; their number is Poisson, checked to six deviations."""
+    n = 1 << 23
+    kept = _kernels.dropout("f", "x", np.ones(n), None, 5, 0, round(keep * 2**32), 1.0)
+    assert abs(kept.sum() - n * keep) < 6 * np.sqrt(n * keep)
+    assert kept.any()
 
 
 def test_ties_are_settled_exactly():

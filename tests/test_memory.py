@@ -89,13 +89,14 @@ def test_idle_memory_is_bounded():
 
 
 def test_threads_never_share_a_block():
-    wrong = []
+    wrong, done = [], []
 
     def work(value):
         for _ in range(50):
             Y = result(BIG // 16, value)
             if not (value == Y).all():
                 wrong.append(value)
+        done.append(value)
 
     workers = [threading.Thread(target=work, args=(float(k + 1),)) for k in range(4)]
     for worker in workers:
@@ -103,6 +104,7 @@ def test_threads_never_share_a_block():
     for worker in workers:
         worker.join()
     assert not wrong
+    assert len(done) == 4
     assert _kernels.pool_info()["live_bytes"] == 0
 
 

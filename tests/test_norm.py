@@ -204,3 +204,117 @@ def test_agrees_with_torch(training, rng):
     np.testing.assert_allclose(layer.backward(dY), X_peer.grad.numpy(), atol=1e-5)
     np.testing.assert_allclose(layer.dgamma[0], peer.weight.grad.numpy(), atol=1e-4)
     np.testing.assert_allclose(layer.dbeta[0], peer.bias.grad.numpy(), atol=1e-4)
+
+
+def test_channels_last_is_the_transpose(dtype, rng):
+    X, dY = rng.normal(3, 2, size=(2, 6, 5, 4, 7)).astype(dtype)
+    first, last = BatchNorm(7), BatchNorm(7, axis=-1)
+    first.gamma[:] = last.gamma[:] = np.linspace(0.5, 2, 7)
+    Y_last, dX_last = last.forward(X), last.backward(dY)
+    Y = first.forward(np.moveaxis(X, -1, 1))
+    dX = first.backward(np.moveaxis(dY, -1, 1))
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(np.moveaxis(Y, 1, -1), Y_last, atol=64 * eps)
+    np.testing.assert_allclose(np.moveaxis(dX, 1, -1), dX_last, atol=64 * eps)
+    np.testing.assert_allclose(first.running_var, last.running_var, rtol=8 * eps)
+    as_rows = BatchNorm(7)
+    as_rows.gamma[:] = last.gamma
+    harness.same_bits(as_rows.forward(X.reshape(-1, 7)).reshape(X.shape), Y_last)
+
+
+@pytest.mark.parametrize("options", [{}, {"axis": -1}, {"momentum": None}])
+def test_images_follow_the_reference(options, dtype, rng):
+    layer, twin = BatchNorm(4, **options), reference.BatchNorm(4, **options)
+    shape = (3, 5, 6, 4) if options.get("axis") == -1 else (3, 4, 5, 6)
+    for _ in range(3):
+        X, dY = rng.normal(3, 2, size=(2, *shape))
+        Y, dX = layer.forward(X.astype(dtype)), layer.backward(dY.astype(dtype))
+        tolerance = 200 * np.finfo(dtype).eps
+        np.testing.assert_allclose(Y, twin.forward(X), atol=tolerance)
+        np.testing.assert_allclose(dX, twin.backward(dY), atol=tolerance)
+        np.testing.assert_allclose(layer.dgamma, twin.dgamma, atol=100 * tolerance)
+        np.testing.assert_allclose(layer.running_mean, twin.running_mean, rtol=tolerance)
+        np.testing.assert_allclose(layer.running_var, twin.running_var, rtol=tolerance)
+    layer.eval()
+    twin.eval()
+    Y, dX = layer.forward(X.astype(dtype)), layer.backward(dY.astype(dtype))
+    np.testing.assert_allclose(Y, twin.forward(X), atol=tolerance)
+    np.testing.assert_allclose(dX, twin.backward(dY), atol=tolerance)
+
+
+def test_entries_of_one_element_are_a_matrix(dtype, rng):
+    X = rng.normal(size=(33, 6)).astype(dtype)
+    harness.same_bits(
+        BatchNorm(6).forward(X.reshape(33, 6, 1, 1)).reshape(33, 6), BatchNorm(6).forward(X)
+    )
+
+
+def test_the_cumulative_average_weighs_all_batches_alike(rng):
+    layer, batches = BatchNorm(3, momentum=None), rng.normal(size=(5, 20, 3))
+    for X in batches:
+        layer.forward(X)
+    np.testing.assert_allclose(layer.running_mean[0], batches.mean(axis=(0, 1)), atol=1e-15)
+    np.testing.assert_allclose(layer.running_var[0], batches.var(axis=1).mean(axis=0))
+    assert layer.batches == 5
+
+
+def test_an_unbiased_running_variance(rng):
+    X = rng.normal(size=(10, 2))
+    layer = BatchNorm(2, momentum=0.0, unbiased_running_var=True)
+    harness.same_bits(layer.forward(X), BatchNorm(2).forward(X))
+    np.testing.assert_allclose(layer.running_var[0], X.var(axis=0, ddof=1))
+    X = rng.normal(size=(3, 2, 5))
+    layer.forward(X)
+    np.testing.assert_allclose(layer.running_var[0], X.var(axis=(0, 2)) * 15 / 14)
+
+
+def test_without_running_statistics_inference_uses_the_batch(rng):
+    X = rng.normal(size=(10, 2))
+    layer = BatchNorm(2, track_running_stats=False)
+    Y, dX = layer.forward(X), layer.backward(X)
+    layer.eval()
+    harness.same_bits(layer.forward(X), Y)
+    harness.same_bits(layer.backward(X), dX)
+    assert layer.running_mean is None
+    with pytest.raises(ValueError, match="at least one row"):
+        layer.forward(X[:0])
+
+
+def test_overwritten_input_leaves_nothing_for_backward(rng):
+    layer, X = BatchNorm(2), rng.normal(size=(10, 2))
+    layer.eval()
+    layer.forward(X, out=X)
+    with pytest.raises(RuntimeError, match="forward must be called first"):
+        layer.backward(X)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_folding_gives_the_same_function(affine, dtype, rng):
+    W, b = rng.normal(size=(5, 3)).astype(dtype), rng.normal(size=3).astype(dtype)
+    X = rng.normal(size=(20, 5)).astype(dtype)
+    layer, twin = BatchNorm(3, affine=affine), reference.BatchNorm(3)
+    if affine:
+        layer.gamma[:], layer.beta[:] = rng.normal(size=(2, 1, 3))
+        twin.gamma, twin.beta = layer.gamma, layer.beta
+    layer.forward(X @ W + b)
+    twin.running_mean, twin.running_var = layer.running_mean, layer.running_var
+    layer.eval()
+    expected = layer.forward(X @ W + b)
+    folded_W, folded_b = layer.fold_into(W, b)
+    assert folded_W.dtype == folded_b.dtype == dtype
+    np.testing.assert_allclose(X @ folded_W + folded_b, expected, atol=100 * np.finfo(dtype).eps)
+    assert layer.fold_into(W, b[None])[1].shape == (1, 3)
+    exact_W, exact_b = twin.fold_into(W.astype(float), b.astype(float))
+    np.testing.assert_allclose(folded_W, exact_W, rtol=8 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(folded_b, exact_b, rtol=0, atol=8 * np.finfo(dtype).eps)
+
+
+def test_unbiased_cumulative_statistics_agree_with_torch(rng):
+    torch = pytest.importorskip("torch")
+    layer = BatchNorm(4, momentum=None, unbiased_running_var=True)
+    peer = torch.nn.BatchNorm2d(4, momentum=None)
+    for X in rng.normal(3, 2, size=(3, 5, 4, 6, 7)).astype(np.float32):
+        layer.forward(X)
+        peer(torch.tensor(X))
+    np.testing.assert_allclose(layer.running_mean[0], peer.running_mean.numpy(), atol=1e-5)
+    np.testing.assert_allclose(layer.running_var[0], peer.running_var.numpy(), atol=1e-5)

@@ -1,5 +1,7 @@
 """Layers that run as one: what follows a matrix product, in one pass each way."""
 
+import numpy as np
+
 from fastreg._kernels import bias_gate, gate_backward, norm_gate, norm_gate_backward
 from fastreg.dropout import Dropout
 from fastreg.nn.activations import ReLU
@@ -51,7 +53,8 @@ class Block:
     def forward(self, X):
         """Return the last layer's output."""
         self._last = None
-        if not all(part.training for part in (self.norm, self.dropout) if part is not None):
+        training = all(part.training for part in (self.norm, self.dropout) if part is not None)
+        if not training or np.ndim(X) != 2:
             for layer in self.layers:
                 X = layer.forward(X)
             return X
@@ -86,6 +89,5 @@ class Block:
         d, dgamma, dbeta = norm_gate_backward(
             "BatchNorm.backward", dY, Y, X, statistics, gamma, scale
         )
-        norm.dgamma = dgamma.astype(norm.gamma.dtype, copy=False)
-        norm.dbeta = dbeta.astype(norm.beta.dtype, copy=False)
+        norm._store(dgamma, dbeta)
         return d if dense is None else dense.backward(d, input_gradient=input_gradient)

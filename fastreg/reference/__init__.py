@@ -8,15 +8,10 @@ the kernels use, in the dtype of the array, so the two sides agree bit for bit. 
 (means, variances, sums) use NumPy's own order and agree to rounding.
 """
 
-from fastreg.reference.dropout import (
-    AlphaDropout,
-    DropConnect,
-    Dropout,
-    GaussianDropout,
-    SpatialDropout,
-    StochasticDepth,
-)
+from fastreg.reference.dropout import DropConnect, Dropout, SpatialDropout, StochasticDepth
 from fastreg.reference.group import GroupLasso, max_norm, unit_norm
+from fastreg.reference.groupnorm import GroupNorm, InstanceNorm
+from fastreg.reference.layernorm import LayerNorm, RMSNorm
 from fastreg.reference.nn import (
     GELU,
     Dense,
@@ -28,6 +23,7 @@ from fastreg.reference.nn import (
     mse,
     softmax_cross_entropy,
 )
+from fastreg.reference.noise import AlphaDropout, GaussianDropout
 from fastreg.reference.norm import BatchNorm
 from fastreg.reference.optim import (
     SGD,
@@ -70,12 +66,16 @@ __all__ = [
     "GaussianDropout",
     "GELU",
     "GroupLasso",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
     "LeakyReLU",
     "Lion",
     "Momentum",
     "NAdam",
     "Optimizer",
     "RAdam",
+    "RMSNorm",
     "ReLU",
     "RMSprop",
     "SGD",

@@ -1,4 +1,4 @@
-"""Normalisation layers."""
+"""Batch norm."""
 
 import numpy as np
 
@@ -6,38 +6,63 @@ __all__ = ["BatchNorm"]
 
 
 class BatchNorm:
-    """Batch normalisation over the rows of (N, n_features) (Ioffe & Szegedy, 2015)."""
+    """Batch normalisation over all axes but that of the channels (Ioffe & Szegedy, 2015)."""
 
-    def __init__(self, n_features, momentum=0.9, epsilon=1e-5):
+    def __init__(
+        self,
+        n_features,
+        momentum=0.9,
+        epsilon=1e-5,
+        *,
+        axis=1,
+        affine=True,
+        track_running_stats=True,
+        unbiased_running_var=False,
+    ):
         self.gamma, self.beta = np.ones((1, n_features)), np.zeros((1, n_features))
         self.running_mean, self.running_var = np.zeros((1, n_features)), np.ones((1, n_features))
         self.momentum, self.epsilon, self.training = momentum, epsilon, True
+        self.axis, self.affine, self.batches = axis, affine, 0
+        self.track_running_stats = track_running_stats
+        self.unbiased_running_var = unbiased_running_var
 
     def forward(self, X):
         """Normalise by the batch's statistics in training, by the running ones otherwise."""
-        if self.training:
-            mean = X.mean(axis=0, keepdims=True)
-            var = ((X - mean) ** 2).mean(axis=0, keepdims=True)
-            keep = self.momentum
-            self.running_mean = keep * self.running_mean + (1.0 - keep) * mean
-            self.running_var = keep * self.running_var + (1.0 - keep) * var
+        rows = self._as_rows(X)
+        self._by_batch = self.training or not self.track_running_stats
+        if self._by_batch:
+            mean = rows.mean(axis=0, keepdims=True)
+            var = ((rows - mean) ** 2).mean(axis=0, keepdims=True)
         else:
             mean, var = self.running_mean.astype(X.dtype), self.running_var.astype(X.dtype)
+        if self.training:
+            self.batches += 1
+            keep = 1.0 - 1.0 / self.batches if self.momentum is None else self.momentum
+            bessel = len(rows) / (len(rows) - 1) if self.unbiased_running_var else 1.0
+            self.running_mean = keep * self.running_mean + (1.0 - keep) * mean
+            self.running_var = keep * self.running_var + (1.0 - keep) * var * bessel
         self._inv_std = 1.0 / np.sqrt(var + self.epsilon)
-        self._X_norm = (X - mean) * self._inv_std
-        self._by_batch = self.training
-        return self.gamma.astype(X.dtype) * self._X_norm + self.beta.astype(X.dtype)
+        self._X_norm = (rows - mean) * self._inv_std
+        Y = self.gamma.astype(X.dtype) * self._X_norm + self.beta.astype(X.dtype)
+        return self._from_rows(Y, X.shape)
 
     def backward(self, dY):
         """Return dX; store dgamma and dbeta."""
-        self.dgamma = (dY * self._X_norm).sum(axis=0, keepdims=True).astype(self.gamma.dtype)
-        self.dbeta = dY.sum(axis=0, keepdims=True).astype(self.beta.dtype)
-        dX_norm = dY * self.gamma.astype(dY.dtype)
+        rows = self._as_rows(dY)
+        self.dgamma = (rows * self._X_norm).sum(axis=0, keepdims=True).astype(self.gamma.dtype)
+        self.dbeta = rows.sum(axis=0, keepdims=True).astype(self.beta.dtype)
+        dX_norm = rows * self.gamma.astype(dY.dtype)
         if not self._by_batch:
-            return dX_norm * self._inv_std
+            return self._from_rows(dX_norm * self._inv_std, dY.shape)
         mean_dX = dX_norm.mean(axis=0, keepdims=True)
         mean_dX_X = (dX_norm * self._X_norm).mean(axis=0, keepdims=True)
-        return self._inv_std * (dX_norm - mean_dX - self._X_norm * mean_dX_X)
+        dX = self._inv_std * (dX_norm - mean_dX - self._X_norm * mean_dX_X)
+        return self._from_rows(dX, dY.shape)
+
+    def fold_into(self, W, b):
+        """Return the weights of one linear layer that does ``X W + b`` and then inference."""
+        scale = self.gamma / np.sqrt(self.running_var + self.epsilon)
+        return W * scale, (b - self.running_mean[0]) * scale[0] + self.beta[0]
 
     def train(self):
         """Enter training mode."""
@@ -46,3 +71,10 @@ class BatchNorm:
     def eval(self):
         """Enter inference mode."""
         self.training = False
+
+    def _as_rows(self, X):
+        return np.moveaxis(X, self.axis, -1).reshape(-1, X.shape[self.axis])
+
+    def _from_rows(self, rows, shape):
+        moved = np.moveaxis(np.empty(shape, np.int8), self.axis, -1).shape
+        return np.moveaxis(rows.reshape(moved), -1, self.axis)

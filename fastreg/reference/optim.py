@@ -133,8 +133,9 @@ class Optimizer:
         prox = h["lambda_l1"] if penalised and self.l1_mode == "prox" else 0.0
         keep = 1.0 - h["learning_rate"] * h["weight_decay"] if penalised else 1.0
         clip = math.inf if h["clip_value"] is None else h["clip_value"]
-        served = (scale, clip, l2, l1, prox, keep) != (1.0, math.inf, 0.0, 0.0, 0.0, 1.0)
-        if served or self.ema_decay is not None:
+        served = (scale, clip, l2, l1, prox) != (1.0, math.inf, 0.0, 0.0, 0.0)
+        served = served or self.ema_decay is not None
+        if served:
             g = np.clip(g * scale, -clip, clip)
             g = g + (l2 * theta + l1 * np.sign(theta))
         state = {}
@@ -145,8 +146,10 @@ class Optimizer:
         for slot, known in self.state.items():
             known[name] = state[slot]
         average = self.ema.get(name, np.array(theta))
-        if served or self.ema_decay is not None:
-            moved = shrink(np.asarray(theta * keep - move), prox * s["metric"] / denominator)
+        if served or keep != 1.0:
+            moved = theta * keep - move
+            if served:
+                moved = shrink(np.asarray(moved), prox * s["metric"] / denominator)
             if isinstance(theta, np.ndarray):
                 theta[...] = moved
             else:

@@ -1,0 +1,67 @@
+"""Layer norm and RMS norm."""
+
+import numpy as np
+
+__all__ = ["LayerNorm", "RMSNorm"]
+
+
+class LayerNorm:
+    """Layer normalisation over the last axes (Ba, Kiros & Hinton, 2016)."""
+
+    def __init__(self, n_features, epsilon=1e-5, *, affine=True):
+        self.gamma, self.beta = np.ones(n_features), np.zeros(n_features)
+        self.epsilon, self.affine = epsilon, affine
+
+    def forward(self, X):
+        """Normalise each row by its own statistics."""
+        self._axes = tuple(range(X.ndim - self.gamma.ndim, X.ndim))
+        mean = X.mean(axis=self._axes, keepdims=True)
+        var = ((X - mean) ** 2).mean(axis=self._axes, keepdims=True)
+        self._inv_std = 1.0 / np.sqrt(var + self.epsilon)
+        self._X_norm = (X - mean) * self._inv_std
+        return self.gamma.astype(X.dtype) * self._X_norm + self.beta.astype(X.dtype)
+
+    def backward(self, dY):
+        """Return dX; store dgamma and dbeta."""
+        samples = tuple(range(dY.ndim - self.gamma.ndim))
+        self.dgamma = (dY * self._X_norm).sum(axis=samples).astype(self.gamma.dtype)
+        self.dbeta = dY.sum(axis=samples).astype(self.beta.dtype)
+        dX_norm = dY * self.gamma.astype(dY.dtype)
+        mean_dX = dX_norm.mean(axis=self._axes, keepdims=True)
+        mean_dX_X = (dX_norm * self._X_norm).mean(axis=self._axes, keepdims=True)
+        return self._inv_std * (dX_norm - mean_dX - self._X_norm * mean_dX_X)
+
+    def train(self):
+        """Enter training mode, which changes nothing."""
+
+    def eval(self):
+        """Enter inference mode, which changes nothing."""
+
+
+class RMSNorm:
+    """Root-mean-square normalisation over the last axes (Zhang & Sennrich, 2019)."""
+
+    def __init__(self, n_features, epsilon=1e-5, *, affine=True):
+        self.gamma = np.ones(n_features)
+        self.epsilon, self.affine = epsilon, affine
+
+    def forward(self, X):
+        """Divide each row by its root mean square."""
+        self._axes = tuple(range(X.ndim - self.gamma.ndim, X.ndim))
+        self._inv_rms = 1.0 / np.sqrt((X**2).mean(axis=self._axes, keepdims=True) + self.epsilon)
+        self._X_norm = X * self._inv_rms
+        return self.gamma.astype(X.dtype) * self._X_norm
+
+    def backward(self, dY):
+        """Return dX; store dgamma."""
+        samples = tuple(range(dY.ndim - self.gamma.ndim))
+        self.dgamma = (dY * self._X_norm).sum(axis=samples).astype(self.gamma.dtype)
+        dX_norm = dY * self.gamma.astype(dY.dtype)
+        mean_dX_X = (dX_norm * self._X_norm).mean(axis=self._axes, keepdims=True)
+        return self._inv_rms * (dX_norm - self._X_norm * mean_dX_X)
+
+    def train(self):
+        """Enter training mode, which changes nothing."""
+
+    def eval(self):
+        """Enter inference mode, which changes nothing."""
