@@ -95,7 +95,7 @@ def run(fit, settings, *, jobs=None, cache=None, progress=True):
 
 
 def _parallel(jobs):
-    """Return joblib's runner: outcomes as they arrive where the backend can, else all at the end."""
+    """Return joblib's runner: outcomes as they arrive, or at the end."""
     try:
         return joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
     except ValueError:

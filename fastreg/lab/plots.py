@@ -111,7 +111,7 @@ def _drawn(picture):
 
 
 def svg(picture, prefix):
-    """Return a picture as an ``<svg>`` element; ids carry the prefix, so that plots share a page."""
+    """Return a picture as an ``<svg>`` element; ids carry the prefix: plots share a page."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": prefix}):
         file = io.StringIO()
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
