@@ -20,6 +20,7 @@ BUNDLED = ("digits", "breast_cancer", "wine", "diabetes", "synthetic")
 FEWEST_ROWS = 50  # of a data set: 10 each for validation and test
 FEWEST_PER_CLASS = 5  # so that each class comes in all three parts
 MOST_ROWS = 6000  # of a larger file, drawn with the seed: an experiment is a hundred trainings
+WIDEST = 3.0  # standard deviations: a pixel that one training image has would outweigh all others
 INFORMATIVE, FEATURES, SAMPLES = 8, 64, 1000  # of the synthetic set
 
 
@@ -77,12 +78,12 @@ class Problem(Dataset):
         cut = f", {sum(self.sizes)} of {self.rows} rows" if sum(self.sizes) < self.rows else ""
         return (
             f"{self.name}: {self.n_in} features, {kind}{cut}; {train} rows for training, {val} for "
-            f"validation, {test} for test, split anew for each seed and standardised by the "
-            "training rows"
+            f"validation, {test} for test, split anew for each seed; features standardised by the "
+            f"training rows and clipped to ±{WIDEST:g}"
         )
 
 
-def load(data, seed=0):
+def load(data, seed=0, *, label_noise=0.0):
     """Split a data set with a seed.
 
     Parameters
@@ -94,6 +95,9 @@ def load(data, seed=0):
         each comes at least 5 times.
     seed : int
         Governs the split.
+    label_noise : float, keyword-only
+        Share of the training rows that exchange their targets at random: noise to overfit.
+        Validation and test stay as they are.
 
     Returns
     -------
@@ -114,18 +118,24 @@ def load(data, seed=0):
     if rows > MOST_ROWS:
         kept = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST_ROWS])
         X, y = X[kept], y[kept]
-    parts = split(Path(str(data)).name, X, y, rng=seed)
-    n_classes = None
-    if y.dtype.kind == "i":
-        n_classes = int(y.max()) + 1
-    else:
-        mean, scale = parts.y_train.mean(), parts.y_train.std()
-        scaled = {
-            name: ((getattr(parts, name) - mean) / scale).astype(np.float32)
-            for name in ("y_train", "y_val", "y_test")
-        }
-        parts = Dataset(**{**vars(parts), **scaled})
-    return Problem(**vars(parts), n_classes=n_classes, informative=informative, rows=rows)
+    parts = vars(split(Path(str(data)).name, X, y, rng=seed))
+    for name in ("X_train", "X_val", "X_test"):
+        parts[name] = parts[name].clip(-WIDEST, WIDEST)
+    n_classes = int(y.max()) + 1 if y.dtype.kind == "i" else None
+    if not n_classes:
+        mean, scale = parts["y_train"].mean(), parts["y_train"].std()
+        for name in ("y_train", "y_val", "y_test"):
+            parts[name] = ((parts[name] - mean) / scale).astype(np.float32)
+    parts["y_train"] = _exchanged(parts["y_train"], label_noise, seed)
+    return Problem(**parts, n_classes=n_classes, informative=informative, rows=rows)
+
+
+def _exchanged(y, share, seed):
+    rng = np.random.default_rng([seed, 1])
+    rows = rng.permutation(len(y))[: round(share * len(y))]
+    y = y.copy()
+    y[np.sort(rows)] = y[rows]
+    return y
 
 
 def fingerprint(data):
