@@ -58,6 +58,11 @@ class Problem(Dataset):
         return "accuracy (%)" if self.n_classes else "variance explained (%)"
 
     @property
+    def error_label(self):
+        """What the score leaves, and its unit, for an axis."""
+        return "errors (%)" if self.n_classes else "variance left (%)"
+
+    @property
     def ignorant_loss(self):
         """The loss of a model that has learnt nothing but how often each class comes."""
         if not self.n_classes:
