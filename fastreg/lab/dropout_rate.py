@@ -57,9 +57,10 @@ class DropoutRate(Result):
         """Choose the rate of the lowest final validation loss, for each kind of labels."""
         self.problem = load(self.outcomes[0]["data"])
         self.rates = sorted({outcome["rate"] for outcome in self.outcomes})
+        self.kinds = {0.0: "clean", NOISE: "noisy"}
         self.best = {
             noise: min(self.rates, key=lambda rate: self.last("val_loss", noise, rate).mean())
-            for noise in (0.0, NOISE)
+            for noise in self.kinds
         }
 
     def last(self, curve, noise, rate):
@@ -73,68 +74,59 @@ class DropoutRate(Result):
     def table(self):
         """Final losses and scores of each rate; a star marks the choice."""
         unit = self.problem.score_label
-        header = ("labels, rate", "training loss", "validation loss", f"validation {unit}",
-                  f"test {unit}")  # fmt: skip
+        header = ("labels, rate", "training loss", "validation loss", f"validation {unit}")
         rows = []
-        for noise, kind in ((0.0, "clean"), (NOISE, "noisy")):
+        for noise, kind in self.kinds.items():
             for rate in self.rates:
                 losses = [self.last(key, noise, rate) for key in ("loss", "val_loss")]
                 scores = [self.last("val_score", noise, rate), self.score(noise, rate)]
                 name = f"{kind}, {rate:g}{' *' if rate == self.best[noise] else ''}"
                 rows.append((name, *(mean_interval(loss).text() for loss in losses),
                              *(mean_interval(score).percent() for score in scores)))  # fmt: skip
-        return Table(header, rows)
+        return Table((*header, f"test {unit}"), rows)
 
     def findings(self):
         """The best rate on both kinds of labels, and what the highest did."""
-        return [self._choice(NOISE, "noisy"), self._choice(0.0, "clean"), self._highest()]
+        return [self._choice(NOISE), self._choice(0.0), self._highest()]
 
-    def _choice(self, noise, kind):
+    def _choice(self, noise):
         best, none = self.best[noise], self.rates[0]
-        test = mean_interval(self.score(noise, best)).percent()
-        if best == none:
-            claim = f"On {kind} labels no dropout has the lowest validation loss."
-            return Finding(claim, f"Test {self.problem.score_label}: {test}.")
         gain = paired_difference(self.score(noise, best), self.score(noise, none))
-        loss = paired_difference(self.last("val_loss", noise, none),
-                                 self.last("val_loss", noise, best))  # fmt: skip
-        claim = (
-            f"On {kind} labels dropout {best:g} is best, by {100 * gain.mean:.1f} points on test "
-            f"data{'' if gain.excludes_zero else ', which is within the noise'}."
-        )
-        evidence = (
-            f"Test {self.problem.score_label}: {test}, against {none:g} dropout "
-            f"{gain.percent()} points more; validation loss {loss.text()} lower (pairs of the same "
-            "seed)."
-        )
-        return Finding(claim, evidence)
+        sure = "" if gain.excludes_zero else ", within the noise"
+        loss = mean_interval(self.last("val_loss", noise, best)).text()
+        score = mean_interval(self.score(noise, best)).percent()
+        claim = f"On {self.kinds[noise]} labels dropout {best:g} has the lowest validation loss"
+        evidence = f"Validation loss {loss}; test {self.problem.score_label} {score}"
+        if best != none:
+            claim += f" and is worth {100 * gain.mean:.1f} points on test data{sure}"
+            evidence += f", {gain.percent()} points more than with {none:g} (pairs of a seed)"
+        return Finding(f"{claim}.", f"{evidence}.")
 
     def _highest(self):
         high, best = self.rates[-1], self.best[0.0]
-        train, trained = (self.last("loss", 0.0, rate).mean() for rate in (high, best))
-        gap = self.last("val_loss", 0.0, high).mean() - train
+        train, val = (self.last(key, 0.0, high).mean() for key in ("loss", "val_loss"))
+        kind = "underfits" if train > max(val - train, 0.2 * self.problem.ignorant_loss) else "fits"
         worse = paired_difference(self.score(0.0, best), self.score(0.0, high))
-        verdict = "underfits" if train > max(gap, trained) else "does not underfit"
-        claim = f"Dropout {high:g} {verdict}: {100 * worse.mean:.1f} points worse than {best:g}."
-        evidence = (
-            f"On clean labels it ends with a training loss of {train:.2g} ({best:g}: "
-            f"{trained:.2g}; knowing nothing: {self.problem.ignorant_loss:.2g}), and validation "
-            f"differs from that by {gap:.2g}."
+        return Finding(
+            f"Dropout {high:g} {kind}: {100 * worse.mean:.1f} points below {best:g}.",
+            f"On clean labels it ends with a training loss of {train:.2g} and validation at "
+            f"{val:.2g}; knowing nothing costs {self.problem.ignorant_loss:.2g}, and with {best:g} "
+            f"training loss goes to {self.last('loss', 0.0, best).mean():.2g}.",
         )
-        return Finding(claim, evidence)
 
     def plot(self, ax):
-        """Draw the test score against the rate."""
+        """Draw the errors on test data against the rate."""
         gain = paired_difference(*(self.score(NOISE, r) for r in (self.best[NOISE], self.rates[0])))
         ax.set_title(f"On noisy labels dropout {self.best[NOISE]:g} is worth {gain.percent()} "
                      f"points; on clean labels the choice is {self.best[0.0]:g}")  # fmt: skip
-        for noise, kind, colour in ((0.0, "clean labels", BLUE), (NOISE, "noisy labels", ORANGE)):
-            scores = [self.score(noise, rate) for rate in self.rates]
-            mean, _ = plots.intervals(ax, self.rates, scores, colour=colour, scale=100, label=kind)
+        for (noise, kind), colour in zip(self.kinds.items(), (BLUE, ORANGE), strict=True):
+            errors = [1.0 - self.score(noise, rate) for rate in self.rates]
+            mean, _ = plots.intervals(ax, self.rates, errors, colour=colour, scale=100)
+            plots.label_end(ax, self.rates[-1], mean[-1], kind, colour)
             place = self.rates.index(self.best[noise])
             ax.plot(self.best[noise], mean[place], "o", ms=12, mfc="none", color=colour)
-        ax.set(xlabel="dropout rate", ylabel=f"test {self.problem.score_label}")
-        ax.legend(loc="lower left")
+        ax.set(yscale="log", xlabel="dropout rate", ylabel=f"test {self.problem.error_label}")
+        ax.yaxis.set_major_formatter("{x:g}")
 
     def plot_curves(self, figure):
         """Draw the losses on noisy labels against the epoch, a panel a rate."""

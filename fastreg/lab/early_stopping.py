@@ -67,16 +67,10 @@ class EarlyStop(Result):
 
     def agreement(self):
         """Return how many live runs ended with the epoch that the replay says, of how many."""
-        same = [
-            replay.epochs_run == live
-            for place, patience in enumerate(self.patiences)
-            for replay, live in zip(
-                [replays[place] for replays in self.replays],
-                self.outcomes.values("epochs_run", patience=patience),
-                strict=True,
-            )
-        ]
-        return sum(same), len(same)
+        live = [self.outcomes.values("epochs_run", patience=p) for p in self.patiences]
+        replayed = [[replay.epochs_run for replay in run] for run in self.replays]
+        same = np.array(live) == np.array(replayed).T
+        return int(same.sum()), same.size
 
     def saved(self, patience):
         """Return the share of the epochs that a patience saves, a value a seed."""
@@ -93,55 +87,51 @@ class EarlyStop(Result):
                   f"test {self.problem.score_label}", "gain (points)")  # fmt: skip
         rows = []
         for patience in (None, *self.patiences):
-            runs = mean_interval(self.outcomes.values("epochs_run", patience=patience))
-            score = mean_interval(self.outcomes.values("test_score", patience=patience))
-            saved = mean_interval(self.saved(patience)).percent(0) if patience else "0"
-            gain = self.gain(patience).percent() if patience else "–"
-            name = str(patience) if patience else "none"
-            rows.append((name, runs.text(1), saved, score.percent(), gain))
+            runs, scores = (
+                self.outcomes.values(key, patience=patience) for key in ("epochs_run", "test_score")
+            )
+            rows.append((
+                str(patience or "none"), mean_interval(runs).text(1),
+                mean_interval(self.saved(patience)).percent(0), mean_interval(scores).percent(),
+                self.gain(patience).percent() if patience else "–",
+            ))  # fmt: skip
         return Table(header, rows)
 
     def findings(self):
         """What each patience is worth, how the curves show it, and whether the replay agrees."""
-        gains = {p: self.gain(p) for p in self.patiences}
-        sure = [p for p in self.patiences if gains[p].excludes_zero]
         first, last = self.patiences[0], self.patiences[-1]
-        losses = self.outcomes.values("val_loss", patience=None)
-        claim = (
-            f"Patience {first} saves {100 * self.saved(first).mean():.0f} % of the epochs and "
-            f"{'adds' if gains[first].mean > 0 else 'costs'} "
-            f"{100 * abs(gains[first].mean):.1f} points of test score"
-            f"{'' if first in sure else ', which is within the noise'}."
-        )
-        evidence = "; ".join(
-            f"patience {p}: {gains[p].percent()} points, {100 * self.saved(p).mean():.0f} % saved"
-            for p in self.patiences
-        )
-        differ = paired_difference(
+        worth = "; ".join(
+            f"patience {p}: {self.gain(p).percent()} points, {100 * self.saved(p).mean():.0f} % "
+            "of the epochs saved" for p in self.patiences
+        )  # fmt: skip
+        sure = "" if self.gain(first).excludes_zero else ", within the noise"
+        more = paired_difference(
             *(self.outcomes.values("test_score", patience=p) for p in (last, first))
         )
-        verdict = "differ" if differ.excludes_zero else "do not differ beyond the noise"
-        lowest = mean_interval(losses.argmin(axis=0) + 1)
+        losses = self.outcomes.values("val_loss", patience=None)
+        lowest = mean_interval(losses.argmin(axis=0) + 1).text(1)
+        train = self.outcomes.values("loss", patience=None)[-1].mean()
         same, of = self.agreement()
         return [
-            Finding(claim, f"Against no stopping: {evidence}."),
             Finding(
-                f"Patience {first} and {last} {verdict} in test score.",
-                f"{last} scores {differ.percent()} points more (pairs of the same seed) and runs "
-                f"{100 * (self.saved(first) - self.saved(last)).mean():.0f} % of all epochs more.",
+                f"Patience {first} saves {100 * self.saved(first).mean():.0f} % of the epochs and "
+                f"changes the test score by {100 * self.gain(first).mean:+.1f} points{sure}.",
+                f"Against no stopping: {worth}.",
             ),
             Finding(
-                f"Validation loss is lowest at epoch {lowest.text(1)}.",
-                f"There it is {losses.min(0).mean():.3f}, after {self.epochs} epochs "
-                f"{losses[-1].mean():.3f}, while training loss goes on to "
-                f"{self.outcomes.values('loss', patience=None)[-1].mean():.3g}.",
+                f"Patience {last} {'differs from' if more.excludes_zero else 'is no other than'} "
+                f"{first} beyond the noise.",
+                f"It scores {more.percent()} points more (pairs of the same seed).",
+            ),
+            Finding(
+                f"Validation loss is lowest at epoch {lowest}.",
+                f"There it is {losses.min(axis=0).mean():.3f}, after {self.epochs} epochs "
+                f"{losses[-1].mean():.3f}, while training loss goes on to {train:.3g}.",
             ),
             Finding(
                 f"The replay of one run agrees with {same} of {of} live runs.",
-                "Where patience would have stopped the run without stopping is where it did stop "
-                "a run of its own from the same seed."
-                if same == of
-                else "They should all agree.",
+                "A patience ends a run of its own at the epoch where it would have ended the run "
+                "without stopping.",
             ),
         ]
 

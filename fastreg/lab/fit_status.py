@@ -26,9 +26,8 @@ CASES = {  # hidden units, dropout rate, label noise, optimizer, learning rate
 NAMES = ("case", "units", "dropout", "label_noise", "optimizer", "rate")
 
 
-def run(data="digits", seeds=5, *, quick=False, epochs=None, **how):
+def run(data="digits", seeds=5, *, quick=False, epochs=40, **how):
     """Train four networks and diagnose their curves; ``how`` is for `fits.run`."""
-    epochs = epochs or (25 if quick else 40)
     settings = [
         {"data": data, **dict(zip(NAMES, (name, *case), strict=True)), "epochs": epochs, "seed": s}
         for name, case in CASES.items()
@@ -95,9 +94,8 @@ class FitStatus(Result):
         for case in self.cases:
             verdict = self.verdict[case]
             first = self.outcomes.where(case=case, verdict=verdict)[0]
-            reasons.append(
-                Finding(f"{case}: {verdict}.", f"Seed {first['seed']}: {first['reason']}.")
-            )
+            why = f"Seed {first['seed']}: {first['reason']}."
+            reasons.append(Finding(f"{case}: {verdict}.", why))
         claim = f"The diagnosis tells {self.kinds} kinds of fit apart."
         agree = sum(v[self.verdict[case]] for case, v in self.verdicts.items())
         of = len(self.outcomes)
