@@ -124,7 +124,7 @@ class Speed(Result):
         ax.set_yticks(rows, list(self.ms))
         ax.set(xlabel="median time of a training step (ms)", ylim=(len(rows) - 0.5, -0.5))
         ax.grid(axis="y", visible=False)
-        ax.legend(loc="lower right")
+        ax.legend(loc="upper right")
 
     def pictures(self):
         """The times."""
