@@ -104,7 +104,7 @@ class Optimizers(Result):
             Finding(
                 f"Tuned, {best[0]} ends lowest.",
                 f"Validation loss {mean_interval(self.loss[best]).text()}, test {unit} {score}. Of "
-                f"the other {len(rest)}, higher by more than the noise: {', '.join(behind) or 'none'}.",
+                f"the other {len(rest)}, surely higher: {', '.join(behind) or 'none'}.",
             ),
             Finding(
                 f"{self.contrast}.",
