@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from sklearn.isotonic import isotonic_regression
 
 from fastreg.lab.statistics import mean_interval
 
@@ -23,6 +24,7 @@ __all__ = [
     "headline",
     "intervals",
     "label_end",
+    "named_curves",
     "png",
     "shades",
     "svg",
@@ -91,6 +93,32 @@ def label_end(ax, x, y, text, colour, *, dy=0):
         text, (x, y), (5, dy), textcoords="offset points", color=colour, va="center",
         fontweight="bold", annotation_clip=False,
     )  # fmt: skip
+
+
+def named_curves(ax, x, runs, colours, *, gap=0.065):
+    """Draw a `curve` a name, called by name behind its end; names that would overlap move apart.
+
+    ``runs`` and ``colours`` are dicts by name. Scale and limits of the y axis, if any, come first:
+    a curve that ends beyond them is named at the edge. ``gap`` is the least distance between two
+    names as a share of the axis.
+    """
+    for name, values in runs.items():
+        curve(ax, x, values, colour=colours[name])
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high)
+    ends = np.array([mean_interval(values[-1]).mean for values in runs.values()])
+    ends = np.clip(np.nan_to_num(ends, nan=high), low, high)
+    to_axes = ax.transScale + ax.transLimits
+    wanted = np.array([to_axes.transform((x[-1], end))[1] for end in ends])
+    order, steps = np.argsort(wanted, kind="stable"), gap * np.arange(len(wanted))
+    # The nearest places that are at least a gap apart and on the axis.
+    places = isotonic_regression(wanted[order] - steps, y_min=0.0, y_max=1.0 - steps[-1]) + steps
+    names = list(runs)
+    for i, place in zip(order, places, strict=True):
+        ax.annotate(
+            names[i], (x[-1], place), (5, 0), ax.get_xaxis_transform(), "offset points",
+            color=colours[names[i]], va="center", fontweight="bold", annotation_clip=False,
+        )  # fmt: skip
 
 
 def shades(n):
