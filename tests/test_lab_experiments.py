@@ -11,12 +11,20 @@ for package in ("jinja2", "joblib", "matplotlib", "sklearn", "tqdm"):
 from matplotlib.figure import Figure  # noqa: E402
 
 import fastreg  # noqa: E402
-from fastreg.lab import bias_variance, dropout_rate, early_stopping, fit_status, speed  # noqa: E402
+from fastreg.lab import (  # noqa: E402
+    bias_variance,
+    dropout_masks,
+    dropout_rate,
+    early_stopping,
+    fit_status,
+    speed,
+)
 
 TINY = {
     dropout_rate: {"rates": (0.0, 0.9), "epochs": 2},
     early_stopping: {"patiences": (1, 2), "epochs": 4},
     bias_variance: {"degrees": (0, 2), "rounds": 4},
+    dropout_masks: {"rates": (0.1, 0.5)},
     fit_status: {"epochs": 3},
     speed: {"epochs": 1},
 }
@@ -99,6 +107,15 @@ def test_the_four_kinds_of_fit_are_told_apart():
     result = fit_status.run(seeds=3, jobs=2)
     expected = ["underfitting", "good fit", "overfitting", "diverging"]
     assert [result.verdict[case] for case in result.cases] == expected
+
+
+def test_masks_keep_their_share_and_average_to_the_image():
+    result = dropout_masks.run()
+    assert max(map(abs, result.z.values())) < 4
+    for rate in result.rates:
+        ratio = result.error[rate].mean(axis=1) / result.expected(rate)
+        assert ratio.min() > 0.7 and ratio.max() < 1.4
+    assert all(outcome["unchanged"] for outcome in result.outcomes)
 
 
 def test_both_backends_train_the_same_network():
