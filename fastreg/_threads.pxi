@@ -72,6 +72,8 @@ cdef inline int team(Py_ssize_t bytes_moved) noexcept nogil:
     return fr_local_threads if fr_local_threads else fr_default_threads
 
 
+include "_blas.pxi"
+
 ctypedef void (*Task)(const void *job, Py_ssize_t k) noexcept nogil
 
 
@@ -82,6 +84,7 @@ cdef void run_tasks(Task task, const void *job, Py_ssize_t n, int threads) noexc
         for k in range(n):
             task(job, k)
     else:
+        fr_share_team()
         for k in prange(n, schedule="static", num_threads=threads):
             task(job, k)
 
@@ -107,4 +110,5 @@ def set_local_threads(int n):
 
 def build_info():
     """How the extension was built."""
-    return {"compiler": FR_COMPILER.decode(), "openmp": FR_OPENMP_RUNTIME.decode()}
+    return {"compiler": FR_COMPILER.decode(), "openmp": FR_OPENMP_RUNTIME.decode(),
+            "shared_blas": fr_blas_shared}

@@ -7,9 +7,12 @@ of the whole file, taken with 64 zeros in its own place. Nothing in it is ever e
 """
 
 import hashlib
+import itertools
 import json
 import math
 import os
+import platform
+import re
 from contextlib import suppress
 
 import numpy as np
@@ -25,6 +28,8 @@ DTYPES = {
     "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
 NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
+HOST = re.sub(r"\W", "-", platform.node())
+turns = itertools.count()  # two threads may save to one path
 
 
 class CheckpointError(Exception):
@@ -43,7 +48,8 @@ def save(path, state):
     """Write a tree to a file, so that a crash leaves the old file or the new one.
 
     The bytes go to a temporary file in the same folder, are forced to the disk and renamed; then
-    the folder is forced to the disk.
+    the folder is forced to the disk. What a killed process left of such a file is removed by the
+    next save to the same path.
 
     Parameters
     ----------
@@ -71,9 +77,10 @@ def save(path, state):
     data = encode(state)
     path = os.path.realpath(path)
     folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    remove_orphans(folder, name)
+    temporary = os.path.join(folder, f".{name}.{HOST}.{os.getpid()}.{next(turns)}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -239,6 +246,28 @@ def _with_arrays(tree, arrays):
             return arrays[tree[REFERENCE]]
         return {key: _with_arrays(item, arrays) for key, item in tree.items()}
     return [_with_arrays(item, arrays) for item in tree] if isinstance(tree, list) else tree
+
+
+def remove_orphans(folder, name):
+    """Remove temporary files for this name whose process, on this machine, is no more."""
+    if os.name != "posix":
+        return  # one cannot ask for a process without disturbing it
+    pattern = re.compile(rf"\.{re.escape(name)}\.{re.escape(HOST)}\.(\d+)\.\d+\.tmp")
+    for entry in os.listdir(folder):
+        match = pattern.fullmatch(entry)
+        if match and not _is_alive(int(match[1])):
+            with suppress(OSError):
+                os.remove(os.path.join(folder, entry))
+
+
+def _is_alive(process):
+    try:
+        os.kill(process, 0)  # signal 0 asks and does nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # it is someone else's
+    return True
 
 
 def sync_folder(folder):

@@ -75,8 +75,10 @@ def set_num_threads(n):
     Notes
     -----
     Results do not depend on it: a kernel returns the same bits for any number of threads. Work
-    below about 256 KB always runs on the calling thread. Other libraries' settings are not
-    touched.
+    below about 256 KB always runs on the calling thread. NumPy's matrix products keep their own
+    number of threads. Where NumPy has OpenBLAS they run on the same threads as the kernels from
+    the first large kernel on, because two sets of threads would wait for each other's cores;
+    FASTREG_SHARE_TEAM=0 in the environment prevents that.
 
     Examples
     --------
@@ -154,6 +156,7 @@ def show_config(*, file=None):
         "instruction set": f"{_kernels.level()} (available: {', '.join(_kernels.levels())})",
         "openmp runtime": build["openmp"],
         "threads": _kernels.num_threads(),
+        "matrix products": "on the same threads" if build["shared_blas"] else "on BLAS's threads",
         "memory pool": f"{pool['live_bytes'] / 2**20:.1f} MiB in use, "
         f"{pool['idle_bytes'] / 2**20:.1f} MiB idle in {pool['idle_blocks']} blocks",
     }

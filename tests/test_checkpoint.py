@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -269,3 +270,33 @@ def test_kill_9_during_save_leaves_the_old_file_or_the_new(path):
             np.testing.assert_array_equal(loaded["array"], np.arange(200_000.0) + loaded["i"])
         process.stdin.close()
     assert process.returncode == 0
+    checkpoint.save(path, {})
+    assert os.listdir(path.parent) == [path.name]  # no orphans of the killed
+
+
+@pytest.mark.skipif(os.name != "posix", reason="orphans are removed on POSIX systems only")
+def test_only_orphans_of_this_path_and_machine_are_removed(path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    dead, host = ended.pid, checkpoint.HOST
+    orphan = f".{path.name}.{host}.{dead}.0.tmp"
+    kept = {
+        f".{path.name}.{host}.{os.getppid()}.0.tmp",
+        f".{path.name}.{host}x.{dead}.0.tmp",
+        f".other.{host}.{dead}.0.tmp",
+        f"{path.name}.{host}.{dead}.0.tmp",
+    }
+    for name in (orphan, *kept):
+        path.with_name(name).write_bytes(b"partial")
+    checkpoint.save(path, {"new": 1})
+    assert set(os.listdir(path.parent)) == kept | {path.name}
+
+
+def test_threads_may_save_to_one_path(path):
+    states = [{"array": np.full(50_000, float(i)), "i": i} for i in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(checkpoint.save, path, state) for state in states * 10]:
+            done.result()
+    loaded = checkpoint.load(path)
+    np.testing.assert_array_equal(loaded["array"], states[loaded["i"]]["array"])
+    assert os.listdir(path.parent) == [path.name]

@@ -67,6 +67,14 @@ def test_activations_are_safe_at_the_ends_of_the_range(kind, dtype):
         kind().backward(X)
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.3, 1.0, 2.5])
+def test_leaky_relu_takes_any_slope_and_changes_nothing_above_zero(slope):
+    X = np.array([[-2.0, -0.0, 0.1, 3.0, np.inf]])
+    layer = LeakyReLU(slope)
+    np.testing.assert_array_equal(layer.forward(X), [[-2 * slope, 0, 0.1, 3, np.inf]])
+    np.testing.assert_array_equal(layer.backward(X), [[-2 * slope, 0, 0.1, 3, np.inf]])
+
+
 def test_leaky_relu_refuses_bad_slopes():
     for value, error in ((-0.1, ValueError), (float("nan"), ValueError), ("1", TypeError)):
         with pytest.raises(error, match="LeakyReLU: slope must be"):

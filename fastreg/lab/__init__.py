@@ -21,7 +21,7 @@ except ModuleNotFoundError as missing:
 
 __all__ = ["EXPERIMENTS", "experiment"]
 
-#: In the order of the report: the six exercises, the chapter's body, and what it costs.
+#: In the order of the report: the six exercises, the chapter's body, and the speed.
 EXPERIMENTS = (
     "l1_vs_l2",
     "l1_inputs",
@@ -31,6 +31,7 @@ EXPERIMENTS = (
     "schedules",
     "early_stopping",
     "bias_variance",
+    "fit_status",
     "rosenbrock",
     "batch_vs_layer_norm",
     "dropout_masks",

@@ -3,6 +3,7 @@
 A problem is split and standardised so that nothing leaks from validation or test into training.
 """
 
+import csv
 import functools
 import hashlib
 from dataclasses import dataclass
@@ -56,6 +57,11 @@ class Problem(Dataset):
     def score_label(self):
         """The score and its unit, for an axis."""
         return "accuracy (%)" if self.n_classes else "variance explained (%)"
+
+    @property
+    def error_label(self):
+        """What the score leaves, and its unit, for an axis."""
+        return "errors (%)" if self.n_classes else "variance left (%)"
 
     @property
     def ignorant_loss(self):
@@ -163,7 +169,10 @@ def _read(data, digest):
     elif "idx" in path.name:
         X, y = read_idx(path), read_idx(_labels_of(path))
     else:
-        X, y = read_csv(path, target=target or -1)
+        try:
+            X, y = read_csv(path, target=target or -1)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path} must be UTF-8 text in columns; {error}") from error
     return *_checked(name, X, y), None
 
 

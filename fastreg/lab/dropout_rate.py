@@ -8,6 +8,7 @@ from fastreg.lab import plots
 from fastreg.lab.data import load
 from fastreg.lab.fits import grid, seeds_of, train
 from fastreg.lab.fits import run as run_fits
+from fastreg.lab.plots import BLUE, ORANGE
 from fastreg.lab.result import Finding, Picture, Result, Table
 from fastreg.lab.statistics import mean_interval, paired_difference
 from fastreg.nn import mlp
@@ -16,133 +17,136 @@ from fastreg.train import Trainer
 __all__ = ["DropoutRate", "fit", "run"]
 
 RATES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+NOISE = 0.2
 
 
 def run(data="digits", seeds=5, *, quick=False, rates=RATES, epochs=None, **how):
-    """Train a network with each rate and seed; ``how`` is for `fastreg.lab.fits.run`."""
+    """Train a network at each rate, on clean and on noisy labels; ``how`` is for `fits.run`."""
     epochs = epochs or (15 if quick else 60)
-    outcomes = run_fits(
-        fit, grid(data=[data], rate=list(rates), epochs=[epochs], seed=seeds_of(seeds)), **how
-    )
+    settings = grid(data=[data], label_noise=[0.0, NOISE], rate=sorted(rates), epochs=[epochs],
+                    seed=seeds_of(seeds))  # fmt: skip
     problem = load(data)
-    settings = {
+    about = {
         "data": problem.describe(),
+        "noisy labels": f"{NOISE:.0%} of the training rows have exchanged their targets",
         "network": f"{problem.n_in}-256-128-{problem.n_out}, ReLU, dropout after each hidden layer",
         "training": f"Adam at 0.001, batches of 64, {epochs} epochs; the last weights are judged",
         "seeds": f"0 to {seeds - 1}: split, initial weights and order are those of every rate",
     }
-    return DropoutRate(outcomes, settings)
+    return DropoutRate(run_fits(fit, settings, **how), about)
 
 
-def fit(data, rate, epochs, seed):
-    """Train one network; for one seed all but the rate is the same."""
-    problem = load(data, seed)
+def fit(data, label_noise, rate, epochs, seed):
+    """Train one network; for one seed all but rate and noise is the same."""
+    problem = load(data, seed, label_noise=label_noise)
     model = mlp([problem.n_in, 256, 128, problem.n_out], dropout=rate, rng=seed)
     trainer = Trainer(model, problem.loss, Adam(0.001), rng=seed)
     return train(trainer, problem, epochs=epochs)
 
 
 class DropoutRate(Result):
-    """Curves and test scores by dropout rate."""
+    """Curves and test scores by dropout rate, on clean and on noisy labels."""
 
     title = "How much dropout?"
     question = (
-        "The same network is trained with dropout rates from none to very high. The rate is chosen "
-        "by validation loss; the test data are asked once, at the end."
+        "The same network is trained with dropout rates from none to very high, on clean labels "
+        "and on labels with noise to overfit. Validation loss chooses the rate."
     )
 
     def __post_init__(self):
-        """Choose the rate of the lowest final validation loss."""
+        """Choose the rate of the lowest final validation loss, for each kind of labels."""
         self.problem = load(self.outcomes[0]["data"])
         self.rates = sorted({outcome["rate"] for outcome in self.outcomes})
-        self.final = {rate: self._last("val_loss", rate) for rate in self.rates}
-        self.best = min(self.rates, key=lambda rate: self.final[rate].mean())
+        self.kinds = {0.0: "clean", NOISE: "noisy"}
+        self.best = {
+            noise: min(self.rates, key=lambda rate: self.last("val_loss", noise, rate).mean())
+            for noise in self.kinds
+        }
 
-    def _last(self, curve, rate):
-        return self.outcomes.values(curve, rate=rate)[-1]
+    def last(self, curve, noise, rate):
+        """Return where a curve ends, a value a seed."""
+        return self.outcomes.values(curve, label_noise=noise, rate=rate)[-1]
+
+    def score(self, noise, rate):
+        """Return the test scores, a value a seed."""
+        return self.outcomes.values("test_score", label_noise=noise, rate=rate)
 
     def table(self):
-        """Final losses and scores of each rate."""
+        """Final losses and scores of each rate; a star marks the choice."""
         unit = self.problem.score_label
-        header = ("dropout rate", "training loss", "validation loss", f"validation {unit}",
-                  f"test {unit}")  # fmt: skip
-        rows = [
-            (
-                f"{rate:g}" + (" (best)" if rate == self.best else ""),
-                mean_interval(self._last("loss", rate)).text(),
-                mean_interval(self.final[rate]).text(),
-                mean_interval(self._last("val_score", rate)).percent(),
-                mean_interval(self.outcomes.values("test_score", rate=rate)).percent(),
-            )
-            for rate in self.rates
-        ]
-        return Table(header, rows)
+        header = ("labels, rate", "training loss", "validation loss", f"validation {unit}")
+        rows = []
+        for noise, kind in self.kinds.items():
+            for rate in self.rates:
+                losses = [self.last(key, noise, rate) for key in ("loss", "val_loss")]
+                scores = [self.last("val_score", noise, rate), self.score(noise, rate)]
+                name = f"{kind}, {rate:g}{' *' if rate == self.best[noise] else ''}"
+                rows.append((name, *(mean_interval(loss).text() for loss in losses),
+                             *(mean_interval(score).percent() for score in scores)))  # fmt: skip
+        return Table((*header, f"test {unit}"), rows)
 
     def findings(self):
-        """The best rate, whether it beats none beyond noise, and what the highest did."""
-        best, low, high = self.best, self.rates[0], self.rates[-1]
-        test = mean_interval(self.outcomes.values("test_score", rate=best))
-        found = [
-            Finding(
-                f"Dropout {best:g} has the lowest validation loss.",
-                f"It ends at {mean_interval(self.final[best]).text()}; on test data its "
-                f"{self.problem.score_label} is {test.percent()}.",
-            )
-        ]
-        for other in {low, high} - {best}:
-            worse = paired_difference(self.final[other], self.final[best])
-            verdict = "worse" if worse.excludes_zero else "not surely worse"
-            train = mean_interval(self._last("loss", other)).mean
-            trained = mean_interval(self._last("loss", best)).mean
-            gap = mean_interval(self.final[other]).mean - train
-            found.append(
-                Finding(
-                    f"{'No dropout' if other == 0 else f'Dropout {other:g}'} is {verdict} than "
-                    f"{best:g}.",
-                    f"Its validation loss is higher by {worse.text()} (pairs of the same seed). "
-                    f"It ends with a training loss of {train:.2g} (with {best:g}: {trained:.2g}) "
-                    f"and validation {gap:.2g} above it: "
-                    + ("it overfits." if gap > train else "it underfits."),
-                )
-            )
-        return found
+        """The best rate on both kinds of labels, and what the highest did."""
+        return [self._choice(NOISE), self._choice(0.0), self._highest()]
+
+    def _choice(self, noise):
+        best, none = self.best[noise], self.rates[0]
+        gain = paired_difference(self.score(noise, best), self.score(noise, none))
+        sure = "" if gain.excludes_zero else ", within the noise"
+        loss = mean_interval(self.last("val_loss", noise, best)).text()
+        score = mean_interval(self.score(noise, best)).percent()
+        claim = f"On {self.kinds[noise]} labels dropout {best:g} has the lowest validation loss"
+        evidence = f"Validation loss {loss}; test {self.problem.score_label} {score}"
+        if best != none:
+            claim += f" and is worth {100 * gain.mean:.1f} points on test data{sure}"
+            evidence += f", {gain.percent()} points more than with {none:g} (pairs of a seed)"
+        return Finding(f"{claim}.", f"{evidence}.")
+
+    def _highest(self):
+        high, best = self.rates[-1], self.best[0.0]
+        train, val = (self.last(key, 0.0, high).mean() for key in ("loss", "val_loss"))
+        kind = "underfits" if train > max(val - train, 0.2 * self.problem.ignorant_loss) else "fits"
+        worse = paired_difference(self.score(0.0, best), self.score(0.0, high))
+        return Finding(
+            f"Dropout {high:g} {kind}: {100 * worse.mean:.1f} points below {best:g}.",
+            f"On clean labels it ends with a training loss of {train:.2g} and validation at "
+            f"{val:.2g}; knowing nothing costs {self.problem.ignorant_loss:.2g}, and with {best:g} "
+            f"training loss goes to {self.last('loss', 0.0, best).mean():.2g}.",
+        )
 
     def plot(self, ax):
-        """Draw the final losses against the rate."""
-        worst = max(self.rates, key=lambda rate: self.final[rate].mean())
-        ratio = self.final[worst].mean() / self.final[self.best].mean()
-        ax.set_title(
-            f"Validation loss is lowest at dropout {self.best:g}; at {worst:g} it is "
-            f"{ratio:.1f} times that"
-        )
-        ax.set(yscale="log", xlabel="dropout rate", ylabel=self.problem.loss_label)
-        for key, colour in (("val_loss", plots.ORANGE), ("loss", plots.BLUE)):
-            runs = [self._last(key, rate) for rate in self.rates]
-            mean, _ = plots.intervals(ax, self.rates, runs, colour=colour)
-            label = "validation" if key == "val_loss" else "training"
-            plots.label_end(ax, self.rates[-1], mean[-1], label, colour)
-        ax.axvline(self.best, color=plots.GREY, lw=1, ls=":", zorder=0)
+        """Draw the errors on test data against the rate."""
+        gain = paired_difference(*(self.score(NOISE, r) for r in (self.best[NOISE], self.rates[0])))
+        ax.set_title(f"On noisy labels dropout {self.best[NOISE]:g} is worth {gain.percent()} "
+                     f"points; on clean labels the choice is {self.best[0.0]:g}")  # fmt: skip
+        for (noise, kind), colour in zip(self.kinds.items(), (BLUE, ORANGE), strict=True):
+            errors = [1.0 - self.score(noise, rate) for rate in self.rates]
+            mean, _ = plots.intervals(ax, self.rates, errors, colour=colour, scale=100)
+            plots.label_end(ax, self.rates[-1], mean[-1], kind, colour)
+            place = self.rates.index(self.best[noise])
+            ax.plot(self.best[noise], mean[place], "o", ms=12, mfc="none", color=colour)
+        ax.set(yscale="log", xlabel="dropout rate", ylabel=f"test {self.problem.error_label}")
+        ax.yaxis.set_major_formatter("{x:g}")
 
     def plot_curves(self, figure):
-        """Draw the losses of each rate against the epoch, a panel a rate."""
+        """Draw the losses on noisy labels against the epoch, a panel a rate."""
         panels = figure.subplots(1, len(self.rates), sharey=True)
         for ax, rate in zip(panels, self.rates, strict=True):
-            ax.set(title=f"rate {rate:g}", yscale="log", xlabel="epoch")
-            for key, colour in (("val_loss", plots.ORANGE), ("loss", plots.BLUE)):
-                runs = self.outcomes.values(key, rate=rate)
+            ax.set(title=f"rate {rate:g}", xlabel="epoch")
+            for key, colour in (("val_loss", ORANGE), ("loss", BLUE)):
+                runs = self.outcomes.values(key, label_noise=NOISE, rate=rate)
                 plots.curve(ax, range(1, len(runs) + 1), runs, colour=colour)
         panels[0].set_ylabel(self.problem.loss_label)
-        gap = [(self.final[r] - self._last("loss", r)).mean() for r in (self.rates[0], self.best)]
-        plots.headline(
-            figure, f"Validation (orange) ends {gap[0]:.2g} above training (blue) without dropout, "
-            f"{gap[1]:.2g} with {self.best:g}",
-        )  # fmt: skip
+        ends = [self.last("loss", NOISE, rate).mean() for rate in (self.rates[0], self.best[NOISE])]
+        plots.headline(figure, "On noisy labels training (blue) learns the noise, to {:.2g} without"
+                       " dropout, {:.2g} with {:g}; validation: orange".format(
+                           *ends, self.best[NOISE]))  # fmt: skip
 
     def pictures(self):
-        """The losses by rate, and the curves they end."""
+        """The scores by rate, and the curves behind them."""
         return [
             Picture("by_rate", lambda figure: self.plot(figure.subplots()), (10.4, 3.6),
-                    "After the last epoch, without dropout's noise. Bars: 95 % intervals."),
+                    "Bars: 95 % intervals over the seeds. Rings: chosen by validation loss."),
             Picture("curves", self.plot_curves, (10.4, 3.2),
-                    "Mean over the seeds; bands: 95 % intervals. Training loss without noise."),
+                    "Mean over the seeds; bands: 95 % intervals. Losses are without dropout."),
         ]  # fmt: skip

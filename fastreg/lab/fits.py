@@ -46,8 +46,10 @@ class Outcomes(list):
     """Dicts, one a fit: its settings and what came out."""
 
     def where(self, **settings):
-        """Return those with these settings."""
-        return Outcomes(o for o in self if all(o[key] == settings[key] for key in settings))
+        """Return those that have these settings."""
+        return Outcomes(
+            o for o in self if all(key in o and o[key] == settings[key] for key in settings)
+        )
 
     def values(self, key, **settings):
         """Return one number a seed, or a curve a seed: the seed is the last axis."""

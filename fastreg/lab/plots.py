@@ -85,10 +85,10 @@ def intervals(ax, x, values, *, colour, label=None, marker="o", line=True, scale
     return mean, half
 
 
-def label_end(ax, x, y, text, colour):
-    """Write a curve's name behind its end, instead of in a legend."""
+def label_end(ax, x, y, text, colour, *, dy=0):
+    """Write a curve's name behind its end, ``dy`` points higher, instead of in a legend."""
     ax.annotate(
-        text, (x, y), (5, 0), textcoords="offset points", color=colour, va="center",
+        text, (x, y), (5, dy), textcoords="offset points", color=colour, va="center",
         fontweight="bold", annotation_clip=False,
     )  # fmt: skip
 

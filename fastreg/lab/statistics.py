@@ -34,8 +34,8 @@ class Interval(NamedTuple):
         """Return ``mean ± half`` with so many digits after the point."""
         if not math.isfinite(self.mean):
             return "–"
-        half = f" ± {scale * self.half:.{digits}f}" if math.isfinite(self.half) else ""
-        return f"{scale * self.mean:.{digits}f}{half}"
+        half = f" ± {scale * self.half:z.{digits}f}" if math.isfinite(self.half) else ""
+        return f"{scale * self.mean:z.{digits}f}{half}"
 
     def percent(self, digits=1):
         """Return a share as per cent, without the sign."""

@@ -68,16 +68,23 @@ class LeakyReLU(Layer):
     def __init__(self, slope=0.01):
         super().__init__()
         self.slope = number("LeakyReLU", "slope", slope, low=0.0)
-        self._X = None
+        self._factor = None
 
     def forward(self, X):
         """Return X where it is positive and ``slope X`` elsewhere; NaN stays NaN."""
-        self._X = X
-        return np.where(X > 0, X, X.dtype.type(self.slope) * X)
+        # 1 or the slope without a choice an element, which NumPy does slowly on random signs.
+        if self.slope <= 1.0:
+            self._factor = np.greater(X, 0).astype(X.dtype)
+            np.maximum(self._factor, X.dtype.type(self.slope), out=self._factor)
+        else:
+            self._factor = np.less_equal(X, 0).astype(X.dtype)
+            self._factor *= X.dtype.type(self.slope)
+            np.maximum(self._factor, 1, out=self._factor)
+        return X * self._factor
 
     def backward(self, dY):
         """Return ``dY`` where the input was positive and ``slope dY`` elsewhere."""
-        return np.where(self._forwarded(self._X) > 0, dY, dY.dtype.type(self.slope) * dY)
+        return dY * self._forwarded(self._factor)
 
 
 class Tanh(Layer):
@@ -187,7 +194,10 @@ CUBIC, ROOT_2_OVER_PI = 0.044715, math.sqrt(2.0 / math.pi)
 
 
 def sigmoid(X):
-    """Return ``1 / (1 + exp(-X))``; only exponentials of what is not positive are taken."""
-    decay = np.abs(X)
-    np.exp(np.negative(decay, out=decay), out=decay)
-    return np.where(X >= 0, 1, decay) / (1 + decay)
+    """Return ``1 / (1 + exp(-X))`` as ``exp(min(X, 0)) / (1 + exp(-abs(X)))``, which is safe."""
+    Y = np.minimum(X, 0)
+    np.exp(Y, out=Y)
+    below = np.abs(X)
+    np.exp(np.negative(below, out=below), out=below)
+    below += 1
+    return np.divide(Y, below, out=Y)
