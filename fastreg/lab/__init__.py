@@ -24,6 +24,7 @@ __all__ = ["EXPERIMENTS", "experiment"]
 #: In the order of the report: the six exercises, the chapter's body, and the speed.
 EXPERIMENTS = (
     "l1_vs_l2",
+    "l1_inputs",
     "dropout_rate",
     "batch_norm",
     "optimizers",
