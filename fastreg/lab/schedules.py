@@ -143,8 +143,7 @@ class Schedules(Result):
 
     def pictures(self):
         """Curves, and the final loss against the highest rate."""
-        final = "Validation loss after the last epoch; bars: 95 % intervals."
         return [
             Picture("curves", self.plot_curves, (10.4, 4.2), "Means; bands: 95 % intervals."),
-            Picture("peaks", lambda figure: self.plot(figure.subplots()), (10.4, 3.6), final),
+            Picture("peaks", lambda f: self.plot(f.subplots()), (10.4, 3.6), "95 % intervals."),
         ]
