@@ -52,8 +52,7 @@ def fit(name, rate, steps, seed):
         path.append(point.copy())
     path, lost = np.array(path), len(path) <= steps
     values = np.maximum(value(*path.T), 1e-30)  # so that they have a logarithm
-    near = np.flatnonzero(values < 1e-3)
-    every = np.unique(np.geomspace(1, steps, 100).astype(int))
+    near, every = np.flatnonzero(values < 1e-3), np.unique(np.geomspace(1, steps, 99).astype(int))
     return {
         "lost": lost,
         "end": float("inf") if lost else values[-1],
@@ -98,7 +97,7 @@ class Rosenbrock(Result):
         there = [name for name in self.ranked if np.isfinite(self.at("arrived", name)).all()]
         there.sort(key=lambda name: self.at("arrived", name).mean())
         arrived = [f"{name} ({mean_interval(self.at('arrived', name)).text(0)})" for name in there]
-        ends = {name: 10 ** np.log10(self.at("end", name)).mean() for name in self.ranked}
+        ends = {name: np.exp(self.depth(name, self.rate[name])) for name in self.ranked}
         late = [f"{name} at {ends[name]:.1e}" for name in self.ranked if name not in there]
         return [
             Finding(
@@ -121,8 +120,7 @@ class Rosenbrock(Result):
     def plot(self, ax):
         """Draw the first seed's paths on the contours."""
         x, y = np.meshgrid(np.linspace(-1.9, 1.7, 300), np.linspace(-0.7, 2.0, 300))
-        levels = 0.125 * 2.0 ** np.arange(14)
-        ax.contour(x, y, value(x, y), levels, colors=plots.GREY, linewidths=0.6)
+        ax.contour(x, y, value(x, y), 2.0 ** np.arange(-3, 11), colors=plots.GREY, linewidths=0.6)
         for i, name in enumerate(("RMSprop", "SGD", "Momentum", "Adam")):  # wide below narrow
             (outcome,) = self.outcomes.where(name=name, rate=self.rate[name], seed=0)
             path = np.array(outcome["path"])
