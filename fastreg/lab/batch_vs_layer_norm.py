@@ -18,7 +18,7 @@ RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 
 def run(data="digits", seeds=5, *, quick=False, sizes=SIZES, rates=None, epochs=None, **how):
     """Train with each norm, batch size, rate and seed; ``how`` is for `fastreg.lab.fits.run`."""
-    epochs = epochs or (2 if quick else 10)
+    epochs = epochs or (2 if quick else 5)
     rates = list(rates or (RATES[1::2] if quick else RATES))
     fits = grid(data=[data], norm=list(NAMES), batch_size=list(sizes), rate=rates, scale=[1.0],
                 epochs=[epochs], seed=seeds_of(seeds))  # fmt: skip
@@ -96,7 +96,7 @@ class BatchVsLayerNorm(Result):
         found.append(
             Finding(
                 f"Batches of {small} instead of {large} "
-                f"{'cost' if cost['batch'].low > 0 else 'do not surely cost'} batch norm some loss.",
+                f"{'cost' if cost['batch'].low > 0 else 'may not cost'} batch norm some loss.",
                 f"The loss changes by {', '.join(costs)}.",
             )
         )
