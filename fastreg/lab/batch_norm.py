@@ -163,8 +163,8 @@ class BatchNormAblation(Result):
                 ax.label_outer()
             panels[2].legend(title="scale" if row else "rate", loc=(1.02, 0))
         ends = [sum(m[self.middle] < self.ignorant / 2) for m in self.mean.values()]
-        plots.headline(figure, f"Of {len(self.rates)} rates at the middle scale, {ends[1]} get below "
-                               f"half of ignorance with batch norm, {ends[0]} without")  # fmt: skip
+        plots.headline(figure, f"{ends[1]} of {len(self.rates)} rates get below half of ignorance "
+                               f"with batch norm, {ends[0]} without")  # fmt: skip
 
     def pictures(self):
         """All settings, the rates alone, and the curves."""
