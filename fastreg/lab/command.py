@@ -38,7 +38,8 @@ def run(arguments):
             jobs=arguments.jobs or get_num_threads(),
             cache=arguments.out / "cache",
         )
-        print(result.title, "", result.table(), "", result.conclusion(), "", "", sep="\n")
+        texts = (result.title, "", result.table(), "", result.conclusion(), "", "")
+        print(*texts, sep="\n", flush=True)
         results.append(result)
     try:
         path, missing = report.write(arguments.out, results, seconds=time.perf_counter() - begin)
