@@ -47,7 +47,7 @@ class BatchNormAblation(Sensitivity):
         """Settings that reach the loss, and the best of each norm."""
         header = ("norm", f"reach {self.target:.2g} (% of settings)",
                   f"rates (scale {self.scales[self.middle]:g})", "scales (any rate)",
-                  "best rate, scale", "validation loss", f"test {self.problem.score_label}")  # fmt: skip
+                  "best rate, scale", "loss", f"test {self.problem.score_label}")  # fmt: skip
         rows = [
             (name, mean_interval(self.reached[norm]).percent(), self.span(norm, of_rates=True),
              self.span(norm, of_rates=False), "{:g}, {:g}".format(*self.best[norm]),
