@@ -36,7 +36,7 @@ def train_all(sets, seeds, *, quick=False, strengths=None, noise=0.2, epochs=Non
         "data": ". And ".join(load(data).describe() for data in sets),
         "label noise": f"{noise:.0%} of the training rows exchange their targets",
         "network": "one hidden layer of 32, ReLU; biases are not penalised",
-        "training": f"SGD, 0.3 (real targets: 0.03) falling to 0 as a cosine, batches of 64, {epochs} epochs",
+        "training": f"SGD, 0.3 (reals: 0.03) to 0 as a cosine, batches of 64, {epochs} epochs",
         "seeds": f"0 to {seeds - 1}: split, initial weights and order are those of every penalty",
     }
     return run(fit, fits, **how), settings
