@@ -61,7 +61,7 @@ def test_batch_norm_trains_where_the_largest_rate_or_scale_fails_without():
     assert (result.reached["batch"] > result.reached["layer"]).all()
     assert (result.reached["layer"] > result.reached["none"]).all()
     claims = [finding.claim for finding in result.findings()]
-    assert claims[0] == "More settings train with batch norm."
+    assert claims[0] == "Batch norm makes more settings train."
     assert all("trains with batch norm and fails without" in claim for claim in claims[1:])
 
 

@@ -6,8 +6,8 @@ from fastreg.lab import plots
 from fastreg.lab.data import load
 from fastreg.lab.fits import grid, seeds_of
 from fastreg.lab.fits import run as run_fits
-from fastreg.lab.normed import COLOURS, NAMES, fit
-from fastreg.lab.result import Finding, Picture, Result, Table
+from fastreg.lab.normed import COLOURS, NAMES, Sensitivity, fit
+from fastreg.lab.result import Finding, Picture, Table
 from fastreg.lab.statistics import mean_interval, paired_difference
 
 __all__ = ["BatchNormAblation", "run"]
@@ -34,7 +34,7 @@ def run(data="digits", seeds=5, *, quick=False, rates=None, scales=None, epochs=
     return BatchNormAblation(run_fits(fit, fits, **how), settings)
 
 
-class BatchNormAblation(Result):
+class BatchNormAblation(Sensitivity):
     """Losses by norm, learning rate and initial scale."""
 
     title = "What does batch norm make possible?"
@@ -43,38 +43,11 @@ class BatchNormAblation(Result):
         "learning rates and initial scales over decades. Which settings train at all?"
     )
 
-    def __post_init__(self):
-        """Set the loss to reach, and choose each norm's setting by validation loss."""
-        self.problem = load(self.outcomes[0]["data"])
-        self.rates, self.scales = (sorted({one[key] for one in self.outcomes})
-                                   for key in ("rate", "scale"))  # fmt: skip
-        self.ignorant = float(np.mean([one["ignorant"] for one in self.outcomes]))
-        self.last = {norm: np.array([[self.get("last", norm, rate, scale) for rate in self.rates]
-                                     for scale in self.scales]) for norm in NAMES}  # fmt: skip
-        self.mean = {norm: last.mean(axis=2) for norm, last in self.last.items()}
-        lowest = min(mean.min() for mean in self.mean.values())
-        self.target = lowest + 0.1 * (self.ignorant - lowest)
-        self.reached = {n: (self.last[n] <= self.target).mean(axis=(0, 1)) for n in NAMES}
-        best = {n: np.unravel_index(mean.argmin(), mean.shape) for n, mean in self.mean.items()}
-        self.best = {norm: (self.rates[j], self.scales[i]) for norm, (i, j) in best.items()}
-        self.middle = int(np.abs(np.log(self.scales)).argmin())
-
-    def get(self, key, norm, rate, scale):
-        """Return a value or a curve a seed."""
-        return self.outcomes.values(key, norm=norm, rate=rate, scale=scale)
-
-    def span(self, norm, *, of_rates):
-        """Say which rates reach the loss at the middle scale, or which scales at some rate."""
-        ok = self.mean[norm] <= self.target
-        values, ok = (self.rates, ok[self.middle]) if of_rates else (self.scales, ok.any(axis=1))
-        found = [value for value, reached in zip(values, ok, strict=True) if reached]
-        return f"{found[0]:g} to {found[-1]:g}" if found else "none"
-
     def table(self):
         """Settings that reach the loss, and the best of each norm."""
-        header = ("norm", f"reach {self.target:.2g} (% of settings)", "at rates (scale 1)",
-                  "at scales (any rate)", "best rate, scale", "validation loss",
-                  f"test {self.problem.score_label}")  # fmt: skip
+        header = ("norm", f"reach {self.target:.2g} (% of settings)",
+                  f"rates (scale {self.scales[self.middle]:g})", "scales (any rate)",
+                  "best rate, scale", "loss", f"test {self.problem.score_label}")  # fmt: skip
         rows = [
             (name, mean_interval(self.reached[norm]).percent(), self.span(norm, of_rates=True),
              self.span(norm, of_rates=False), "{:g}, {:g}".format(*self.best[norm]),
@@ -90,8 +63,7 @@ class BatchNormAblation(Result):
         share = [f"{mean_interval(self.reached[n]).percent()} % with {NAMES[n]}" for n in NAMES]
         return [
             Finding(
-                f"More settings {'train' if more.low > 0 else 'do not surely train'} with batch "
-                "norm.",
+                f"Batch norm makes {'more' if more.low > 0 else 'no more'} settings train.",
                 f"A validation loss of {self.target:.2g}, nine tenths of the way from ignorance to "
                 f"the best, is reached by {', '.join(share)} of {self.mean['none'].size} settings: "
                 f"{more.text(1, scale=100)} points more with batch norm than without.",
@@ -104,9 +76,8 @@ class BatchNormAblation(Result):
         """Say what a setting at the end of the grid does; it trains below half of ignorance."""
         ok = {norm: int((self.last[norm][i, j] < self.ignorant / 2).sum()) for norm in NAMES}
         n, diverged = len(self.seeds()), self.get("diverged", "none", self.rates[j], self.scales[i])
-        verdict = "does not tell them apart"
-        if ok["batch"] > n / 2 > ok["none"]:
-            verdict = "trains with batch norm and fails without"
+        apart = ok["batch"] > n / 2 > ok["none"]
+        verdict = "trains with batch norm and fails without" if apart else "does not show it"
         return Finding(
             f"The largest {what} {verdict}.",
             f"At rate {self.rates[j]:g} and scale {self.scales[i]:g} half of ignorance's loss is "
@@ -135,16 +106,16 @@ class BatchNormAblation(Result):
                 np.log(cell), cmap="viridis_r", aspect="auto", origin="lower", **limits
             )
             for (i, j), value in np.ndenumerate(cell):
-                ok = self.mean[norm][i, j] <= self.target
-                colour = "white" if image.norm(np.log(value)) > 0.45 else "black"
-                ax.text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=8, color=colour,
-                        weight="bold" if ok else "normal")  # fmt: skip
+                weight = "bold" if self.mean[norm][i, j] <= self.target else "normal"
+                ax.text(j, i, f"{value:.2g}", ha="center", va="center", fontsize=8, weight=weight,
+                        color="white" if image.norm(np.log(value)) > 0.45 else "black")  # fmt: skip
             ax.set(title=f"{NAMES[norm]}: {100 * self.reached[norm].mean():.0f} %",
                    xlabel="learning rate", ylabel="scale of the initial weights")  # fmt: skip
             ax.set_xticks(range(len(self.rates)), [f"{x:g}" for x in self.rates])
             ax.set_yticks(range(len(self.scales)), [f"{x:g}" for x in self.scales])
             ax.grid(visible=False)
-        plots.headline(figure, f"Share of settings that end at {self.target:.2g} or below")
+        plots.headline(figure, f"Share of the settings that end with a loss of {self.target:.2g} "
+                               "or less")  # fmt: skip
 
     def plot_curves(self, figure):
         """Draw the loss curves: rates above, scales below, a column a norm."""

@@ -13,7 +13,7 @@ from fastreg.lab.statistics import mean_interval, paired_difference
 __all__ = ["BatchVsLayerNorm", "run"]
 
 SIZES = (2, 8, 64)
-RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
+RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 def run(data="digits", seeds=5, *, quick=False, sizes=SIZES, rates=None, epochs=None, **how):
@@ -112,7 +112,8 @@ class BatchVsLayerNorm(Result):
         for norm, name in NAMES.items():
             runs = [np.minimum(self.at(norm, size), self.ignorant) for size in self.sizes]
             plots.intervals(ax, self.sizes, runs, colour=COLOURS[norm], label=name)
-        ax.set_xticks(self.sizes, [str(size) for size in self.sizes], minor=False)
+        ax.minorticks_off()
+        ax.set_xticks(self.sizes, [str(size) for size in self.sizes])
         ax.legend()
 
     def plot_rates(self, figure):

@@ -33,8 +33,8 @@ class L1Inputs(Result):
         data = self.outcomes[-1]["data"]
         self.synthetic = Penalised(self.outcomes.where(data="synthetic"), {})
         self.asked = None if data == "synthetic" else Penalised(self.outcomes.where(data=data), {})
-        n = self.synthetic.problem.n_in
-        self.informative = np.isin(np.arange(n), self.synthetic.problem.informative)
+        problem = self.synthetic.problem
+        self.informative = np.isin(np.arange(problem.n_in), problem.informative)
         keeping = [s for s in self.synthetic.strengths if not self.off(PROX, s)[1].any()]
         self.keeping = max(keeping, default=None)
 
@@ -58,8 +58,7 @@ class L1Inputs(Result):
     def findings(self):
         """Whether L1 finds the useless inputs, at which price, and what it drops elsewhere."""
         useless, informative = self.off(PROX)
-        chosen = self.synthetic.best[PROX]
-        apart = paired_difference(useless, informative)
+        chosen, apart = self.synthetic.best[PROX], paired_difference(useless, informative)
         count = np.bincount(self.informative)
         found = [
             Finding(
@@ -81,7 +80,7 @@ class L1Inputs(Result):
                     f"With λ = {self.keeping:g} proximal L1 keeps all {count[1]} informative "
                     f"inputs and drops {mean_interval(self.off(PROX, self.keeping)[0]).percent()} "
                     f"% of the {count[0]} others.",
-                    "It is the strongest that loses none in any seed. Its validation loss is "
+                    "It is the strongest that loses none. Its validation loss is "
                     f"higher than that of λ = {chosen:g} by {paired_difference(*losses).text()}: "
                     "to predict and to select are two aims.",
                 )
@@ -92,14 +91,14 @@ class L1Inputs(Result):
         if self.asked is None:
             return []
         dead = np.flatnonzero((self.asked.get("inputs", PROX) < SMALL).all(axis=1))
-        names = ", ".join(map(str, dead[:MOST_LISTED])) + (", …" if len(dead) > MOST_LISTED else "")
-        problem = self.asked.problem
+        problem, more = self.asked.problem, ", …" if len(dead) > MOST_LISTED else ""
+        names = ", ".join(map(str, dead[:MOST_LISTED])) + more
         return [
             Finding(
                 f"In {problem.name} proximal L1 switches off {len(dead)} of {problem.n_in} inputs "
                 "in every seed.",
-                (f"Counted from 0 they are {names}. " if names else "")
-                + f"λ = {self.asked.best[PROX]:g} was chosen by validation loss.",
+                f"At λ = {self.asked.best[PROX]:g}, chosen by validation loss"
+                + (f", these are, from 0: {names}." if names else "."),
             )
         ]
 
@@ -119,7 +118,6 @@ class L1Inputs(Result):
         panels = figure.subplots(1, 2, sharey=True)
         for ax, penalty in zip(panels, (L2, PROX), strict=True):
             self.plot(ax, penalty)
-        panels[1].set_ylabel("")
         panels[1].legend()
         runs = [self.synthetic.get("inputs", one).mean(axis=1) for one in (L2, PROX)]
         times = [r[self.informative].mean() / r[~self.informative].mean() for r in runs]
