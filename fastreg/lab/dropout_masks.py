@@ -95,7 +95,7 @@ class DropoutMasks(Result):
         ratio = [self.at("distance", r)[-1].mean() / self.theory(r)[-1] for r in self.rates]
         return [
             Finding(
-                f"Over {self.n[-1]} masks the share kept is within {100 * off:.2f} points of 1 - p.",
+                f"Over {self.n[-1]} masks the share kept is 1 - p within {100 * off:.2f} points.",
                 "A single mask strays further. What is kept is multiplied by up to "
                 f"{self.at('scale', high).mean():.2f} (rate {high:g}).",
             ),
