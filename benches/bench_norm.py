@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import allocator
 import bandwidth
 import numpy as np
 import peers
@@ -31,6 +32,8 @@ TARGETS = {
     ("forward+backward", (4096, 1024)): (faster(2.5, "torch eager"),),
     ("forward+backward", (65536, 256)): (faster(4, "torch eager"),),
     ("forward+backward", IMAGES): (faster(4, "torch eager"),),
+    ("forward, memory kept", (65536, 256)): (faster(1.1, "torch kept"),),
+    ("forward+backward, memory kept", (65536, 256)): (faster(1.1, "torch kept"),),
 }
 
 
@@ -95,14 +98,37 @@ def bench_forward_out(compare, problem):
     compare(problem.comparison("forward out=", FORWARD, call, backends))
 
 
+def both(layer, x, dy):
+    """Do what a training step asks of a layer."""
+    layer.forward(x)
+    layer.backward(dy)
+
+
 def bench_forward_backward(compare, problem):
     """Time both passes of a training step."""
-
-    def both(layer):
-        layer.forward(problem.x)
-        layer.backward(problem.dy)
-
-    backends = {"reference": partial(both, problem.theirs)}
-    backends |= peers.batch_norm_both(problem.x, problem.dy)
-    call = partial(both, problem.ours)
+    call, textbook = (
+        partial(both, layer, problem.x, problem.dy) for layer in (problem.ours, problem.theirs)
+    )
+    backends = {"reference": textbook} | peers.batch_norm_both(problem.x, problem.dy)
     compare(problem.comparison("forward+backward", FORWARD + BACKWARD, call, backends))
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Build the problem of memory reuse, and verify it."""
+    return Problem((65536, 256))
+
+
+def bench_forward_kept(compare, large):
+    """Time a call that makes its output where both sides reuse memory."""
+    with allocator.kept_blocks(peers.batch_norm_forward(large.x)) as backends:
+        call = partial(large.ours.forward, large.x)
+        compare(large.comparison("forward, memory kept", FORWARD, call, backends))
+
+
+def bench_forward_backward_kept(compare, large):
+    """Time both passes where both sides reuse memory."""
+    with allocator.kept_blocks(peers.batch_norm_both(large.x, large.dy)) as backends:
+        call = partial(both, large.ours, large.x, large.dy)
+        form = "forward+backward, memory kept"
+        compare(large.comparison(form, FORWARD + BACKWARD, call, backends))

@@ -57,10 +57,7 @@ def verify(ours, theirs, compare_arrays):
 def bench_penalty(compare, name, form, moved, size):
     """Time one call on a list of tensors."""
     weights = draw(TENSORS[size])
-    if name == "weight_histogram":  # its edges are float64 where NumPy's are float32
-        assert form(fastreg, weights)[0].sum() == sum(TENSORS[size])
-    else:
-        verify(form(fastreg, weights), form(reference, weights), assert_same_bits)
+    verify(form(fastreg, weights), form(reference, weights), assert_same_bits)
 
     compare(
         Comparison(

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import allocator
 import bandwidth
 import numpy as np
 import peers
@@ -32,6 +33,8 @@ TARGETS = {
     ("LayerNorm", "forward", (65536, 256)): (faster(4, "torch eager"),),
     ("LayerNorm", "forward+backward", (65536, 256)): (faster(3, "torch eager"),),
     ("LayerNorm", "forward+backward", (4096, 1024)): (faster(1.3, "torch eager"),),
+    ("LayerNorm", "forward, memory kept", (65536, 256)): (faster(1.1, "torch kept"),),
+    ("LayerNorm", "forward+backward, memory kept", (65536, 256)): (faster(1.1, "torch kept"),),
 }
 
 
@@ -85,14 +88,40 @@ def bench_forward(compare, problem):
     compare(problem.comparison("forward", FORWARD, call, backends))
 
 
+def both(layer, x, dy):
+    """Do what a training step asks of a layer."""
+    layer.forward(x)
+    layer.backward(dy)
+
+
 def bench_forward_backward(compare, problem):
     """Time both passes of a training step."""
-
-    def both(layer):
-        layer.forward(problem.x)
-        layer.backward(problem.dy)
-
-    backends = {"reference": partial(both, problem.theirs)}
+    call, textbook = (
+        partial(both, layer, problem.x, problem.dy) for layer in (problem.ours, problem.theirs)
+    )
+    backends = {"reference": textbook}
     backends |= peers.row_norm_both(problem.name, problem.arguments, problem.x, problem.dy)
-    call = partial(both, problem.ours)
     compare(problem.comparison("forward+backward", FORWARD + BACKWARD, call, backends))
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Build the problem of memory reuse, and verify it."""
+    return Problem("LayerNorm", (256,), (65536, 256))
+
+
+def bench_forward_kept(compare, large):
+    """Time a call that makes its output where both sides reuse memory."""
+    peer = peers.row_norm_forward(large.name, large.arguments, large.x)
+    with allocator.kept_blocks(peer) as backends:
+        call = partial(large.ours.forward, large.x)
+        compare(large.comparison("forward, memory kept", FORWARD, call, backends))
+
+
+def bench_forward_backward_kept(compare, large):
+    """Time both passes where both sides reuse memory."""
+    peer = peers.row_norm_both(large.name, large.arguments, large.x, large.dy)
+    with allocator.kept_blocks(peer) as backends:
+        call = partial(both, large.ours, large.x, large.dy)
+        form = "forward+backward, memory kept"
+        compare(large.comparison(form, FORWARD + BACKWARD, call, backends))

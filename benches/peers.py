@@ -1,8 +1,8 @@
 """The same work done by PyTorch where it is installed, as calls without arguments.
 
 Each function returns ``{backend: call}``: "torch eager" is what one writes first, "torch fused"
-and "torch out" are torch's best forms. A form that torch lacks is left out, and so are all of
-them where there is no torch.
+and "torch out" are torch's best forms, and allocator.py makes "torch kept" of an eager one. A
+form that torch lacks is left out, and so are all of them where there is no torch.
 """
 
 import inspect

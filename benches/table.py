@@ -8,13 +8,14 @@ COLUMNS = {
     "1 thread": lambda r: times(r, "1 thread"),
     "reference": lambda r: times(r, "reference"),
     "torch eager": lambda r: times(r, "torch eager"),
-    "torch fused/out": lambda r: times(r, "torch fused", "torch out"),
+    "torch fused/out/kept": lambda r: times(r, "torch fused", "torch out", "torch kept"),
 }
 
 LEGEND = """\
 Medians. N× : another backend takes N times as long as fastreg, timed in the same rounds; 1 thread
-is fastreg itself. GB/s counts the bytes that must move, each once. Floor: the time in which all
-threads move as many bytes and do nothing else (in-place sweep for updates, copy for layers)."""
+is fastreg itself; kept: torch reuses memory, as fastreg always does. GB/s counts the bytes that
+must move, each once. Floor: the time in which all threads move as many bytes and do nothing else
+(in-place sweep for updates, copy for layers)."""
 
 
 def render(results):

@@ -9,10 +9,10 @@
 
 /* Where an output goes: straight to memory, or by way of a buffer that is streamed when full. */
 typedef struct {
+    _Alignas(64) real done[FR_PANEL_RUN];
     real *to;
     ptrdiff_t used;
     int stream;
-    real done[FR_PANEL_RUN];
 } NAME(sink);
 
 /* No buffer is cleared here: a struct initialiser would write all of it. */

@@ -7,24 +7,21 @@
 static void NAME(dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
                           const fr_mask *mask, int stream)
 {
-    real *y = y_;
     const real *x = x_;
     const real scale = (real)mask->scale;
     uint16_t pieces[FR_MASK_BATCH];
-    real done[FR_MASK_BATCH];
+    NAME(sink) sink;
 
+    NAME(sink_open)(&sink, y_, stream);
     for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
         const int count = (int)(n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH);
         const uint32_t limit = philox_pieces(pieces, count, first + (uint64_t)start, mask);
-        real *to = stream ? done : y + start;
+        real *y = NAME(sink_next)(&sink, count);
         FR_ELEMENTWISE
         for (int j = 0; j < count; j++)
-            to[j] = x[start + j] * (pieces[j] < limit ? scale : (real)0);
-        if (stream)
-            fr_stream(y + start, done, (size_t)count * sizeof(real));
+            y[j] = x[start + j] * (pieces[j] < limit ? scale : (real)0);
     }
-    if (stream)
-        fr_stream_end();
+    NAME(sink_close)(&sink);
 }
 
 /* Alpha dropout (Klambauer et al., NeurIPS 2017): kept elements become x * scale + kept_shift,
@@ -32,26 +29,23 @@ static void NAME(dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
 static void NAME(alpha_dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
                                 const fr_mask *mask, int stream)
 {
-    real *y = y_;
     const real *x = x_;
     const real scale = (real)mask->scale;
     const real kept = (real)mask->kept_shift, dropped = (real)mask->dropped_shift;
     uint16_t pieces[FR_MASK_BATCH];
-    real done[FR_MASK_BATCH];
+    NAME(sink) sink;
 
+    NAME(sink_open)(&sink, y_, stream);
     for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
         const int count = (int)(n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH);
         const uint32_t limit = philox_pieces(pieces, count, first + (uint64_t)start, mask);
-        real *to = stream ? done : y + start;
+        real *y = NAME(sink_next)(&sink, count);
         FR_ELEMENTWISE
         for (int j = 0; j < count; j++)
-            to[j] = x[start + j] * (pieces[j] < limit ? scale : (real)0) +
-                    (pieces[j] < limit ? kept : dropped);
-        if (stream)
-            fr_stream(y + start, done, (size_t)count * sizeof(real));
+            y[j] = x[start + j] * (pieces[j] < limit ? scale : (real)0) +
+                   (pieces[j] < limit ? kept : dropped);
     }
-    if (stream)
-        fr_stream_end();
+    NAME(sink_close)(&sink);
 }
 
 /* Gaussian dropout (Srivastava et al., section 10): y = x * (1 + scale * z), z standard normal.
@@ -59,24 +53,21 @@ static void NAME(alpha_dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t 
 static void NAME(gaussian_dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
                                    const fr_mask *mask, int stream)
 {
-    real *y = y_;
     const real *x = x_;
     const real scale = (real)mask->scale;
     float deviates[FR_MASK_BATCH];
-    real done[FR_MASK_BATCH];
+    NAME(sink) sink;
 
+    NAME(sink_open)(&sink, y_, stream);
     for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
         const int count = (int)(n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH);
         normal_deviates(deviates, count, first + (uint64_t)start, mask);
-        real *to = stream ? done : y + start;
+        real *y = NAME(sink_next)(&sink, count);
         FR_ELEMENTWISE
         for (int j = 0; j < count; j++)
-            to[j] = x[start + j] * ((real)1 + scale * (real)deviates[j]);
-        if (stream)
-            fr_stream(y + start, done, (size_t)count * sizeof(real));
+            y[j] = x[start + j] * ((real)1 + scale * (real)deviates[j]);
     }
-    if (stream)
-        fr_stream_end();
+    NAME(sink_close)(&sink);
 }
 
 /* y = x * factor, one factor for a whole run (see fr_runs): dropout of channels, rows, batches.
@@ -85,13 +76,14 @@ static void NAME(scale_runs)(void *y_, const void *x_, ptrdiff_t n, ptrdiff_t fi
                              const void *factors, fr_runs runs, int stream)
 {
     enum { STEP = 16 }; /* a run is filled in whole steps, the next one covers the excess */
-    real *y = y_;
     const real *x = x_;
-    real each[FR_MASK_BATCH + STEP], done[FR_MASK_BATCH];
+    real each[FR_MASK_BATCH + STEP];
+    NAME(sink) sink;
     ptrdiff_t inside = first % runs.length, col = first / runs.length % runs.cols;
     ptrdiff_t row = first / runs.length / runs.cols, turn = row % runs.repeat;
     const real *factor = (const real *)factors + row / runs.repeat * runs.cols;
 
+    NAME(sink_open)(&sink, y_, stream);
     for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
         const ptrdiff_t count = n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH;
         for (ptrdiff_t j = 0, here; j < count; j += here) {
@@ -115,13 +107,10 @@ static void NAME(scale_runs)(void *y_, const void *x_, ptrdiff_t n, ptrdiff_t fi
                 factor += turn == 0 ? runs.cols : 0;
             }
         }
-        real *to = stream ? done : y + start;
+        real *y = NAME(sink_next)(&sink, count);
         FR_ELEMENTWISE
         for (ptrdiff_t j = 0; j < count; j++)
-            to[j] = x[start + j] * each[j];
-        if (stream)
-            fr_stream(y + start, done, (size_t)count * sizeof(real));
+            y[j] = x[start + j] * each[j];
     }
-    if (stream)
-        fr_stream_end();
+    NAME(sink_close)(&sink);
 }

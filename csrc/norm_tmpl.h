@@ -181,7 +181,7 @@ FR_INLINE void NAME(normalize_rows)(real *y_, const real *x_, fr_panel panel,
                                     const NAME(columns) * k, const real *shift, int stream)
 {
     const ptrdiff_t cols = panel.cols, rows = NAME(rows_at_once)(panel);
-    real done[FR_PANEL_RUN];
+    _Alignas(64) real done[FR_PANEL_RUN];
     for (ptrdiff_t begin = 0; begin < panel.rows; begin += rows) {
         const ptrdiff_t left = panel.rows - begin, here = left < rows ? left : rows;
         real *y = y_ + begin * panel.stride, *to = stream ? done : y;
@@ -293,7 +293,7 @@ FR_INLINE void NAME(backward_rows)(real *dx_, const real *dy_, const real *x_, f
                                    int stream)
 {
     const ptrdiff_t cols = panel.cols, rows = NAME(rows_at_once)(panel);
-    real done[FR_PANEL_RUN];
+    _Alignas(64) real done[FR_PANEL_RUN];
     for (ptrdiff_t begin = 0; begin < panel.rows; begin += rows) {
         const ptrdiff_t left = panel.rows - begin, here = left < rows ? left : rows;
         real *dx = dx_ + begin * panel.stride, *to = stream ? done : dx;

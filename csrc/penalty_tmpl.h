@@ -120,7 +120,7 @@ FR_INLINE void NAME(map_span)(real *y, const real *x, ptrdiff_t n, double a_, do
                               int stream, NAME(result) * result)
 {
     const real a = (real)a_, b = (real)b_;
-    real done[FR_PANEL_RUN];
+    _Alignas(64) real done[FR_PANEL_RUN];
     for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
         const ptrdiff_t left = n - begin, here = left < FR_PANEL_RUN ? left : FR_PANEL_RUN;
         real *to = stream ? done : y + begin;

@@ -126,25 +126,30 @@ static void NAME(layer_forward)(void *y_, double *statistics, const void *x_, fr
                                 int centred, int stream)
 {
     const ptrdiff_t n = shape.channels, tile = NAME(row_tile)(n, 1);
-    const real *x = x_;
+    const real *x = x_, *gamma_end = (const real *)gamma_ + shape.groups * n;
+    const real *gamma = (const real *)gamma_ + shape.first % shape.groups * n;
+    const real *beta = (const real *)beta_ + shape.first % shape.groups * n;
     NAME(sink) sink;
     NAME(sink_open)(&sink, y_, stream);
-    for (ptrdiff_t r = 0; r < shape.rows; r++, x += n, statistics += 2) {
-        const ptrdiff_t first = (shape.first + r) % shape.groups * n;
-        const real *gamma = (const real *)gamma_ + first, *beta = (const real *)beta_ + first;
-        if (r % tile == 0) {
-            const ptrdiff_t left = shape.rows - r;
-            NAME(row_statistics)(statistics, x, left < tile ? left : tile, n, epsilon, centred);
-        }
-        const NAME(pair) mean = NAME(parts)(statistics[0]);
-        const real inv_std = (real)statistics[1];
-        for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
-            const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
-            const real *from = x + begin, *scale = gamma + begin, *shift = beta + begin;
-            real *y = NAME(sink_next)(&sink, here);
-            FR_ELEMENTWISE
-            for (ptrdiff_t i = 0; i < here; i++)
-                y[i] = (((from[i] - mean.first) - mean.second) * inv_std) * scale[i] + shift[i];
+    for (ptrdiff_t done = 0; done < shape.rows; done += tile) {
+        const ptrdiff_t rows = shape.rows - done < tile ? shape.rows - done : tile;
+        NAME(row_statistics)(statistics, x, rows, n, epsilon, centred);
+        for (ptrdiff_t r = 0; r < rows; r++, x += n, statistics += 2) {
+            const NAME(pair) mean = NAME(parts)(statistics[0]);
+            const real inv_std = (real)statistics[1];
+            fr_prefetch(x + tile * n, (size_t)n * sizeof(real));
+            for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
+                const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
+                const real *from = x + begin, *scale = gamma + begin, *shift = beta + begin;
+                real *y = NAME(sink_next)(&sink, here);
+                FR_ELEMENTWISE
+                for (ptrdiff_t i = 0; i < here; i++)
+                    y[i] =
+                        (((from[i] - mean.first) - mean.second) * inv_std) * scale[i] + shift[i];
+            }
+            gamma += n, beta += n;
+            if (gamma == gamma_end)
+                gamma = gamma_, beta = beta_;
         }
     }
     NAME(sink_close)(&sink);
@@ -213,7 +218,7 @@ static void NAME(layer_backward)(void *dx_, double *dgamma, double *dbeta, const
                                  const void *gamma_, int centred, int stream)
 {
     const ptrdiff_t n = shape.channels;
-    const ptrdiff_t tile = shape.groups > 1 ? 1 : NAME(row_tile)(n, 8);
+    const ptrdiff_t tile = shape.groups > 1 ? 1 : NAME(row_tile)(n, 4);
     const double share = 1.0 / (double)n;
     const real *x = x_, *dy = dy_;
     double sum[FR_ROW_TILE], dot[FR_ROW_TILE];
@@ -234,6 +239,8 @@ static void NAME(layer_backward)(void *dx_, double *dgamma, double *dbeta, const
         for (ptrdiff_t r = 0; r < rows; r++, x += n, dy += n, statistics += 2) {
             const NAME(pair) mean = NAME(parts)(statistics[0]);
             const double inv_std = statistics[1];
+            fr_prefetch(x + tile * n, (size_t)n * sizeof(real));
+            fr_prefetch(dy + tile * n, (size_t)n * sizeof(real));
             const real scale = (real)inv_std;
             const real offset = centred ? (real)(inv_std * sum[r] * share) : 0;
             const real tilt = (real)(inv_std * inv_std * inv_std * dot[r] * share);

@@ -31,6 +31,20 @@ FR_INLINE void fr_stream(void *to_, const void *from_, size_t bytes)
 #endif
 }
 
+/* Ask for memory that is needed soon. The hardware's prefetchers see a pass over a tile only
+ * while it runs; a kernel that makes further passes over a tile in cache asks for the next
+ * meanwhile, or memory idles. A hint: the address may lie past the end. */
+FR_INLINE void fr_prefetch(const void *from, size_t bytes)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    for (size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch((const char *)from + i, 0, 2);
+#else
+    (void)from;
+    (void)bytes;
+#endif
+}
+
 /* Makes what was streamed visible before the kernel returns. */
 FR_INLINE void fr_stream_end(void)
 {

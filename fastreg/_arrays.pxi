@@ -56,7 +56,7 @@ cdef bint share_memory(cnp.ndarray a, cnp.ndarray b) noexcept:
     return p < q + <uintptr_t>cnp.PyArray_NBYTES(b) and q < p + <uintptr_t>cnp.PyArray_NBYTES(a)
 
 
-cdef cnp.ndarray as_output(str where, object out, cnp.ndarray like):
+cdef cnp.ndarray as_output(str where, object out, cnp.ndarray like, str name="out"):
     """The array to write: ``out`` if it fits, a new one if it is None.
 
     ``out`` may be ``like`` itself but may not overlap it in any other way.
@@ -64,21 +64,21 @@ cdef cnp.ndarray as_output(str where, object out, cnp.ndarray like):
     cdef cnp.ndarray array
     if out is None:
         return new_array(like)
-    array = float_array(where, "out", out)
+    array = float_array(where, name, out)
     if cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(like):
-        raise TypeError(f"{where}: out must be {like.dtype}, got {array.dtype}")
+        raise TypeError(f"{where}: {name} must be {like.dtype}, got {array.dtype}")
     if not same_shape(array, like):
-        raise ValueError(f"{where}: out must have shape {np.shape(like)}, got {np.shape(array)}")
+        raise ValueError(f"{where}: {name} must have shape {np.shape(like)}, got {np.shape(array)}")
     if not is_dense(array, False):
         raise ValueError(
-            f"{where}: out must be C-contiguous and aligned, got strides {out.strides}; "
+            f"{where}: {name} must be C-contiguous and aligned, got strides {out.strides}; "
             "pass a contiguous array and copy the result"
         )
     if not cnp.PyArray_ISWRITEABLE(array):
-        raise ValueError(f"{where}: out must be writeable, got a read-only array")
+        raise ValueError(f"{where}: {name} must be writeable, got a read-only array")
     if cnp.PyArray_DATA(array) != cnp.PyArray_DATA(like) and share_memory(array, like):
         raise ValueError(
-            f"{where}: out must be the input itself or share no memory with it, got an array "
+            f"{where}: {name} must be the input itself or share no memory with it, got an array "
             "shifted against it"
         )
     return array

@@ -1,23 +1,40 @@
-"""Hyper-parameter checks: an error names the argument, what was expected and what came.
+"""Checks of arguments: an error names the argument, what was expected and what came.
 
-TypeError for the wrong kind, ValueError for the wrong value. ``bool`` and ``str`` are not numbers
-and NaN is not a hyper-parameter.
+TypeError for the wrong kind, ValueError for the wrong value. ``bool`` and ``str`` are not numbers,
+alone or in an array, and NaN is not a hyper-parameter.
 """
 
 import math
 import operator
 
-__all__ = ["flag", "integer", "number"]
+__all__ = ["choice", "flag", "integer", "is_number", "number"]
 
 
 def _is_bool(value):
     return value is True or value is False or type(value).__name__ == "bool"  # NumPy's, too
 
 
+def is_number(value):
+    """Whether ``float(value)`` would read a number, not a truth value or a text."""
+    if isinstance(value, (bool, str, bytes, bytearray)):
+        return False
+    return getattr(getattr(value, "dtype", None), "kind", "f") in "iuf"
+
+
+def choice(where, name, value, choices):
+    """Return ``value`` if it is one of the strings in ``choices``."""
+    if not isinstance(value, str) or value not in choices:
+        error = ValueError if isinstance(value, str) else TypeError
+        raise error(f"{where}: {name} must be one of {choices}, got {value!r}")
+    return value
+
+
 def number(where, name, value, *, low=-math.inf, high=math.inf, open_low=False, open_high=False):
     """Return ``value`` as a finite float from ``low`` to ``high``, included unless open."""
+    if type(value) is float and -math.inf < value and low <= value < high and not open_low:
+        return value  # what comes with nearly every call
     error = TypeError
-    if not _is_bool(value) and not isinstance(value, (str, bytes)):
+    if is_number(value):
         try:
             result = float(value)
         except (TypeError, ValueError):

@@ -153,7 +153,8 @@ def spread_dropout(str where, str name, object x, object out, uint64_t key, uint
                    uint64_t threshold, double scale, object noise_shape, object shape=None):
     """``x * mask`` for a mask of ``noise_shape`` that broadcasts to x."""
     dtype = float_array(where, name, x).dtype
-    factors = np.ones(noise_shape, dtype)
+    factors = new_array(np.broadcast_to(np.ones((), dtype), noise_shape))
+    factors.fill(1)
     dropout(where, "mask", factors, factors, key, call, threshold, scale)
     return scale_runs(where, name, x, out, factors, shape)
 

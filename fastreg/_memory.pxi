@@ -36,6 +36,21 @@ cdef size_t idle_bytes = 0, live_bytes = 0
 cdef cython.pymutex pool_lock
 
 
+def hold_pool():
+    """Wait until no thread is inside the pool, and let none in: a fork copies what it finds."""
+    pool_lock.acquire()
+
+
+def release_pool():
+    """Let threads in again, in the parent and in the child."""
+    pool_lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=hold_pool, after_in_parent=release_pool, after_in_child=release_pool)
+
+
 cdef bint streams(cnp.ndarray target, cnp.ndarray source) noexcept:
     """Whether a kernel from ``source`` to ``target`` should write past the caches."""
     return (cnp.PyArray_NBYTES(target) >= STREAM_BYTES
@@ -95,50 +110,49 @@ cdef void give(void *memory, size_t bytes) noexcept:
     cdef int i
     with pool_lock:
         live_bytes -= bytes
-    while memory != NULL:
-        oldest.memory = NULL
+    if bytes > POOL_LIMIT_BYTES:
+        PyMem_RawFree(memory)
+        return
+    while True:
         with pool_lock:
-            if idle_blocks and (idle_blocks == POOL_LIMIT_BLOCKS
-                                or idle_bytes + bytes > POOL_LIMIT_BYTES):
-                oldest = idle[0]
-                idle_blocks -= 1
-                idle_bytes -= oldest.bytes
-                for i in range(idle_blocks):
-                    idle[i] = idle[i + 1]
-            elif bytes <= POOL_LIMIT_BYTES:
+            if idle_blocks < POOL_LIMIT_BLOCKS and idle_bytes + bytes <= POOL_LIMIT_BYTES:
                 idle[idle_blocks] = Idle(memory, bytes)
                 idle_blocks += 1
                 idle_bytes += bytes
                 return
-            else:
-                oldest.memory, memory = memory, NULL
+            oldest = idle[0]
+            idle_blocks -= 1
+            idle_bytes -= oldest.bytes
+            for i in range(idle_blocks):
+                idle[i] = idle[i + 1]
         PyMem_RawFree(oldest.memory)
 
 
-cdef cnp.ndarray new_array(cnp.ndarray like):
-    """An uninitialised C-contiguous array of this shape and dtype."""
-    return pooled(cnp.PyArray_NDIM(like), cnp.PyArray_DIMS(like), cnp.PyArray_TYPE(like))
-
-
 cdef cnp.ndarray pooled(int ndim, cnp.npy_intp *shape, int kind):
-    cdef size_t bytes = 4 if kind == cnp.NPY_FLOAT32 else 8
+    """An uninitialised C-contiguous array of float32 or float64."""
+    cdef size_t bytes = sizeof(float) if kind == cnp.NPY_FLOAT32 else sizeof(double)
     cdef Block block
     cdef cnp.ndarray array
-    cdef int k
-    for k in range(ndim):
-        bytes *= <size_t>shape[k]
+    cdef int axis
+    for axis in range(ndim):
+        bytes *= shape[axis]
     if bytes < POOL_MIN_BYTES:
         return cnp.PyArray_EMPTY(ndim, shape, kind, 0)
     block = Block()
     block.bytes = size_class(bytes)
     block.memory = take(block.bytes)
     if block.memory == NULL:
-        sizes = tuple(shape[k] for k in range(ndim))
-        raise MemoryError(f"fastreg: {block.bytes} bytes for a result of shape {sizes}")
+        sizes = tuple(shape[axis] for axis in range(ndim))
+        raise MemoryError(f"fastreg: {block.bytes} bytes for an array of shape {sizes}")
     array = cnp.PyArray_SimpleNewFromData(
         ndim, shape, kind, <void *>((<uintptr_t>block.memory + 63) & ~<uintptr_t>63))
     cnp.set_array_base(array, block)
     return array
+
+
+cdef cnp.ndarray new_array(cnp.ndarray like):
+    """An uninitialised C-contiguous array of this shape and dtype."""
+    return pooled(cnp.PyArray_NDIM(like), cnp.PyArray_DIMS(like), cnp.PyArray_TYPE(like))
 
 
 def empty_cache():

@@ -114,10 +114,10 @@ cdef void norm_backward_task(const void *job, Py_ssize_t k) noexcept nogil:
                        j.stream)
 
 
-cdef void run_batch(Task task, const BatchJob *job, int arrays) noexcept nogil:
+cdef void run_batch(Task task, const BatchJob *job, int arrays, bint backwards=False) noexcept nogil:
     """One pass that reads and writes this many arrays of the matrix's size."""
     run_tasks(task, job, job.chunks * job.panels,
-              team(arrays * job.rows * job.cols * job.run * job.itemsize))
+              team(arrays * job.rows * job.cols * job.run * job.itemsize), backwards)
 
 
 cdef inline double *row_of(cnp.ndarray table, Py_ssize_t k) noexcept nogil:
@@ -128,7 +128,7 @@ cdef inline double *row_of(cnp.ndarray table, Py_ssize_t k) noexcept nogil:
 cdef cnp.ndarray doubles(Py_ssize_t rows, Py_ssize_t cols):
     cdef cnp.npy_intp[2] shape
     shape[0], shape[1] = rows, cols
-    return cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT64, 0)
+    return pooled(2, shape, cnp.NPY_FLOAT64)
 
 
 def batch_input(str where, str name, object x, Py_ssize_t n_features, bint channels_last):
@@ -196,7 +196,7 @@ def batch_normalize(str where, cnp.ndarray x not None, object out, bint in_place
     job.channels.gamma = <double *>cnp.PyArray_DATA(gamma)
     job.channels.beta = <double *>cnp.PyArray_DATA(beta)
     with nogil:
-        run_batch(normalize_task, &job, 2)
+        run_batch(normalize_task, &job, 2, True)
     return target
 
 
@@ -210,6 +210,8 @@ def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bin
     cdef BatchJob job = batch_job(x, channels_last)
     cdef cnp.ndarray sums = doubles(2 * job.chunks, job.cols)
     cdef cnp.ndarray gradients = doubles(4, job.cols)
+    cdef cnp.ndarray zeros = np.zeros(0 if by_batch else job.cols)
+    cdef const double *zero = <const double *>cnp.PyArray_DATA(zeros)
     if share_memory(target, x):
         raise ValueError(
             f"{where}: out must not share memory with the X of the last forward call; "
@@ -227,5 +229,9 @@ def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bin
         run_batch(norm_sums_task, &job, 2)
         fr_gradients(row_of(gradients, 0), job.sum_1, job.sum_2, job.channels.inv_std,
                      1.0 / (job.rows * job.run) if by_batch else 0.0, job.chunks, job.cols)
-        run_batch(norm_backward_task, &job, 3)
+        if by_batch:
+            run_batch(norm_backward_task, &job, 3, True)
+        else:  # a factor alone: X, which need not be finite, has no part in it
+            job.x, job.channels.mean, job.channels.beta = job.dy, zero, zero
+            run_batch(normalize_task, &job, 2, True)
     return target, gradients[0:1], gradients[1:2]

@@ -75,35 +75,57 @@ cdef refuse_shared_outputs(str where, list keys, list sources, list targets):
             output_end = max(output_end, <uintptr_t>last)
 
 
-def sweep(str where, str name, list keys not None, list arrays not None, tuple sums=(), *,
-          str result=None, list out=None, double a=0.0, double b=0.0, double number=1.0):
+cpdef tuple unpack(object weights):
+    """What errors call each array of a dict, list or tuple (None for a single one), the arrays."""
+    if isinstance(weights, dict):
+        return list(weights), list(weights.values())
+    if isinstance(weights, (list, tuple)):
+        return list(range(len(weights))), list(weights)
+    return [None], [weights]
+
+
+cpdef object pack(object weights, list results):
+    """One result an array in the structure of ``weights``."""
+    if isinstance(weights, dict):
+        return dict(zip(weights, results))
+    if isinstance(weights, (list, tuple)):
+        return tuple(results) if isinstance(weights, tuple) else results
+    return results[0]
+
+
+def sweep(str where, str name, object structure, tuple sums=(), str result=None, list out=None,
+          double a=0.0, double b=0.0, double number=1.0):
     """The sums over all arrays together and, with ``result``, an array for each array.
 
-    ``sums`` and ``result`` are names in SUMS and MAPS; ``out`` gives the arrays to write.
+    ``sums`` and ``result`` are names in SUMS and MAPS; ``out`` lists the arrays to write.
     """
-    cdef list sources = weights(where, name, keys, arrays), targets = sources
+    cdef list keys, sources, targets
     cdef Sweep job
     cdef WeightBlock *blocks
-    cdef cnp.ndarray source, target, partial
-    cdef Py_ssize_t n_blocks = 0, moved = 0, start, i, k, size, itemsize
+    cdef cnp.ndarray source, target
+    cdef Py_ssize_t n_blocks = 0, moved = 0, start, i, k = 0, size, itemsize
+    keys, sources = unpack(structure)
+    sources = targets = weights(where, name, keys, sources)
     if result is not None:
-        targets = [as_output(where, None if out is None else out[i], sources[i])
-                   for i in range(len(sources))]
+        targets = [new_array(<cnp.ndarray>source) for source in sources] if out is None else [
+            as_output(where, float_array(where, entry("out", key), given), <cnp.ndarray>source,
+                      entry("out", key))
+            for key, given, source in zip(keys, out, sources)]
         if out is not None and len(sources) > 1:
             refuse_shared_outputs(where, keys, sources, targets)
     for source in sources:
         n_blocks += (cnp.PyArray_SIZE(source) + BLOCK - 1) // BLOCK
         moved += cnp.PyArray_NBYTES(source) * (1 if result is None else 2)
-    job.n_sums, job.result = len(sums), -1 if result is None else MAPS[result]
+    job.n_sums, job.result = len(sums), -1 if result is None else <int>MAPS[result]
     for i in range(job.n_sums):
         job.kinds[i] = SUMS[sums[i]]
     job.a, job.b, job.number = a, b, number
-    partial = doubles(max(1, n_blocks), job.n_sums)
-    job.sums = row_of(partial, 0)
+    job.sums = <double *>PyMem_Malloc((n_blocks + 1) * job.n_sums * sizeof(double))
     blocks = <WeightBlock *>PyMem_Malloc((n_blocks + 1) * sizeof(WeightBlock))
-    if blocks == NULL:
+    if not job.sums or not blocks:
+        PyMem_Free(job.sums)
+        PyMem_Free(blocks)
         raise MemoryError()
-    job.blocks, k = blocks, 0
     for source, target in zip(sources, targets):
         size, itemsize = cnp.PyArray_SIZE(source), cnp.PyArray_ITEMSIZE(source)
         for start in range(0, size, BLOCK):
@@ -113,11 +135,14 @@ def sweep(str where, str name, list keys not None, list arrays not None, tuple s
             blocks[k].n = min(<Py_ssize_t>BLOCK, size - start)
             blocks[k].stream = streams(target, source)
             k += 1
+    job.blocks = blocks
     with nogil:
         run_tasks(sweep_block, &job, n_blocks, team(moved))
-        fr_merge(job.sums, n_blocks, job.n_sums)
+    fr_merge(job.sums, n_blocks, job.n_sums)
+    totals = [job.sums[i] for i in range(job.n_sums)]
+    PyMem_Free(job.sums)
     PyMem_Free(blocks)
-    return [job.sums[i] for i in range(job.n_sums)], targets
+    return totals, None if result is None else pack(structure, targets)
 
 
 cdef struct Rows:
@@ -192,5 +217,5 @@ def scale_groups(cnp.ndarray matrix not None, bint by_rows, cnp.ndarray factors 
         if by_rows:
             run_tasks(scale_row_task, &rows, job.rows, team(2 * cnp.PyArray_NBYTES(matrix)))
         else:
-            run_batch(scale_columns_task, &job, 2)
+            run_batch(scale_columns_task, &job, 2, True)
     return target

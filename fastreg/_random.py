@@ -11,7 +11,7 @@ from fastreg._layer import Layer
 __all__ = ["RandomLayer", "threshold"]
 
 STREAM = 1  # the version of csrc/philox.h and csrc/normal.h
-MAX_CALL = 2**62 - 1  # the counter has two bits for other uses
+MAX_CALL = 2**62 - 1  # the counter has two bits for other uses; the next call is 0 again
 
 
 def _draw_key(rng):
@@ -88,9 +88,12 @@ class RandomLayer(Layer):
                 self._key = _draw_key(None)
             noise = self._key, self._calls, *self._scalars
             result = self._noisy(where, name, X, out, noise, noise_shape)
-            self._last = X.shape, noise, noise_shape
-            self._drawn = noise, noise_shape or X.shape, X.dtype
-            self._calls += 1
+            # One statement without a call: an interrupt finds all of it done or nothing.
+            self._last, self._drawn, self._calls = (
+                (X.shape, noise, noise_shape),
+                (noise, noise_shape or X.shape, X.dtype),
+                self._calls + 1 & MAX_CALL,
+            )
             return result
 
     def backward(self, dY, *, out=None):

@@ -5,7 +5,7 @@ from functools import partial
 from itertools import pairwise
 
 from fastreg._checks import integer
-from fastreg._steps import at_each, nonnegative
+from fastreg._steps import LAST_STEP, at_each, nonnegative
 
 
 class Schedule:
@@ -74,7 +74,7 @@ def argument(check, default=MISSING, *, kw_only=False, **bounds):
 
 
 amount = partial(argument, nonnegative)
-count = partial(argument, integer, low=1)
+count = partial(argument, integer, low=1, high=LAST_STEP)
 fraction = partial(argument, nonnegative, open_low=True, high=1.0)
 step_list = partial(argument, increasing_steps)
 one_schedule = partial(argument, callable_schedule)

@@ -4,7 +4,7 @@ import math
 
 from fastreg._checks import number
 
-__all__ = ["at_each", "half_cosine", "mix", "nonnegative", "ramp"]
+__all__ = ["LAST_STEP", "at_each", "half_cosine", "mix", "nonnegative", "ramp"]
 
 LAST_STEP = 2**53  # up to here float64 counts without gaps
 
@@ -17,10 +17,13 @@ def at_each(where, name, step, formula):
         return formula(number(where, name, step, low=0.0, high=LAST_STEP))
     import numpy as np
 
-    steps = np.asarray(step)
+    try:
+        steps = np.asarray(step)
+    except ValueError:  # rows of different lengths
+        steps = np.array(None)
     if steps.size and steps.dtype.kind not in "iuf":
         raise TypeError(f"{where}: {name} must be numbers, got {step!r}")
-    if steps.size and not (steps.min() >= 0 and steps.max() <= LAST_STEP):
+    if steps.size and not (steps.min() >= 0 and float(steps.max()) <= LAST_STEP):
         raise ValueError(f"{where}: {name} must be from 0 to 2**53, got {step!r}")
     values = [formula(t) for t in steps.ravel().tolist()]
     return np.array(values, dtype=np.float64).reshape(steps.shape)

@@ -77,16 +77,27 @@ include "_blas.pxi"
 ctypedef void (*Task)(const void *job, Py_ssize_t k) noexcept nogil
 
 
-cdef void run_tasks(Task task, const void *job, Py_ssize_t n, int threads) noexcept nogil:
-    """Run tasks 0 .. n-1 of a job, in one region: the only prange of the library."""
+cdef inline void run_share(Task task, const void *job, Py_ssize_t begin, Py_ssize_t end,
+                           bint backwards) noexcept nogil:
     cdef Py_ssize_t k
+    for k in range(begin, end):
+        task(job, begin + end - 1 - k if backwards else k)
+
+
+cdef void run_tasks(Task task, const void *job, Py_ssize_t n, int threads,
+                    bint backwards=False) noexcept nogil:
+    """Run tasks 0 .. n-1 of a job, in one region: the only prange of the library.
+
+    Each thread has a share of neighbours, the same share in every pass over a job. A pass that
+    runs backwards begins with what the pass before it left in cache.
+    """
+    cdef int share
     if threads == 1 or n == 1:
-        for k in range(n):
-            task(job, k)
+        run_share(task, job, 0, n, backwards)
     else:
         fr_share_team()
-        for k in prange(n, schedule="static", num_threads=threads):
-            task(job, k)
+        for share in prange(threads, schedule="static", num_threads=threads):
+            run_share(task, job, n * share // threads, n * (share + 1) // threads, backwards)
 
 
 def num_threads():

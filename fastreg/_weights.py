@@ -1,26 +1,9 @@
 """Weights as they come: one array, or a dict, list or tuple of them."""
 
 from fastreg import _kernels
+from fastreg._kernels import pack, unpack
 
 __all__ = ["dense", "pack", "sweep", "unpack"]
-
-
-def unpack(weights):
-    """Return what errors call each array (None for a single one), and the arrays."""
-    if isinstance(weights, dict):
-        return list(weights), list(weights.values())
-    if isinstance(weights, (list, tuple)):
-        return list(range(len(weights))), list(weights)
-    return [None], [weights]
-
-
-def pack(weights, results):
-    """Return one result an array in the structure of ``weights``."""
-    if isinstance(weights, dict):
-        return dict(zip(weights, results, strict=True))
-    if isinstance(weights, (list, tuple)):
-        return tuple(results) if isinstance(weights, tuple) else results
-    return results[0]
 
 
 def dense(where, name, weights):
@@ -30,14 +13,11 @@ def dense(where, name, weights):
     return labels, _kernels.weights(where, name, keys, arrays)
 
 
-def sweep(where, name, weights, sums=(), *, result=None, out=None, **numbers):
+def sweep(where, name, weights, sums=(), result=None, out=None, a=0.0, b=0.0, number=1.0):
     """Sum over all arrays and, with ``result``, compute one of each: both in one read."""
-    keys, arrays = unpack(weights)
-    outputs = None if out is None else _outputs(where, keys, weights, out)
-    sums, results = _kernels.sweep(
-        where, name, keys, arrays, sums, result=result, out=outputs, **numbers
-    )
-    return sums, pack(weights, results) if result else None
+    if out is not None:
+        out = _outputs(where, unpack(weights)[0], weights, out)
+    return _kernels.sweep(where, name, weights, sums, result, out, a, b, number)
 
 
 def _outputs(where, keys, weights, out):

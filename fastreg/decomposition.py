@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastreg._checks import flag, integer
+from fastreg._checks import choice, flag, integer
 
 __all__ = ["BiasVariance", "bias_variance"]
 
@@ -81,7 +81,8 @@ def bias_variance(
     rng : seed or Generator, optional
         Governs the rows, the same for every ``n_jobs``. Left out, NumPy's global state does.
     n_jobs : int, optional
-        Processes, as in joblib, whose ``parallel_config`` also chooses other backends.
+        Processes, as in joblib (-1: one a core), whose ``parallel_config`` also chooses other
+        backends.
     progress : bool
         Show a progress bar on a terminal.
 
@@ -104,20 +105,22 @@ def bias_variance(
     if not callable(make_model):
         raise TypeError(f"{where}: make_model must be a function, got {make_model!r}")
     rounds = integer(where, "rounds", rounds, low=1)
-    if loss not in ("squared", "zero_one"):
-        raise ValueError(f"{where}: loss must be 'squared' or 'zero_one', got {loss!r}")
+    choice(where, "loss", loss, ("squared", "zero_one"))
     X, y = _pair("X and y", X, y)
     X_test, y_test = _pair("X_test and y_test", X_test, y_test)
     target = y_test if truth is None else np.asarray(truth)
     _same_shape("truth", target, y_test)
     size = len(y) if train_size is None else integer(where, "train_size", train_size, low=1)
     progress = flag(where, "progress", progress)
+    if n_jobs is not None and integer(where, "n_jobs", n_jobs) == 0:
+        raise ValueError(f"{where}: n_jobs must not be 0; -1 means all cores")
     if rng is None:
         rng = np.random.randint(2**63 - 1, dtype=np.int64)
+    seeds = np.random.default_rng(rng).integers(2**32, size=(rounds, 4))
     joblib = _extra("joblib")
     fits = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
-        joblib.delayed(_one_round)(make_model, X, y, X_test, size, child)
-        for child in np.random.default_rng(rng).spawn(rounds)
+        joblib.delayed(_one_round)(make_model, X, y, X_test, size, np.random.default_rng(seed))
+        for seed in seeds
     )
     if progress:  # disable=None: on a terminal only
         fits = _extra("tqdm").tqdm(fits, total=rounds, desc=where, unit="fit", disable=None)
@@ -165,6 +168,8 @@ def _squared(p, y, target):
 
 
 def _zero_one(p, y, target):
+    for name, labels in (("predictions", p), ("y_test", y), ("truth", target)):
+        _finite(name, labels)
     labels, votes = np.unique(p, return_inverse=True)
     votes = votes.reshape(p.shape)
     counts = np.stack([(votes == k).sum(axis=0) for k in range(len(labels))])
@@ -192,9 +197,13 @@ def _standard_error(rounds):
 def _real(name, values):
     if values.dtype.kind not in "biuf":
         raise TypeError(f"bias_variance: {name} must be numbers, got {values.dtype}")
-    if not np.isfinite(values).all():
-        raise ValueError(f"bias_variance: {name} must be finite, got NaN or infinity")
+    _finite(name, values)
     return values.astype(np.float64)
+
+
+def _finite(name, values):
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError(f"bias_variance: {name} must be finite, got NaN or infinity")
 
 
 def _pair(names, first, second):

@@ -153,7 +153,10 @@ def _verdict(e, falling):
 
 
 def _curve(name, value):
-    curve = np.asarray(value)
+    try:
+        curve = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        curve = np.array(None)
     if curve.dtype.kind not in "iuf":
         raise TypeError(f"diagnose: {name} must be numbers, got {value!r}")
     if curve.ndim > 1 or curve.size == 0:

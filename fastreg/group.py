@@ -17,6 +17,9 @@ from fastreg._weights import dense, pack, sweep, unpack
 
 __all__ = ["GroupLasso", "max_norm", "unit_norm"]
 
+SMALLEST_SQUARE = 1e-280  # sums of squares below it have lost digits to float64's range
+SMALLEST_NORM = np.finfo(np.float64).tiny  # below it, 1 / norm is infinite
+
 
 class GroupLasso:
     r"""Group lasso: whole groups of weights become 0 (Yuan & Lin, 2006).
@@ -129,7 +132,8 @@ def max_norm(weights, max_value, *, axis=0):
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or out of range; nothing has been written then.
+        If an argument is of the wrong kind or out of range, or arrays share memory; nothing has
+        been written then.
 
     References
     ----------
@@ -150,7 +154,7 @@ def max_norm(weights, max_value, *, axis=0):
 
 
 def unit_norm(weights, *, axis=0):
-    """Scale every group to norm 1, in place; a group that is 0 stays so.
+    """Scale every group to norm 1, in place; a group that is 0 (below 2.3e-308) stays so.
 
     Parameters
     ----------
@@ -166,7 +170,8 @@ def unit_norm(weights, *, axis=0):
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or out of range; nothing has been written then.
+        If an argument is of the wrong kind or out of range, or arrays share memory; nothing has
+        been written then.
 
     Examples
     --------
@@ -196,13 +201,30 @@ class _Groups:
         self._matrix = np.ascontiguousarray(permuted).reshape(
             (count, self.size) if self.by_rows else (self.size, count)
         )
-        self.norms = np.sqrt(group_squares(self._matrix, self.by_rows))
+        self.norms = self._norms(self._matrix)
+
+    def _norms(self, matrix):
+        """Return the norms, past the range of squares too: those of float64 end at 1e154."""
+        squares = group_squares(matrix, self.by_rows)
+        fits = (squares > SMALLEST_SQUARE) & (squares < np.inf)
+        if fits.all() or matrix.dtype == np.float32 or not matrix.size:
+            return np.sqrt(squares)
+        peaks = np.abs(matrix).max(axis=1 if self.by_rows else 0)
+        powers = np.where(fits | ~np.isfinite(peaks), 0, np.frexp(peaks)[1])
+        shrunk = np.ldexp(matrix, -(powers[:, None] if self.by_rows else powers))
+        return np.ldexp(np.sqrt(group_squares(shrunk, self.by_rows)), powers)
 
     def scaled(self, factors, out=None):
         """Return the array with each group times its factor, written over ``out`` if given."""
         in_place = out is not None and np.may_share_memory(self._matrix, out)
         target = self._matrix if in_place else None
-        result = scale_groups(self._matrix, self.by_rows, factors, target)
+        range_ = np.finfo(self._matrix.dtype)
+        if ((factors > range_.max) | ((factors < range_.tiny) & (factors > 0.0))).any():
+            half = np.sqrt(factors)  # the factor is no number of this dtype, its root is
+            result = scale_groups(self._matrix, self.by_rows, half, target)
+            result = scale_groups(result, self.by_rows, factors / half, result)
+        else:
+            result = scale_groups(self._matrix, self.by_rows, factors, target)
         result = result.reshape(self._shape).transpose(np.argsort(self._order))
         if out is None:
             return np.ascontiguousarray(result)
@@ -220,10 +242,11 @@ def _constrain(where, weights, axis, factors_of):
     """Check every array, then scale its groups in place by factors of their norms."""
     groups = _groups(where, "weights", weights, _axes(where, axis))
     keys, arrays = unpack(weights)
-    for key, array in zip(keys, arrays, strict=True):
+    labels = ["weights" if key is None else f"weights[{key!r}]" for key in keys]
+    for label, array in zip(labels, arrays, strict=True):
         if not array.flags.writeable:
-            label = "weights" if key is None else f"weights[{key!r}]"
             raise ValueError(f"{where}: {label} must be writeable, got a read-only array")
+    _refuse_shared(where, labels, arrays)
     for group, array in zip(groups, arrays, strict=True):
         factors = factors_of(group.norms)
         if (factors != 1.0).any():
@@ -231,9 +254,26 @@ def _constrain(where, weights, axis, factors_of):
     return weights
 
 
+def _refuse_shared(where, labels, arrays):
+    """Refuse arrays that share memory: what both hold would be scaled twice."""
+    ranges = [
+        (*np.lib.array_utils.byte_bounds(array), k) for k, array in enumerate(arrays) if array.size
+    ]
+    before = []  # arrays that may reach into the next one
+    for start, end, k in sorted(ranges):
+        before = [(stop, i) for stop, i in before if stop > start]
+        for _, i in before:
+            if np.shares_memory(arrays[i], arrays[k]):
+                raise ValueError(
+                    f"{where}: {labels[i]} and {labels[k]} must not share memory, each is scaled "
+                    "in place; pass one of them"
+                )
+        before.append((end, k))
+
+
 def _quotient(above, norms, otherwise, where=None):
     """Return ``above / norms``, and ``otherwise`` where a norm is 0 or left out."""
-    where = norms != 0.0 if where is None else where
+    where = ~(norms < SMALLEST_NORM) if where is None else where
     return np.divide(above, norms, out=np.full_like(norms, otherwise), where=where)
 
 

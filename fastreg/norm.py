@@ -239,17 +239,18 @@ class BatchNorm(Layer):
             return X, statistics, gamma, beta
 
     def _store(self, dgamma, dbeta):
-        """Keep the gradients in the dtypes of what they belong to."""
+        """Keep the gradients in the shapes and dtypes of what they belong to."""
         if self.affine:
-            self.dgamma = dgamma.astype(self.gamma.dtype, copy=False)
-            self.dbeta = dbeta.astype(self.beta.dtype, copy=False)
+            self.dgamma = dgamma.reshape(self.gamma.shape).astype(self.gamma.dtype, copy=False)
+            self.dbeta = dbeta.reshape(self.beta.shape).astype(self.beta.dtype, copy=False)
 
     def _batch_statistics(self, where, X):
         """Mean, biased variance and 1 / sqrt(variance + epsilon) of the batch's channels."""
         count = X.size // self.n_features
         if count == 0:
             raise ValueError(f"{where}: X must have at least one row in training, got none")
-        if count == 1 and self.unbiased_running_var and self.training:
+        tracked = self.training and self.track_running_stats
+        if count == 1 and self.unbiased_running_var and tracked:
             raise ValueError(
                 f"{where}: X must have two values a channel or more for an unbiased variance, "
                 "got one; leave unbiased_running_var out"
@@ -262,9 +263,9 @@ class BatchNorm(Layer):
         keep = self.batches / (self.batches + 1) if self.momentum is None else self.momentum
         if self.unbiased_running_var:
             var = var * (count / (count - 1))
-        self.running_mean = blend(running[0], mean, keep)
-        self.running_var = blend(running[1], var, keep)
-        self.batches += 1
+        moved = blend(running[0], mean, keep), blend(running[1], var, keep)
+        # One statement without a call: an interrupt finds all of them moved or none.
+        (self.running_mean, self.running_var), self.batches = moved, self.batches + 1
 
     def _affine(self, where):
         """Gamma and beta in float64."""

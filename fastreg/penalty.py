@@ -71,7 +71,7 @@ def l1_gradient(W, lambda_l1=0.01, *, out=None):
     """
     where = "l1_gradient"
     lambda_l1 = _strength(where, "lambda_l1", lambda_l1)
-    return sweep(where, "W", W, result="l1", a=lambda_l1, out=out)[1]
+    return sweep(where, "W", W, (), "l1", out, lambda_l1)[1]
 
 
 def l2_regularization_loss(weights, lambda_l2=0.01):
@@ -125,7 +125,7 @@ def l2_gradient(W, lambda_l2=0.01, *, out=None):
     """
     where = "l2_gradient"
     lambda_l2 = _strength(where, "lambda_l2", lambda_l2)
-    return sweep(where, "W", W, result="l2", b=lambda_l2, out=out)[1]
+    return sweep(where, "W", W, (), "l2", out, 0.0, lambda_l2)[1]
 
 
 def penalty_and_gradient(weights, *, lambda_l1=0.0, lambda_l2=0.0, out=None):
@@ -200,7 +200,7 @@ def soft_threshold(W, threshold, *, out=None):
     """
     where = "soft_threshold"
     threshold = number(where, "threshold", threshold, low=0.0)
-    return sweep(where, "W", W, result="soft", a=threshold, out=out)[1]
+    return sweep(where, "W", W, (), "soft", out, threshold)[1]
 
 
 class ElasticNet:
@@ -255,8 +255,8 @@ class ElasticNet:
     def gradient(self, W, *, out=None):
         """Return the gradient as an array for each array, with sign(0) = 0."""
         kind = _kind(self.lambda_l1, self.lambda_l2)[1]
-        options = {"a": self.lambda_l1, "b": self.lambda_l2, "out": out}
-        return sweep("ElasticNet.gradient", "W", W, result=kind, **options)[1]
+        strengths = self.lambda_l1, self.lambda_l2
+        return sweep("ElasticNet.gradient", "W", W, (), kind, out, *strengths)[1]
 
     def value_and_gradient(self, weights, *, out=None):
         """Return both, from one read of the weights."""
@@ -271,8 +271,8 @@ class ElasticNet:
         """
         where = "ElasticNet.prox"
         step = number(where, "step_size", step_size, low=0.0)
-        numbers = {"a": step * self.lambda_l1, "b": 1.0 + step * self.lambda_l2}
-        return sweep(where, "W", W, result="prox", out=out, **numbers)[1]
+        numbers = step * self.lambda_l1, 1.0 + step * self.lambda_l2
+        return sweep(where, "W", W, (), "prox", out, *numbers)[1]
 
 
 def _strength(where, name, value):
@@ -290,7 +290,7 @@ def _penalty(where, name, weights, l1, l2, *, gradient=False, out=None):
     """Return value and gradient (None unless asked for)."""
     sums, kind = _kind(l1, l2)
     kind = kind if gradient else None
-    totals, result = sweep(where, name, weights, sums, result=kind, a=l1, b=l2, out=out)
+    totals, result = sweep(where, name, weights, sums, kind, out, l1, l2)
     if len(sums) == 2:
         return l1 * totals[0] + 0.5 * l2 * totals[1], result
     return (l1 if l1 else 0.5 * l2) * totals[0], result

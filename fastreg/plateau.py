@@ -8,7 +8,7 @@ improvement are counted, and the count is compared with ``patience``.
 import math
 from collections.abc import Mapping
 
-from fastreg._checks import integer, number
+from fastreg._checks import choice, integer, is_number, number
 
 __all__ = ["Plateau", "ReduceOnPlateau"]
 
@@ -67,9 +67,13 @@ class Plateau:
         if not isinstance(state, Mapping):
             raise TypeError(f"{where}: state must be a dict, got {type(state).__name__}")
         if state.keys() != names:
-            raise ValueError(f"{where}: state must have {sorted(names)}, got {sorted(state)}")
+            got = sorted(map(str, state))
+            raise ValueError(f"{where}: state must have {sorted(names)}, got {got}")
+        best = loss_value(where, "best_loss", from_json(state["best_loss"]))
+        if math.isnan(best):
+            raise ValueError(f"{where}: best_loss must not be NaN, which no loss improves on")
         return where, {
-            "best_loss": loss_value(where, "best_loss", from_json(state["best_loss"])),
+            "best_loss": best,
             "counter": integer(where, "counter", state["counter"], low=0),
             "cooldown_left": integer(where, "cooldown_left", state["cooldown_left"], low=0),
         }
@@ -153,22 +157,14 @@ class ReduceOnPlateau(Plateau):
         vars(self).update(checked)
 
 
-def choice(where, name, value, choices):
-    """Return ``value`` if it is one of the strings in ``choices``."""
-    if value not in choices:
-        error = ValueError if isinstance(value, str) else TypeError
-        raise error(f"{where}: {name} must be one of {choices}, got {value!r}")
-    return value
-
-
 def loss_value(where, name, value):
     """Return ``value`` as a float; unlike a hyper-parameter, a loss may be NaN or infinite."""
     try:
-        if isinstance(value, (str, bytes)) or type(value).__name__ == "bool":
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{where}: {name} must be a number, got {value!r}") from None
+        if is_number(value):
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise TypeError(f"{where}: {name} must be a number within float64, got {value!r}")
 
 
 def to_json(value):
@@ -178,4 +174,4 @@ def to_json(value):
 
 def from_json(value):
     """Undo `to_json`."""
-    return float(value) if value in ("nan", "inf", "-inf") else value
+    return float(value) if isinstance(value, str) and value in ("nan", "inf", "-inf") else value

@@ -6,7 +6,7 @@ and ways to combine them, are in `fastreg.schedule`.
 """
 
 from fastreg._checks import integer
-from fastreg._steps import at_each, half_cosine, nonnegative, ramp
+from fastreg._steps import LAST_STEP, at_each, half_cosine, nonnegative, ramp
 
 __all__ = ["cosine_annealing", "step_decay", "warmup_cosine", "warmup_schedule"]
 
@@ -29,7 +29,7 @@ def step_decay(epoch, initial_lr=0.1, drop_factor=0.5, epochs_drop=10):
     where = "step_decay"
     lr = nonnegative(where, "initial_lr", initial_lr)
     factor = nonnegative(where, "drop_factor", drop_factor, open_low=True, high=1.0)
-    every = integer(where, "epochs_drop", epochs_drop, low=1)
+    every = integer(where, "epochs_drop", epochs_drop, low=1, high=LAST_STEP)
     return at_each(where, "epoch", epoch, lambda t: lr * factor ** (t // every))
 
 
@@ -44,7 +44,7 @@ def cosine_annealing(epoch, total_epochs, lr_max=0.1, lr_min=0.0):
     [0.1, 0.05, 0.0, 0.0]
     """
     where = "cosine_annealing"
-    total = integer(where, "total_epochs", total_epochs, low=1)
+    total = integer(where, "total_epochs", total_epochs, low=1, high=LAST_STEP)
     low = nonnegative(where, "lr_min", lr_min)
     span = nonnegative(where, "lr_max", lr_max) - low
     return at_each(where, "epoch", epoch, lambda t: low + span * half_cosine(t, total))
@@ -59,7 +59,7 @@ def warmup_schedule(epoch, warmup_epochs=5, target_lr=0.1):
     [0.02, 0.08, 0.1, 0.1]
     """
     where = "warmup_schedule"
-    warm = integer(where, "warmup_epochs", warmup_epochs, low=0)
+    warm = integer(where, "warmup_epochs", warmup_epochs, low=0, high=LAST_STEP)
     target = nonnegative(where, "target_lr", target_lr)
     return at_each(where, "epoch", epoch, lambda t: ramp(t, target, warm))
 
@@ -73,8 +73,8 @@ def warmup_cosine(epoch, warmup_epochs, total_epochs, lr_max=0.1, lr_min=0.0):
     [0.02, 0.1, 0.1, 0.0]
     """
     where = "warmup_cosine"
-    total = integer(where, "total_epochs", total_epochs, low=1)
-    warm = integer(where, "warmup_epochs", warmup_epochs, low=0)
+    total = integer(where, "total_epochs", total_epochs, low=1, high=LAST_STEP)
+    warm = integer(where, "warmup_epochs", warmup_epochs, low=0, high=LAST_STEP)
     if warm >= total:
         raise ValueError(f"{where}: warmup_epochs must be below total_epochs {total}, got {warm}")
     top = nonnegative(where, "lr_max", lr_max)

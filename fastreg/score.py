@@ -3,6 +3,7 @@
 import numpy as np
 
 __all__ = [
+    "Predictor",
     "accuracy",
     "check_table",
     "check_weights",
@@ -117,6 +118,61 @@ def probabilities(outputs, link):
         )
     p = 0.5 * (1.0 + np.tanh(0.5 * outputs))
     return np.hstack([1.0 - p, p]) if p.shape[1] == 1 else p
+
+
+class Predictor:
+    """A model under a loss: what its outputs say.
+
+    Parameters
+    ----------
+    model : Sequential
+        Put in evaluation mode by every call.
+    loss : callable
+        Says what the outputs are: those of a cross-entropy are classes.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mlp, softmax_cross_entropy
+    >>> model = mlp([2, 2], rng=0)
+    >>> model.layers[0].W[:] = np.eye(2)
+    >>> Predictor(model, softmax_cross_entropy).predict([[0, 1], [1, 0]])
+    array([1, 0])
+    """
+
+    def __init__(self, model, loss):
+        self.model, self.loss = model, loss
+
+    def evaluate(self, X, y):
+        """Return the loss and the accuracy on labelled data, as the function `evaluate` does."""
+        X, y = check_table("Trainer.evaluate", "X", X, "y", y, self.model, self.loss)
+        return self._evaluate(X, y, {})
+
+    def predict(self, X):
+        """Return each row's class, or the outputs themselves where they are not classes."""
+        outputs = self._outputs("Trainer.predict", X)
+        link = link_of(self.loss)
+        if link == "sigmoid":
+            return (outputs > 0).astype(np.int64)
+        return outputs.argmax(axis=1) if link == "softmax" else outputs
+
+    def predict_proba(self, X):
+        """Return each row's class probabilities, of shape (N, K).
+
+        Raises
+        ------
+        TypeError
+            If the loss is not a cross-entropy, and so the outputs are no probabilities.
+        """
+        return probabilities(self._outputs("Trainer.predict_proba", X), link_of(self.loss))
+
+    def _outputs(self, where, X):
+        X, _ = check_table(where, "X", X, None, None, self.model, self.loss)
+        return outputs_of(self.model, X)
+
+    def _evaluate(self, X, y, options):
+        outputs = outputs_of(self.model, X)
+        value, _ = self.loss(outputs, y, **options)
+        return value, accuracy(outputs, y, link_of(self.loss))
 
 
 def check_table(where, X_name, X, y_name, y, model, loss):

@@ -12,6 +12,8 @@ from fastreg._weights import dense, sweep
 
 __all__ = ["NearZero", "near_zero", "weight_histogram"]
 
+CHUNK = 32768  # weights binned at a time, in float64, whose edges tell all float32 values apart
+
 
 class NearZero(NamedTuple):
     """Weights near 0: their number, their share of ``size``, and how many are 0 exactly."""
@@ -74,7 +76,8 @@ def weight_histogram(weights, bins=50):
     Raises
     ------
     TypeError, ValueError
-        If an array is of the wrong kind or dtype or not finite, or ``bins`` out of range.
+        If an array is of the wrong kind or dtype or not finite, ``bins`` out of range, or the
+        weights too far apart or too close together for that many bins in float64.
 
     Examples
     --------
@@ -92,5 +95,20 @@ def weight_histogram(weights, bins=50):
             if not np.isfinite(ends[-2:]).all():
                 raise ValueError(f"{where}: {label} must be finite, got NaN or infinity")
     limits = (min(ends), max(ends)) if ends else (0.0, 1.0)
-    counts = sum((np.histogram(a, bins, limits)[0] for a in arrays), np.zeros(bins, np.intp))
-    return counts, np.histogram_bin_edges([], bins, limits)
+    counts = np.zeros(bins, np.intp)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            edges = np.histogram_bin_edges([], bins, limits)
+    except ValueError:
+        edges = np.zeros(2)
+    if not (np.diff(edges) > 0.0).all():
+        raise ValueError(
+            f"{where}: weights must leave room for {bins} bins in float64, got values from "
+            f"{limits[0]} to {limits[1]}; pass fewer bins or scale the weights"
+        )
+    for array in arrays:
+        flat = array.ravel()
+        for start in range(0, flat.size, CHUNK):
+            chunk = flat[start : start + CHUNK].astype(np.float64, copy=False)
+            counts += np.histogram(chunk, bins, limits)[0]
+    return counts, edges

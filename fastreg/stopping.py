@@ -6,10 +6,12 @@ What counts as an improvement is said in `fastreg.plateau`.
 import copy
 import math
 from collections.abc import Iterable, Mapping
+from numbers import Number
+from types import NoneType
 from typing import NamedTuple
 
-from fastreg._checks import flag, integer, number
-from fastreg.plateau import Plateau, choice, from_json, loss_value, to_json
+from fastreg._checks import choice, flag, integer, number
+from fastreg.plateau import Plateau, from_json, loss_value, to_json
 
 __all__ = ["EarlyStopping", "Replay"]
 
@@ -193,12 +195,17 @@ class EarlyStopping(Plateau):
         patience : int or sequence of int
             The settings to compare.
         min_delta, **settings
-            As for the class.
+            As for the class; no weights are kept.
 
         Returns
         -------
         list of Replay
             One for each patience, in the order given.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a loss is no number, or a setting of the wrong kind or out of range.
 
         Examples
         --------
@@ -206,9 +213,13 @@ class EarlyStopping(Plateau):
         >>> [run.stop_epoch for run in EarlyStopping.replay(losses, patience=[2, 3])]
         [3, None]
         """
+        where = "EarlyStopping.replay"
+        if not isinstance(val_losses, Iterable):
+            raise TypeError(f"{where}: val_losses must be a sequence of losses, got {val_losses!r}")
+        losses = [loss_value(where, "val_losses", loss) for loss in val_losses]
         patiences = patience if isinstance(patience, Iterable) else (patience,)
-        watches = [cls(p, min_delta, False, **settings) for p in patiences]
-        losses = [loss_value("EarlyStopping.replay", "val_losses", loss) for loss in val_losses]
+        settings = {**settings, "restore_best": False}
+        watches = [cls(p, min_delta, **settings) for p in patiences]
         for watch in watches:
             any(watch(loss) for loss in losses)  # stops where the run would have
         return [
@@ -248,7 +259,9 @@ class EarlyStopping(Plateau):
             epoch = integer(where, "best_epoch", epoch, low=0, high=last)
         checked["best_epoch"] = epoch
         reason = state["stop_reason"]
-        checked["stop_reason"] = reason and choice(where, "stop_reason", reason, _REASONS)
+        if reason is not None:
+            choice(where, "stop_reason", reason, _REASONS)
+        checked["stop_reason"] = reason
         checked["best_weights"] = copy.deepcopy(state["best_weights"])
         vars(self).update(checked)
 
@@ -283,11 +296,14 @@ def _pairs(saved, live, where, holder=None, key=None):
 
 
 def _is_array(leaf):
-    return hasattr(leaf, "dtype") and hasattr(leaf, "__setitem__")
+    return hasattr(leaf, "flags") and hasattr(leaf, "__setitem__")
 
 
 def _check_leaf(saved, live, place, holder):
     if not _is_array(saved):
+        if not isinstance(saved, (Number, str, NoneType)):
+            got = type(saved).__name__
+            raise TypeError(f"{place} must be a NumPy array or a number to come back, got {got}")
         if type(live) is not type(saved):
             raise TypeError(f"{place} must be {type(saved).__name__}, got {type(live).__name__}")
         if not hasattr(holder, "__setitem__"):

@@ -9,24 +9,15 @@ import numpy as np
 from fastreg import checkpoint
 from fastreg._checks import integer
 from fastreg._loop import interruptible, progress_bar
+from fastreg._measure import of_step, of_weights
 from fastreg._resume import check_cut, state_of, take
 from fastreg.nn.dense import generator
-from fastreg.score import (
-    accuracy,
-    check_table,
-    check_weights,
-    evaluate,
-    link_of,
-    outputs_of,
-    probabilities,
-)
+from fastreg.score import Predictor, check_table, check_weights, evaluate
 
 __all__ = ["Trainer", "evaluate", "fit"]
 
-NEAR_ZERO = 1e-3  # a weight of smaller magnitude counts as near zero
 
-
-class Trainer:
+class Trainer(Predictor):
     """Trains one model; the run can be interrupted, saved and taken up again, bit for bit.
 
     Parameters
@@ -91,7 +82,8 @@ class Trainer:
         callbacks=(),
         progress=True,
     ):
-        self.model, self.loss, self.optimizer = model, loss, optimizer
+        super().__init__(model, loss)
+        self.optimizer = optimizer
         self.schedule, self.early_stopping = schedule, early_stopping
         self.penalties, self.callbacks = tuple(penalties), tuple(callbacks)
         self.progress = progress
@@ -218,16 +210,13 @@ class Trainer:
             seconds.append(time.perf_counter() - begin)
             self._last_step = {"seconds": seconds}
             if start == starts[-1]:
-                self._last_step |= self._slopes()
+                self._last_step |= of_step(self.model, self.optimizer, self.step)
             self.batch += 1
             self.step += 1
             self._tell("on_train_batch_end", self.batch - 1, loss=value)
             if self.stop_training:
                 break
-        if self.batch == len(starts):
-            return True
-        self.rng.bit_generator.state = self._rng_state
-        return False
+        return self.batch == len(starts)
 
     def _train_step(self, X, y, options):
         """Forward, loss, backward, update; return the loss with penalties."""
@@ -249,13 +238,6 @@ class Trainer:
         optimizer.update(params, grads)
         return value
 
-    def _slopes(self):
-        """What the last step of an epoch leaves for the history."""
-        squares = sum(_square_sum(grad) for grad in self.model.grads.values())
-        rate = getattr(self.optimizer, "lr", math.nan)
-        rate = float(rate(self.step) if callable(rate) else rate)
-        return {"learning_rate": rate, "gradient_norm": math.sqrt(squares)}
-
     def _end_epoch(self, X, y, weights, validation):
         """Evaluate, enter the history, and let schedule and early stopping see the loss."""
         begin = time.perf_counter()
@@ -269,11 +251,7 @@ class Trainer:
             self._give_up(f"the training loss after epoch {self.epoch} is {new['loss']}")
         for key, array in self.model.arrays.items():
             np.copyto(self._good[key], array)
-        params = self.model.params.values()
-        near = sum(np.count_nonzero(np.abs(array) < NEAR_ZERO) for array in params)
-        new |= self._last_step
-        new["weight_norm"] = math.sqrt(sum(_square_sum(array) for array in params))
-        new["near_zero"] = near / sum(array.size for array in params)
+        new |= self._last_step | of_weights(self.model.params.values())
         new["ms_per_step"] = 1e3 * statistics.median(seconds)
         new["seconds"] = sum(seconds) + time.perf_counter() - begin
         for key, value in new.items():
@@ -289,11 +267,6 @@ class Trainer:
         logs = {key: values[-1] for key, values in self.history.items()}
         self._tell("on_epoch_end", self.epoch - 1, **logs)
 
-    def _evaluate(self, X, y, options):
-        outputs = outputs_of(self.model, X)
-        value, _ = self.loss(outputs, y, **options)
-        return value, accuracy(outputs, y, link_of(self.loss))
-
     def _give_up(self, reason):
         """Put the last good weights back and say so."""
         for key, array in self.model.arrays.items():
@@ -308,33 +281,6 @@ class Trainer:
         for callback in self.callbacks:
             arguments = () if number is None else (number,)
             getattr(callback, hook)(*arguments, logs)
-
-    def evaluate(self, X, y):
-        """Return the loss and the accuracy on labelled data, as the function `evaluate` does."""
-        X, y = check_table("Trainer.evaluate", "X", X, "y", y, self.model, self.loss)
-        return self._evaluate(X, y, {})
-
-    def predict(self, X):
-        """Return each row's class, or the outputs themselves where they are not classes."""
-        outputs = self._outputs("Trainer.predict", X)
-        link = link_of(self.loss)
-        if link == "sigmoid":
-            return (outputs > 0).astype(np.int64)
-        return outputs.argmax(axis=1) if link == "softmax" else outputs
-
-    def predict_proba(self, X):
-        """Return each row's class probabilities, of shape (N, K).
-
-        Raises
-        ------
-        TypeError
-            If the loss is not a cross-entropy, and so the outputs are no probabilities.
-        """
-        return probabilities(self._outputs("Trainer.predict_proba", X), link_of(self.loss))
-
-    def _outputs(self, where, X):
-        X, _ = check_table(where, "X", X, None, None, self.model, self.loss)
-        return outputs_of(self.model, X)
 
     def save(self, path):
         """Write the whole state of the run to one file; see `fastreg.checkpoint.save`.
@@ -379,8 +325,3 @@ def fit(model, loss, optimizer, X, y, *, epochs, batch_size=64, rng=None, **data
     """
     trainer = Trainer(model, loss, optimizer, rng=rng)
     return trainer.fit(X, y, epochs=epochs, batch_size=batch_size, **data)
-
-
-def _square_sum(array):
-    flat = np.ravel(array)
-    return float(np.dot(flat, flat))

@@ -1,5 +1,7 @@
 """What every kernel test shares: guarded buffers, edge sizes, layouts and special values."""
 
+import sys
+
 import numpy as np
 
 BLOCK = 16384  # elements of one kernel call
@@ -73,3 +75,47 @@ def same_bits(actual, expected):
         f"{different.sum()} of {different.size} differ, first at {np.argwhere(different)[0]}: "
         f"{actual[different][0]!r} for {expected[different][0]!r}"
     )
+
+
+def interrupted(line, file, call, *arguments):
+    """Raise KeyboardInterrupt before the line-th line that a call runs in a file.
+
+    True if it got that far.
+    """
+    seen = 0
+
+    def trace(frame, event, _):
+        nonlocal seen
+        if not frame.f_code.co_filename.endswith(file):
+            return None
+        seen += event == "line"
+        if seen == line:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call(*arguments)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def same_states(one, other):
+    """Equal keys, equal numbers, equal bits."""
+    assert list(one) == list(other)
+    for key, value in one.items():
+        if isinstance(value, np.ndarray):
+            same_bits(value, other[key])
+        else:
+            assert value == other[key], key
+
+
+def step(optimizer, value, grad):
+    """One parameter after one step of an optimizer."""
+    params = {"w": np.array(value, float)}
+    optimizer.update(params, {"w": np.array(grad, float)})
+    return params["w"]

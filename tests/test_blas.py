@@ -36,7 +36,7 @@ def run(code, **environment):
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2", **environment}
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(HEAD) + textwrap.dedent(code)],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
+        env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return result.stdout.split()

@@ -23,7 +23,12 @@ def test_info_prints_the_configuration():
     fastreg.empty_cache()  # the command starts with an empty pool
     with contextlib.redirect_stdout(shown):
         fastreg.show_config()
-    assert run("info").stdout == shown.getvalue()
+    # Whether NumPy shares the team depends on what this process has run before.
+    mine, its = (
+        [line for line in text.splitlines() if not line.startswith("matrix products")]
+        for text in (shown.getvalue(), run("info").stdout)
+    )
+    assert its == mine
     first, *_ = shown.getvalue().splitlines()
     assert first.split() == ["fastreg", fastreg.__version__]
 

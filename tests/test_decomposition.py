@@ -1,5 +1,6 @@
 """Bias-variance splits with known closed forms."""
 
+import io
 import math
 import sys
 
@@ -157,11 +158,50 @@ def test_the_same_for_any_number_of_jobs_and_governed_by_seeds(pool):
     one, two = (bias_variance(Mean, X, y, X, y, rng=7, n_jobs=n, **options) for n in (1, 2))
     assert one == two
     assert one != bias_variance(Mean, X, y, X, y, rng=8, **options)
+    for seed in (np.random.SeedSequence(7), [7, 8]):  # used twice, the same twice
+        same = [bias_variance(Mean, X, y, X, y, rng=seed, **options) for _ in range(2)]
+        assert same[0] == same[1]
     np.random.seed(42)
     first = bias_variance(Mean, X, y, X, y, **options)
     second = bias_variance(Mean, X, y, X, y, **options)
     np.random.seed(42)
     assert first == bias_variance(Mean, X, y, X, y, **options) != second
+
+
+def test_the_number_of_jobs_reaches_joblib(pool, monkeypatch):
+    import joblib
+
+    X, y = pool
+    parallel, asked = joblib.Parallel, []
+
+    def recorded(**options):
+        asked.append(options["n_jobs"])
+        return parallel(**options | {"n_jobs": 1})
+
+    monkeypatch.setattr(joblib, "Parallel", recorded)
+    for n_jobs in (None, 3, -1):
+        bias_variance(Mean, X, y, X, y, rounds=2, rng=0, n_jobs=n_jobs)
+    assert asked == [None, 3, -1]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "progress", "shown"),
+    [(Terminal, True, True), (Terminal, False, False), (io.StringIO, True, False)],
+)
+def test_a_bar_counts_the_rounds_on_a_terminal(pool, monkeypatch, stream, progress, shown):
+    X, y = pool
+    stderr = stream()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    bias_variance(Mean, X, y, X, y, rounds=7, rng=0, progress=progress)
+    assert ("bias_variance: 100%" in stderr.getvalue()) == shown
+    assert ("7/7" in stderr.getvalue()) == shown
 
 
 def test_one_round_has_no_variance_and_no_standard_error(pool):
@@ -194,7 +234,12 @@ class Words(Wrong):
     [
         ({"make_model": Mean()}, TypeError, "make_model must be a function"),
         ({"rounds": 0}, ValueError, "rounds must be"),
-        ({"loss": "hinge"}, ValueError, "loss must be 'squared' or 'zero_one'"),
+        ({"loss": "hinge"}, ValueError, r"loss must be one of \('squared', 'zero_one'\)"),
+        ({"loss": np.array(["squared", "zero_one"])}, TypeError, "loss must be one of"),
+        ({"n_jobs": 0}, ValueError, "n_jobs must not be 0"),
+        ({"n_jobs": "2"}, TypeError, "n_jobs must be an integer"),
+        ({"y_test": [0, 1, np.nan], "loss": "zero_one"}, ValueError, "y_test must be finite"),
+        ({"make_model": NotFinite, "loss": "zero_one"}, ValueError, "predictions must be finite"),
         ({"train_size": 0}, ValueError, "train_size must be"),
         ({"progress": 1}, TypeError, "progress must be"),
         ({"y": np.zeros(4)}, ValueError, "X and y must have the same number of rows"),

@@ -113,6 +113,7 @@ def test_thresholds_are_arguments():
         ((0.1, [[0.1]]), {}, ValueError, "val must be one number or a curve"),
         ((-0.1, 0.1), {}, ValueError, "train must be errors of at least 0"),
         (("a", 0.1), {}, TypeError, "train must be numbers"),
+        (([[1.0], [1.0, 2.0]], 0.1), {}, TypeError, "train must be numbers"),
         ((None, 0.1), {}, TypeError, "train must be numbers"),
         ((True, 0.1), {}, TypeError, "train must be numbers"),
         ((0.1, 0.1), {"baseline": 0.0}, ValueError, "baseline must be"),

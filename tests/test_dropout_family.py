@@ -264,6 +264,30 @@ def test_far_calls(call, form, rng):
     harness.same_bits(fast.forward(X), slow.forward(X))
 
 
+def test_after_the_last_call_comes_the_first(form):
+    layer, X = make(form), np.ones((30, 40))
+    first = layer.forward(X)
+    layer.reset(call=2**62 - 1)
+    layer.forward(X)
+    assert layer.state_dict()["call"] == 0
+    layer.load_state_dict(layer.state_dict())
+    np.testing.assert_array_equal(layer.forward(X), first)
+
+
+def test_an_interrupt_leaves_mask_gradient_and_count_of_one_call(rng):
+    layer, X = Dropout(0.5, rng=0), np.ones((6, 5))
+    layer.forward(X)
+    line, torn, counts = 1, True, set()
+    while torn:
+        victim = copy.deepcopy(layer)
+        torn = harness.interrupted(line, "fastreg/_random.py", victim.forward, X)
+        np.testing.assert_array_equal(victim._last[1], victim._drawn[0])
+        assert victim._calls == victim._last[1][1] + 1
+        counts.add(victim._calls)
+        line += 1
+    assert counts == {1, 2}
+
+
 def test_torch_agrees_on_alpha_dropouts_numbers():
     torch = pytest.importorskip("torch")
     for rate in (0.05, 0.5, 0.9):

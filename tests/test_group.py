@@ -182,6 +182,46 @@ def test_nan_and_infinity_stay_in_their_group():
     np.testing.assert_array_equal(w[1:, 0], 1.0)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e-42, 1e-30, 1e30, 1e160, 1e300])
+def test_norms_whose_squares_leave_the_range(axis, size, dtype):
+    """Groups of 3 and 4 times a size, beside one of ordinary size."""
+    if not 1e-45 < size < 1e38 and dtype == np.float32:
+        pytest.skip("outside float32")
+    w = np.array([[3 * size, 3.0, 0.0], [4 * size, 4.0, 0.0]], dtype)
+    norm = float(np.hypot(*w[:, 0].astype(float) / size)) * size
+    rtol = 4 * np.finfo(dtype).eps
+    w = w if axis == 0 else w.T.copy()
+    value = 2**0.5 * (norm + 5)
+    assert GroupLasso(1.0, axis=axis).value(w) == pytest.approx(value, rel=1e-15)
+    expected = np.array([[3 * size / norm, 0.6, 0], [4 * size / norm, 0.8, 0]], dtype)
+    unit = unit_norm(w.copy(), axis=axis)
+    tolerance = rtol if size > 1e-40 or dtype == np.float64 else 0.02  # subnormal digits
+    np.testing.assert_allclose(unit if axis == 0 else unit.T, expected, rtol=tolerance)
+    if size > 1e5:
+        limited = max_norm(w.copy(), 1e-8, axis=axis)
+        limited = limited if axis == 0 else limited.T
+        np.testing.assert_allclose(limited.astype(float), 1e-8 * expected.astype(float), rtol=rtol)
+
+
+def test_factors_are_rounded_to_the_dtype_first(level, dtype):
+    """Groups k * (3, 4) have the exact norms 5 k."""
+    k = np.arange(1.0, 300.0)
+    w = np.outer([3.0, 4.0], k).astype(dtype)
+    factors = 1.0 / (5.0 * k)
+    expected = w * factors.astype(dtype)
+    if dtype == np.float32:
+        assert (expected != (w * factors).astype(dtype)).any()
+    harness.same_bits(unit_norm(w.copy()), expected)
+    harness.same_bits(unit_norm(w.T.copy(), axis=1), np.ascontiguousarray(expected.T))
+
+
+def test_norms_below_the_range_count_as_zero():
+    w = np.array([1e-310, 0.0])
+    np.testing.assert_array_equal(unit_norm(w.copy()), w)
+    np.testing.assert_array_equal(GroupLasso(1.0).gradient(w), 0.0)
+
+
 # --- bad input ----------------------------------------------------------------------------
 
 
@@ -211,6 +251,24 @@ def test_nan_and_infinity_stay_in_their_group():
 def test_errors_name_the_function_and_the_argument(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("call", [unit_norm, lambda w: max_norm(w, 0.1)])
+def test_constraints_refuse_shared_memory(call):
+    buffer = np.arange(1.0, 25.0).reshape(4, 6)
+    before = buffer.copy()
+    for weights in (
+        {"a": buffer, "b": buffer},
+        {"a": buffer[:3], "c": np.ones(2), "b": buffer[2:]},
+        {"b": buffer[:, ::3], "c": buffer[:, 1::3], "a": buffer[3:]},
+    ):
+        with pytest.raises(ValueError, match=r"must not share memory") as caught:
+            call(weights)
+        assert "weights['a']" in str(caught.value)
+        assert "weights['b']" in str(caught.value)
+        np.testing.assert_array_equal(buffer, before)
+    call([buffer[:, ::2], buffer[:, 1::2], buffer[:0], buffer[:0]])  # interleaved, not shared
+    assert (buffer < before).all()
 
 
 @pytest.mark.parametrize("call", [unit_norm, lambda w: max_norm(w, 0.1)])

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import threading
 
 import numpy as np
@@ -121,18 +122,62 @@ def test_a_forked_child_has_memory_of_its_own():
     np.testing.assert_array_equal(Y, 1.0)
 
 
-def test_a_training_loop_in_steady_state_faults_no_page():
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_waits_for_threads_inside_the_pool():
+    """A child that starts with the pool's lock taken would wait for it without end."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def visit():
+        _kernels.hold_pool()
+        inside.set()
+        leave.wait()
+        _kernels.release_pool()
+
+    visitor = threading.Thread(target=visit)
+    visitor.start()
+    inside.wait()
+    threading.Timer(0.2, leave.set).start()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(5)
+        result()
+        os._exit(0)
+    visitor.join()
+    assert os.waitpid(child, 0)[1] == 0
+    result()
+
+
+def test_a_block_too_large_to_keep_drives_nothing_out():
+    result()
+    before = _kernels.pool_info()
+    assert before["idle_blocks"] == 1
+    Dropout(0.0, rng=0).forward(np.zeros((1 << 28) + 1, np.float32))
+    assert _kernels.pool_info() == before
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (fastreg.BatchNorm(256), (65_536, 256)),
+        (fastreg.BatchNorm(64), (32, 64, 90, 90)),
+        (fastreg.LayerNorm(256), (65_536, 256)),
+        (fastreg.LayerNorm(16), (1_048_576, 16)),
+        (fastreg.GroupNorm(8, 64), (32, 64, 90, 90)),
+        (fastreg.Dropout(0.5), (65_536, 256)),
+        (fastreg.Dropout(0.5, noise_shape=(1, None)), (2, 8_388_608)),
+        (fastreg.GaussianDropout(0.5), (65_536, 256)),
+    ],
+    ids=lambda value: type(value).__name__ if hasattr(value, "forward") else str(value),
+)
+def test_a_training_loop_in_steady_state_faults_no_page(layer, shape):
+    """A hundred calls each way, 64 MB a result."""
     resource = pytest.importorskip("resource")
-    layer, X = fastreg.BatchNorm(256), np.ones((65_536, 256), np.float32)
-
-    def step():
+    X = np.ones(shape, np.float32)
+    for step in range(102):
+        if step == 2:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         layer.backward(layer.forward(X))
-
-    step()
-    step()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
-        step()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 100
 
 

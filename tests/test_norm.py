@@ -318,3 +318,85 @@ def test_unbiased_cumulative_statistics_agree_with_torch(rng):
         peer(torch.tensor(X))
     np.testing.assert_allclose(layer.running_mean[0], peer.running_mean.numpy(), atol=1e-5)
     np.testing.assert_allclose(layer.running_var[0], peer.running_var.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("momentum", [0.9, None])
+def test_an_interrupt_moves_all_running_statistics_or_none(momentum, rng):
+    def standing(layer):
+        return layer.running_mean.tolist(), layer.running_var.tolist(), layer.batches
+
+    X, layer = rng.normal(size=(5, 3)), BatchNorm(3, momentum=momentum)
+    layer.forward(X + 1.0)
+    moved = copy.deepcopy(layer)
+    moved.forward(X)
+    found, line, torn = [], 1, True
+    while torn:
+        victim = copy.deepcopy(layer)
+        torn = harness.interrupted(line, "fastreg/norm.py", victim.forward, X)
+        found.append(standing(victim))
+        line += 1
+    assert len(found) > 20
+    assert standing(layer) in found
+    assert all(state in (standing(layer), standing(moved)) for state in found)
+
+
+@pytest.mark.parametrize("shape", [(303, 7), (67, 300), (4200, 33)])
+def test_a_large_mean_leaves_gradients_right(shape, dtype, rng):
+    X = (rng.normal(size=shape) + 1e7).astype(dtype)
+    dY = rng.normal(size=shape).astype(dtype)
+    layer, twin = BatchNorm(shape[1]), reference.BatchNorm(shape[1])
+    layer.forward(X)
+    twin.forward(X.astype(np.longdouble))
+    exact = twin.backward(dY.astype(np.longdouble)).astype(float)
+    atol = 3e-6 if dtype is np.float32 else 1e-8
+    np.testing.assert_allclose(layer.backward(dY), exact, atol=atol)
+    np.testing.assert_allclose(layer.dgamma, twin.dgamma, atol=30 * atol)
+
+
+@pytest.mark.parametrize("shape", [(4100, 257), (350_003, 3), (3, 400_001)])
+def test_streamed_outputs_have_the_same_bits(shape, guarded, rng):
+    """Where the output is written past the caches, and where it is not: in place."""
+    X, dY = rng.normal(size=(2, *shape))  # float64, 8 MB at least
+    layer = BatchNorm(shape[1])
+    layer.forward(X)
+    dX, in_place = layer.backward(dY, out=guarded(X * 0, offset=1)), dY.copy()
+    harness.same_bits(layer.backward(in_place, out=in_place), dX)
+    layer.eval()
+    Y = layer.forward(X, out=guarded(X * 0, offset=1))
+    dX, in_place = layer.backward(dY), dY.copy()
+    harness.same_bits(layer.backward(in_place, out=in_place), dX)
+    harness.same_bits(layer.forward(X, out=X), Y)
+
+
+@pytest.mark.parametrize("shape", [(6, 2), (3, 2, 5)])
+def test_gradients_of_inference_do_not_depend_on_the_input(shape, dtype):
+    """The derivative of a straight line, also where X is not finite."""
+    layer, X = BatchNorm(2), np.ones(shape, dtype)
+    layer.gamma[:] = [[2.0, -3.0]]
+    layer.running_mean[:], layer.running_var[:] = 5.0, 4.0
+    layer.eval()
+    X[0, 0], X[1, 1] = np.inf, np.nan
+    layer.forward(X)
+    dX = layer.backward(np.ones_like(X))
+    slope = np.array([2.0, -3.0]) / np.sqrt(4.0 + 1e-5)
+    np.testing.assert_allclose(dX, np.ones(shape) * slope.reshape(2, *[1] * (len(shape) - 2)), 1e-6)
+    assert not np.isfinite(layer.dgamma).any()
+    np.testing.assert_allclose(layer.dbeta, X.size / 2)
+
+
+def test_gradients_have_the_shapes_of_their_parameters(rng):
+    layer = BatchNorm(3)
+    layer.gamma, layer.beta = np.ones(3), np.zeros((3, 1))
+    layer.forward(rng.normal(size=(5, 3)))
+    layer.backward(rng.normal(size=(5, 3)))
+    assert layer.dgamma.shape == (3,)
+    assert layer.dbeta.shape == (3, 1)
+
+
+def test_one_row_is_no_matter_where_nothing_is_tracked():
+    layer = BatchNorm(2, track_running_stats=False, unbiased_running_var=True)
+    np.testing.assert_array_equal(layer.forward(np.ones((1, 2))), 0.0)
+    layer = BatchNorm(2, unbiased_running_var=True)
+    with pytest.raises(ValueError, match="two values a channel or more"):
+        layer.forward(np.ones((1, 2)))
+    assert layer.batches == 0

@@ -279,9 +279,14 @@ def test_strengths_out_of_range(function, name):
     for value in (-0.1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=where):
             function(np.ones(3), **{name: value})
-    for value in ("0.1", None, True, [0.1], 1j):
+    texts = ("0.1", b"0.1", bytearray(b"0.1"), np.array("0.1"))
+    for value in (*texts, None, True, np.array(True), [0.1], 1j):
         with pytest.raises(TypeError, match=where):
             function(np.ones(3), **{name: value})
+    for value in (1, np.float32(1), np.array(1), Fraction(1)):
+        assert repr(function(np.ones(3), **{name: value})) == repr(
+            function(np.ones(3), **{name: 1.0})
+        )
 
 
 def test_elastic_net_checks_its_strengths_and_keeps_them():
@@ -340,9 +345,11 @@ def test_outputs_that_do_not_fit():
     cases = [
         ([w["a"], w["b"]], TypeError, "out must be a dict as the weights are, got list"),
         ({"a": np.ones(4)}, ValueError, r"out must have the entries \['a', 'b'\], got \['a'\]"),
-        ({"a": np.ones(4), "b": np.ones(3)}, ValueError, r"out must have shape \(4,\)"),
-        ({"a": np.ones(4), "b": np.ones(4, "f4")}, TypeError, "out must be float64"),
-        ({"a": np.ones(4), "b": buffer[::3]}, ValueError, "out must be C-contiguous"),
+        ({"a": np.ones(4), "b": None}, TypeError, r"out\['b'\] must be a float32 or float64 array"),
+        ({"a": np.ones(4), "c": np.ones(4)}, ValueError, r"got \['a', 'c'\]"),
+        ({"a": np.ones(4), "b": np.ones(3)}, ValueError, r"out\['b'\] must have shape \(4,\)"),
+        ({"a": np.ones(4), "b": np.ones(4, "f4")}, TypeError, r"out\['b'\] must be float64"),
+        ({"a": np.ones(4), "b": buffer[::3]}, ValueError, r"out\['b'\] must be C-contiguous"),
         ({"a": buffer[:4], "b": buffer[3:7]}, ValueError, r"out\['b'\] must share no memory"),
         ({"a": buffer[4:8], "b": buffer[2:6]}, ValueError, r"out\['a'\] must share no memory"),
         ({"a": w["b"], "b": w["a"]}, ValueError, "must share no memory"),

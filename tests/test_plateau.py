@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 
+import numpy as np
 import pytest
 
 from fastreg.plateau import ReduceOnPlateau
@@ -73,6 +74,7 @@ def test_a_run_split_by_a_json_round_trip_equals_the_whole():
         ({"min_delta": math.nan}, ValueError, "min_delta"),
         ({"mode": "auto"}, ValueError, "mode"),
         ({"min_delta_mode": 1}, TypeError, "min_delta_mode"),
+        ({"mode": np.array(["min", "max"])}, TypeError, "mode"),
         ({"cooldown": True}, TypeError, "cooldown"),
         ({"min_value": 0.2}, ValueError, "min_value"),
     ],
@@ -86,7 +88,7 @@ def test_bad_losses_and_states_change_nothing():
     rate = ReduceOnPlateau(0.1)
     rate.update(0.5)
     good = rate.state_dict()
-    for loss in ("1", None, True):
+    for loss in ("1", None, True, 10**400):
         with pytest.raises(TypeError, match="ReduceOnPlateau.update: val_loss"):
             rate.update(loss)
     for change, error in [
@@ -94,6 +96,9 @@ def test_bad_losses_and_states_change_nothing():
         ({"value": True}, TypeError),
         ({"counter": -1}, ValueError),
         ({"best_loss": "low"}, TypeError),
+        ({"best_loss": "nan"}, ValueError),
+        ({"best_loss": np.zeros(2)}, TypeError),
+        ({1: 2}, ValueError),
         ({"more": 1}, ValueError),
     ]:
         with pytest.raises(error, match=r"ReduceOnPlateau\.load_state_dict"):

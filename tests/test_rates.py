@@ -90,6 +90,8 @@ BAD_CALLS = [
     (lambda: step_decay(0, epochs_drop=2.5), TypeError, "step_decay: epochs_drop"),
     (lambda: cosine_annealing(0, 0), ValueError, "cosine_annealing: total_epochs"),
     (lambda: cosine_annealing(0, -5), ValueError, "cosine_annealing: total_epochs"),
+    (lambda: cosine_annealing(0, 10**400), ValueError, "cosine_annealing: total_epochs"),
+    (lambda: step_decay([[1], [2, 3]]), TypeError, "step_decay: epoch"),
     (lambda: cosine_annealing(-1, 5), ValueError, "cosine_annealing: epoch"),
     (lambda: cosine_annealing(0, 5, lr_min=math.nan), ValueError, "cosine_annealing: lr_min"),
     (lambda: cosine_annealing(0, 5, lr_max="1"), TypeError, "cosine_annealing: lr_max"),

@@ -96,6 +96,7 @@ def test_numpy_scalars_lists_ranges_fractions_and_nothing(schedule):
     assert math.isfinite(schedule(2.5))
     assert schedule([]).tolist() == []
     assert type(schedule(np.int64(3))) is float
+    assert schedule(np.array([1, 2], np.float16)).tolist() == schedule([1, 2]).tolist()
 
 
 @settings(derandomize=True, max_examples=60)
@@ -184,6 +185,10 @@ BAD_CALLS = [
     (lambda: constant(-1), ValueError, "constant: value"),
     (lambda: constant(0.1)(-1), ValueError, "constant: step"),
     (lambda: constant(0.1).curve(0), ValueError, "constant: n_steps"),
+    (lambda: constant(0.1)([[1], [2, 3]]), TypeError, "constant: step"),
+    (lambda: constant(0.1)([1, math.inf]), ValueError, "constant: step"),
+    (lambda: cosine(0.1, 10**400), ValueError, "cosine: total_steps"),
+    (lambda: warm_restarts(0.1, 2 * LAST), ValueError, "warm_restarts: period"),
     (lambda: cosine(0.1, 0), ValueError, "cosine: total_steps"),
     (lambda: cosine(0.1, 10.0), TypeError, "cosine: total_steps"),
     (lambda: exponential(0.1, 1.1), ValueError, "exponential: decay_rate"),
@@ -216,6 +221,20 @@ DRIVERS = {
     "chapter": lambda t: warmup_cosine(t, 2, 10),
     "plateau": ReduceOnPlateau(0.1),
 }
+
+
+@pytest.mark.parametrize("driver", DRIVERS.values(), ids=DRIVERS)
+@pytest.mark.parametrize("rule", fastreg.optim.__all__)
+def test_any_schedule_drives_any_optimizer_as_assigned_numbers_do(rule, driver, rng):
+    driven, steered = (getattr(fastreg, rule)(weight_decay=0.0) for _ in range(2))
+    driven.lr = driven.weight_decay = driver
+    params, expected = {"w": np.ones(7)}, {"w": np.ones(7)}
+    for t in range(12):
+        grads = {"w": rng.normal(size=7)}
+        steered.lr = steered.weight_decay = driver(t)
+        driven.update(params, grads)
+        steered.update(expected, grads)
+        assert params["w"].tolist() == expected["w"].tolist()
 
 
 @pytest.mark.parametrize("driver", DRIVERS.values(), ids=DRIVERS)

@@ -191,6 +191,10 @@ def test_replay_compares_patiences():
     assert [r.patience for r in EarlyStopping.replay(losses)] == [5, 10, 20]
     assert EarlyStopping.replay([], patience=3) == [Replay(3, None, 0, None, INF, None)]
     assert EarlyStopping.replay(losses, 4)[0] == runs[1]
+    assert EarlyStopping.replay(losses, 4, restore_best=True)[0] == runs[1]
+    for bad in (0.5, ["a"], [[1.0]]):
+        with pytest.raises(TypeError, match=r"EarlyStopping.replay: val_losses must be"):
+            EarlyStopping.replay(bad)
 
 
 # --- weights ------------------------------------------------------------------------------
@@ -202,6 +206,7 @@ def tree():
         "layers": [np.ones(3, np.float32), (np.zeros(2), np.full((1, 1), 2.0))],
         "b": 0.5,
         "scale": np.float32(2),
+        "none": None,
     }
 
 
@@ -257,6 +262,7 @@ def _frozen(array):
         (lambda w: w["layers"].append(1), ValueError, r"weights\['layers'\] must have 2 entries"),
         (lambda w: w.update(layers={}), TypeError, r"weights\['layers'\] must be a list"),
         (lambda w: w["layers"].__setitem__(0, np.ones(4, np.float32)), ValueError, "shape"),
+        (lambda w: w["layers"].__setitem__(0, np.ones((1, 3), np.float32)), ValueError, "shape"),
         (lambda w: w["layers"].__setitem__(0, np.ones(3)), TypeError, "array of float32"),
         (lambda w: w["layers"].__setitem__(0, [1, 1, 1]), TypeError, "array of float32"),
         (lambda w: _frozen(w["layers"][1][1]), ValueError, "read-only"),
@@ -287,10 +293,40 @@ def test_a_number_that_nothing_holds_cannot_be_restored():
         keyed.restore([np.zeros(2)])
 
 
+class Model:
+    """Anything may be watched; only arrays and numbers can be written back."""
+
+    def __init__(self):
+        self.W = np.zeros(2)
+
+
+def test_a_whole_model_is_copied_but_cannot_be_restored():
+    model, stopping = Model(), EarlyStopping()
+    stopping(1.0, [model])
+    model.W += 1.0
+    assert stopping.best_weights[0].W.tolist() == [0.0, 0.0]
+    with pytest.raises(TypeError, match=r"weights\[0\] must be a NumPy array or a number.*Model"):
+        stopping.restore([model])
+
+
 # --- bad input ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", ["0.1", None, True, np.True_, [1.0, 2.0], 1j])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "0.1",
+        bytearray(b"1"),
+        np.array("1"),
+        None,
+        True,
+        np.True_,
+        np.array(True),
+        [1.0],
+        1j,
+        10**400,
+    ],
+)
 def test_a_loss_that_is_no_number_changes_nothing(loss):
     stopping = EarlyStopping()
     stopping(0.5)
@@ -338,10 +374,15 @@ def test_errors_name_the_argument(options, error, argument):
         ({"counter": -1}, ValueError, "counter"),
         ({"counter": 1.0}, TypeError, "counter"),
         ({"best_loss": None}, TypeError, "best_loss"),
+        ({"best_loss": NAN}, ValueError, "best_loss"),
+        ({"best_loss": "nan"}, ValueError, "best_loss"),
         ({"best_epoch": 3}, ValueError, "best_epoch"),
         ({"history": 1.0}, TypeError, "history"),
         ({"history": [0.1, "x", 0.2]}, TypeError, "history"),
         ({"stop_reason": "bored"}, ValueError, "stop_reason"),
+        ({"stop_reason": ""}, ValueError, "stop_reason"),
+        ({"stop_reason": 0}, TypeError, "stop_reason"),
+        ({7: 1}, ValueError, "state must have"),
         ({"unknown": 1}, ValueError, "state must have"),
     ],
 )

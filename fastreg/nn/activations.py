@@ -194,10 +194,10 @@ CUBIC, ROOT_2_OVER_PI = 0.044715, math.sqrt(2.0 / math.pi)
 
 
 def sigmoid(X):
-    """Return ``1 / (1 + exp(-X))`` as ``exp(min(X, 0)) / (1 + exp(-abs(X)))``, which is safe."""
-    Y = np.minimum(X, 0)
-    np.exp(Y, out=Y)
+    """Return ``1 / (1 + exp(-X))``; only exponentials of what is not positive are taken."""
     below = np.abs(X)
     np.exp(np.negative(below, out=below), out=below)
+    Y = np.greater_equal(X, 0).astype(X.dtype)
+    np.maximum(Y, below, out=Y)  # 1, or exp(X) where X is negative
     below += 1
     return np.divide(Y, below, out=Y)

@@ -17,5 +17,5 @@ def near_zero(weights, tol=0.01):
 
 
 def weight_histogram(weights, bins=50):
-    """`numpy.histogram` of all weights in one row."""
-    return np.histogram(np.concatenate([w.ravel() for w in arrays_of(weights)]), bins)
+    """`numpy.histogram` of all weights in one row, in float64."""
+    return np.histogram(np.concatenate([w.ravel().astype(float) for w in arrays_of(weights)]), bins)

@@ -1,0 +1,175 @@
+"""The textbook loop of every optimizer, and the services in their order.
+
+A rule is two methods: ``scalars`` computes what a step needs once, from the hyper-parameters of
+the parameter's group; ``move`` updates the state of one tensor and returns what is subtracted
+from the parameter, and the denominator of the rule's metric.
+"""
+
+import fnmatch
+import math
+
+import numpy as np
+
+__all__ = ["Optimizer"]
+
+BLOCK, LANES = 16384, 16
+
+
+def squares(x):
+    """Sums of x^2 over blocks, in float64 and in the kernels' order: lanes, pairs of lanes."""
+    x = np.ravel(x, order="K").astype(np.float64)
+    for start in range(0, x.size, BLOCK):
+        block = x[start : start + BLOCK]
+        lanes = np.pad(block, (0, -block.size % LANES)).reshape(-1, LANES)
+        sums = np.add.reduce(lanes * lanes, axis=0)
+        while sums.size > 1:
+            sums = sums[: sums.size // 2] + sums[sums.size // 2 :]
+        yield float(sums[0])
+
+
+def shrink(theta, threshold):
+    """Soft threshold, the proximal operator of ``threshold * |theta|``."""
+    inside = np.where(np.isnan(theta), theta, theta.dtype.type(0.0))
+    below = np.where(theta < -threshold, theta + threshold, inside)
+    return np.where(theta > threshold, theta - threshold, below)[()]
+
+
+class Optimizer:
+    """The loop, and the services in their order."""
+
+    def __init__(
+        self,
+        slots,
+        hypers,
+        *,
+        weight_decay=0.0,
+        lambda_l2=0.0,
+        lambda_l1=0.0,
+        l1_mode="subgradient",
+        clip_norm=None,
+        clip_value=None,
+        exclude=(),
+        groups=None,
+        on_nonfinite="propagate",
+        ema_decay=None,
+        compat=None,
+    ):
+        services = {"weight_decay": weight_decay, "lambda_l2": lambda_l2, "lambda_l1": lambda_l1}
+        self.hypers = hypers | services | {"clip_value": clip_value}
+        self.l1_mode, self.clip_norm, self.exclude = l1_mode, clip_norm, exclude
+        self.groups, self.on_nonfinite = groups or {}, on_nonfinite
+        self.ema_decay, self.compat = ema_decay, compat
+        self.state, self.ema = {name: {} for name in slots}, {}
+        self.initial, self.memory, self.last = 0.0, {}, {}
+        self.t = self.skipped = 0
+        self.grad_norm = math.nan
+
+    def __getattr__(self, name):
+        if name in self.__dict__.get("state", {}):
+            return self.state[name]
+        raise AttributeError(name)
+
+    @property
+    def lr(self):
+        """The learning rate, a number or a schedule."""
+        return self.hypers["learning_rate"]
+
+    @lr.setter
+    def lr(self, value):
+        self.hypers["learning_rate"] = value
+
+    def update(self, params, grads):
+        """Advance one step; arrays change in place, scalar entries are replaced."""
+        names = list(params) if isinstance(params, dict) else range(len(params))
+        scale = self.gradient_scale([grads[name] for name in names])
+        if scale is None:
+            self.skipped += 1
+            return
+        groups = {pattern: self.hypers_of(pattern) for pattern in (None, *self.groups)}
+        self.t += 1
+        for pattern, h in groups.items():  # all of them: a schedule goes on without its names
+            s = self.scalars(h, self.t, self.memory.get(pattern, 1.0))
+            self.memory[pattern] = s.get("memory", 1.0)
+            groups[pattern] = h, s
+        for name in names:
+            self.step(params, name, grads[name], scale, *groups[self.group_of(name)])
+        self.last = params
+
+    def gradient_scale(self, grads):
+        """The factor that clips the global norm; None if the step is to be skipped."""
+        if self.clip_norm is None and self.on_nonfinite == "propagate":
+            return 1.0
+        total = 0.0
+        for block in (block for g in grads for block in squares(g)):
+            total += block  # in this order: sum() would compensate
+        finite = all(np.isfinite(g).all() for g in grads)
+        self.grad_norm = math.sqrt(total)
+        if not finite and self.on_nonfinite == "raise":
+            raise FloatingPointError("gradients must be finite")
+        if not finite and self.on_nonfinite == "skip":
+            return None
+        if self.clip_norm is not None and self.clip_norm < self.grad_norm < math.inf:
+            return self.clip_norm / self.grad_norm
+        return 1.0
+
+    def step(self, params, name, g, scale, h, s):
+        """Advance one parameter by its group's hyper-parameters and scalars."""
+        theta = params[name]
+        penalised = not self.excluded(name)
+        l2 = h["lambda_l2"] if penalised else 0.0
+        l1 = h["lambda_l1"] if penalised and self.l1_mode == "subgradient" else 0.0
+        prox = h["lambda_l1"] if penalised and self.l1_mode == "prox" else 0.0
+        keep = 1.0 - h["learning_rate"] * h["weight_decay"] if penalised else 1.0
+        clip = math.inf if h["clip_value"] is None else h["clip_value"]
+        served = (scale, clip, l2, l1, prox) != (1.0, math.inf, 0.0, 0.0, 0.0)
+        served = served or self.ema_decay is not None
+        if served:
+            g = np.clip(g * scale, -clip, clip)
+            g = g + (l2 * theta + l1 * np.sign(theta))
+        state = {}
+        for k, (slot, known) in enumerate(self.state.items()):
+            first = np.full_like(theta, self.initial if k == 0 else 0.0, subok=False)
+            state[slot] = known.get(name, first)
+        move, denominator = self.move(g, state, s)
+        for slot, known in self.state.items():
+            known[name] = state[slot]
+        average = self.ema.get(name, np.array(theta))
+        if served or keep != 1.0:
+            moved = theta * keep - move
+            if served:
+                moved = shrink(np.asarray(moved), prox * s["metric"] / denominator)
+            if isinstance(theta, np.ndarray):
+                theta[...] = moved
+            else:
+                params[name] = moved
+        else:
+            params[name] -= move
+        if self.ema_decay is not None:
+            decay = self.ema_decay
+            self.ema[name] = decay * average + (1.0 - decay) * params[name]
+
+    def group_of(self, name):
+        """The first pattern that a name falls under, or None."""
+        return next((p for p in self.groups if fnmatch.fnmatchcase(str(name), p)), None)
+
+    def hypers_of(self, pattern):
+        """The hyper-parameters of a group at the coming step."""
+        h = self.hypers | self.groups.get(pattern, {})
+        return {k: v(self.t) if callable(v) else v for k, v in h.items()}
+
+    def excluded(self, name):
+        """Whether decay and penalties leave a name alone."""
+        if callable(self.exclude):
+            return self.exclude(name)
+        return any(fnmatch.fnmatchcase(str(name), pattern) for pattern in self.exclude)
+
+    def swap_ema(self):
+        """Exchange the parameters of the last update with their averages; others stay."""
+        names = self.last if isinstance(self.last, dict) else range(len(self.last))
+        for name in names:
+            live, average = np.array(self.last[name]), self.ema[name]
+            if isinstance(self.last[name], np.ndarray):
+                self.last[name][...] = average
+            else:
+                self.last[name] = average
+            self.ema[name] = live[()]

@@ -1,0 +1,99 @@
+"""Every rule descends: closed forms of its first step, valleys and quadratics."""
+
+import numpy as np
+import pytest
+from harness import step
+
+import fastreg
+from fastreg import SGD, Lion, Momentum, optim
+
+RULES = optim.__all__
+
+
+def test_closed_forms_of_the_first_step():
+    theta, g = np.array([2.0, -3.0, 0.5]), np.array([0.3, -0.2, 4.0])
+    lr = 0.1
+    expected = {
+        "SGD": theta - lr * g,
+        "Momentum": theta - lr * g,
+        "AdaGrad": theta - lr * g / np.sqrt(g * g + 1e-8),
+        "RMSprop": theta - lr * g / np.sqrt(0.1 * g * g + 1e-8),
+        "Adam": theta - lr * g / (np.abs(g) + 1e-8),
+        "AdamW": theta * (1 - lr * 0.01) - lr * g / (np.abs(g) + 1e-8),
+        "RAdam": theta - lr * g,
+        "Adamax": theta - lr * g / (np.abs(g) + 1e-8),
+        "Adadelta": theta - lr * np.sqrt(1e-6 / (0.1 * g * g + 1e-6)) * g,
+        "Lion": theta - lr * np.sign(g),
+    }
+    mu = [0.9 * (1 - 0.5 * 0.96 ** (0.004 * t)) for t in (1, 2)]
+    nesterov = (1 - mu[0]) * g / (1 - mu[0]) + mu[1] * 0.1 * g / (1 - mu[0] * mu[1])
+    expected["NAdam"] = theta - lr * nesterov / (np.abs(g) + 1e-8)
+    assert set(expected) == set(RULES)
+    for rule, wanted in expected.items():
+        found = step(getattr(optim, rule)(lr), theta, g)
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, err_msg=rule)
+
+
+@pytest.mark.parametrize("rule", ["Adam", "RMSprop", "AdaGrad", "NAdam", "Adamax", "Adadelta"])
+def test_gradients_below_epsilon_make_small_steps(rule):
+    """Where epsilon dominates, the step is proportional to the gradient."""
+    optimizer = getattr(optim, rule)
+    moves = [step(optimizer(0.1, epsilon=0.01), [0.0], [g])[0] for g in (1e-9, 2e-9)]
+    assert moves[1] / moves[0] == pytest.approx(2, rel=1e-4)
+    assert 0 < abs(moves[0]) < 1e-6
+
+
+RATES = {
+    "SGD": 0.002,
+    "Momentum": 0.0005,
+    "AdaGrad": 0.5,
+    "RMSprop": 0.003,
+    "RAdam": 0.01,
+    "Adadelta": 1.0,
+    "Lion": 0.001,
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_descends_rosenbrock_s_valley(rule):
+    optimizer = getattr(optim, rule)(RATES.get(rule, 0.02))
+    path = fastreg.compare_optimizers({rule: optimizer}, steps=8000, verbose=False)[rule]
+    x, y = path[-1]
+    loss = (1 - x) ** 2 + 100 * (y - x * x) ** 2  # 4 at the start
+    assert loss < (1.0 if rule == "Adadelta" else 0.01)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_solves_an_ill_conditioned_quadratic(rule):
+    scale = np.array([1.0, 100.0])
+    optimizer, params = getattr(optim, rule)(RATES.get(rule, 0.02)), {"w": np.array([1.0, 1.0])}
+    start = float((scale * params["w"] ** 2).sum())
+    for _ in range(5000):
+        optimizer.update(params, {"w": 2 * scale * params["w"]})
+    assert float((scale * params["w"] ** 2).sum()) < 1e-2 * start
+
+
+def test_compare_optimizers_prints_and_returns(capsys):
+    histories = fastreg.compare_optimizers()
+    assert list(histories) == ["SGD", "Momentum", "RMSprop", "Adam"]
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed] == list(histories)
+    for path in histories.values():
+        np.testing.assert_array_equal(path[0], [-1.0, 1.0])
+        assert path.shape == (1001, 2)
+    np.testing.assert_allclose(histories["Adam"][-1], [1.0, 1.0], atol=1e-3)
+    for arguments, error in (
+        ({"steps": -1}, ValueError),
+        ({"start": (1.0, 2.0, 3.0)}, ValueError),
+        ({"optimizers": [SGD()]}, TypeError),
+    ):
+        with pytest.raises(error, match="compare_optimizers"):
+            fastreg.compare_optimizers(**arguments)
+
+
+def test_mixed_rules_share_nothing():
+    """Two optimizers on two halves of one buffer do not disturb each other."""
+    buffer = np.zeros(10)
+    Lion(1.0).update({"w": buffer[:5]}, {"w": np.ones(5)})
+    Momentum(2.0).update({"w": buffer[5:]}, {"w": np.ones(5)})
+    np.testing.assert_array_equal(buffer, [-1.0] * 5 + [-2.0] * 5)
