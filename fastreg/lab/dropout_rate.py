@@ -31,7 +31,7 @@ def run(data="digits", seeds=5, *, quick=False, rates=RATES, epochs=None, **how)
         "noisy labels": f"{NOISE:.0%} of the training rows have exchanged their targets",
         "network": f"{problem.n_in}-256-128-{problem.n_out}, ReLU, dropout after each hidden layer",
         "training": f"Adam at 0.001, batches of 64, {epochs} epochs; the last weights are judged",
-        "seeds": f"0 to {seeds - 1}: split, initial weights and order are those of every rate",
+        "seeds": f"0 to {seeds - 1}: all but rate and noise is the same for one seed",
     }
     return DropoutRate(run_fits(fit, settings, **how), about)
 

@@ -29,9 +29,9 @@ def run(data="digits", seeds=5, *, quick=False, patiences=PATIENCES, epochs=None
         "data": problem.describe(),
         "noise to overfit": f"{NOISE:.0%} of the training rows have exchanged their targets",
         "network": f"{problem.n_in}-256-128-{problem.n_out}, ReLU, no regularisation",
-        "training": f"Adam at 0.001, batches of 64, at most {epochs} epochs",
-        "stopping": "on validation loss, min_delta 0.0001; the best weights are put back",
-        "seeds": f"0 to {seeds - 1}: split, initial weights and order are those of every patience",
+        "training": f"Adam at 0.001, batches of 64, at most {epochs} epochs; stopped on validation "
+        "loss (min_delta 0.0001), which puts the best weights back",
+        "seeds": f"0 to {seeds - 1}: all but the patience is the same for one seed",
     }
     return EarlyStop(run_fits(fit, settings, **how), about)
 
@@ -51,8 +51,8 @@ class EarlyStop(Result):
 
     title = "When to stop?"
     question = (
-        "A network large enough to learn the noise in its labels is trained to the end, and again "
-        "with early stopping. What does each patience keep, and what does it save?"
+        "A network that can learn the noise in its labels is trained to the end, and again with "
+        "early stopping. What does each patience keep, and what does it save?"
     )
 
     def __post_init__(self):
@@ -76,10 +76,13 @@ class EarlyStop(Result):
         """Return the share of the epochs that a patience saves, a value a seed."""
         return 1.0 - self.outcomes.values("epochs_run", patience=patience) / self.epochs
 
+    def score(self, patience):
+        """Return the test scores, a value a seed."""
+        return self.outcomes.values("test_score", patience=patience)
+
     def gain(self, patience):
         """Return what stopping adds to the test score, as an interval."""
-        scores = (self.outcomes.values("test_score", patience=p) for p in (patience, None))
-        return paired_difference(*scores)
+        return paired_difference(self.score(patience), self.score(None))
 
     def table(self):
         """Epochs and test scores of each patience."""
@@ -87,14 +90,11 @@ class EarlyStop(Result):
                   f"test {self.problem.score_label}", "gain (points)")  # fmt: skip
         rows = []
         for patience in (None, *self.patiences):
-            runs, scores = (
-                self.outcomes.values(key, patience=patience) for key in ("epochs_run", "test_score")
-            )
-            rows.append((
-                str(patience or "none"), mean_interval(runs).text(1),
-                mean_interval(self.saved(patience)).percent(0), mean_interval(scores).percent(),
-                self.gain(patience).percent() if patience else "–",
-            ))  # fmt: skip
+            runs = self.outcomes.values("epochs_run", patience=patience)
+            saved, score = mean_interval(self.saved(patience)), mean_interval(self.score(patience))
+            gain = self.gain(patience).percent() if patience else "–"
+            rows.append((str(patience or "none"), mean_interval(runs).text(1), saved.percent(0),
+                         score.percent(), gain))  # fmt: skip
         return Table(header, rows)
 
     def findings(self):
@@ -105,9 +105,7 @@ class EarlyStop(Result):
             "of the epochs saved" for p in self.patiences
         )  # fmt: skip
         sure = "" if self.gain(first).excludes_zero else ", within the noise"
-        more = paired_difference(
-            *(self.outcomes.values("test_score", patience=p) for p in (last, first))
-        )
+        more = paired_difference(self.score(last), self.score(first))
         losses = self.outcomes.values("val_loss", patience=None)
         lowest = mean_interval(losses.argmin(axis=0) + 1).text(1)
         train = self.outcomes.values("loss", patience=None)[-1].mean()
@@ -116,12 +114,8 @@ class EarlyStop(Result):
             Finding(
                 f"Patience {first} saves {100 * self.saved(first).mean():.0f} % of the epochs and "
                 f"changes the test score by {100 * self.gain(first).mean:+.1f} points{sure}.",
-                f"Against no stopping: {worth}.",
-            ),
-            Finding(
-                f"Patience {last} {'differs from' if more.excludes_zero else 'is no other than'} "
-                f"{first} beyond the noise.",
-                f"It scores {more.percent()} points more (pairs of the same seed).",
+                f"Against no stopping: {worth}. Patience {last} scores {more.percent()} points "
+                f"more than {first} (pairs of the same seed).",
             ),
             Finding(
                 f"Validation loss is lowest at epoch {lowest}.",
@@ -130,21 +124,18 @@ class EarlyStop(Result):
             ),
             Finding(
                 f"The replay of one run agrees with {same} of {of} live runs.",
-                "A patience ends a run of its own at the epoch where it would have ended the run "
-                "without stopping.",
+                "Patience would have ended the run without stopping where it ended a live one.",
             ),
         ]
 
     def plot(self, ax):
         """Draw the curves without stopping, and where each patience ends."""
-        epochs = np.arange(1, self.epochs + 1)
         for key, name, colour in (("val_loss", "validation", ORANGE), ("loss", "training", BLUE)):
             runs = self.outcomes.values(key, patience=None)
-            plots.curve(ax, epochs, runs, colour=colour)
-            plots.label_end(ax, epochs[-1], runs[-1].mean(), name, colour)
-        for place, (patience, colour) in enumerate(
-            zip(self.patiences, (GREEN, PURPLE, "#1F2933"), strict=False)
-        ):
+            plots.curve(ax, range(1, self.epochs + 1), runs, colour=colour)
+            plots.label_end(ax, self.epochs, runs[-1].mean(), name, colour)
+        for place, patience in enumerate(self.patiences):
+            colour = (GREEN, PURPLE, "#1F2933")[place % 3]
             runs = self.outcomes.values("epochs_run", patience=patience)
             ax.axvline(runs.mean(), color=colour, ls="--", lw=1.4)
             text = f"patience {patience}: epoch {runs.mean():.0f}, {self.gain(patience).percent()}"

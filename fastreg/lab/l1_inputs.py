@@ -13,9 +13,10 @@ L2, PROX = PENALTIES[1], PENALTIES[3]
 MOST_LISTED = 24  # inputs of the user's data; more make no sentence
 
 
-def run(data="digits", seeds=5, **how):
+def run(data="digits", seeds=5, *, quick=False, **how):
     """Train on the synthetic set, too; ``how`` is for `fastreg.lab.penalised.train_all`."""
-    return L1Inputs(*train_all(list(dict.fromkeys(["synthetic", data])), seeds, **how))
+    sets = list(dict.fromkeys(["synthetic", data]))
+    return L1Inputs(*train_all(sets, seeds, quick=quick, **how))
 
 
 class L1Inputs(Result):

@@ -10,9 +10,9 @@ from fastreg.lab.statistics import mean_interval, paired_difference
 __all__ = ["L1VsL2", "run"]
 
 
-def run(data="digits", seeds=5, **how):
+def run(data="digits", seeds=5, *, quick=False, **how):
     """Train with each penalty, strength and seed; ``how`` is for `train_all`."""
-    return L1VsL2(*train_all([data], seeds, **how))
+    return L1VsL2(*train_all([data], seeds, quick=quick, **how))
 
 
 class L1VsL2(Penalised):
