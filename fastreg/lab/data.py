@@ -75,7 +75,7 @@ class Problem(Dataset):
         """Return the share of rows read right, or of variance explained."""
         if self.n_classes:
             return float(np.mean(outputs.argmax(axis=1) == y))
-        return float(1.0 - np.mean((outputs[:, 0] - y) ** 2) / np.var(y))
+        return float(1.0 - np.mean((outputs[:, 0].astype(np.float64) - y) ** 2) / np.var(y))
 
     def describe(self):
         """Return one line for a list of settings."""

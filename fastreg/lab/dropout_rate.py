@@ -122,11 +122,12 @@ class DropoutRate(Result):
         for (noise, kind), colour in zip(self.kinds.items(), (BLUE, ORANGE), strict=True):
             errors = [1.0 - self.score(noise, rate) for rate in self.rates]
             mean, _ = plots.intervals(ax, self.rates, errors, colour=colour, scale=100)
-            plots.label_end(ax, self.rates[-1], mean[-1], kind, colour)
+            plots.label_end(ax, self.rates[-1], mean[-1], kind, colour, dy=-6 if noise == 0 else 6)
             place = self.rates.index(self.best[noise])
             ax.plot(self.best[noise], mean[place], "o", ms=12, mfc="none", color=colour)
         ax.set(yscale="log", xlabel="dropout rate", ylabel=f"test {self.problem.error_label}")
         ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("{x:g}")
 
     def plot_curves(self, figure):
         """Draw the losses on noisy labels against the epoch, a panel a rate."""
