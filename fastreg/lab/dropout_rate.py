@@ -126,8 +126,9 @@ class DropoutRate(Result):
             place = self.rates.index(self.best[noise])
             ax.plot(self.best[noise], mean[place], "o", ms=12, mfc="none", color=colour)
         ax.set(yscale="log", xlabel="dropout rate", ylabel=f"test {self.problem.error_label}")
+        ax.set_yticks((2, 5, 10, 20, 50, 100))
         ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("")
 
     def plot_curves(self, figure):
         """Draw the losses on noisy labels against the epoch, a panel a rate."""
