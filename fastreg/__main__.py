@@ -2,14 +2,11 @@
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 import fastreg
 
 __all__ = ["main"]
-
-EPOCHS, QUICK_EPOCHS = 60, 12
 
 
 def main(argv=None):
@@ -24,14 +21,27 @@ def parser():
     top.add_argument("--version", action="version", version=f"fastreg {fastreg.__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    about = "train four small networks on handwritten digits and write a report"
+    about = "run the experiments and write a report"
     command = commands.add_parser("lab", help=about, description=about.capitalize() + ".")
     command.add_argument(
-        "--out", type=Path, default=Path("report"), metavar="DIR", help="where (default: report)"
+        "exercise", nargs="*", metavar="EXERCISE", help="which experiments (default: all)"
     )
-    command.add_argument("--quick", action="store_true", help=f"train {QUICK_EPOCHS} epochs only")
     command.add_argument(
-        "--epochs", type=positive, metavar="N", help=f"epochs of each training (default: {EPOCHS})"
+        "--data",
+        default="digits",
+        metavar="NAME|FILE",
+        help="digits (default), breast_cancer, wine, diabetes, synthetic, or a CSV, npz or IDX "
+        "file; FILE.csv#NAME names the target column, else it is the last",
+    )
+    command.add_argument(
+        "--seeds", type=seeds, metavar="N", help="trainings of each setting (default: 5; quick: 3)"
+    )
+    command.add_argument("--quick", action="store_true", help="short trainings, under a minute")
+    command.add_argument(
+        "--jobs", type=positive, metavar="N", help="processes (default: one a core)"
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("report"), metavar="DIR", help="where (default: report)"
     )
     command.set_defaults(command=lab)
 
@@ -41,11 +51,16 @@ def parser():
     return top
 
 
-def positive(text):
-    """Parse an integer from 1 on."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
+def positive(text, low=1):
+    """Parse an integer from ``low`` on."""
+    if not text.isascii() or not text.isdecimal() or int(text) < low:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least {low}, got {text!r}")
     return int(text)
+
+
+def seeds(text):
+    """Parse a number of seeds; there is no interval for one."""
+    return positive(text, low=2)
 
 
 def info(arguments):
@@ -54,28 +69,17 @@ def info(arguments):
 
 
 def lab(arguments):
-    """Train, print the table and the conclusions, write the report."""
+    """Run the experiments, print what they found, write the report."""
     try:
-        from fastreg.lab import digits, report
+        from fastreg.lab import command
     except ModuleNotFoundError as error:
         return fail(error)
     try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        return fail(f"fastreg lab: --out must be a folder that can be made, got {error}")
-    epochs = arguments.epochs or (QUICK_EPOCHS if arguments.quick else EPOCHS)
-    begin = time.perf_counter()
-    try:
-        result = digits.run(epochs=epochs)
+        return command.run(arguments)
+    except command.RefusedError as error:
+        return fail(f"fastreg lab: {error}")
     except KeyboardInterrupt:
-        return fail("fastreg lab: interrupted; no report was written", status=130)
-    seconds = time.perf_counter() - begin
-    print(result.table(), "", *map(" ".join, result.conclusions()), sep="\n")
-    try:
-        path = report.write(arguments.out, [result.section()], seconds=seconds)
-    except OSError as error:
-        return fail(f"fastreg lab: the report could not be written, got {error}")
-    print(f"\nReport: {path.resolve()}")
+        return fail("fastreg lab: interrupted; the same command goes on from here", status=130)
 
 
 def fail(message, status=1):

@@ -72,8 +72,6 @@ cdef inline int team(Py_ssize_t bytes_moved) noexcept nogil:
     return fr_local_threads if fr_local_threads else fr_default_threads
 
 
-include "_blas.pxi"
-
 ctypedef void (*Task)(const void *job, Py_ssize_t k) noexcept nogil
 
 
@@ -95,7 +93,6 @@ cdef void run_tasks(Task task, const void *job, Py_ssize_t n, int threads,
     if threads == 1 or n == 1:
         run_share(task, job, 0, n, backwards)
     else:
-        fr_share_team()
         for share in prange(threads, schedule="static", num_threads=threads):
             run_share(task, job, n * share // threads, n * (share + 1) // threads, backwards)
 
@@ -121,5 +118,4 @@ def set_local_threads(int n):
 
 def build_info():
     """How the extension was built."""
-    return {"compiler": FR_COMPILER.decode(), "openmp": FR_OPENMP_RUNTIME.decode(),
-            "shared_blas": fr_blas_shared}
+    return {"compiler": FR_COMPILER.decode(), "openmp": FR_OPENMP_RUNTIME.decode()}

@@ -76,11 +76,8 @@ def set_num_threads(n):
     -----
     Results do not depend on it: a kernel returns the same bits for any number of threads. Work
     below about 256 KB always runs on the calling thread. NumPy's matrix products keep their own
-    number of threads. With FASTREG_SHARE_TEAM=1 in the environment, and where NumPy has OpenBLAS,
-    they run on the same threads as the kernels from the first large kernel on, for the whole
-    process: then two sets of threads do not wait for each other's cores. Do not set it where one
-    Python thread factorises (`numpy.linalg.solve`, `inv`) while another multiplies: OpenBLAS
-    then hangs.
+    number of threads. Under GNU's OpenMP the kernels' threads sleep soon after a kernel, so that
+    products find the cores free; GOMP_SPINCOUNT or OMP_WAIT_POLICY in the environment overrule it.
 
     Examples
     --------
@@ -158,20 +155,12 @@ def show_config(*, file=None):
         "instruction set": f"{_kernels.level()} (available: {', '.join(_kernels.levels())})",
         "openmp runtime": build["openmp"],
         "threads": _kernels.num_threads(),
-        "matrix products": _products(build["shared_blas"]),
         "memory pool": f"{pool['live_bytes'] / 2**20:.1f} MiB in use, "
         f"{pool['idle_bytes'] / 2**20:.1f} MiB idle in {pool['idle_blocks']} blocks",
     }
     width = max(map(len, lines))
     for name, value in lines.items():
         print(f"{name:<{width}}  {value}", file=file)
-
-
-def _products(shared):
-    """Say on whose threads NumPy multiplies."""
-    asked = os.environ.get("FASTREG_SHARE_TEAM") == "1"
-    later = "on BLAS's threads" + ", until the first large kernel" * asked
-    return "on the same threads" if shared else later
 
 
 _kernels.set_default_threads(_default_threads())

@@ -36,6 +36,7 @@ ALLOWED = {
     "adam": {"fastreg._optimizer", "fastreg._optimizer_hypers"},
     "_loop": {"tqdm"},
     "_measure": {"numpy"},
+    "_waiting": {"fastreg._kernels"},
     "_resume": {"fastreg._checks", "fastreg.checkpoint"},
     "callbacks": {"fastreg._checks", "fastreg.diagnosis"},
     "checkpoint": {"numpy", "fastreg"},

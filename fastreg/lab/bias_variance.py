@@ -1,0 +1,136 @@
+"""The chapter's U curve: bias and variance of polynomials against their degree."""
+
+import numpy as np
+
+import fastreg
+from fastreg.lab import plots
+from fastreg.lab.fits import grid, seeds_of
+from fastreg.lab.fits import run as run_fits
+from fastreg.lab.plots import BLUE, GREEN, GREY, ORANGE
+from fastreg.lab.result import Finding, Picture, Result, Table
+from fastreg.lab.statistics import mean_interval
+
+__all__ = ["BiasVariance", "fit", "run"]
+
+DEGREES = tuple(range(10))
+POINTS, SIGMA = 40, 0.3
+
+
+def run(data="digits", seeds=5, *, quick=False, degrees=DEGREES, rounds=None, **how):
+    """Decompose the error of each degree; the truth must be known, so ``data`` plays no part."""
+    rounds = rounds or (60 if quick else 300)
+    settings = grid(degree=sorted(degrees), n_points=[POINTS], sigma=[SIGMA], rounds=[rounds],
+                    seed=seeds_of(seeds))  # fmt: skip
+    about = {
+        "data": f"made up, whatever the other experiments use: sin 2πx with normal noise of "
+        f"{SIGMA:g}; {rounds} fresh samples of {POINTS} points a seed, the same for every degree",
+        "model": "polynomial by least squares",
+        "error": "squared, at 2000 noisy points from 0.05 to 0.95",
+        "seeds": f"0 to {seeds - 1}",
+    }
+    return BiasVariance(run_fits(fit, settings, **how), about)
+
+
+class Polynomial:
+    """Least squares on Chebyshev polynomials of x in [0, 1]."""
+
+    def __init__(self, degree):
+        self.degree = degree
+
+    def fit(self, X, y):
+        """Solve for the coefficients."""
+        self.series = np.polynomial.Chebyshev.fit(X, y, self.degree, domain=[0, 1])
+
+    def predict(self, X):
+        """Return the polynomial's values."""
+        return self.series(X)
+
+
+def fit(degree, n_points, sigma, rounds, seed):
+    """Decompose the squared error of one degree."""
+    rng = np.random.default_rng(seed)  # the same samples for every degree
+    pool, points = rng.uniform(size=20_000), np.linspace(0.05, 0.95, 2000)
+    y, truth = (np.sin(2 * np.pi * x) for x in (pool, points))
+    noisy = [v + sigma * rng.normal(size=v.shape) for v in (y, truth)]
+    parts = fastreg.bias_variance(
+        lambda: Polynomial(degree), pool, noisy[0], points, noisy[1], truth=truth,
+        rounds=rounds, train_size=n_points, rng=seed, progress=False,
+    )  # fmt: skip
+    return parts._asdict()
+
+
+class BiasVariance(Result):
+    """The error's parts by degree."""
+
+    title = "Bias or variance?"
+    question = "Error is bias² + variance + noise. How do the parts change with a model's capacity?"
+
+    def __post_init__(self):
+        """Find the degree of the smallest expected error."""
+        self.degrees = sorted({outcome["degree"] for outcome in self.outcomes})
+        self.total = {degree: self.part("total", degree).mean() for degree in self.degrees}
+        self.best = min(self.degrees, key=self.total.get)
+
+    def part(self, name, degree):
+        """Return a part of the error, a value a seed."""
+        return self.outcomes.values(name, degree=degree)
+
+    def table(self):
+        """The parts of each degree's error."""
+        names = ("bias2", "variance", "noise", "total")
+        rows = [
+            (
+                f"{degree}{' *' if degree == self.best else ''}",
+                *(mean_interval(self.part(name, degree)).text(4) for name in names),
+            )
+            for degree in self.degrees
+        ]
+        return Table(("degree", "bias²", "variance", "noise", "error"), rows)
+
+    def findings(self):
+        """Where the error is lowest, what it is made of there, and whether the parts add up."""
+        low, high, best = self.degrees[0], self.degrees[-1], self.best
+        bias2, variance = (
+            {d: self.part(name, d).mean() for d in self.degrees} for name in ("bias2", "variance")
+        )
+        claim = f"The error is lowest at degree {best}."
+        evidence = (
+            f"From degree {low} to {high} bias² goes from {bias2[low]:.2g} to {bias2[high]:.2g} and"
+            f" variance from {variance[low]:.2g} to {variance[high]:.2g}; their sum with the noise "
+            f"goes {self.total[low]:.3g}, {self.total[best]:.3g}, {self.total[high]:.3g}."
+        )
+        off = max(
+            abs(self.part("residual", degree).mean()) / self.total[degree]
+            for degree in self.degrees
+        )
+        sums = Finding(
+            f"Bias², variance and noise add up to the measured error within {100 * off:.2g} %.",
+            "What is left is the chance correlation of noise and bias on the test points.",
+        )
+        return [Finding(claim, evidence), sums]
+
+    def plot(self, ax):
+        """Draw the U curve and its parts."""
+        ax.set(yscale="log", ylim=(2e-3, 1.5), xlabel="degree of the polynomial",
+               ylabel="squared error")  # fmt: skip
+        for name, label, colour in (
+            ("bias2", "bias²", BLUE), ("variance", "variance", ORANGE), ("total", "error", GREEN),
+        ):  # fmt: skip
+            runs = [self.part(name, degree) for degree in self.degrees]
+            mean, _ = plots.intervals(ax, self.degrees, runs, colour=colour)
+            high = (self.degrees[-1], max(mean[-1], 2e-3))
+            plots.label_end(ax, *high, label, colour, dy=-14 if name == "variance" else 0)
+        noise = np.mean([self.part("noise", degree) for degree in self.degrees])
+        ax.axhline(noise, color=GREY, ls=":", lw=1.4)
+        ax.annotate(f"noise {noise:.3f}", (self.degrees[0], noise), (0, 4), color=GREY,
+                    textcoords="offset points")  # fmt: skip
+        ax.set_title(f"The error is lowest at degree {self.best}: {self.total[self.best]:.3f}, "
+                     f"{self.total[self.degrees[0]]:.2f} at {self.degrees[0]}, "
+                     f"{self.total[self.degrees[-1]]:.2f} at {self.degrees[-1]}")  # fmt: skip
+
+    def pictures(self):
+        """The U curve."""
+        return [
+            Picture("u_curve", lambda figure: self.plot(figure.subplots()), (10.4, 4.0),
+                    "Means over the seeds; bars: 95 % intervals."),
+        ]  # fmt: skip

@@ -1,0 +1,125 @@
+"""The chapter's fit-status table: underfitting, good fit, overfitting and divergence, diagnosed."""
+
+from collections import Counter
+
+import numpy as np
+
+from fastreg import SGD, Adam, diagnose
+from fastreg.lab import plots
+from fastreg.lab.data import load
+from fastreg.lab.fits import run as run_fits
+from fastreg.lab.fits import seeds_of, train
+from fastreg.lab.plots import BLUE, ORANGE
+from fastreg.lab.result import Finding, Picture, Result, Table
+from fastreg.lab.statistics import mean_interval
+from fastreg.nn import mlp
+from fastreg.train import Trainer
+
+__all__ = ["FitStatus", "fit", "run"]
+
+CASES = {  # hidden units, dropout rate, label noise, optimizer, learning rate
+    "2 units": (2, 0.0, 0.0, "Adam", 0.001),
+    "64 units, dropout 0.7": (64, 0.7, 0.0, "Adam", 0.001),
+    "512 units, noisy labels": (512, 0.0, 0.4, "Adam", 0.001),
+    "32 units, rate 4": (32, 0.0, 0.0, "SGD", 4.0),
+}
+NAMES = ("case", "units", "dropout", "label_noise", "optimizer", "rate")
+
+
+def run(data="digits", seeds=5, *, quick=False, epochs=40, **how):
+    """Train four networks and diagnose their curves; ``how`` is for `fits.run`."""
+    settings = [
+        {"data": data, **dict(zip(NAMES, (name, *case), strict=True)), "epochs": epochs, "seed": s}
+        for name, case in CASES.items()
+        for s in seeds_of(seeds)
+    ]
+    about = {
+        "data": load(data).describe(),
+        "networks": "one hidden layer; Adam at 0.001, but SGD at 4 in the last case",
+        "noisy labels": "40% of the training rows have exchanged their targets",
+        "training": f"batches of 64, {epochs} epochs",
+        "diagnosis": "fastreg.diagnose on the loss curves; baseline: knowing only the class shares",
+        "seeds": f"0 to {seeds - 1}",
+    }
+    return FitStatus(run_fits(fit, settings, **how), about)
+
+
+def fit(data, case, units, dropout, label_noise, optimizer, rate, epochs, seed):
+    """Train one network and diagnose its curves."""
+    problem = load(data, seed, label_noise=label_noise)
+    model = mlp([problem.n_in, units, problem.n_out], dropout=dropout, rng=seed)
+    optimizer = {"Adam": Adam, "SGD": SGD}[optimizer](rate)
+    outcome = train(Trainer(model, problem.loss, optimizer, rng=seed), problem, epochs=epochs)
+    status = diagnose(outcome["loss"], outcome["val_loss"], baseline=problem.ignorant_loss)
+    return {**outcome, "verdict": status.verdict, "reason": status.reason}
+
+
+class FitStatus(Result):
+    """The verdict on each network."""
+
+    title = "Underfitting or overfitting?"
+    question = (
+        "Four networks are built to show one kind of fit each. Does the diagnosis tell them apart "
+        "from their loss curves alone?"
+    )
+
+    def __post_init__(self):
+        """Count the verdicts."""
+        self.cases = list(dict.fromkeys(outcome["case"] for outcome in self.outcomes))
+        self.verdicts = {
+            case: Counter(outcome["verdict"] for outcome in self.outcomes.where(case=case))
+            for case in self.cases
+        }
+        self.verdict = {case: v.most_common(1)[0][0] for case, v in self.verdicts.items()}
+        self.kinds = len(set(self.verdict.values()))
+
+    def _last(self, key, case):
+        return self.outcomes.values(key, case=case)[-1]
+
+    def table(self):
+        """Losses and verdict of each network."""
+        header = ("network", "training loss", "validation loss", "seeds that agree", "verdict")
+        rows = []
+        for case in self.cases:
+            losses = [self._last(key, case) for key in ("loss", "val_loss")]
+            text = [mean_interval(x).text() if np.isfinite(x).all() else "∞" for x in losses]
+            verdicts = self.verdicts[case]
+            agree = f"{verdicts[self.verdict[case]]} of {verdicts.total()}"
+            rows.append((case, *text, agree, self.verdict[case]))
+        return Table(header, rows)
+
+    def findings(self):
+        """How many kinds of fit are told apart, and why."""
+        reasons = []
+        for case in self.cases:
+            verdict = self.verdict[case]
+            first = self.outcomes.where(case=case, verdict=verdict)[0]
+            why = f"Seed {first['seed']}: {first['reason']}."
+            reasons.append(Finding(f"{case}: {verdict}.", why))
+        claim = f"The diagnosis tells {self.kinds} kinds of fit apart."
+        agree = sum(v[self.verdict[case]] for case, v in self.verdicts.items())
+        of = len(self.outcomes)
+        return [Finding(claim, f"{agree} of {of} trainings get their network's verdict."), *reasons]
+
+    def plot(self, ax, case=None):
+        """Draw the curves of one network, the first unless another is named."""
+        case = case or self.cases[0]
+        scale = "log" if self.outcomes.values("loss", case=case).max() > 100 else "linear"
+        ax.set(title=f"{case}:\n{self.verdict[case]}", yscale=scale, xlabel="epoch")
+        ax.set_ylabel(load(self.outcomes[0]["data"]).loss_label)
+        for key, colour in (("val_loss", ORANGE), ("loss", BLUE)):
+            for outcome in self.outcomes.where(case=case):
+                epochs = range(1, len(outcome[key]) + 1)
+                ax.plot(epochs, outcome[key], color=colour, lw=1.2)
+
+    def plot_all(self, figure):
+        """Draw the curves of every network."""
+        for ax, case in zip(figure.subplots(1, len(self.cases)), self.cases, strict=True):
+            self.plot(ax, case)
+            ax.set_ylabel("" if case != self.cases[0] else ax.get_ylabel())
+        plots.headline(figure, "From the curves of training (blue) and validation (orange), "
+                       f"{self.kinds} kinds of fit are told apart")  # fmt: skip
+
+    def pictures(self):
+        """All the curves."""
+        return [Picture("curves", self.plot_all, (10.4, 3.4), "Loss; a line a seed.")]

@@ -1,0 +1,186 @@
+"""Many independent fits: spread over processes, one thread each, and remembered on disk.
+
+A fit is a function of its settings and of nothing else: plain arguments in, a dict of numbers and
+lists out. It is run by joblib, whose ``parallel_config`` also sends it to Dask or Ray.
+"""
+
+import hashlib
+import inspect
+import itertools
+import json
+import os
+from pathlib import Path
+
+import joblib
+import numpy as np
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+import fastreg
+from fastreg._checks import integer
+from fastreg.lab.data import fingerprint
+from fastreg.score import outputs_of
+
+__all__ = ["Outcomes", "grid", "run", "seeds_of", "train"]
+
+
+def grid(**values):
+    """Return every combination of the values, which are lists; the last name varies fastest.
+
+    Examples
+    --------
+    >>> grid(rate=[0.0, 0.5], seed=[1])
+    [{'rate': 0.0, 'seed': 1}, {'rate': 0.5, 'seed': 1}]
+    """
+    return [
+        dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())
+    ]
+
+
+def seeds_of(seeds):
+    """Return the seeds 0, 1, … of a number of them; one seed has no interval, so at least two."""
+    return list(range(integer("run", "seeds", seeds, low=2)))
+
+
+class Outcomes(list):
+    """Dicts, one a fit: its settings and what came out."""
+
+    def where(self, **settings):
+        """Return those that have these settings."""
+        return Outcomes(
+            o for o in self if all(key in o and o[key] == settings[key] for key in settings)
+        )
+
+    def values(self, key, **settings):
+        """Return one number a seed, or a curve a seed: the seed is the last axis."""
+        chosen = self.where(**settings)
+        return np.array([outcome[key] for outcome in chosen], np.float64).T
+
+
+def run(fit, settings, *, jobs=None, cache=None, progress=True):
+    """Call ``fit(**one)`` for each of the settings and return `Outcomes` in their order.
+
+    Parameters
+    ----------
+    fit : callable
+        A function of a module, which joblib can send by name.
+    settings : list of dict
+        Arguments, all of which JSON can hold.
+    jobs : int, keyword-only
+        Processes; left out, what `joblib.parallel_config` says, or one.
+    cache : path, keyword-only
+        A folder. A fit whose outcome is there is not run again; outcomes are written as they
+        arrive, so that an interrupted run goes on where it was. The key is the settings, the
+        code of ``fit``, the data file and the version of fastreg.
+    progress : bool, keyword-only
+        Whether to show a bar where the terminal is one.
+    """
+    label = fit.__module__.rpartition(".")[2]
+    paths = [_path(cache, label, fit, one) for one in settings]
+    found = [_recall(path) for path in paths]
+    missing = [i for i, outcome in enumerate(found) if outcome is None]
+    if cache is not None:
+        Path(cache).mkdir(parents=True, exist_ok=True)
+    tasks = (joblib.delayed(_numbered)(i, fit, settings[i]) for i in missing)
+    arriving = tqdm(
+        _parallel(jobs)(tasks) if missing else (),
+        total=len(settings),
+        initial=len(settings) - len(missing),
+        desc=label,
+        unit="fit",
+        disable=None if progress else True,
+    )
+    for i, text in arriving:
+        _remember(paths[i], text)
+        found[i] = json.loads(text)
+    return Outcomes({**one, **outcome} for one, outcome in zip(settings, found, strict=True))
+
+
+def _parallel(jobs):
+    """Return joblib's runner: outcomes as they arrive, or at the end."""
+    try:
+        return joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+    except ValueError:
+        return joblib.Parallel(n_jobs=jobs)
+
+
+def _numbered(i, fit, settings):
+    """Run one fit on one thread; its outcome is the same whoever runs beside it."""
+    with threadpool_limits(1), fastreg.num_threads(1):
+        return i, json.dumps(fit(**settings))
+
+
+def _path(cache, label, fit, settings):
+    if cache is None:
+        return None
+    key = [fastreg.__version__, inspect.getsource(fit), settings]
+    if "data" in settings:
+        key.append(fingerprint(settings["data"]))
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return Path(cache) / f"{label}-{digest[:24]}.json"
+
+
+def _recall(path):
+    if path is None or not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # not ours, or damaged: run again
+        return None
+
+
+def _remember(path, text):
+    """Write whole or not at all."""
+    if path is not None:
+        draft = path.with_suffix(f".{os.getpid()}.tmp")
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+
+
+def train(trainer, problem, *, epochs, batch_size=64):
+    """Train to the end and return the curves and, once, what the test data say.
+
+    Returns
+    -------
+    dict
+        ``loss`` and ``val_loss``, ``train_score`` and ``val_score``: lists of an entry an epoch;
+        ``test_score`` and ``test_loss`` of the last weights; ``seconds`` of training;
+        ``diverged``. A run whose loss is no longer finite goes on as infinity (losses) and 0
+        (scores).
+    """
+    trainer.progress, diverged = False, False
+    with np.errstate(over="ignore", invalid="ignore"):
+        try:
+            trainer.fit(
+                problem.X_train,
+                problem.y_train,
+                X_val=problem.X_val,
+                y_val=problem.y_val,
+                epochs=epochs,
+                batch_size=batch_size,
+            )
+        except FloatingPointError:
+            diverged = True
+    history = trainer.history
+    curves = {"loss": history.get("loss", []), "val_loss": history.get("val_loss", [])}
+    for key, known, y in (
+        ("train_score", "accuracy", problem.y_train),
+        ("val_score", "val_accuracy", problem.y_val),
+    ):
+        losses = curves["val_loss" if key == "val_score" else "loss"]
+        curves[key] = history.get(known, [1.0 - loss / float(np.var(y)) for loss in losses])
+    for key, curve in curves.items():
+        worst = np.inf if key.endswith("loss") else 0.0
+        curve += [worst] * (epochs - len(curve)) if diverged else []
+    test_loss, test_score = np.inf, 0.0
+    if not diverged:
+        outputs = outputs_of(trainer.model, problem.X_test)
+        test_loss = problem.loss(outputs, problem.y_test)[0]
+        test_score = problem.score(outputs, problem.y_test)
+    return {
+        **curves,
+        "test_loss": test_loss,
+        "test_score": test_score,
+        "seconds": sum(history.get("seconds", [])),
+        "diverged": diverged,
+    }

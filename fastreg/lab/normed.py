@@ -1,0 +1,67 @@
+"""Networks without a norm, with batch norm and with layer norm, that are alike in all else."""
+
+import numpy as np
+
+from fastreg import SGD, BatchNorm, LayerNorm
+from fastreg.lab import plots
+from fastreg.lab.data import load
+from fastreg.lab.fits import train
+from fastreg.lab.result import Result
+from fastreg.nn import Dense, ReLU, Sequential
+from fastreg.train import Trainer
+
+__all__ = ["COLOURS", "NAMES", "Sensitivity", "fit", "network"]
+
+NAMES = {"none": "no norm", "batch": "batch norm", "layer": "layer norm"}
+COLOURS = {"none": plots.GREY, "batch": plots.BLUE, "layer": plots.ORANGE}
+
+
+def network(sizes, norm, scale, seed):
+    """Build a network; its weights depend on sizes, scale and seed alone."""
+    rng, layers = np.random.default_rng(seed), []
+    for n_in, n_out in zip(sizes[:-2], sizes[1:-1], strict=True):
+        layers.append(Dense(n_in, n_out, init_scale=scale, rng=rng))
+        layers += {"none": [], "batch": [BatchNorm(n_out)], "layer": [LayerNorm(n_out)]}[norm]
+        layers.append(ReLU())
+    return Sequential([*layers, Dense(*sizes[-2:], init_scale=scale, rng=rng)])
+
+
+def fit(data, norm, rate, scale, epochs, seed, batch_size=64):
+    """Train one network; for one seed all but norm, rate and scale is the same."""
+    problem = load(data, seed)
+    model = network([problem.n_in, 64, 64, 64, problem.n_out], norm, scale, seed)
+    trainer = Trainer(model, problem.loss, SGD(rate), rng=seed)
+    with np.errstate(over="ignore", invalid="ignore"):
+        outcome = train(trainer, problem, epochs=epochs, batch_size=batch_size)
+    return outcome | {"last": outcome["val_loss"][-1], "ignorant": problem.ignorant_loss}
+
+
+class Sensitivity(Result):
+    """Losses by norm, learning rate and initial scale, and which of them reach a common loss."""
+
+    def __post_init__(self):
+        """Set the loss to reach, and choose each norm's setting by validation loss."""
+        self.problem = load(self.outcomes[0]["data"])
+        self.rates, self.scales = (sorted({one[key] for one in self.outcomes})
+                                   for key in ("rate", "scale"))  # fmt: skip
+        self.ignorant = float(np.mean([one["ignorant"] for one in self.outcomes]))
+        self.last = {norm: np.array([[self.get("last", norm, rate, scale) for rate in self.rates]
+                                     for scale in self.scales]) for norm in NAMES}  # fmt: skip
+        self.mean = {norm: last.mean(axis=2) for norm, last in self.last.items()}
+        lowest = min(mean.min() for mean in self.mean.values())
+        self.target = lowest + 0.1 * (self.ignorant - lowest)
+        self.reached = {n: (self.last[n] <= self.target).mean(axis=(0, 1)) for n in NAMES}
+        best = {n: np.unravel_index(mean.argmin(), mean.shape) for n, mean in self.mean.items()}
+        self.best = {norm: (self.rates[j], self.scales[i]) for norm, (i, j) in best.items()}
+        self.middle = int(np.abs(np.log(self.scales)).argmin())
+
+    def get(self, key, norm, rate, scale):
+        """Return a value or a curve a seed."""
+        return self.outcomes.values(key, norm=norm, rate=rate, scale=scale)
+
+    def span(self, norm, *, of_rates):
+        """Say which rates reach the loss at the middle scale, or which scales at some rate."""
+        ok = self.mean[norm] <= self.target
+        values, ok = (self.rates, ok[self.middle]) if of_rates else (self.scales, ok.any(axis=1))
+        found = [value for value, reached in zip(values, ok, strict=True) if reached]
+        return f"{found[0]:g} to {found[-1]:g}" if found else "none"

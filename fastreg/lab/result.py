@@ -1,0 +1,140 @@
+"""What an experiment hands back: a table, figures and findings, all from the numbers of its run."""
+
+import inspect
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+import fastreg
+from fastreg.lab.fits import Outcomes
+
+__all__ = ["Finding", "Picture", "Result", "Table"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a header; the first column names, the others are numbers."""
+
+    header: tuple
+    rows: list
+
+    def __str__(self):
+        """Align the columns for a terminal."""
+        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
+        lines = []
+        for first, *rest in (self.header, ["-" * width for width in widths], *self.rows):
+            cells = [text.rjust(width) for text, width in zip(rest, widths[1:], strict=True)]
+            lines.append("  ".join([first.ljust(widths[0]), *cells]))
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+class Finding(NamedTuple):
+    """A claim, and the numbers it rests on."""
+
+    claim: str
+    evidence: str
+
+
+class Picture(NamedTuple):
+    """A figure of the report: ``draw(figure)`` fills a matplotlib Figure of that size in inches."""
+
+    name: str
+    draw: Callable
+    size: tuple
+    caption: str
+
+    @property
+    def wide(self):
+        """Whether it takes a row of the page alone."""
+        return self.size[0] > 6
+
+
+@dataclass
+class Result:
+    """The outcomes of one experiment and what they say; an experiment fills in what is abstract.
+
+    Attributes
+    ----------
+    outcomes : Outcomes
+        One dict a fit: its settings and what came out.
+    settings : dict of str
+        What a reader needs to repeat it.
+    title, question : str
+        Of the experiment, set on the class.
+    """
+
+    outcomes: Outcomes
+    settings: dict
+
+    title = ""
+    question = ""
+
+    def __post_init__(self):
+        """Work out what table, findings and figures share."""
+
+    def table(self):
+        """Return the numbers as a `Table`."""
+        raise NotImplementedError
+
+    def findings(self):
+        """Return a list of `Finding`, the answer first."""
+        raise NotImplementedError
+
+    def plot(self, ax):
+        """Draw the finding on a matplotlib Axes; its title says it."""
+        raise NotImplementedError
+
+    def pictures(self):
+        """Return the figures of the report; `plot` alone unless there are more."""
+        return [Picture("main", lambda figure: self.plot(figure.subplots()), (10.4, 4.2), "")]
+
+    def conclusion(self):
+        """Return what the numbers say, as text."""
+        return "\n".join(" ".join(finding) for finding in self.findings())
+
+    @property
+    def name(self):
+        """The experiment's, which is its module's."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def source(self):
+        """The code of the experiment."""
+        return inspect.getsource(inspect.getmodule(type(self)))
+
+    def seeds(self):
+        """The seeds of the run, in order."""
+        return sorted({outcome["seed"] for outcome in self.outcomes})
+
+    def to_json(self):
+        """Return settings, findings and every outcome; a number JSON lacks is null."""
+        return json.dumps(
+            _jsonable(
+                {
+                    "experiment": self.name,
+                    "fastreg": fastreg.__version__,
+                    "settings": self.settings,
+                    "table": {"header": self.table().header, "rows": self.table().rows},
+                    "findings": [finding._asdict() for finding in self.findings()],
+                    "outcomes": list(self.outcomes),
+                }
+            ),
+            indent=1,
+            allow_nan=False,
+        )
+
+
+def _jsonable(value):
+    if isinstance(value, dict):
+        return {key: _jsonable(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,149 @@
+"""Exercise 5: a constant rate, step decay, cosine, and warm-up before the cosine."""
+
+import numpy as np
+
+from fastreg import Adam, schedule
+from fastreg.lab import plots
+from fastreg.lab.data import load
+from fastreg.lab.fits import grid, seeds_of, train
+from fastreg.lab.fits import run as run_fits
+from fastreg.lab.result import Finding, Picture, Result, Table
+from fastreg.lab.statistics import mean_interval, paired_difference
+from fastreg.nn import mlp
+from fastreg.train import Trainer
+
+__all__ = ["Schedules", "fit", "run"]
+
+NAMES = ("constant", "step decay", "cosine", "warmup + cosine")
+COLOURS = dict(zip(NAMES, plots.COLOURS, strict=False))
+PEAKS = (0.001, 0.003, 0.01)
+LAST = 10  # epochs over which the unrest at the end is measured
+
+
+def run(data="digits", seeds=5, *, quick=False, peaks=PEAKS, epochs=None, **how):
+    """Train with each schedule, from each highest rate."""
+    epochs = epochs or (40 if quick else 80)
+    same, varied = {"data": [data], "epochs": [epochs]}, {"name": list(NAMES), "peak": list(peaks)}
+    outcomes = run_fits(fit, grid(**same, **varied, seed=seeds_of(seeds)), **how)
+    problem = load(data)
+    settings = {
+        "data": problem.describe(),
+        "network": f"{problem.n_in}-64-32-{problem.n_out}, ReLU",
+        "training": f"Adam, batches of 64, {epochs} epochs; highest rates {peaks}",
+        "schedules": "step decay halves every 20 epochs; the warm-up takes 5 (half of a short run)",
+        "seeds": f"0 to {seeds - 1}: split, initial weights and order are those of every fit",
+    }
+    return Schedules(outcomes, settings)
+
+
+def fit(data, name, peak, epochs, seed):
+    """Train one network; for one seed all but the learning rate is the same."""
+    problem = load(data, seed)
+    epoch = -(-len(problem.X_train) // 64)  # in steps
+    total, rise = epochs * epoch, min(5, epochs // 2) * epoch
+    rate = {
+        "constant": schedule.constant(peak),
+        "step decay": schedule.step(peak, drop_factor=0.5, drop_every=20 * epoch),
+        "cosine": schedule.cosine(peak, total),
+        "warmup + cosine": schedule.warmup(schedule.cosine(peak, total - rise), rise),
+    }[name]
+    model = mlp([problem.n_in, 64, 32, problem.n_out], rng=seed)
+    trainer = Trainer(model, problem.loss, Adam(peak), schedule=rate, rng=seed)
+    outcome = train(trainer, problem, epochs=epochs)
+    return {**outcome, "rate": trainer.history["learning_rate"]}
+
+
+class Schedules(Result):
+    """Rates and losses by epoch, and how each schedule ends."""
+
+    title = "Which learning-rate schedule?"
+    question = (
+        "Four schedules, each with the highest rate that gives it the lowest validation loss: does "
+        "one end better than the others by more than the noise?"
+    )
+
+    def __post_init__(self):
+        """Choose each schedule's highest rate, then rank them, by final validation loss."""
+        self.problem = load(self.outcomes[0]["data"])
+        self.peaks = sorted({outcome["peak"] for outcome in self.outcomes})
+        self.peak = {name: min(self.peaks, key=lambda peak: self.final(name, peak).mean())
+                     for name in NAMES}  # fmt: skip
+        self.ranked = sorted(NAMES, key=lambda name: self.final(name).mean())
+
+    def at(self, key, name, peak=None):
+        """What came out, with the schedule's own highest rate if none is given."""
+        return self.outcomes.values(key, name=name, peak=peak or self.peak[name])
+
+    def final(self, name, peak=None):
+        """The validation losses after the last epoch."""
+        return self.at("val_loss", name, peak)[-1]
+
+    def unrest(self, name):
+        """Mean change of the validation loss from epoch to epoch, at the end."""
+        return np.abs(np.diff(self.at("val_loss", name)[-LAST:], axis=0)).mean(axis=0)
+
+    def table(self):
+        """Losses and scores of each schedule, the best first."""
+        header = ("schedule", "highest rate", "training loss", "validation loss",
+                  "change an epoch at the end", f"test {self.problem.score_label}")  # fmt: skip
+        rows = []
+        for name in self.ranked:
+            score = mean_interval(self.at("test_score", name)).percent()
+            losses = self.at("loss", name)[-1], self.final(name), self.unrest(name)
+            losses = [mean_interval(one).text(5) for one in losses]
+            rows.append((name, f"{self.peak[name]:g}", *losses, score))
+        return Table(header, rows)
+
+    def findings(self):
+        """Which ends best, whether beyond the noise, and what a schedule is good for."""
+        best, *rest = self.ranked
+        worse = {name: paired_difference(self.final(name), self.final(best)) for name in rest}
+        beyond = [name for name in rest if worse[name].excludes_zero]
+        calm, *_, restless = sorted(NAMES, key=lambda name: self.unrest(name).mean())
+        return [
+            Finding(
+                f"{best.capitalize()} ends lowest, "
+                + (f"surely below {', '.join(beyond)}." if beyond else "but not beyond the noise."),
+                f"Validation loss {mean_interval(self.final(best)).text()}; in pairs of one seed "
+                f"higher are {', '.join(f'{name} {worse[name].text(4)}' for name in rest)}.",
+            ),
+            Finding(
+                f"{calm.capitalize()} is calmest at the end.",
+                f"Its validation loss changes by {self.unrest(calm).mean():.1e} an epoch, that of "
+                f"{restless} by {self.unrest(restless).mean():.1e}.",
+            ),
+        ]  # fmt: skip
+
+    def plot(self, ax):
+        """Draw the final validation loss against the highest rate."""
+        best, *_, worst = sorted(NAMES, key=lambda name: self.final(name, self.peaks[-1]).mean())
+        gap = paired_difference(*(self.final(name, self.peaks[-1]) for name in (worst, best)))
+        ax.set(xscale="log", xlabel="highest learning rate", ylabel=self.problem.loss_label,
+               title=f"From {self.peaks[-1]:g} {worst} ends {gap.text()} above {best}")  # fmt: skip
+        for i, name in enumerate(NAMES):
+            places = [peak * 1.04 ** (i - 1.5) for peak in self.peaks]  # beside each other
+            runs = [self.final(name, peak) for peak in self.peaks]
+            plots.intervals(ax, places, runs, colour=COLOURS[name], label=name)
+        ax.set_xticks(self.peaks, map(str, self.peaks))
+        ax.minorticks_off()
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+    def plot_curves(self, figure):
+        """Draw rates and losses by epoch, each schedule from its own highest rate."""
+        labels = {"rate": "learning rate", "loss": "training loss", "val_loss": "validation loss"}
+        for ax, (key, label) in zip(figure.subplots(1, 3), labels.items(), strict=True):
+            ax.set(title=label, xlabel="epoch", yscale="linear" if key == "rate" else "log")
+            ax.set_ylabel("step size" if key == "rate" else self.problem.loss_label)
+            for name, colour in COLOURS.items():
+                runs = self.at(key, name)
+                plots.curve(ax, range(1, len(runs) + 1), runs, colour=colour, label=name)
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        lowest = mean_interval(self.final(self.ranked[0])).text()
+        plots.headline(figure, f"{self.findings()[0].claim} Validation loss: {lowest}")
+
+    def pictures(self):
+        """Curves, and the final loss against the highest rate."""
+        return [
+            Picture("curves", self.plot_curves, (10.4, 4.2), "Means; bands: 95 % intervals."),
+            Picture("peaks", lambda f: self.plot(f.subplots()), (10.4, 3.6), "95 % intervals."),
+        ]
