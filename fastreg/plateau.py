@@ -23,6 +23,9 @@ class Plateau:
         self.mode = choice(where, "mode", mode, ("min", "max"))
         self.min_delta_mode = choice(where, "min_delta_mode", min_delta_mode, ("abs", "rel"))
         self.cooldown = integer(where, "cooldown", cooldown, low=0)
+
+    def reset(self):
+        """Forget all epochs, for another run; the settings stay."""
         self.best_loss = math.inf if self.mode == "min" else -math.inf
         self.counter = 0
         self.cooldown_left = 0
@@ -127,8 +130,14 @@ class ReduceOnPlateau(Plateau):
         where = "ReduceOnPlateau"
         bounds = {"low": 0.0, "high": 1.0, "open_low": True, "open_high": True}
         self.factor = number(where, "factor", factor, **bounds)
-        self.value = number(where, "initial_value", initial_value, low=0.0)
-        self.min_value = number(where, "min_value", min_value, low=0.0, high=self.value)
+        self.initial_value = number(where, "initial_value", initial_value, low=0.0)
+        self.min_value = number(where, "min_value", min_value, low=0.0, high=self.initial_value)
+        self.reset()
+
+    def reset(self):
+        """Forget all epochs and return to ``initial_value``, for another run."""
+        super().reset()
+        self.value = self.initial_value
 
     def __call__(self, step):
         """Return the current value, whatever the step."""

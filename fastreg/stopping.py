@@ -117,6 +117,11 @@ class EarlyStopping(Plateau):
         self.divergence_threshold = _optional(where, "divergence_threshold", divergence_threshold)
         self.check_finite = flag(where, "check_finite", check_finite)
         self.verbose = flag(where, "verbose", verbose)
+        self.reset()
+
+    def reset(self):
+        """Forget all epochs, for another run; the settings stay."""
+        super().reset()
         self.best_epoch = None
         self.best_weights = None
         self.stop_reason = None

@@ -161,6 +161,9 @@ class Trainer(Predictor):
 
         Notes
         -----
+        A further call goes on with the model's weights and the optimizer's state; the history, the
+        schedule and the early stopping begin anew, unless ``resume_from`` is given.
+
         Ctrl-C ends training after the step, and the history is returned as usual; a second
         Ctrl-C does not wait.
         """
@@ -177,6 +180,9 @@ class Trainer(Predictor):
         cut = {"rows": len(X), "batch_size": batch_size}
         if resume_from is None:
             self._begin()
+            for part in (self.schedule, self.early_stopping):
+                if hasattr(part, "reset"):
+                    part.reset()
         else:
             state = checkpoint.load(resume_from)
             check_cut(resume_from, state, cut)

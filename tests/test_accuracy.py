@@ -51,7 +51,7 @@ def test_digits_are_read_as_well_as_by_torch():
     pytest.importorskip("sklearn", reason="needs the extra 'lab'")
     from fastreg.lab import data
 
-    sets = [data.digits(seed=seed) for seed in SEEDS]
+    sets = [data.load("digits", seed=seed) for seed in SEEDS]
     mine = np.array([ours(digits, seed) for seed, digits in enumerate(sets)])
     theirs = np.array([torchs(torch, digits, seed) for seed, digits in enumerate(sets)])
     # Over seeds each varies by half a percentage point, so the difference of means by 0.3.

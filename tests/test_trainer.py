@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from runs import Adam, blobs, everything, fit, network, trainer, weights
 
-from fastreg import ElasticNet, GroupLasso, schedule
+from fastreg import ElasticNet, GroupLasso, ReduceOnPlateau, schedule
 from fastreg.callbacks import Callback, LiveDiagnosis
 from fastreg.nn import binary_cross_entropy, mlp, mse, softmax_cross_entropy
 from fastreg.stopping import EarlyStopping
@@ -112,6 +112,18 @@ def test_weights_ruined_by_the_last_step_are_not_kept():
     ):
         run.fit(X, y, epochs=1, batch_size=75)
     assert weights(model) == before
+
+
+def test_a_further_fit_begins_stopping_and_schedule_anew():
+    stopping = EarlyStopping(patience=2, min_delta=1e9)  # stops after two more epochs, always
+    rate = ReduceOnPlateau(1e-3, patience=1, min_delta=1e9)
+    run = trainer(early_stopping=stopping, schedule=rate)
+    first = {name: list(values) for name, values in fit(run, epochs=9).items()}
+    second = fit(run, epochs=9)
+    assert len(first["loss"]) == len(second["loss"]) == len(stopping.history) == 3
+    assert first["learning_rate"] == second["learning_rate"]
+    assert first["learning_rate"][-1] < 1e-3
+    assert second["loss"][0] != first["loss"][0]  # the weights went on
 
 
 def test_early_stopping_brings_its_best_weights_back():
@@ -295,7 +307,7 @@ def test_the_regularised_network_reads_digits():
     pytest.importorskip("sklearn", reason="needs the extra 'lab'")
     from fastreg.lab import data
 
-    digits = data.digits(seed=0)
+    digits = data.load("digits", seed=0)
     model = mlp([64, 128, 64, 10], batch_norm=True, dropout=0.2, rng=0)
     run = trainer(model=model, optimizer=Adam(0.003), schedule=schedule.cosine(0.003, 40 * 17))
     run.fit(digits.X_train, digits.y_train, epochs=40)
