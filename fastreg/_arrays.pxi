@@ -36,15 +36,30 @@ cdef inline bint is_dense(cnp.ndarray array, bint any_order) noexcept:
         cnp.PyArray_IS_C_CONTIGUOUS(array) or (any_order and cnp.PyArray_IS_F_CONTIGUOUS(array)))
 
 
-cdef cnp.ndarray as_input(str where, str name, object value, object shape=None,
-                          object dtype=None):
-    """A C-contiguous view or copy of an input, of this shape and dtype if they are given."""
+cdef cnp.ndarray matching(str where, str name, object value, object shape, object dtype):
+    """Refuse whatever is not a float array, of this shape and dtype if they are given."""
     cdef cnp.ndarray array = float_array(where, name, value)
     if dtype is not None and array.dtype != dtype:
         raise TypeError(
             f"{where}: {name} must be {dtype}, got {array.dtype}; convert it with {name}.astype")
     if shape is not None and np.shape(array) != shape:
         raise ValueError(f"{where}: {name} must have shape {shape}, got {np.shape(array)}")
+    return array
+
+
+def empty_like(str where, str name, object x, cnp.ndarray like=None):
+    """An uninitialised array from the pool, in the shape and dtype of ``x``.
+
+    ``x`` must be a float32 or float64 array, and match ``like`` if that is given."""
+    if like is None:
+        return new_array(matching(where, name, x, None, None))
+    return new_array(matching(where, name, x, np.shape(like), like.dtype))
+
+
+cdef cnp.ndarray as_input(str where, str name, object value, object shape=None,
+                          object dtype=None):
+    """A C-contiguous view or copy of an input, of this shape and dtype if they are given."""
+    cdef cnp.ndarray array = matching(where, name, value, shape, dtype)
     if is_dense(array, False):
         return array
     return np.array(value, order="C", copy=True, subok=False)

@@ -67,6 +67,20 @@ def test_activations_are_safe_at_the_ends_of_the_range(kind, dtype):
         kind().backward(X)
 
 
+@pytest.mark.parametrize("kind", ACTIVATIONS, ids=lambda kind: kind.__name__)
+def test_activations_name_an_array_that_does_not_fit(kind):
+    layer, X = kind(), np.ones((2, 3), np.float32)
+    for wrong in ([[1.0]], np.ones((2, 3), int)):
+        with pytest.raises(TypeError, match=rf"{kind.__name__}.forward: X must .*float32 or"):
+            layer.forward(wrong)
+    layer.forward(X)
+    where = f"{kind.__name__}.backward: dY must"
+    with pytest.raises(TypeError, match=f"{where} be float32, got float64"):
+        layer.backward(X.astype(np.float64))
+    with pytest.raises(ValueError, match=rf"{where} have shape \(2, 3\), got \(1, 3\)"):
+        layer.backward(X[:1])
+
+
 @pytest.mark.parametrize("slope", [0.0, 0.3, 1.0, 2.5])
 def test_leaky_relu_takes_any_slope_and_changes_nothing_above_zero(slope):
     X = np.array([[-2.0, -0.0, 0.1, 3.0, np.inf]])

@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -200,3 +201,51 @@ def test_training_steps_of_two_sizes_in_steady_state_fault_no_page(batch_norm):
         step(512), step(512), step(389)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 100
     assert _kernels.pool_info()["live_bytes"] == live
+
+
+def peak_of_a_steady_step(model, loss, X, y, **options):
+    """Bytes a step allocates beyond what lives before it, the pool's new blocks among them."""
+
+    def step():
+        _, gradient = loss(model.forward(X), y, **options)
+        model.backward(gradient)
+
+    for _ in range(3):
+        step()
+    tracemalloc.start()
+    step()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "sigmoid", "gelu"])
+def test_a_step_in_steady_state_allocates_no_large_array(activation, dropout, training):
+    """Each hidden array has 512 KB."""
+    model = fastreg.nn.mlp([64, 1024, 1024, 10], activation=activation, dropout=dropout, rng=0)
+    if not training:
+        model.eval()
+    X, y = np.ones((128, 64), np.float32), np.arange(128) % 10
+    assert peak_of_a_steady_step(model, fastreg.nn.softmax_cross_entropy, X, y) < 128 << 10
+
+
+WIDE = np.ones((256, 1024))
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "options"),
+    [
+        ("mse", WIDE.astype(np.float32), {}),
+        ("mse", WIDE, {"sample_weight": np.ones(256)}),
+        ("binary_cross_entropy", WIDE.astype(np.float32), {}),
+        ("binary_cross_entropy", WIDE.astype(int), {"label_smoothing": 0.1}),
+        ("softmax_cross_entropy", np.arange(256), {"label_smoothing": 0.1}),
+    ],
+)
+def test_a_loss_in_steady_state_allocates_no_large_array(loss, targets, options):
+    """Outputs of 1 MB; NumPy's buffers for mean squared errors take 128 KB of any size."""
+    model, X = fastreg.nn.mlp([16, 1024], rng=0), np.ones((256, 16), np.float32)
+    loss = getattr(fastreg.nn, loss)
+    assert peak_of_a_steady_step(model, loss, X, targets, **options) < 256 << 10

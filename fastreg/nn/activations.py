@@ -1,6 +1,6 @@
 """Activations: functions of each element, and their slopes.
 
-Exponentials and hyperbolic tangents are NumPy's.
+Exponentials and hyperbolic tangents are NumPy's, written into arrays from the pool.
 """
 
 import math
@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from fastreg._checks import number
+from fastreg._kernels import empty_like
 from fastreg._layer import Layer
 
 __all__ = ["GELU", "LeakyReLU", "ReLU", "Sigmoid", "Tanh"]
@@ -15,6 +16,11 @@ __all__ = ["GELU", "LeakyReLU", "ReLU", "Sigmoid", "Tanh"]
 
 class ReLU(Layer):
     """Rectified linear unit: ``Y = max(X, 0)``, with slope 0 at 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An input that is no float32 or float64 array; a gradient of another dtype or shape.
 
     References
     ----------
@@ -33,12 +39,15 @@ class ReLU(Layer):
 
     def forward(self, X):
         """Return ``max(X, 0)``, element by element; NaN stays NaN."""
-        self._Y = np.maximum(X, 0)
+        self._Y = np.maximum(X, 0, out=empty_like("ReLU.forward", "X", X))
         return self._Y
 
     def backward(self, dY):
         """Return ``dY`` where the input was positive and 0 elsewhere."""
-        return dY * (self._forwarded(self._Y) > 0)
+        Y = self._forwarded(self._Y)
+        dX = empty_like("ReLU.backward", "dY", dY, Y)
+        np.greater(Y, 0, out=dX)
+        return np.multiply(dX, dY, out=dX)
 
 
 class LeakyReLU(Layer):
@@ -52,7 +61,8 @@ class LeakyReLU(Layer):
     Raises
     ------
     TypeError, ValueError
-        A slope that is no number, or below 0.
+        A slope that is no number, or below 0; an input that is no float32 or float64 array; a
+        gradient of another dtype or shape.
 
     References
     ----------
@@ -72,23 +82,31 @@ class LeakyReLU(Layer):
 
     def forward(self, X):
         """Return X where it is positive and ``slope X`` elsewhere; NaN stays NaN."""
+        Y, factor = (empty_like("LeakyReLU.forward", "X", X) for _ in range(2))
         # 1 or the slope without a choice an element, which NumPy does slowly on random signs.
         if self.slope <= 1.0:
-            self._factor = np.greater(X, 0).astype(X.dtype)
-            np.maximum(self._factor, X.dtype.type(self.slope), out=self._factor)
+            np.greater(X, 0, out=factor)
+            np.maximum(factor, X.dtype.type(self.slope), out=factor)
         else:
-            self._factor = np.less_equal(X, 0).astype(X.dtype)
-            self._factor *= X.dtype.type(self.slope)
-            np.maximum(self._factor, 1, out=self._factor)
-        return X * self._factor
+            np.less_equal(X, 0, out=factor)
+            factor *= X.dtype.type(self.slope)
+            np.maximum(factor, 1, out=factor)
+        self._factor = factor
+        return np.multiply(X, factor, out=Y)
 
     def backward(self, dY):
         """Return ``dY`` where the input was positive and ``slope dY`` elsewhere."""
-        return dY * self._forwarded(self._factor)
+        factor = self._forwarded(self._factor)
+        return np.multiply(dY, factor, out=empty_like("LeakyReLU.backward", "dY", dY, factor))
 
 
 class Tanh(Layer):
     """Hyperbolic tangent.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An input that is no float32 or float64 array; a gradient of another dtype or shape.
 
     Examples
     --------
@@ -103,19 +121,25 @@ class Tanh(Layer):
 
     def forward(self, X):
         """Return ``tanh(X)``."""
-        self._Y = np.tanh(X)
+        self._Y = np.tanh(X, out=empty_like("Tanh.forward", "X", X))
         return self._Y
 
     def backward(self, dY):
         """Return ``dY (1 - Y^2)``."""
         Y = self._forwarded(self._Y)
-        dX = np.multiply(Y, Y)
+        dX = empty_like("Tanh.backward", "dY", dY, Y)
+        np.multiply(Y, Y, out=dX)
         np.subtract(1, dX, out=dX)
         return np.multiply(dX, dY, out=dX)
 
 
 class Sigmoid(Layer):
     """Logistic function: ``Y = 1 / (1 + exp(-X))``, without overflow on either side.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An input that is no float32 or float64 array; a gradient of another dtype or shape.
 
     Examples
     --------
@@ -130,13 +154,14 @@ class Sigmoid(Layer):
 
     def forward(self, X):
         """Return ``1 / (1 + exp(-X))``."""
-        self._Y = sigmoid(X)
+        self._Y = sigmoid(X, out=empty_like("Sigmoid.forward", "X", X))
         return self._Y
 
     def backward(self, dY):
         """Return ``dY Y (1 - Y)``."""
         Y = self._forwarded(self._Y)
-        dX = np.subtract(1, Y)
+        dX = empty_like("Sigmoid.backward", "dY", dY, Y)
+        np.subtract(1, Y, out=dX)
         np.multiply(dX, Y, out=dX)
         return np.multiply(dX, dY, out=dX)
 
@@ -145,6 +170,11 @@ class GELU(Layer):
     r"""Gaussian error linear unit in its tanh form.
 
     .. math:: Y = \tfrac{1}{2} X (1 + \tanh(\sqrt{2 / \pi} (X + 0.044715 X^3)))
+
+    Raises
+    ------
+    TypeError, ValueError
+        An input that is no float32 or float64 array; a gradient of another dtype or shape.
 
     References
     ----------
@@ -162,14 +192,15 @@ class GELU(Layer):
 
     def forward(self, X):
         """Return the gated X."""
-        inner = X * X
+        Y, inner = (empty_like("GELU.forward", "X", X) for _ in range(2))
+        np.multiply(X, X, out=inner)
         inner *= CUBIC
         inner += 1
         inner *= X
         inner *= ROOT_2_OVER_PI
         np.tanh(inner, out=inner)
         self._last = X, inner
-        Y = inner + 1
+        np.add(inner, 1, out=Y)
         Y *= X
         Y *= 0.5
         return Y
@@ -177,12 +208,14 @@ class GELU(Layer):
     def backward(self, dY):
         """Return dY times the slope."""
         X, tanh = self._forwarded(self._last)
-        slope = X * X
+        slope, rest = (empty_like("GELU.backward", "dY", dY, X) for _ in range(2))
+        np.multiply(X, X, out=slope)
         slope *= 3 * CUBIC
         slope += 1
         slope *= X
         slope *= ROOT_2_OVER_PI
-        slope *= 1 - tanh * tanh
+        np.multiply(tanh, tanh, out=rest)
+        slope *= np.subtract(1, rest, out=rest)
         slope += tanh
         slope += 1
         slope *= 0.5
@@ -193,11 +226,12 @@ class GELU(Layer):
 CUBIC, ROOT_2_OVER_PI = 0.044715, math.sqrt(2.0 / math.pi)
 
 
-def sigmoid(X):
-    """Return ``1 / (1 + exp(-X))``; only exponentials of what is not positive are taken."""
-    below = np.abs(X)
+def sigmoid(X, out):
+    """Write ``1 / (1 + exp(-X))``; only exponentials of what is not positive are taken."""
+    below = empty_like("sigmoid", "X", X)
+    np.abs(X, out=below)
     np.exp(np.negative(below, out=below), out=below)
-    Y = np.greater_equal(X, 0).astype(X.dtype)
-    np.maximum(Y, below, out=Y)  # 1, or exp(X) where X is negative
+    np.greater_equal(X, 0, out=out)
+    np.maximum(out, below, out=out)  # 1, or exp(X) where X is negative
     below += 1
-    return np.divide(Y, below, out=Y)
+    return np.divide(out, below, out=out)

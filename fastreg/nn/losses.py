@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastreg import _checks
-from fastreg._kernels import check_labels, cross_entropy
+from fastreg._kernels import check_labels, cross_entropy, empty_like
 from fastreg.nn.activations import sigmoid
 from fastreg.nn.dense import FLOATS
 
@@ -109,7 +109,8 @@ def mse(outputs, targets, *, sample_weight=None):
     (4.5, [[0.0], [-3.0]])
     """
     outputs = _outputs("mse", "outputs", outputs)
-    gradient = outputs - _targets("mse", targets, outputs)
+    gradient = empty_like("mse", "outputs", outputs)
+    np.subtract(outputs, _targets("mse", targets, outputs), out=gradient)
     squares = np.einsum("ij,ij->i", gradient, gradient, dtype=np.float64)
     shares = _shares("mse", _weights("mse", "sample_weight", sample_weight, len(outputs)))
     return _average(squares, gradient, shares, 2.0)
@@ -160,12 +161,23 @@ def binary_cross_entropy(logits, targets, *, label_smoothing=0.0, sample_weight=
                          f"{targets.max()}")  # fmt: skip
     if label_smoothing != 0.0:
         s = _checks.number(where, "label_smoothing", label_smoothing, low=0.0, high=1.0)
-        targets = (1 - s) * targets + logits.dtype.type(s / 2)
-    losses = np.maximum(logits, 0) - logits * targets + np.log1p(np.exp(-np.abs(logits)))
-    gradient = sigmoid(logits)
+        targets = np.multiply(1 - s, targets, out=empty_like(where, "targets", targets))
+        targets += logits.dtype.type(s / 2)
+    by_row = _binary_losses(logits, targets)
+    gradient = sigmoid(logits, out=empty_like(where, "logits", logits))
     gradient -= targets
     shares = _shares(where, _weights(where, "sample_weight", sample_weight, len(logits)))
-    return _average(losses.sum(axis=1, dtype=np.float64), gradient, shares, 1.0)
+    return _average(by_row, gradient, shares, 1.0)
+
+
+def _binary_losses(logits, targets):
+    """The rows' sums of ``max(z, 0) - z t + log(1 + exp(-|z|))``."""
+    losses, term = (empty_like("binary_cross_entropy", "logits", logits) for _ in range(2))
+    np.maximum(logits, 0, out=losses)
+    losses -= np.multiply(logits, targets, out=term)
+    np.negative(np.abs(logits, out=term), out=term)
+    losses += np.log1p(np.exp(term, out=term), out=term)
+    return losses.sum(axis=1, dtype=np.float64)
 
 
 def _average(by_row, gradient, shares, factor):
@@ -197,7 +209,11 @@ def _targets(where, targets, outputs):
         targets = targets[:, None]
     if targets.shape != outputs.shape:
         raise ValueError(f"{where}: targets must have shape {outputs.shape}, got {targets.shape}")
-    return targets.astype(outputs.dtype, copy=False)
+    if targets.dtype == outputs.dtype:
+        return targets
+    converted = empty_like(where, "outputs", outputs)
+    np.copyto(converted, targets, casting="unsafe")
+    return converted
 
 
 def _weights(where, name, weights, n):
