@@ -120,7 +120,7 @@ BAD = {
     "too few rows": (table(*X[:9].T, KINDS[:9]), "must have at least 50 rows, got 9"),
     "empty": ("", "must have rows, got none"),
     "ragged": (table(*X.T, KINDS) + "1,2\n", "line 62 must have 5 entries, got 2"),
-    "no text": (b"\xff\xfe\x00binary", "must be UTF-8 text"),
+    "no text": (b"\xff\xfe\x00binary", "must be a text table in UTF-8"),
 }
 
 
