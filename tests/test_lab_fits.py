@@ -175,3 +175,14 @@ def test_a_file_may_be_given_as_a_path(tmp_path):
     np.savetxt(path, rows, delimiter=",", header="a,b,c", comments="")
     result = dropout_rate.run(path, seeds=2, rates=(0.0, 0.5), epochs=1, cache=tmp_path / "cache")
     assert json.loads(result.to_json())["outcomes"][0]["data"] == str(path)
+
+
+@pytest.mark.parametrize("candidates", [2, 4, 7])
+def test_the_best_of_equals_is_seldom_surely_better(candidates):
+    rng, alarms, rounds = np.random.default_rng(1), 0, 1500
+    for _ in range(rounds):
+        losses = sorted(rng.normal(size=(candidates, 5)), key=np.mean)
+        alarms += any(
+            paired_difference(one, losses[0], among=candidates).excludes_zero for one in losses[1:]
+        )
+    assert 0.01 < alarms / rounds < 0.065

@@ -45,7 +45,8 @@ class L1VsL2(Penalised):
         held, pull = self.get("held", prox).mean(), self.get("pull", prox).mean()
         force, fading = self.best[prox], SMALL * self.best[ridge]
         best = min(self.best, key=lambda penalty: self.get("val_loss", penalty).mean())
-        gain = paired_difference(self.get("val_loss", none), self.get("val_loss", best))
+        gain = paired_difference(self.get("val_loss", none), self.get("val_loss", best),
+                                 among=len(PENALTIES))  # fmt: skip
         scores = [f"{self.mean('test_score', p)} with {p}" for p in dict.fromkeys((best, none))]
         sure = "and more than noise" if gain.low > 0 else "but no more than noise can"
         return [
