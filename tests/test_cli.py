@@ -151,3 +151,32 @@ def test_info_needs_no_extra():
         "sys.exit(main(['info']))"
     )
     assert run(code=code).returncode == 0
+
+
+def test_an_experiment_that_fails_costs_no_other(tmp_path, monkeypatch, capsys):
+    module = pytest.importorskip("fastreg.lab.dropout_masks", reason="needs the extra 'lab'")
+
+    def fail(**options):
+        raise RuntimeError("two\nlines & more")
+
+    monkeypatch.setattr(module, "run", fail)
+    options = ["--quick", "--seeds", "2", "--jobs", "1", "--out", str(tmp_path)]
+    assert main(["lab", "dropout_masks", "bias_variance", *options]) == 1
+    captured = capsys.readouterr()
+    assert "lowest at degree" in captured.out and "Missing: dropout_masks: Runtime" in captured.out
+    (line,) = captured.err.splitlines()
+    assert line.startswith("fastreg lab: dropout_masks: RuntimeError: two lines & more (")
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert (
+        "An experiment is missing here. dropout_masks: RuntimeError: two lines &amp; more" in page
+    )
+    assert '<section id="bias_variance">' in page
+
+
+def test_a_cache_that_cannot_be_written_is_refused_before_training(tmp_path, capsys):
+    pytest.importorskip("fastreg.lab", reason="needs the extra 'lab'")
+    (tmp_path / "cache").write_text("mine")
+    assert main(["lab", "dropout_masks", "--out", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert len(captured.err.splitlines()) == 1 and not captured.out
+    assert captured.err.startswith("fastreg lab: --out must be a folder that can be made")

@@ -155,3 +155,19 @@ def test_other_bad_files_cost_one_line(name, message, tmp_path, capsys):
     assert main(["lab", "--data", str(tmp_path / name), "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert message in error and len(error.splitlines()) == 1
+
+
+def test_a_table_is_no_images_whatever_its_name(tmp_path):
+    path = tmp_path / "idx_prices 3.csv"
+    path.write_text(table(*X.T, KINDS))
+    assert data.load(path).n_classes == 3
+
+
+def test_ignorance_is_finite_where_a_cut_lost_a_class(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "MOST_ROWS", 1000)
+    kinds = np.arange(10_000) % 2
+    kinds[:20] = 2
+    np.savez(tmp_path / "rare.npz", X=np.arange(20_000.0).reshape(-1, 2), y=kinds)
+    problems = [data.load(tmp_path / "rare.npz", seed) for seed in range(20)]
+    assert any(2 not in problem.y_train and 2 in problem.y_val for problem in problems)
+    assert all(0.6 < problem.ignorant_loss < 0.8 for problem in problems)

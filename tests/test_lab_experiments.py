@@ -17,6 +17,7 @@ from fastreg.lab import (  # noqa: E402
     dropout_rate,
     early_stopping,
     fit_status,
+    fits,
     speed,
 )
 
@@ -122,3 +123,29 @@ def test_both_backends_train_the_same_network():
     result = speed.run(epochs=4)
     assert result.apart < 0.01
     assert min(result.ratio.values()) > 1.5
+
+
+def scores(best, high, *, chosen=0.0):
+    """Made-up outcomes of three seeds, scores for the choice and for 0.9."""
+    outcomes = fits.Outcomes(
+        {"data": "wine", "label_noise": noise, "rate": rate, "seed": seed, "loss": [0.1],
+         "val_loss": [0.1 if rate == chosen else 0.2], "val_score": [0.9],
+         "test_score": (best if rate == 0.0 else high) + 0.001 * seed * (rate == 0.0)}
+        for noise in (0.0, dropout_rate.NOISE) for rate in (0.0, 0.9) for seed in range(3)
+    )  # fmt: skip
+    return dropout_rate.DropoutRate(outcomes, {})
+
+
+def test_claims_about_dropout_hold_when_it_does_not_help():
+    assert "Dropout 0.9 fits: 9.9 points above 0." in scores(0.85, 0.95).conclusion()
+    assert "Dropout 0.9 fits: 10.1 points below 0." in scores(0.95, 0.85).conclusion()
+    assert "0.0 points below 0, within the noise." in scores(0.95, 0.951).conclusion()
+    assert "Dropout 0.9 fits: it is the choice." in scores(0.9, 0.9, chosen=0.9).conclusion()
+    scores(0.9, 0.8).plot(ax := Figure().subplots())
+    assert ax.get_title().startswith("On noisy labels dropout 0 is the choice; on")
+
+
+def test_a_rate_without_errors_is_on_the_figure():
+    scores(1.0, 0.9).plot(ax := Figure().subplots())
+    low, high = ax.transLimits.transform(ax.transScale.transform([(0, 0.0), (0.9, 10.0)]))[:, 1]
+    assert 0 < low < high < 1

@@ -151,3 +151,38 @@ def test_a_run_that_diverges_is_an_outcome():
     assert outcome["diverged"] and len(outcome["loss"]) == len(outcome["val_score"]) == 4
     assert outcome["loss"][-1] == outcome["test_loss"] == math.inf
     assert outcome["val_score"][-1] == outcome["test_score"] == 0.0
+
+
+def test_what_is_remembered_depends_on_the_code_that_a_fit_reaches(tmp_path, monkeypatch):
+    package = tmp_path / "fastreg"
+    (package / "lab").mkdir(parents=True)
+    monkeypatch.setattr(fastreg, "__file__", str(package / "__init__.py"))
+    places = set()
+    for count, name in enumerate(("norm.py", "_kernels.so", "lab/data.py", "lab/fits.py"), start=1):
+        (package / name).write_text("changed")
+        fits._code.cache_clear()
+        places.add(fits._path(tmp_path, "x", counted, {"number": 1}))
+        assert len(places) == count
+    (package / "lab" / "plots.py").write_text("a figure is no reason to train again")
+    fits._code.cache_clear()
+    assert fits._path(tmp_path, "x", counted, {"number": 1}) in places
+    fits._code.cache_clear()
+
+
+def test_a_file_may_be_given_as_a_path(tmp_path):
+    path = tmp_path / "rows.csv"
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+    np.savetxt(path, rows, delimiter=",", header="a,b,c", comments="")
+    result = dropout_rate.run(path, seeds=2, rates=(0.0, 0.5), epochs=1, cache=tmp_path / "cache")
+    assert json.loads(result.to_json())["outcomes"][0]["data"] == str(path)
+
+
+@pytest.mark.parametrize("candidates", [2, 4, 7])
+def test_the_best_of_equals_is_seldom_surely_better(candidates):
+    rng, alarms, rounds = np.random.default_rng(1), 0, 1500
+    for _ in range(rounds):
+        losses = sorted(rng.normal(size=(candidates, 5)), key=np.mean)
+        alarms += any(
+            paired_difference(one, losses[0], among=candidates).excludes_zero for one in losses[1:]
+        )
+    assert 0.01 < alarms / rounds < 0.065

@@ -83,3 +83,22 @@ def test_variants_differ_in_nothing_but_the_penalty():
     result = l1_vs_l2.run("wine", seeds=2, strengths=(1e-9, 1e-8), epochs=2)
     curves = [result.get("loss", penalty) for penalty in l1_vs_l2.PENALTIES]
     np.testing.assert_allclose(curves[1:], [curves[0]] * 3, rtol=1e-4)
+
+
+def test_no_penalty_is_not_said_to_gain_on_itself():
+    result = l1_vs_l2.run("wine", seeds=2, strengths=(0.3, 1.0), epochs=3)
+    assert "No penalty has the lowest validation loss. Test accuracy" in result.conclusion()
+
+
+def test_selecting_and_predicting_are_two_aims_only_where_they_differ():
+    same = l1_inputs.run("synthetic", seeds=2, strengths=(0.01, 0.3), epochs=30)
+    assert same.keeping == same.synthetic.best["proximal L1"] == 0.01
+    assert "also the best for the validation loss." in same.conclusion()
+    assert "two aims" not in same.conclusion()
+
+
+@pytest.mark.parametrize("module", [l1_vs_l2, l1_inputs])
+def test_the_code_shown_includes_the_fit(module):
+    result = module.run("synthetic", seeds=2, strengths=(0.01, 0.1), epochs=1)
+    assert result.source.count("\ndef fit(data, penalty,") == 1
+    assert f'__all__ = ["{type(result).__name__}", "run"]' in result.source

@@ -63,7 +63,8 @@ class BatchNormAblation(Sensitivity):
         share = [f"{mean_interval(self.reached[n]).percent()} % with {NAMES[n]}" for n in NAMES]
         return [
             Finding(
-                f"Batch norm makes {'more' if more.low > 0 else 'no more'} settings train.",
+                f"Batch norm {'makes' if more.low > 0 else 'does not surely make'} more settings "
+                "train.",
                 f"A validation loss of {self.target:.2g}, nine tenths of the way from ignorance to "
                 f"the best, is reached by {', '.join(share)} of {self.mean['none'].size} settings: "
                 f"{more.text(1, scale=100)} points more with batch norm than without.",
@@ -114,8 +115,9 @@ class BatchNormAblation(Sensitivity):
             ax.set_xticks(range(len(self.rates)), [f"{x:g}" for x in self.rates])
             ax.set_yticks(range(len(self.scales)), [f"{x:g}" for x in self.scales])
             ax.grid(visible=False)
-        plots.headline(figure, f"Share of the settings that end with a loss of {self.target:.2g} "
-                               "or less")  # fmt: skip
+        share = [f"{100 * self.reached[norm].mean():.0f} %" for norm in ("batch", "none")]
+        plots.headline(figure, f"With batch norm {share[0]} of the settings end with a loss of "
+                               f"{self.target:.2g} or less, without {share[1]}")  # fmt: skip
 
     def plot_curves(self, figure):
         """Draw the loss curves: rates above, scales below, a column a norm."""

@@ -1,6 +1,9 @@
 """``fastreg lab``: run the experiments one after another and write their report."""
 
+import sys
+import tempfile
 import time
+import traceback
 
 from fastreg.config import get_num_threads
 from fastreg.lab import EXPERIMENTS, data, experiment, report
@@ -25,25 +28,41 @@ def run(arguments):
     except (OSError, ValueError, TypeError) as error:
         raise RefusedError(f"--data: {error}") from error
     try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "cache").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=arguments.out / "cache"):
+            pass
     except OSError as error:
         raise RefusedError(f"--out must be a folder that can be made, got {error}") from error
     begin = time.perf_counter()
-    results = []
+    results, failed = [], []
     for name in names:
-        result = experiment(name).run(
-            data=arguments.data,
-            seeds=arguments.seeds or (QUICK_SEEDS if arguments.quick else SEEDS),
-            quick=arguments.quick,
-            jobs=arguments.jobs or get_num_threads(),
-            cache=arguments.out / "cache",
-        )
-        texts = (result.title, "", result.table(), "", result.conclusion(), "", "")
+        try:
+            result = experiment(name).run(
+                data=arguments.data,
+                seeds=arguments.seeds or (QUICK_SEEDS if arguments.quick else SEEDS),
+                quick=arguments.quick,
+                jobs=arguments.jobs or get_num_threads(),
+                cache=arguments.out / "cache",
+            )
+            texts = (result.title, "", result.table(), "", result.conclusion(), "", "")
+        except Exception as error:  # one that fails must not cost the others
+            failed.append(f"{name}: {_where(error)}")
+            print(f"fastreg lab: {failed[-1]}", file=sys.stderr, flush=True)
+            continue
         print(*texts, sep="\n", flush=True)
         results.append(result)
+    seconds = time.perf_counter() - begin
     try:
-        path, missing = report.write(arguments.out, results, seconds=time.perf_counter() - begin)
+        path, missing = report.write(arguments.out, results, seconds=seconds, failed=failed)
     except OSError as error:
         raise RefusedError(f"the report could not be written, got {error}") from error
+    missing = [*failed, *missing]
     print(f"Report: {path.resolve()}", *[f"Missing: {one}" for one in missing], sep="\n")
     return 1 if missing else 0
+
+
+def _where(error):
+    """Say in one line what went wrong and where."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text} ({place.filename}, line {place.lineno})"

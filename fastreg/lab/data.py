@@ -3,7 +3,6 @@
 A problem is split and standardised so that nothing leaks from validation or test into training.
 """
 
-import csv
 import functools
 import hashlib
 from dataclasses import dataclass
@@ -68,7 +67,8 @@ class Problem(Dataset):
         """The loss of a model that has learnt nothing but how often each class comes."""
         if not self.n_classes:
             return float(np.mean((self.y_val - self.y_train.mean()) ** 2))
-        share = np.bincount(self.y_train, minlength=self.n_classes) / len(self.y_train)
+        counts = np.bincount(self.y_train, minlength=self.n_classes)
+        share = np.maximum(counts, 1) / len(self.y_train)  # a cut may lose a class
         return float(-np.mean(np.log(share[self.y_val])))
 
     def score(self, outputs, y):
@@ -166,13 +166,10 @@ def _read(data, digest):
     path = Path(name)
     if path.suffix == ".npz":
         X, y = read_npz(path)
-    elif "idx" in path.name:
+    elif "idx" in path.name and path.suffix not in (".csv", ".txt"):
         X, y = read_idx(path), read_idx(_labels_of(path))
     else:
-        try:
-            X, y = read_csv(path, target=target or -1)
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{path} must be UTF-8 text in columns; {error}") from error
+        X, y = read_csv(path, target=target or -1)
     return *_checked(name, X, y), None
 
 

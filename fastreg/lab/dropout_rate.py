@@ -1,7 +1,4 @@
-"""Exercise 2: train with several dropout rates; which is best, what does a high one do.
-
-The template of an experiment: settings, one fit, and what the numbers of all fits say.
-"""
+"""Exercise 2: train with several dropout rates; which is best, what does a high one do."""
 
 from fastreg import Adam
 from fastreg.lab import plots
@@ -107,8 +104,11 @@ class DropoutRate(Result):
         train, val = (self.last(key, 0.0, high).mean() for key in ("loss", "val_loss"))
         kind = "underfits" if train > max(val - train, 0.2 * self.problem.ignorant_loss) else "fits"
         worse = paired_difference(self.score(0.0, best), self.score(0.0, high))
+        side = f"{'above' if worse.mean < 0 else 'below'} {best:g}"
+        side += "" if worse.excludes_zero else ", within the noise"
+        place = f"{100 * abs(worse.mean):.1f} points {side}"
         return Finding(
-            f"Dropout {high:g} {kind}: {100 * worse.mean:.1f} points below {best:g}.",
+            f"Dropout {high:g} {kind}: {place if high != best else 'it is the choice'}.",
             f"On clean labels it ends with a training loss of {train:.2g} and validation at "
             f"{val:.2g}; knowing nothing costs {self.problem.ignorant_loss:.2g}, and with {best:g} "
             f"training loss goes to {self.last('loss', 0.0, best).mean():.2g}.",
@@ -116,19 +116,20 @@ class DropoutRate(Result):
 
     def plot(self, ax):
         """Draw the errors on test data against the rate."""
-        gain = paired_difference(*(self.score(NOISE, r) for r in (self.best[NOISE], self.rates[0])))
-        ax.set_title(f"On noisy labels dropout {self.best[NOISE]:g} is worth {gain.percent()} "
-                     f"points; on clean labels the choice is {self.best[0.0]:g}")  # fmt: skip
+        noisy, none = self.best[NOISE], self.rates[0]
+        gain = paired_difference(self.score(NOISE, noisy), self.score(NOISE, none)).percent()
+        worth = f"{noisy:g} is worth {gain} points" if noisy != none else f"{none:g} is the choice"
+        ax.set_title(f"On noisy labels dropout {worth}; on clean ones {self.best[0.0]:g} is chosen")
         for (noise, kind), colour in zip(self.kinds.items(), (BLUE, ORANGE), strict=True):
             errors = [1.0 - self.score(noise, rate) for rate in self.rates]
             mean, _ = plots.intervals(ax, self.rates, errors, colour=colour, scale=100)
-            plots.label_end(ax, self.rates[-1], mean[-1], kind, colour, dy=-6 if noise == 0 else 6)
+            plots.label_end(ax, self.rates[-1], mean[-1], kind, colour, dy=6 if noise else -6)
             place = self.rates.index(self.best[noise])
             ax.plot(self.best[noise], mean[place], "o", ms=12, mfc="none", color=colour)
-        ax.set(yscale="log", xlabel="dropout rate", ylabel=f"test {self.problem.error_label}")
-        ax.set_yticks((2, 5, 10, 20, 50, 100))
-        ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_formatter("")
+        ax.set(xlabel="dropout rate", ylabel=f"test {self.problem.error_label}")
+        ax.set_yscale("symlog", linthresh=1)  # there may be no errors at all
+        ax.set_ylim(bottom=-0.3)
+        ax.set_yticks(ticks := (0, 1, 2, 5, 10, 20, 50, 100), map(str, ticks))
 
     def plot_curves(self, figure):
         """Draw the losses on noisy labels against the epoch, a panel a rate."""
@@ -139,7 +140,7 @@ class DropoutRate(Result):
                 runs = self.outcomes.values(key, label_noise=NOISE, rate=rate)
                 plots.curve(ax, range(1, len(runs) + 1), runs, colour=colour)
         panels[0].set_ylabel(self.problem.loss_label)
-        ends = [self.last("loss", NOISE, rate).mean() for rate in (self.rates[0], self.best[NOISE])]
+        ends = [self.last("loss", NOISE, r).mean() for r in (self.rates[0], self.best[NOISE])]
         plots.headline(figure, "On noisy labels training (blue) learns the noise, to {:.2g} without"
                        " dropout, {:.2g} with {:g}; validation: orange".format(
                            *ends, self.best[NOISE]))  # fmt: skip

@@ -4,6 +4,7 @@ A fit is a function of its settings and of nothing else: plain arguments in, a d
 lists out. It is run by joblib, whose ``parallel_config`` also sends it to Dask or Ray.
 """
 
+import functools
 import hashlib
 import inspect
 import itertools
@@ -71,7 +72,7 @@ def run(fit, settings, *, jobs=None, cache=None, progress=True):
     cache : path, keyword-only
         A folder. A fit whose outcome is there is not run again; outcomes are written as they
         arrive, so that an interrupted run goes on where it was. The key is the settings, the
-        code of ``fit``, the data file and the version of fastreg.
+        data file, the version of fastreg and all code that the fit can reach.
     progress : bool, keyword-only
         Whether to show a bar where the terminal is one.
     """
@@ -113,11 +114,24 @@ def _numbered(i, fit, settings):
 def _path(cache, label, fit, settings):
     if cache is None:
         return None
-    key = [fastreg.__version__, inspect.getsource(fit), settings]
+    home = Path(fastreg.__file__).parent
+    key = [fastreg.__version__, inspect.getsource(fit), _code(home, inspect.getfile(fit)), settings]
     if "data" in settings:
         key.append(fingerprint(settings["data"]))
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
     return Path(cache) / f"{label}-{digest[:24]}.json"
+
+
+@functools.cache
+def _code(home, module):
+    """Return a digest of the package, compiled files too, without what only shows results."""
+    files = {Path(module), home / "lab" / "data.py", home / "lab" / "fits.py"}
+    files |= {path for path in home.rglob("*.*") if (home / "lab") not in path.parents}
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        if path.suffix in (".py", ".so", ".pyd") and path.is_file():
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _recall(path):

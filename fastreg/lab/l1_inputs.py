@@ -76,14 +76,17 @@ class L1Inputs(Result):
             found.append(Finding("No λ tried keeps every informative input in every seed.", ""))
         else:
             losses = [self.synthetic.get("val_loss", PROX, s) for s in (self.keeping, chosen)]
+            price = "It is also the best for the validation loss"
+            if self.keeping != chosen:
+                price = (f"Its validation loss is higher than that of λ = {chosen:g} by "
+                         f"{paired_difference(*losses).text()}: to predict and to select are two "
+                         "aims")  # fmt: skip
             found.append(
                 Finding(
                     f"With λ = {self.keeping:g} proximal L1 keeps all {count[1]} informative "
                     f"inputs and drops {mean_interval(self.off(PROX, self.keeping)[0]).percent()} "
                     f"% of the {count[0]} others.",
-                    "It is the strongest that loses none. Its validation loss is "
-                    f"higher than that of λ = {chosen:g} by {paired_difference(*losses).text()}: "
-                    "to predict and to select are two aims.",
+                    f"It is the strongest that loses none. {price}.",
                 )
             )
         return found + self._asked()

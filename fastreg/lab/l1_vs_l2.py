@@ -45,7 +45,9 @@ class L1VsL2(Penalised):
         held, pull = self.get("held", prox).mean(), self.get("pull", prox).mean()
         force, fading = self.best[prox], SMALL * self.best[ridge]
         best = min(self.best, key=lambda penalty: self.get("val_loss", penalty).mean())
-        gain = paired_difference(self.get("val_loss", none), self.get("val_loss", best))
+        gain = paired_difference(self.get("val_loss", none), self.get("val_loss", best),
+                                 among=len(PENALTIES))  # fmt: skip
+        scores = [f"{self.mean('test_score', p)} with {p}" for p in dict.fromkeys((best, none))]
         sure = "and more than noise" if gain.low > 0 else "but no more than noise can"
         return [
             Finding(
@@ -70,9 +72,8 @@ class L1VsL2(Penalised):
             ),
             Finding(
                 f"{best[0].upper() + best[1:]} has the lowest validation loss.",
-                f"It gains {gain.text()} on no penalty, {sure}. Test "
-                f"{self.problem.score_label}: {self.mean('test_score', best)} with it, "
-                f"{self.mean('test_score', none)} without.",
+                (f"It gains {gain.text()} on no penalty, {sure}. " if best != none else "")
+                + f"Test {self.problem.score_label}: {', '.join(scores)}.",
             ),
         ]
 

@@ -96,7 +96,8 @@ class Optimizers(Result):
         """Whether one is best, what the rate does, and what a step costs."""
         best, *rest = self.tuned
         unit, score = self.problem.score_label, mean_interval(self.at(best, "test_score")).percent()
-        worse = {pair[0]: paired_difference(self.loss[pair], self.loss[best]) for pair in rest}
+        worse = {pair[0]: paired_difference(self.loss[pair], self.loss[best], among=len(NAMES))
+                 for pair in rest}  # fmt: skip
         behind = [f"{name} by {gap.text()}" for name, gap in worse.items() if gap.excludes_zero]
         edge = [name for name, rate in self.tuned if rate in (RATES[0], RATES[-1])]
         (cheap, a), *_, (dear, b) = sorted((self.at(p, "step").mean(), p[0]) for p in self.tuned)

@@ -17,7 +17,7 @@ from fastreg.lab import plots
 __all__ = ["environment", "write"]
 
 
-def write(folder, results, *, seconds):
+def write(folder, results, *, seconds, failed=()):
     """Write ``index.html``, a page that needs no other file, and a JSON file and PNGs a result.
 
     Parameters
@@ -28,6 +28,8 @@ def write(folder, results, *, seconds):
         In the order of the page.
     seconds : float
         What the experiments took.
+    failed : sequence of str, keyword-only
+        Experiments without a result, with the reason; the page says so.
 
     Returns
     -------
@@ -44,6 +46,7 @@ def write(folder, results, *, seconds):
     )
     text = page.render(
         sections=sections,
+        failed=failed,
         environment=environment(),
         version=fastreg.__version__,
         seconds=seconds,

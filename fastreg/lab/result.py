@@ -1,10 +1,12 @@
 """What an experiment hands back: a table, figures and findings, all from the numbers of its run."""
 
+import importlib
 import inspect
 import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +15,8 @@ import fastreg
 from fastreg.lab.fits import Outcomes
 
 __all__ = ["Finding", "Picture", "Result", "Table"]
+
+SHARED = ("fastreg.lab.penalised", "fastreg.lab.normed")  # hold the fits of two experiments each
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,11 @@ class Result:
 
     @property
     def source(self):
-        """The code of the experiment."""
-        return inspect.getsource(inspect.getmodule(type(self)))
+        """The code of the experiment, and what it shares with another."""
+        module = inspect.getmodule(type(self))
+        homes = {getattr(value, "__module__", None) for value in vars(module).values()}
+        shared = [importlib.import_module(name) for name in SHARED if name in homes]
+        return "\n\n".join(map(inspect.getsource, [module, *shared]))
 
     def seeds(self):
         """The seeds of the run, in order."""
@@ -135,6 +142,8 @@ def _jsonable(value):
         return {key: _jsonable(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_jsonable(one) for one in value]
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

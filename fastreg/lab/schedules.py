@@ -97,7 +97,8 @@ class Schedules(Result):
     def findings(self):
         """Which ends best, whether beyond the noise, and what a schedule is good for."""
         best, *rest = self.ranked
-        worse = {name: paired_difference(self.final(name), self.final(best)) for name in rest}
+        worse = {name: paired_difference(self.final(name), self.final(best), among=len(NAMES))
+                 for name in rest}  # fmt: skip
         beyond = [name for name in rest if worse[name].excludes_zero]
         calm, *_, restless = sorted(NAMES, key=lambda name: self.unrest(name).mean())
         return [
