@@ -2,7 +2,6 @@
 
 import importlib
 
-from fastreg import _waiting  # noqa: F401  (before the kernels)
 from fastreg._optimizer import Optimizer
 from fastreg.config import empty_cache, get_num_threads, num_threads, set_num_threads, show_config
 from fastreg.dropout import DropConnect, Dropout, SpatialDropout, StochasticDepth

@@ -76,8 +76,8 @@ def set_num_threads(n):
     -----
     Results do not depend on it: a kernel returns the same bits for any number of threads. Work
     below about 256 KB always runs on the calling thread. NumPy's matrix products keep their own
-    number of threads. Under GNU's OpenMP the kernels' threads sleep soon after a kernel, so that
-    products find the cores free; GOMP_SPINCOUNT or OMP_WAIT_POLICY in the environment overrule it.
+    number of threads. Both wait by spinning, and on the same cores they wait for each other: in a
+    loop of products and large kernels one thread for the kernels is faster, as in `Trainer`.
 
     Examples
     --------

@@ -11,6 +11,7 @@ from fastreg._checks import integer
 from fastreg._loop import interruptible, progress_bar
 from fastreg._measure import of_step, of_weights
 from fastreg._resume import check_cut, state_of, take
+from fastreg.config import num_threads
 from fastreg.nn.dense import generator
 from fastreg.score import Predictor, check_table, check_weights, evaluate
 
@@ -164,6 +165,9 @@ class Trainer(Predictor):
         A further call goes on with the model's weights and the optimizer's state; the history, the
         schedule and the early stopping begin anew, unless ``resume_from`` is given.
 
+        The kernels run on one thread. Theirs and those of NumPy's BLAS wait by spinning, and beside
+        each other on the same cores they made steps take 8 times as long.
+
         Ctrl-C ends training after the step, and the history is returned as usual; a second
         Ctrl-C does not wait.
         """
@@ -194,7 +198,7 @@ class Trainer(Predictor):
         self._good = self.model.state_dict()
         for callback in self.callbacks:
             callback.trainer = self
-        with interruptible(self), progress_bar(self, epochs) as advance:
+        with num_threads(1), interruptible(self), progress_bar(self, epochs) as advance:
             try:
                 self._tell("on_train_begin", None)
                 while self.epoch < epochs and not self.stop_training:
