@@ -127,7 +127,7 @@ class DropoutRate(Result):
             place = self.rates.index(self.best[noise])
             ax.plot(self.best[noise], mean[place], "o", ms=12, mfc="none", color=colour)
         ax.set(xlabel="dropout rate", ylabel=f"test {self.problem.error_label}")
-        ax.set_yscale("symlog", linthresh=1)  # there may be no errors at all
+        ax.set_yscale("symlog", linthresh=1, linscale=0.3)  # there may be no errors at all
         ax.set_ylim(bottom=-0.3)
         ax.set_yticks(ticks := (0, 1, 2, 5, 10, 20, 50, 100), map(str, ticks))
 
