@@ -362,11 +362,12 @@ enum {
     FR_PANEL_RUN = 1024,  /* elements finished in L1 before they are streamed */
     FR_PANEL_ROWS = 32,   /* rows summed in `real` before they are merged in double */
     FR_SUM_LANES = 16,    /* running sums of a span */
-    FR_MASK_BATCH = 1024, /* elements whose noise sits in L1 together, at most FR_PANEL_RUN */
+    FR_MASK_BATCH = 1024, /* elements whose noise sits in L1 together */
     FR_ROW_LANES = 32,    /* accumulators along a row */
     FR_ROW_BLOCK = 2048,  /* elements of a row summed in `real` before they are merged */
     FR_ROW_TILE = 32,     /* most rows whose dgamma and dbeta are summed in `real` */
 };
+_Static_assert((int)FR_MASK_BATCH <= (int)FR_PANEL_RUN, "a batch of noise must fit a sink");
 
 typedef struct {
     const char *name;

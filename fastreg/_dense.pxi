@@ -1,7 +1,7 @@
 # What surrounds a matrix product, in the same chunks and panels as batch norm.
 
 cdef struct DenseJob:
-    BatchJob batch
+    BatchJob batch  # the first member: its address, which `run_batch` takes, is the job's
     const char *bias
     const char *y
     double scale
@@ -82,8 +82,7 @@ def bias_gate(cnp.ndarray y not None, object bias, bint relu, object draw):
         job.bias = <const char *>cnp.PyArray_DATA(bias)
     set_gate(&job, relu, draw)
     with nogil:
-        run_tasks(bias_gate_task, &job, job.batch.chunks * job.batch.panels,
-                  team(2 * job.batch.rows * job.batch.cols * job.batch.itemsize))
+        run_batch(bias_gate_task, &job.batch, 2)
     return y
 
 
@@ -100,8 +99,7 @@ def norm_gate(cnp.ndarray x not None, cnp.ndarray statistics not None,
     job.batch.channels.beta = <double *>cnp.PyArray_DATA(beta)
     set_gate(&job, relu, draw)
     with nogil:
-        run_tasks(norm_gate_task, &job, job.batch.chunks * job.batch.panels,
-                  team(2 * job.batch.rows * job.batch.cols * job.batch.itemsize))
+        run_batch(norm_gate_task, &job.batch, 2)
     return target
 
 
@@ -133,8 +131,7 @@ def gate_backward(str where, object dy, object y, double scale, cnp.ndarray dbia
     sums = doubles(job.batch.chunks, job.batch.cols)
     job.batch.sum_1 = row_of(sums, 0)
     with nogil:
-        run_tasks(gate_sums_task, &job, job.batch.chunks * job.batch.panels,
-                  team(3 * job.batch.rows * job.batch.cols * job.batch.itemsize))
+        run_batch(gate_sums_task, &job.batch, 3)
     if dbias is not None:
         if job.batch.chunks:
             job.batch.kernels.fold_sums(cnp.PyArray_DATA(dbias), job.batch.sum_1,
@@ -163,8 +160,7 @@ def norm_gate_backward(str where, object dy, cnp.ndarray y not None, cnp.ndarray
     batch.channels.gamma = batch.channels.beta = <double *>cnp.PyArray_DATA(gamma)
     batch.mean_dy, batch.slope = row_of(gradients, 2), row_of(gradients, 3)
     with nogil:
-        run_tasks(norm_gate_sums_task, &job, batch.chunks * batch.panels,
-                  team(4 * batch.rows * batch.cols * batch.itemsize))
+        run_batch(norm_gate_sums_task, batch, 4)
         fr_gradients(row_of(gradients, 0), batch.sum_1, batch.sum_2, batch.channels.inv_std,
                      1.0 / batch.rows, batch.chunks, batch.cols)
         batch.dy = batch.target

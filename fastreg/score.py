@@ -95,9 +95,7 @@ def evaluate(model, loss, X, y):
     (0.0, 1.0)
     """
     X, y = check_table("evaluate", "X", X, "y", y, model, loss)
-    outputs = outputs_of(model, X)
-    value, _ = loss(outputs, y)
-    return value, accuracy(outputs, y, link_of(loss))
+    return Predictor(model, loss)._evaluate(X, y, {})
 
 
 def probabilities(outputs, link):

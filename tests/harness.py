@@ -119,3 +119,16 @@ def step(optimizer, value, grad):
     params = {"w": np.array(value, float)}
     optimizer.update(params, {"w": np.array(grad, float)})
     return params["w"]
+
+
+def finite_difference(function, array, step=1e-6):
+    """Gradient of a scalar function of no arguments by the entries of an array it reads."""
+    gradient = np.empty_like(array)
+    for index in np.ndindex(array.shape):
+        kept = array[index]
+        array[index] = kept + step
+        above = function()
+        array[index] = kept - step
+        gradient[index] = (above - function()) / (2 * step)
+        array[index] = kept
+    return gradient

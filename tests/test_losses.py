@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from harness import finite_difference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,19 +23,6 @@ from fastreg.nn import (
 
 few = settings(derandomize=True, max_examples=40, deadline=None)
 ACTIVATIONS = [ReLU, LeakyReLU, Tanh, Sigmoid, GELU]
-
-
-def finite_difference(function, array, step=1e-6):
-    """Gradient of a scalar function of no arguments by the entries of an array it reads."""
-    gradient = np.empty_like(array)
-    for index in np.ndindex(array.shape):
-        kept = array[index]
-        array[index] = kept + step
-        above = function()
-        array[index] = kept - step
-        gradient[index] = (above - function()) / (2 * step)
-        array[index] = kept
-    return gradient
 
 
 # --- activations ---------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from harness import finite_difference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -24,19 +25,6 @@ def logits_and_labels(largest):
         return st.tuples(values, arrays(np.int64, shape[0], elements=st.integers(0, shape[1] - 1)))
 
     return shape.flatmap(pair)
-
-
-def finite_difference(function, array, step=1e-6):
-    """Gradient of a scalar function of no arguments by the entries of an array it reads."""
-    gradient = np.empty_like(array)
-    for index in np.ndindex(array.shape):
-        kept = array[index]
-        array[index] = kept + step
-        above = function()
-        array[index] = kept - step
-        gradient[index] = (above - function()) / (2 * step)
-        array[index] = kept
-    return gradient
 
 
 def network(backend, *, drop_rate=0.0):

@@ -151,6 +151,7 @@ def _remember(path, text):
         os.replace(draft, path)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a run may diverge
 def train(trainer, problem, *, epochs, batch_size=64):
     """Train to the end and return the curves and, once, what the test data say.
 
@@ -163,18 +164,17 @@ def train(trainer, problem, *, epochs, batch_size=64):
         (scores).
     """
     trainer.progress, diverged = False, False
-    with np.errstate(over="ignore", invalid="ignore"):
-        try:
-            trainer.fit(
-                problem.X_train,
-                problem.y_train,
-                X_val=problem.X_val,
-                y_val=problem.y_val,
-                epochs=epochs,
-                batch_size=batch_size,
-            )
-        except FloatingPointError:
-            diverged = True
+    try:
+        trainer.fit(
+            problem.X_train,
+            problem.y_train,
+            X_val=problem.X_val,
+            y_val=problem.y_val,
+            epochs=epochs,
+            batch_size=batch_size,
+        )
+    except FloatingPointError:
+        diverged = True
     history = trainer.history
     curves = {"loss": history.get("loss", []), "val_loss": history.get("val_loss", [])}
     for key, known, y in (

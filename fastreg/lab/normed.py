@@ -31,8 +31,7 @@ def fit(data, norm, rate, scale, epochs, seed, batch_size=64):
     problem = load(data, seed)
     model = network([problem.n_in, 64, 64, 64, problem.n_out], norm, scale, seed)
     trainer = Trainer(model, problem.loss, SGD(rate), rng=seed)
-    with np.errstate(over="ignore", invalid="ignore"):
-        outcome = train(trainer, problem, epochs=epochs, batch_size=batch_size)
+    outcome = train(trainer, problem, epochs=epochs, batch_size=batch_size)
     return outcome | {"last": outcome["val_loss"][-1], "ignorant": problem.ignorant_loss}
 
 
