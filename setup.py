@@ -6,6 +6,7 @@ checks; FASTREG_SANITIZE=address,undefined under those sanitizers (gcc and clang
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 
 import numpy
@@ -45,6 +46,15 @@ class build_flags(build_ext):  # noqa: N801  (setuptools names commands in lower
         for extension in self.extensions:
             extension.extra_compile_args = compile_flags + sanitize + openmp_compile * OPENMP
             extension.extra_link_args = link_flags + sanitize + openmp_link * OPENMP
+        one_by_one = self.compiler.compile
+
+        def together(sources, *args, **options):
+            """Compile the sources of an extension beside one another."""
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                objects = pool.map(lambda source: one_by_one([source], *args, **options), sources)
+                return [name for names in objects for name in names]
+
+        self.compiler.compile = together
         super().build_extensions()
 
 

@@ -13,17 +13,17 @@ typedef struct {
     real *to;
     ptrdiff_t used;
     int stream;
-} NAME(sink);
+} sink;
 
 /* No buffer is cleared here: a struct initialiser would write all of it. */
-FR_INLINE void NAME(sink_open)(NAME(sink) * sink, void *to, int stream)
+FR_INLINE void sink_open(sink *sink, void *to, int stream)
 {
     sink->to = to;
     sink->used = 0;
     sink->stream = stream;
 }
 
-FR_INLINE void NAME(sink_flush)(NAME(sink) * sink)
+FR_INLINE void sink_flush(sink *sink)
 {
     fr_stream(sink->to, sink->done, (size_t)sink->used * sizeof(real));
     sink->to += sink->used;
@@ -31,28 +31,28 @@ FR_INLINE void NAME(sink_flush)(NAME(sink) * sink)
 }
 
 /* The place of the next n elements, n <= FR_PANEL_RUN. */
-FR_INLINE real *NAME(sink_next)(NAME(sink) * sink, ptrdiff_t n)
+FR_INLINE real *sink_next(sink *sink, ptrdiff_t n)
 {
     if (!sink->stream) {
         sink->to += n;
         return sink->to - n;
     }
     if (sink->used + n > FR_PANEL_RUN)
-        NAME(sink_flush)(sink);
+        sink_flush(sink);
     sink->used += n;
     return sink->done + sink->used - n;
 }
 
-FR_INLINE void NAME(sink_close)(NAME(sink) * sink)
+FR_INLINE void sink_close(sink *sink)
 {
     if (sink->stream) {
-        NAME(sink_flush)(sink);
+        sink_flush(sink);
         fr_stream_end();
     }
 }
 
 /* The sum of 32 lanes, in halves. Constant widths, or gcc makes a loop of each. */
-FR_INLINE real NAME(fold)(real *lanes)
+FR_INLINE real fold(real *lanes)
 {
     for (int l = 0; l < 16; l++)
         lanes[l] += lanes[l + 16];
@@ -64,7 +64,7 @@ FR_INLINE real NAME(fold)(real *lanes)
 }
 
 /* The last elements, filled up with a value that adds nothing. */
-FR_INLINE void NAME(pad)(real *padded, const real *x, ptrdiff_t n, real filler)
+FR_INLINE void pad(real *padded, const real *x, ptrdiff_t n, real filler)
 {
     FR_ELEMENTWISE
     for (int l = 0; l < FR_ROW_LANES; l++)
@@ -72,7 +72,7 @@ FR_INLINE void NAME(pad)(real *padded, const real *x, ptrdiff_t n, real filler)
 }
 
 /* sum (x - origin), n <= FR_ROW_BLOCK. */
-static real NAME(sum_from)(const real *x, ptrdiff_t n, real origin)
+static real sum_from(const real *x, ptrdiff_t n, real origin)
 {
     real sum[FR_ROW_LANES] = {0}, padded[FR_ROW_LANES];
     ptrdiff_t i = 0;
@@ -80,26 +80,26 @@ static real NAME(sum_from)(const real *x, ptrdiff_t n, real origin)
         for (int l = 0; l < FR_ROW_LANES; l++)
             sum[l] += x[i + l] - origin;
     if (i < n) {
-        NAME(pad)(padded, x + i, n - i, origin);
+        pad(padded, x + i, n - i, origin);
         for (int l = 0; l < FR_ROW_LANES; l++)
             sum[l] += padded[l] - origin;
     }
-    return NAME(fold)(sum);
+    return fold(sum);
 }
 
 typedef struct {
     real first, second;
-} NAME(pair);
+} pair;
 
 /* A mean in the element type: x - hi is exact where it matters, lo has the digits hi cannot. */
-FR_INLINE NAME(pair) NAME(parts)(double mean)
+FR_INLINE pair parts(double mean)
 {
     const real hi = (real)mean;
-    return (NAME(pair)){hi, (real)(mean - (double)hi)};
+    return (pair){hi, (real)(mean - (double)hi)};
 }
 
 /* sum d and sum d * d for d = x - centre, n <= FR_ROW_BLOCK. */
-static NAME(pair) NAME(spread_around)(const real *x, ptrdiff_t n, real centre)
+static pair spread_around(const real *x, ptrdiff_t n, real centre)
 {
     real sum[FR_ROW_LANES] = {0}, squares[FR_ROW_LANES] = {0}, padded[FR_ROW_LANES];
     ptrdiff_t i = 0;
@@ -110,20 +110,20 @@ static NAME(pair) NAME(spread_around)(const real *x, ptrdiff_t n, real centre)
             squares[l] += d * d;
         }
     if (i < n) {
-        NAME(pad)(padded, x + i, n - i, centre);
+        pad(padded, x + i, n - i, centre);
         for (int l = 0; l < FR_ROW_LANES; l++) {
             const real d = padded[l] - centre;
             sum[l] += d;
             squares[l] += d * d;
         }
     }
-    return (NAME(pair)){NAME(fold)(sum), NAME(fold)(squares)};
+    return (pair){fold(sum), fold(squares)};
 }
 
 /* sum g and sum g * (x - mean) for g = dy * gamma, or dy where gamma is NULL; n <= FR_ROW_BLOCK.
  * The compiler drops gamma where it is known to be NULL. */
-FR_INLINE NAME(pair)
-    NAME(dots)(const real *dy, const real *x, const real *gamma, ptrdiff_t n, real hi, real lo)
+FR_INLINE pair dots(const real *dy, const real *x, const real *gamma, ptrdiff_t n, real hi,
+                    real lo)
 {
     real sum[FR_ROW_LANES] = {0}, dot[FR_ROW_LANES] = {0};
     real padded_dy[FR_ROW_LANES], padded_x[FR_ROW_LANES], padded_gamma[FR_ROW_LANES];
@@ -135,41 +135,41 @@ FR_INLINE NAME(pair)
             dot[l] += g * ((x[i + l] - hi) - lo);
         }
     if (i < n) {
-        NAME(pad)(padded_dy, dy + i, n - i, 0);
-        NAME(pad)(padded_x, x + i, n - i, hi);
-        NAME(pad)(padded_gamma, gamma ? gamma + i : x + i, n - i, 0);
+        pad(padded_dy, dy + i, n - i, 0);
+        pad(padded_x, x + i, n - i, hi);
+        pad(padded_gamma, gamma ? gamma + i : x + i, n - i, 0);
         for (int l = 0; l < FR_ROW_LANES; l++) {
             const real g = gamma ? padded_dy[l] * padded_gamma[l] : padded_dy[l];
             sum[l] += g;
             dot[l] += g * ((padded_x[l] - hi) - lo);
         }
     }
-    return (NAME(pair)){NAME(fold)(sum), NAME(fold)(dot)};
+    return (pair){fold(sum), fold(dot)};
 }
 
 typedef struct {
     double mean, m2;
-} NAME(moment);
+} moment;
 
 /* The mean less x[0] and the squares around the mean; for centred = 0 those around 0. */
-static NAME(moment) NAME(moments_of)(const real *x, ptrdiff_t n, int centred)
+static moment moments_of(const real *x, ptrdiff_t n, int centred)
 {
-    NAME(moment) all = {0, 0};
+    moment all = {0, 0};
     for (ptrdiff_t begin = 0; begin < n; begin += FR_ROW_BLOCK) {
         const real *block = x + begin;
         const ptrdiff_t rows = n - begin < FR_ROW_BLOCK ? n - begin : FR_ROW_BLOCK;
         const double here = (double)rows, share = 1.0 / here;
         if (!centred) {
-            all.m2 += (double)NAME(spread_around)(block, rows, 0).second;
+            all.m2 += (double)spread_around(block, rows, 0).second;
             continue;
         }
-        const real centre = block[0] + NAME(sum_from)(block, rows, block[0]) * (real)share;
-        const NAME(pair) rest = NAME(spread_around)(block, rows, centre);
+        const real centre = block[0] + sum_from(block, rows, block[0]) * (real)share;
+        const pair rest = spread_around(block, rows, centre);
         const double shift = (double)rest.first * share;
         const double mean = (double)centre - (double)x[0] + shift;
         const double m2 = (double)rest.second - shift * (double)rest.first;
         if (!begin) {
-            all = (NAME(moment)){mean, m2};
+            all = (moment){mean, m2};
         } else { /* Chan, Golub & LeVeque (1979) */
             const double weight = here / ((double)begin + here), delta = mean - all.mean;
             all.mean += delta * weight;
@@ -180,38 +180,38 @@ static NAME(moment) NAME(moments_of)(const real *x, ptrdiff_t n, int centred)
 }
 
 /* Sums over a run of any length, blocks added up in double. */
-FR_INLINE void NAME(dots_of)(double *sum, double *dot, const real *dy, const real *x,
-                             const real *gamma, ptrdiff_t n, real hi, real lo)
+FR_INLINE void dots_of(double *sum, double *dot, const real *dy, const real *x, const real *gamma,
+                       ptrdiff_t n, real hi, real lo)
 {
     *sum = *dot = 0;
     for (ptrdiff_t begin = 0; begin < n; begin += FR_ROW_BLOCK) {
         const ptrdiff_t here = n - begin < FR_ROW_BLOCK ? n - begin : FR_ROW_BLOCK;
-        const NAME(pair) block =
-            NAME(dots)(dy + begin, x + begin, gamma ? gamma + begin : NULL, here, hi, lo);
+        const pair block =
+            dots(dy + begin, x + begin, gamma ? gamma + begin : NULL, here, hi, lo);
         *sum += (double)block.first;
         *dot += (double)block.second;
     }
 }
 
-static void NAME(run_dots)(double *sum, double *dot, const real *dy, const real *x, ptrdiff_t n,
-                           real hi, real lo)
+static void run_dots(double *sum, double *dot, const real *dy, const real *x, ptrdiff_t n,
+                     real hi, real lo)
 {
-    NAME(dots_of)(sum, dot, dy, x, NULL, n, hi, lo);
+    dots_of(sum, dot, dy, x, NULL, n, hi, lo);
 }
 
-static void NAME(row_dots)(double *sum, double *dot, const real *dy, const real *x,
-                           const real *gamma, ptrdiff_t n, real hi, real lo)
+static void row_dots(double *sum, double *dot, const real *dy, const real *x, const real *gamma,
+                     ptrdiff_t n, real hi, real lo)
 {
-    NAME(dots_of)(sum, dot, dy, x, gamma, n, hi, lo);
+    dots_of(sum, dot, dy, x, gamma, n, hi, lo);
 }
 
 /* y = (x - mean) * scale + shift for one run. */
-FR_INLINE void NAME(scale_run)(NAME(sink) * sink, const real *x, ptrdiff_t n, real hi, real lo,
-                               real scale, real shift)
+FR_INLINE void scale_run(sink *sink, const real *x, ptrdiff_t n, real hi, real lo, real scale,
+                         real shift)
 {
     for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN, x += FR_PANEL_RUN) {
         const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
-        real *y = NAME(sink_next)(sink, here);
+        real *y = sink_next(sink, here);
         FR_ELEMENTWISE
         for (ptrdiff_t i = 0; i < here; i++)
             y[i] = ((x[i] - hi) - lo) * scale + shift;
@@ -219,12 +219,12 @@ FR_INLINE void NAME(scale_run)(NAME(sink) * sink, const real *x, ptrdiff_t n, re
 }
 
 /* dx = dy * scale - offset - (x - mean) * tilt for one run. */
-FR_INLINE void NAME(gradient_run)(NAME(sink) * sink, const real *dy, const real *x, ptrdiff_t n,
-                                  real hi, real lo, real scale, real offset, real tilt)
+FR_INLINE void gradient_run(sink *sink, const real *dy, const real *x, ptrdiff_t n, real hi,
+                            real lo, real scale, real offset, real tilt)
 {
     for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
         const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
-        real *dx = NAME(sink_next)(sink, here);
+        real *dx = sink_next(sink, here);
         FR_ELEMENTWISE
         for (ptrdiff_t i = 0; i < here; i++)
             dx[i] = (dy[i] * scale - offset) - ((x[i] - hi) - lo) * tilt;

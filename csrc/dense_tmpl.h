@@ -7,7 +7,7 @@
  */
 
 /* y *= mask for the elements from index `first` of the masked array, at most FR_PANEL_RUN. */
-FR_INLINE void NAME(mask_run)(real *y, ptrdiff_t n, uint64_t first, const fr_mask *mask)
+FR_INLINE void mask_run(real *y, ptrdiff_t n, uint64_t first, const fr_mask *mask)
 {
     const int skip = (int)(first % FR_MASK_GROUP);
     const real scale = (real)mask->scale;
@@ -18,39 +18,39 @@ FR_INLINE void NAME(mask_run)(real *y, ptrdiff_t n, uint64_t first, const fr_mas
         y[j] *= draws[j] < limit ? scale : (real)0;
 }
 
-FR_INLINE void NAME(gate_run)(real *y, ptrdiff_t n, uint64_t first, const fr_gate *gate)
+FR_INLINE void gate_run(real *y, ptrdiff_t n, uint64_t first, const fr_gate *gate)
 {
     if (gate->relu)
         for (ptrdiff_t j = 0; j < n; j++)
             y[j] = y[j] <= 0 ? (real)0 : y[j]; /* NaN stays */
     if (gate->mask)
-        NAME(mask_run)(y, n, first, gate->mask);
+        mask_run(y, n, first, gate->mask);
 }
 
 /* Rows begin .. begin + FR_PANEL_ROWS - 1 of a panel, or what is left of them. */
-FR_INLINE fr_panel NAME(slab)(fr_panel panel, ptrdiff_t begin)
+FR_INLINE fr_panel slab_at(fr_panel panel, ptrdiff_t begin)
 {
     const ptrdiff_t left = panel.rows - begin;
     panel.rows = left < FR_PANEL_ROWS ? left : FR_PANEL_ROWS;
     return panel;
 }
 
-FR_INLINE void NAME(gate_slab)(real *y, fr_panel slab, uint64_t first, const fr_gate *gate)
+FR_INLINE void gate_slab(real *y, fr_panel slab, uint64_t first, const fr_gate *gate)
 {
-    const ptrdiff_t rows = NAME(rows_at_once)(slab);
+    const ptrdiff_t rows = rows_at_once(slab);
     for (ptrdiff_t r = 0; r < slab.rows; r += rows) {
         const ptrdiff_t left = slab.rows - r, offset = r * slab.stride;
-        NAME(gate_run)(y + offset, (left < rows ? left : rows) * slab.cols,
-                       first + (uint64_t)offset, gate);
+        gate_run(y + offset, (left < rows ? left : rows) * slab.cols, first + (uint64_t)offset,
+                 gate);
     }
 }
 
-static void NAME(bias_gate)(void *y_, const void *bias_, fr_panel panel, uint64_t first,
-                            const fr_gate *gate)
+static void bias_gate(void *y_, const void *bias_, fr_panel panel, uint64_t first,
+                      const fr_gate *gate)
 {
     const real *bias = bias_;
     for (ptrdiff_t begin = 0; begin < panel.rows; begin += FR_PANEL_ROWS) {
-        const fr_panel slab = NAME(slab)(panel, begin);
+        const fr_panel slab = slab_at(panel, begin);
         real *y = (real *)y_ + begin * panel.stride;
         for (ptrdiff_t r = 0; bias && r < slab.rows; r++) {
             real *row = y + r * slab.stride;
@@ -58,25 +58,24 @@ static void NAME(bias_gate)(void *y_, const void *bias_, fr_panel panel, uint64_
             for (ptrdiff_t c = 0; c < slab.cols; c++)
                 row[c] += bias[c];
         }
-        NAME(gate_slab)(y, slab, first + (uint64_t)(begin * panel.stride), gate);
+        gate_slab(y, slab, first + (uint64_t)(begin * panel.stride), gate);
     }
 }
 
-static void NAME(norm_gate)(void *y_, const void *x_, fr_panel panel, fr_channels channels,
-                            uint64_t first, const fr_gate *gate)
+static void norm_gate(void *y_, const void *x_, fr_panel panel, fr_channels channels,
+                      uint64_t first, const fr_gate *gate)
 {
     for (ptrdiff_t begin = 0; begin < panel.rows; begin += FR_PANEL_ROWS) {
         const ptrdiff_t offset = begin * panel.stride;
-        const fr_panel slab = NAME(slab)(panel, begin);
+        const fr_panel slab = slab_at(panel, begin);
         real *y = (real *)y_ + offset;
-        NAME(normalize)(y, (const real *)x_ + offset, slab, channels, 0);
-        NAME(gate_slab)(y, slab, first + (uint64_t)offset, gate);
+        normalize(y, (const real *)x_ + offset, slab, channels, 0);
+        gate_slab(y, slab, first + (uint64_t)offset, gate);
     }
 }
 
 /* dx = dy * (y > 0 ? scale : 0). dx may be dy. */
-FR_INLINE void NAME(ungate)(real *dx, const real *dy, const real *y, fr_panel panel,
-                            double scale_)
+FR_INLINE void ungate(real *dx, const real *dy, const real *y, fr_panel panel, double scale_)
 {
     const real scale = (real)scale_;
     for (ptrdiff_t r = 0; r < panel.rows; r++) {
@@ -87,19 +86,19 @@ FR_INLINE void NAME(ungate)(real *dx, const real *dy, const real *y, fr_panel pa
     }
 }
 
-static void NAME(gate_sums)(void *dx_, double *dbias, const void *dy_, const void *y_,
-                            fr_panel panel, double scale)
+static void gate_sums(void *dx_, double *dbias, const void *dy_, const void *y_, fr_panel panel,
+                      double scale)
 {
     const ptrdiff_t cols = panel.cols, stride = panel.stride;
     real sum[FR_PANEL_COLS];
     for (ptrdiff_t c = 0; c < cols; c++)
         dbias[c] = 0;
     for (ptrdiff_t begin = 0; begin < panel.rows; begin += FR_PANEL_ROWS) {
-        const fr_panel slab = NAME(slab)(panel, begin);
+        const fr_panel slab = slab_at(panel, begin);
         const real *dx = (const real *)dy_ + begin * stride;
         if (y_) {
             real *to = (real *)dx_ + begin * stride;
-            NAME(ungate)(to, dx, (const real *)y_ + begin * stride, slab, scale);
+            ungate(to, dx, (const real *)y_ + begin * stride, slab, scale);
             dx = to;
         }
         ptrdiff_t r = 0;
@@ -119,15 +118,14 @@ static void NAME(gate_sums)(void *dx_, double *dbias, const void *dy_, const voi
 }
 
 /* The sums are those of batch norm alone, from the whole panel, so that they have its bits. */
-static void NAME(norm_gate_sums)(void *dx, double *dscale, double *dbeta, const void *dy,
-                                 const void *x, const void *y, fr_panel panel, const double *mean,
-                                 double scale)
+static void norm_gate_sums(void *dx, double *dscale, double *dbeta, const void *dy, const void *x,
+                           const void *y, fr_panel panel, const double *mean, double scale)
 {
-    NAME(ungate)(dx, dy, y, panel, scale);
-    NAME(norm_sums)(dscale, dbeta, dx, x, panel, mean);
+    ungate(dx, dy, y, panel, scale);
+    norm_sums(dscale, dbeta, dx, x, panel, mean);
 }
 
-static void NAME(fold_sums)(void *total_, const double *sums, ptrdiff_t chunks, ptrdiff_t cols)
+static void fold_sums(void *total_, const double *sums, ptrdiff_t chunks, ptrdiff_t cols)
 {
     real *total = total_;
     for (ptrdiff_t c = 0; c < cols; c++) {
@@ -139,9 +137,9 @@ static void NAME(fold_sums)(void *total_, const double *sums, ptrdiff_t chunks, 
 }
 
 /* A row's largest value and its sum, in eight lanes: lane j takes entries j, j + 8, ... */
-enum { NAME(ROW_LANES) = 8 };
+enum { SUM_LANES = 8 };
 
-FR_INLINE real NAME(row_max)(const real *x, ptrdiff_t n)
+FR_INLINE real row_max(const real *x, ptrdiff_t n)
 {
     real most = x[0];
     for (ptrdiff_t k = 1; k < n; k++)
@@ -149,12 +147,12 @@ FR_INLINE real NAME(row_max)(const real *x, ptrdiff_t n)
     return most;
 }
 
-FR_INLINE real NAME(row_sum)(const real *x, ptrdiff_t n)
+FR_INLINE real row_sum(const real *x, ptrdiff_t n)
 {
-    real lane[NAME(ROW_LANES)] = {0};
+    real lane[SUM_LANES] = {0};
     ptrdiff_t k = 0;
-    for (; k + NAME(ROW_LANES) <= n; k += NAME(ROW_LANES))
-        for (int j = 0; j < NAME(ROW_LANES); j++)
+    for (; k + SUM_LANES <= n; k += SUM_LANES)
+        for (int j = 0; j < SUM_LANES; j++)
             lane[j] += x[k + j];
     for (int j = 0; k < n; k++, j++)
         lane[j] += x[k];
@@ -166,9 +164,9 @@ FR_INLINE real NAME(row_sum)(const real *x, ptrdiff_t n)
  * onehot + smoothing / K, the loss of a row is log sum exp z - sum q z and its gradient
  * softmax(z) - q; both are multiplied by the row's share. The logarithm, one a row and in the
  * value alone, is the C library's. */
-static void NAME(cross_entropy)(void *dz_, double *loss, const void *z_, const int64_t *labels,
-                                const double *shares, double share, double smoothing,
-                                ptrdiff_t rows, ptrdiff_t cols)
+static void cross_entropy(void *dz_, double *loss, const void *z_, const int64_t *labels,
+                          const double *shares, double share, double smoothing, ptrdiff_t rows,
+                          ptrdiff_t cols)
 {
     const real *z = z_;
     real *dz = dz_;
@@ -181,20 +179,20 @@ static void NAME(cross_entropy)(void *dz_, double *loss, const void *z_, const i
         real *drun = dz + begin * cols;
         for (ptrdiff_t r = 0; r < here; r++) {
             const real *row = run + r * cols;
-            const real most = NAME(row_max)(row, cols);
+            const real most = row_max(row, cols);
             double target = (double)(row[labels[begin + r]] - most) * on;
             for (ptrdiff_t k = 0; k < cols; k++)
                 drun[r * cols + k] = row[k] - most;
             if (off != 0)
-                target += (double)NAME(row_sum)(drun + r * cols, cols) * off;
+                target += (double)row_sum(drun + r * cols, cols) * off;
             value -= target * (shares ? shares[begin + r] : share);
         }
         for (ptrdiff_t i = 0; i < here * cols; i++)
-            drun[i] = NAME(exp)(drun[i]);
+            drun[i] = EXP(drun[i]);
         for (ptrdiff_t r = 0; r < here; r++) {
             real *row = drun + r * cols;
             const double weight = shares ? shares[begin + r] : share;
-            const real sum = NAME(row_sum)(row, cols), factor = (real)(weight / (double)sum);
+            const real sum = row_sum(row, cols), factor = (real)(weight / (double)sum);
             const real even = (real)(weight * off);
             for (ptrdiff_t k = 0; k < cols; k++)
                 row[k] = row[k] * factor - even;

@@ -1,25 +1,30 @@
 /* The levels of this build and whether this CPU can run them. */
 #include "fastreg.h"
 
-extern const fr_table fr_table_base;
-
+extern const fr_kernels fr_base_f32, fr_base_f64;
 #ifdef FR_X86_LEVELS
-extern const fr_table fr_table_avx2, fr_table_avx512;
-const fr_table *const fr_tables[] = {&fr_table_base, &fr_table_avx2, &fr_table_avx512};
-#else
-const fr_table *const fr_tables[] = {&fr_table_base};
+extern const fr_kernels fr_avx2_f32, fr_avx2_f64, fr_avx512_f32, fr_avx512_f64;
 #endif
+
+enum { BASE, AVX2, AVX512 };
+const fr_table fr_tables[] = {
+    [BASE] = {"base", {&fr_base_f32, &fr_base_f64}},
+#ifdef FR_X86_LEVELS
+    [AVX2] = {"avx2", {&fr_avx2_f32, &fr_avx2_f64}},
+    [AVX512] = {"avx512", {&fr_avx512_f32, &fr_avx512_f64}},
+#endif
+};
 const int fr_table_count = sizeof fr_tables / sizeof *fr_tables;
 
-int fr_cpu_runs(const fr_table *table)
+int fr_cpu_runs(int level)
 {
 #ifdef FR_X86_LEVELS
     /* The builtin also asks the operating system whether it saves the registers. */
-    if (table == &fr_table_avx2)
+    if (level == AVX2)
         return __builtin_cpu_supports("avx2") != 0;
-    if (table == &fr_table_avx512)
+    if (level == AVX512)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #endif
-    return table == &fr_table_base;
+    return level == BASE;
 }

@@ -4,86 +4,86 @@
  * and nothing is stored. Each moves 8 bytes an element in float32 (read x, write y); y may be x.
  * Dropped values are x * 0, so NaN and infinity stay visible.
  */
-static void NAME(dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
-                          const fr_mask *mask, int stream)
+static void dropout(void *y_, const void *x_, ptrdiff_t n, uint64_t first, const fr_mask *mask,
+                    int stream)
 {
     const real *x = x_;
     const real scale = (real)mask->scale;
     uint16_t pieces[FR_MASK_BATCH];
-    NAME(sink) sink;
+    sink sink;
 
-    NAME(sink_open)(&sink, y_, stream);
+    sink_open(&sink, y_, stream);
     for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
         const int count = (int)(n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH);
         const uint32_t limit = philox_pieces(pieces, count, first + (uint64_t)start, mask);
-        real *y = NAME(sink_next)(&sink, count);
+        real *y = sink_next(&sink, count);
         FR_ELEMENTWISE
         for (int j = 0; j < count; j++)
             y[j] = x[start + j] * (pieces[j] < limit ? scale : (real)0);
     }
-    NAME(sink_close)(&sink);
+    sink_close(&sink);
 }
 
 /* Alpha dropout (Klambauer et al., NeurIPS 2017): kept elements become x * scale + kept_shift,
  * dropped ones x * 0 + dropped_shift. */
-static void NAME(alpha_dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
-                                const fr_mask *mask, int stream)
+static void alpha_dropout(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
+                          const fr_mask *mask, int stream)
 {
     const real *x = x_;
     const real scale = (real)mask->scale;
     const real kept = (real)mask->kept_shift, dropped = (real)mask->dropped_shift;
     uint16_t pieces[FR_MASK_BATCH];
-    NAME(sink) sink;
+    sink sink;
 
-    NAME(sink_open)(&sink, y_, stream);
+    sink_open(&sink, y_, stream);
     for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
         const int count = (int)(n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH);
         const uint32_t limit = philox_pieces(pieces, count, first + (uint64_t)start, mask);
-        real *y = NAME(sink_next)(&sink, count);
+        real *y = sink_next(&sink, count);
         FR_ELEMENTWISE
         for (int j = 0; j < count; j++)
             y[j] = x[start + j] * (pieces[j] < limit ? scale : (real)0) +
                    (pieces[j] < limit ? kept : dropped);
     }
-    NAME(sink_close)(&sink);
+    sink_close(&sink);
 }
 
 /* Gaussian dropout (Srivastava et al., section 10): y = x * (1 + scale * z), z standard normal.
  */
-static void NAME(gaussian_dropout)(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
-                                   const fr_mask *mask, int stream)
+static void gaussian_dropout(void *y_, const void *x_, ptrdiff_t n, uint64_t first,
+                             const fr_mask *mask, int stream)
 {
     const real *x = x_;
     const real scale = (real)mask->scale;
     float deviates[FR_MASK_BATCH];
-    NAME(sink) sink;
+    sink sink;
 
-    NAME(sink_open)(&sink, y_, stream);
+    sink_open(&sink, y_, stream);
     for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
         const int count = (int)(n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH);
         normal_deviates(deviates, count, first + (uint64_t)start, mask);
-        real *y = NAME(sink_next)(&sink, count);
+        real *y = sink_next(&sink, count);
         FR_ELEMENTWISE
         for (int j = 0; j < count; j++)
             y[j] = x[start + j] * ((real)1 + scale * (real)deviates[j]);
     }
-    NAME(sink_close)(&sink);
+    sink_close(&sink);
 }
 
 /* y = x * factor, one factor for a whole run (see fr_runs): dropout of channels, rows, batches.
  * The factors of a batch are laid out in L1 first, so that short runs cost little more. */
-static void NAME(scale_runs)(void *y_, const void *x_, ptrdiff_t n, ptrdiff_t first,
-                             const void *factors, fr_runs runs, int stream)
+static void scale_runs(void *y_, const void *x_, ptrdiff_t n, ptrdiff_t first,
+                       const void *factors, fr_runs runs, int stream)
 {
     enum { STEP = 16 }; /* a run is filled in whole steps, the next one covers the excess */
     const real *x = x_;
     real each[FR_MASK_BATCH + STEP];
-    NAME(sink) sink;
+    sink sink;
     ptrdiff_t inside = first % runs.length, col = first / runs.length % runs.cols;
     ptrdiff_t row = first / runs.length / runs.cols, turn = row % runs.repeat;
     const real *factor = (const real *)factors + row / runs.repeat * runs.cols;
 
-    NAME(sink_open)(&sink, y_, stream);
+    sink_open(&sink, y_, stream);
     for (ptrdiff_t start = 0; start < n; start += FR_MASK_BATCH) {
         const ptrdiff_t count = n - start < FR_MASK_BATCH ? n - start : FR_MASK_BATCH;
         for (ptrdiff_t j = 0, here; j < count; j += here) {
@@ -107,10 +107,10 @@ static void NAME(scale_runs)(void *y_, const void *x_, ptrdiff_t n, ptrdiff_t fi
                 factor += turn == 0 ? runs.cols : 0;
             }
         }
-        real *y = NAME(sink_next)(&sink, count);
+        real *y = sink_next(&sink, count);
         FR_ELEMENTWISE
         for (ptrdiff_t j = 0; j < count; j++)
             y[j] = x[start + j] * each[j];
     }
-    NAME(sink_close)(&sink);
+    sink_close(&sink);
 }

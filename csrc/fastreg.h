@@ -327,32 +327,43 @@ void fr_add_rows(double *matrix, ptrdiff_t rows, ptrdiff_t cols);
 
 /* The tables ----------------------------------------------------------------------------- */
 
+/* Every kernel but the rules, sums and maps, with its type: the table of an object is made from
+ * this list. layer_* is for runs of one element, group_* for longer ones. */
+#define FR_KERNELS(K)                                                                            \
+    K(fr_dropout, dropout)                                                                       \
+    K(fr_moments, moments)                                                                       \
+    K(fr_statistics, statistics)                                                                 \
+    K(fr_normalize, normalize)                                                                   \
+    K(fr_norm_sums, norm_sums)                                                                   \
+    K(fr_norm_backward, norm_backward)                                                           \
+    K(fr_bias_gate, bias_gate)                                                                   \
+    K(fr_norm_gate, norm_gate)                                                                   \
+    K(fr_gate_sums, gate_sums)                                                                   \
+    K(fr_norm_gate_sums, norm_gate_sums)                                                         \
+    K(fr_fold_sums, fold_sums)                                                                   \
+    K(fr_cross_entropy, cross_entropy)                                                           \
+    K(fr_column_squares, column_squares)                                                         \
+    K(fr_scale_columns, scale_columns)                                                           \
+    K(fr_dropout, alpha_dropout)                                                                 \
+    K(fr_dropout, gaussian_dropout)                                                              \
+    K(fr_scale_runs, scale_runs)                                                                 \
+    K(fr_moments, run_moments)                                                                   \
+    K(fr_normalize, run_normalize)                                                               \
+    K(fr_norm_sums, run_sums)                                                                    \
+    K(fr_norm_backward, run_backward)                                                            \
+    K(fr_row_forward, layer_forward)                                                             \
+    K(fr_row_forward, group_forward)                                                             \
+    K(fr_row_backward, layer_backward)                                                           \
+    K(fr_row_backward, group_backward)                                                           \
+    K(fr_philox, philox_block)                                                                   \
+    K(fr_normals, normal_of_words)
+
+#define FR_DECLARE_KERNEL(type, name) type name;
 typedef struct {
     fr_update update[FR_RULE_COUNT];
-    fr_dropout dropout;
-    fr_moments moments;
-    fr_statistics statistics;
-    fr_normalize normalize;
-    fr_norm_sums norm_sums;
-    fr_norm_backward norm_backward;
-    fr_bias_gate bias_gate;
-    fr_norm_gate norm_gate;
-    fr_gate_sums gate_sums;
-    fr_norm_gate_sums norm_gate_sums;
-    fr_fold_sums fold_sums;
-    fr_cross_entropy cross_entropy;
     fr_sum sum[FR_SUM_COUNT];
     fr_map map[FR_MAP_COUNT];
-    fr_column_squares column_squares;
-    fr_scale_columns scale_columns;
-    fr_dropout alpha_dropout, gaussian_dropout;
-    fr_scale_runs scale_runs;
-    fr_moments run_moments;
-    fr_normalize run_normalize;
-    fr_norm_sums run_sums;
-    fr_norm_backward run_backward;
-    fr_row_forward layer_forward, group_forward; /* runs of one element, longer ones */
-    fr_row_backward layer_backward, group_backward;
+    FR_KERNELS(FR_DECLARE_KERNEL)
 } fr_kernels;
 
 enum { FR_FLOAT32, FR_FLOAT64, FR_DTYPE_COUNT };
@@ -369,16 +380,15 @@ enum {
 };
 _Static_assert((int)FR_MASK_BATCH <= (int)FR_PANEL_RUN, "a batch of noise must fit a sink");
 
+/* A level: its name, and its kernels over each element type. */
 typedef struct {
     const char *name;
-    fr_philox philox;
-    fr_normals normals;
-    fr_kernels kernels[FR_DTYPE_COUNT];
+    const fr_kernels *kernels[FR_DTYPE_COUNT];
 } fr_table;
 
-/* The levels this build has, lowest first, and whether this CPU can run one. */
-extern const fr_table *const fr_tables[];
+/* The levels this build has, lowest first, and whether this CPU can run the one at an index. */
+extern const fr_table fr_tables[];
 extern const int fr_table_count;
-int fr_cpu_runs(const fr_table *table);
+int fr_cpu_runs(int level);
 
 #endif

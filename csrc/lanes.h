@@ -2,7 +2,7 @@
  *
  * Philox needs 32 x 32 -> 64 bit products. Written as a plain loop, gcc 12 multiplies all 64
  * bits (vpmullq, or three multiplies on AVX2) and the generator runs 2.3 to 3.5 times slower,
- * so this product is the library's only intrinsic. FR_LANES comes from the isa_*.c file.
+ * so this product is the library's only intrinsic. FR_LANES comes from the isa_*.h file.
  */
 #if FR_LANES == 8
 typedef uint64_t fr_lanes __attribute__((vector_size(64)));

@@ -15,9 +15,9 @@
  * it matters, and lo carries the digits that hi cannot. */
 typedef struct {
     real hi[FR_PANEL_COLS], lo[FR_PANEL_COLS], scale[FR_PANEL_COLS];
-} NAME(columns);
+} columns;
 
-FR_INLINE void NAME(split_mean)(real *hi, real *lo, const double *mean, ptrdiff_t cols)
+FR_INLINE void split_mean(real *hi, real *lo, const double *mean, ptrdiff_t cols)
 {
     for (ptrdiff_t c = 0; c < cols; c++) {
         hi[c] = (real)mean[c];
@@ -26,7 +26,7 @@ FR_INLINE void NAME(split_mean)(real *hi, real *lo, const double *mean, ptrdiff_
 }
 
 /* How many neighbouring rows to take as one: as many as fit a panel, if they lie end to end. */
-FR_INLINE ptrdiff_t NAME(rows_together)(fr_panel panel)
+FR_INLINE ptrdiff_t rows_together(fr_panel panel)
 {
     const ptrdiff_t fit = FR_PANEL_COLS / panel.cols;
     if (panel.cols != panel.stride || panel.rows < 2)
@@ -35,13 +35,13 @@ FR_INLINE ptrdiff_t NAME(rows_together)(fr_panel panel)
 }
 
 /* The same for sums, which must be merged afterwards: only where columns are narrow. */
-FR_INLINE ptrdiff_t NAME(sums_together)(fr_panel panel)
+FR_INLINE ptrdiff_t sums_together(fr_panel panel)
 {
     const ptrdiff_t fit = FR_PANEL_COLS / panel.cols;
     return panel.cols == panel.stride && fit > 4 && panel.rows >= 8 * fit ? fit : 1;
 }
 
-FR_INLINE fr_panel NAME(widened)(fr_panel panel, ptrdiff_t together)
+FR_INLINE fr_panel widened(fr_panel panel, ptrdiff_t together)
 {
     panel.rows /= together;
     panel.cols *= together;
@@ -50,15 +50,15 @@ FR_INLINE fr_panel NAME(widened)(fr_panel panel, ptrdiff_t together)
 }
 
 /* Fill a wide row with copies of its first `cols` entries. */
-FR_INLINE void NAME(repeat)(real *row, ptrdiff_t cols, ptrdiff_t together)
+FR_INLINE void repeat(real *row, ptrdiff_t cols, ptrdiff_t together)
 {
     for (ptrdiff_t c = cols; c < cols * together; c++)
         row[c] = row[c - cols];
 }
 
 /* Chan, Golub & LeVeque (1979): the moments of `before` rows take in those of `here` more. */
-FR_INLINE void NAME(merge)(double *mean, double *m2, const double *mean_k, const double *m2_k,
-                           double before, double here, ptrdiff_t cols)
+FR_INLINE void merge(double *mean, double *m2, const double *mean_k, const double *m2_k,
+                     double before, double here, ptrdiff_t cols)
 {
     const double weight = here / (before + here), cross = before * weight;
     for (ptrdiff_t c = 0; c < cols; c++) {
@@ -68,8 +68,8 @@ FR_INLINE void NAME(merge)(double *mean, double *m2, const double *mean_k, const
     }
 }
 
-static void NAME(moments_of_rows)(double *mean, double *m2, const real *x_, fr_panel panel,
-                                  const real *origin)
+static void moments_of_rows(double *mean, double *m2, const real *x_, fr_panel panel,
+                            const real *origin)
 {
     const ptrdiff_t cols = panel.cols, stride = panel.stride;
     real centre[FR_PANEL_COLS], sum[FR_PANEL_COLS], squares[FR_PANEL_COLS];
@@ -126,42 +126,41 @@ static void NAME(moments_of_rows)(double *mean, double *m2, const real *x_, fr_p
     }
 }
 
-static void NAME(moments)(double *mean, double *m2, const void *x_, fr_panel panel,
-                          const void *origin_)
+static void moments(double *mean, double *m2, const void *x_, fr_panel panel, const void *origin_)
 {
     const real *x = x_, *origin = origin_;
-    const ptrdiff_t cols = panel.cols, together = NAME(sums_together)(panel);
-    const fr_panel wide = NAME(widened)(panel, together);
+    const ptrdiff_t cols = panel.cols, together = sums_together(panel);
+    const fr_panel wide = widened(panel, together);
     const ptrdiff_t whole = wide.rows * together;
     double wide_mean[FR_PANEL_COLS], wide_m2[FR_PANEL_COLS];
     real wide_origin[FR_PANEL_COLS];
     if (together == 1) {
-        NAME(moments_of_rows)(mean, m2, x, panel, origin);
+        moments_of_rows(mean, m2, x, panel, origin);
         return;
     }
     memcpy(wide_origin, origin, (size_t)cols * sizeof(real));
-    NAME(repeat)(wide_origin, cols, together);
-    NAME(moments_of_rows)(wide_mean, wide_m2, x, wide, wide_origin);
+    repeat(wide_origin, cols, together);
+    moments_of_rows(wide_mean, wide_m2, x, wide, wide_origin);
     memcpy(mean, wide_mean, (size_t)cols * sizeof(double));
     memcpy(m2, wide_m2, (size_t)cols * sizeof(double));
     for (ptrdiff_t k = 1; k < together; k++)
-        NAME(merge)(mean, m2, wide_mean + k * cols, wide_m2 + k * cols, (double)(k * wide.rows),
-                    (double)wide.rows, cols);
+        merge(mean, m2, wide_mean + k * cols, wide_m2 + k * cols, (double)(k * wide.rows),
+              (double)wide.rows, cols);
     panel.rows -= whole;
     if (panel.rows) {
-        NAME(moments_of_rows)(wide_mean, wide_m2, x + whole * cols, panel, origin);
-        NAME(merge)(mean, m2, wide_mean, wide_m2, (double)whole, (double)panel.rows, cols);
+        moments_of_rows(wide_mean, wide_m2, x + whole * cols, panel, origin);
+        merge(mean, m2, wide_mean, wide_m2, (double)whole, (double)panel.rows, cols);
     }
 }
 
-static void NAME(statistics)(double *statistics, double *mean, double *m2, const void *origin_,
-                             double epsilon, ptrdiff_t rows, ptrdiff_t chunk_rows, ptrdiff_t cols)
+static void statistics(double *statistics, double *mean, double *m2, const void *origin_,
+                       double epsilon, ptrdiff_t rows, ptrdiff_t chunk_rows, ptrdiff_t cols)
 {
     const real *origin = origin_;
     for (ptrdiff_t begin = chunk_rows; begin < rows; begin += chunk_rows) {
         const ptrdiff_t chunk = begin / chunk_rows * cols;
         const ptrdiff_t here = rows - begin < chunk_rows ? rows - begin : chunk_rows;
-        NAME(merge)(mean, m2, mean + chunk, m2 + chunk, (double)begin, (double)here, cols);
+        merge(mean, m2, mean + chunk, m2 + chunk, (double)begin, (double)here, cols);
     }
     for (ptrdiff_t c = 0; c < cols; c++) {
         const double var = m2[c] / (double)rows;
@@ -172,15 +171,15 @@ static void NAME(statistics)(double *statistics, double *mean, double *m2, const
 }
 
 /* Rows whose outputs are streamed at once: those that lie end to end and fit FR_PANEL_RUN. */
-FR_INLINE ptrdiff_t NAME(rows_at_once)(fr_panel panel)
+FR_INLINE ptrdiff_t rows_at_once(fr_panel panel)
 {
     return panel.cols == panel.stride ? FR_PANEL_RUN / panel.cols : 1;
 }
 
-FR_INLINE void NAME(normalize_rows)(real *y_, const real *x_, fr_panel panel,
-                                    const NAME(columns) * k, const real *shift, int stream)
+FR_INLINE void normalize_rows(real *y_, const real *x_, fr_panel panel, const columns *k,
+                              const real *shift, int stream)
 {
-    const ptrdiff_t cols = panel.cols, rows = NAME(rows_at_once)(panel);
+    const ptrdiff_t cols = panel.cols, rows = rows_at_once(panel);
     _Alignas(64) real done[FR_PANEL_RUN];
     for (ptrdiff_t begin = 0; begin < panel.rows; begin += rows) {
         const ptrdiff_t left = panel.rows - begin, here = left < rows ? left : rows;
@@ -197,34 +196,32 @@ FR_INLINE void NAME(normalize_rows)(real *y_, const real *x_, fr_panel panel,
     }
 }
 
-static void NAME(normalize)(void *y, const void *x, fr_panel panel, fr_channels channels,
-                            int stream)
+static void normalize(void *y, const void *x, fr_panel panel, fr_channels channels, int stream)
 {
-    const ptrdiff_t cols = panel.cols, together = NAME(rows_together)(panel);
-    const fr_panel wide = NAME(widened)(panel, together);
+    const ptrdiff_t cols = panel.cols, together = rows_together(panel);
+    const fr_panel wide = widened(panel, together);
     const ptrdiff_t whole = wide.rows * together * panel.stride;
     real shift[FR_PANEL_COLS];
-    NAME(columns) k;
-    NAME(split_mean)(k.hi, k.lo, channels.mean, cols);
+    columns k;
+    split_mean(k.hi, k.lo, channels.mean, cols);
     for (ptrdiff_t c = 0; c < cols; c++) {
         k.scale[c] = (real)(channels.gamma[c] * channels.inv_std[c]);
         shift[c] = (real)channels.beta[c];
     }
-    NAME(repeat)(k.hi, cols, together);
-    NAME(repeat)(k.lo, cols, together);
-    NAME(repeat)(k.scale, cols, together);
-    NAME(repeat)(shift, cols, together);
-    NAME(normalize_rows)(y, x, wide, &k, shift, stream);
+    repeat(k.hi, cols, together);
+    repeat(k.lo, cols, together);
+    repeat(k.scale, cols, together);
+    repeat(shift, cols, together);
+    normalize_rows(y, x, wide, &k, shift, stream);
     panel.rows %= together;
     if (panel.rows)
-        NAME(normalize_rows)((real *)y + whole, (const real *)x + whole, panel, &k, shift,
-                             stream);
+        normalize_rows((real *)y + whole, (const real *)x + whole, panel, &k, shift, stream);
     if (stream)
         fr_stream_end();
 }
 
-static void NAME(sums_of_rows)(double *dscale, double *dbeta, const real *dy_, const real *x_,
-                               fr_panel panel, const NAME(columns) * k)
+static void sums_of_rows(double *dscale, double *dbeta, const real *dy_, const real *x_,
+                         fr_panel panel, const columns *k)
 {
     const ptrdiff_t cols = panel.cols, stride = panel.stride;
     real sum[FR_PANEL_COLS], dot[FR_PANEL_COLS];
@@ -262,25 +259,25 @@ static void NAME(sums_of_rows)(double *dscale, double *dbeta, const real *dy_, c
     }
 }
 
-static void NAME(norm_sums)(double *dscale, double *dbeta, const void *dy_, const void *x_,
-                            fr_panel panel, const double *mean)
+static void norm_sums(double *dscale, double *dbeta, const void *dy_, const void *x_,
+                      fr_panel panel, const double *mean)
 {
     const real *x = x_, *dy = dy_;
-    const ptrdiff_t cols = panel.cols, together = NAME(sums_together)(panel);
-    const fr_panel wide = NAME(widened)(panel, together);
+    const ptrdiff_t cols = panel.cols, together = sums_together(panel);
+    const fr_panel wide = widened(panel, together);
     const ptrdiff_t whole = wide.rows * together;
     double wide_dot[FR_PANEL_COLS], wide_sum[FR_PANEL_COLS];
-    NAME(columns) k;
-    NAME(split_mean)(k.hi, k.lo, mean, cols);
+    columns k;
+    split_mean(k.hi, k.lo, mean, cols);
     if (together == 1) {
-        NAME(sums_of_rows)(dscale, dbeta, dy, x, panel, &k);
+        sums_of_rows(dscale, dbeta, dy, x, panel, &k);
         return;
     }
-    NAME(repeat)(k.hi, cols, together);
-    NAME(repeat)(k.lo, cols, together);
+    repeat(k.hi, cols, together);
+    repeat(k.lo, cols, together);
     panel.rows -= whole;
-    NAME(sums_of_rows)(dscale, dbeta, dy + whole * cols, x + whole * cols, panel, &k);
-    NAME(sums_of_rows)(wide_dot, wide_sum, dy, x, wide, &k);
+    sums_of_rows(dscale, dbeta, dy + whole * cols, x + whole * cols, panel, &k);
+    sums_of_rows(wide_dot, wide_sum, dy, x, wide, &k);
     for (ptrdiff_t r = 0; r < together; r++)
         for (ptrdiff_t c = 0; c < cols; c++) {
             dscale[c] += wide_dot[r * cols + c];
@@ -288,11 +285,10 @@ static void NAME(norm_sums)(double *dscale, double *dbeta, const void *dy_, cons
         }
 }
 
-FR_INLINE void NAME(backward_rows)(real *dx_, const real *dy_, const real *x_, fr_panel panel,
-                                   const NAME(columns) * k, const real *offset, const real *tilt,
-                                   int stream)
+FR_INLINE void backward_rows(real *dx_, const real *dy_, const real *x_, fr_panel panel,
+                             const columns *k, const real *offset, const real *tilt, int stream)
 {
-    const ptrdiff_t cols = panel.cols, rows = NAME(rows_at_once)(panel);
+    const ptrdiff_t cols = panel.cols, rows = rows_at_once(panel);
     _Alignas(64) real done[FR_PANEL_RUN];
     for (ptrdiff_t begin = 0; begin < panel.rows; begin += rows) {
         const ptrdiff_t left = panel.rows - begin, here = left < rows ? left : rows;
@@ -312,31 +308,31 @@ FR_INLINE void NAME(backward_rows)(real *dx_, const real *dy_, const real *x_, f
     }
 }
 
-static void NAME(norm_backward)(void *dx, const void *dy, const void *x, fr_panel panel,
-                                fr_channels channels, const double *mean_dy, const double *slope,
-                                int stream)
+static void norm_backward(void *dx, const void *dy, const void *x, fr_panel panel,
+                          fr_channels channels, const double *mean_dy, const double *slope,
+                          int stream)
 {
-    const ptrdiff_t cols = panel.cols, together = NAME(rows_together)(panel);
-    const fr_panel wide = NAME(widened)(panel, together);
+    const ptrdiff_t cols = panel.cols, together = rows_together(panel);
+    const fr_panel wide = widened(panel, together);
     const ptrdiff_t whole = wide.rows * together * panel.stride;
     real offset[FR_PANEL_COLS], tilt[FR_PANEL_COLS];
-    NAME(columns) k;
-    NAME(split_mean)(k.hi, k.lo, channels.mean, cols);
+    columns k;
+    split_mean(k.hi, k.lo, channels.mean, cols);
     for (ptrdiff_t c = 0; c < cols; c++) {
         k.scale[c] = (real)(channels.gamma[c] * channels.inv_std[c]);
         offset[c] = (real)mean_dy[c];
         tilt[c] = (real)slope[c];
     }
-    NAME(repeat)(k.hi, cols, together);
-    NAME(repeat)(k.lo, cols, together);
-    NAME(repeat)(k.scale, cols, together);
-    NAME(repeat)(offset, cols, together);
-    NAME(repeat)(tilt, cols, together);
-    NAME(backward_rows)(dx, dy, x, wide, &k, offset, tilt, stream);
+    repeat(k.hi, cols, together);
+    repeat(k.lo, cols, together);
+    repeat(k.scale, cols, together);
+    repeat(offset, cols, together);
+    repeat(tilt, cols, together);
+    backward_rows(dx, dy, x, wide, &k, offset, tilt, stream);
     panel.rows %= together;
     if (panel.rows)
-        NAME(backward_rows)((real *)dx + whole, (const real *)dy + whole, (const real *)x + whole,
-                            panel, &k, offset, tilt, stream);
+        backward_rows((real *)dx + whole, (const real *)dy + whole, (const real *)x + whole,
+                      panel, &k, offset, tilt, stream);
     if (stream)
         fr_stream_end();
 }

@@ -8,7 +8,7 @@
  *
  * Bytes an element in float32: sums 4, maps 8. y may be x.
  */
-FR_INLINE void NAME(add)(double *sum, double *rest, double term, const int plain)
+FR_INLINE void add(double *sum, double *rest, double term, const int plain)
 {
     const double total = *sum + term;
     if (sizeof(real) == sizeof(double) && !plain) {
@@ -18,92 +18,91 @@ FR_INLINE void NAME(add)(double *sum, double *rest, double term, const int plain
     *sum = total;
 }
 
-typedef double NAME(term)(real x, double number);
+typedef double term(real x, double number);
 
-FR_INLINE double NAME(term_abs)(real x, double number)
+FR_INLINE double term_abs(real x, double number)
 {
     (void)number;
     return fabs((double)x);
 }
 
-FR_INLINE double NAME(term_squares)(real x, double number)
+FR_INLINE double term_squares(real x, double number)
 {
     (void)number;
     return (double)x * (double)x;
 }
 
-FR_INLINE double NAME(term_scaled_squares)(real x, double number)
+FR_INLINE double term_scaled_squares(real x, double number)
 {
     const double scaled = number * (double)x;
     return scaled * scaled;
 }
 
-FR_INLINE double NAME(term_near_zero)(real x, double number)
+FR_INLINE double term_near_zero(real x, double number)
 {
     return fabs((double)x) < (double)(real)number ? 1.0 : 0.0;
 }
 
-FR_INLINE double NAME(term_zeros)(real x, double number)
+FR_INLINE double term_zeros(real x, double number)
 {
     (void)number;
     return x == 0 ? 1.0 : 0.0;
 }
 
-FR_INLINE double NAME(term_nonfinite)(real x, double number)
+FR_INLINE double term_nonfinite(real x, double number)
 {
     (void)number;
     return x - x == 0 ? 0.0 : 1.0;
 }
 
 /* Inlined once a term, with `term` and `plain` constant. */
-FR_INLINE double NAME(sum_span)(const real *x, ptrdiff_t n, double number, NAME(term) * term,
-                                const int plain)
+FR_INLINE double sum_span(const real *x, ptrdiff_t n, double number, term *term, const int plain)
 {
     double sum[FR_SUM_LANES] = {0}, rest[FR_SUM_LANES] = {0};
     ptrdiff_t i = 0;
     for (; i + FR_SUM_LANES <= n; i += FR_SUM_LANES)
         for (int k = 0; k < FR_SUM_LANES; k++)
-            NAME(add)(&sum[k], &rest[k], term(x[i + k], number), plain);
+            add(&sum[k], &rest[k], term(x[i + k], number), plain);
     for (int k = 0; i + k < n; k++)
-        NAME(add)(&sum[k], &rest[k], term(x[i + k], number), plain);
+        add(&sum[k], &rest[k], term(x[i + k], number), plain);
     for (int half = FR_SUM_LANES / 2; half; half /= 2)
         for (int k = 0; k < half; k++) {
             rest[k] += rest[k + half];
-            NAME(add)(&sum[k], &rest[k], sum[k + half], plain);
+            add(&sum[k], &rest[k], sum[k + half], plain);
         }
     return fr_total(sum[0], rest[0]);
 }
 
 #define FR_DEFINE_SUM(name, plain)                                                               \
-    static double NAME(sum_##name)(const void *x, ptrdiff_t n, double number)                    \
+    static double sum_##name(const void *x, ptrdiff_t n, double number)                          \
     {                                                                                            \
-        return NAME(sum_span)(x, n, number, NAME(term_##name), plain);                           \
+        return sum_span(x, n, number, term_##name, plain);                                       \
     }
 FR_SUMS(FR_DEFINE_SUM)
 #undef FR_DEFINE_SUM
 
-typedef real NAME(result)(real x, real a, real b);
+typedef real result(real x, real a, real b);
 
 /* a sign(x), with sign(0) = 0 and sign(NaN) = NaN. */
-FR_INLINE real NAME(l1)(real x, real a, real b)
+FR_INLINE real l1(real x, real a, real b)
 {
     (void)b;
     return a * (x > 0 ? (real)1 : x < 0 ? (real)-1 : x == 0 ? (real)0 : x);
 }
 
-FR_INLINE real NAME(l2)(real x, real a, real b)
+FR_INLINE real l2(real x, real a, real b)
 {
     (void)a;
     return b * x;
 }
 
-FR_INLINE real NAME(elastic)(real x, real a, real b)
+FR_INLINE real elastic(real x, real a, real b)
 {
-    return NAME(l1)(x, a, b) + NAME(l2)(x, a, b);
+    return l1(x, a, b) + l2(x, a, b);
 }
 
 /* The proximal operator of a |x|: x less what of it lies within [-a, a]. */
-FR_INLINE real NAME(soft)(real x, real a, real b)
+FR_INLINE real soft(real x, real a, real b)
 {
     (void)b;
     const real below = x > a ? a : x;
@@ -111,13 +110,13 @@ FR_INLINE real NAME(soft)(real x, real a, real b)
 }
 
 /* That of a |x| + (b - 1) x^2 / 2. */
-FR_INLINE real NAME(prox)(real x, real a, real b)
+FR_INLINE real prox(real x, real a, real b)
 {
-    return NAME(soft)(x, a, b) / b;
+    return soft(x, a, b) / b;
 }
 
-FR_INLINE void NAME(map_span)(real *y, const real *x, ptrdiff_t n, double a_, double b_,
-                              int stream, NAME(result) * result)
+FR_INLINE void map_span(real *y, const real *x, ptrdiff_t n, double a_, double b_, int stream,
+                        result *result)
 {
     const real a = (real)a_, b = (real)b_;
     _Alignas(64) real done[FR_PANEL_RUN];
@@ -135,16 +134,16 @@ FR_INLINE void NAME(map_span)(real *y, const real *x, ptrdiff_t n, double a_, do
 }
 
 #define FR_DEFINE_MAP(result)                                                                    \
-    static void NAME(map_##result)(void *y, const void *x, ptrdiff_t n, double a, double b,      \
-                                   int stream)                                                   \
+    static void map_##result(void *y, const void *x, ptrdiff_t n, double a, double b,            \
+                             int stream)                                                         \
     {                                                                                            \
-        NAME(map_span)(y, x, n, a, b, stream, NAME(result));                                     \
+        map_span(y, x, n, a, b, stream, result);                                                 \
     }
 FR_MAPS(FR_DEFINE_MAP)
 #undef FR_DEFINE_MAP
 
 /* The same sums down the columns of a panel, rows in groups of four. */
-static void NAME(column_squares)(double *squares, const void *x_, fr_panel panel)
+static void column_squares(double *squares, const void *x_, fr_panel panel)
 {
     const ptrdiff_t cols = panel.cols, stride = panel.stride;
     double rest[FR_PANEL_COLS];
@@ -155,22 +154,22 @@ static void NAME(column_squares)(double *squares, const void *x_, fr_panel panel
         const real *p = (const real *)x_ + r * stride, *q = p + stride;
         const real *s = q + stride, *t = s + stride;
         for (ptrdiff_t c = 0; c < cols; c++)
-            NAME(add)(&squares[c], &rest[c],
-                      (NAME(term_squares)(p[c], 1.0) + NAME(term_squares)(q[c], 1.0)) +
-                          (NAME(term_squares)(s[c], 1.0) + NAME(term_squares)(t[c], 1.0)),
-                      0);
+            add(&squares[c], &rest[c],
+                (term_squares(p[c], 1.0) + term_squares(q[c], 1.0)) +
+                    (term_squares(s[c], 1.0) + term_squares(t[c], 1.0)),
+                0);
     }
     for (; r < panel.rows; r++) {
         const real *p = (const real *)x_ + r * stride;
         for (ptrdiff_t c = 0; c < cols; c++)
-            NAME(add)(&squares[c], &rest[c], NAME(term_squares)(p[c], 1.0), 0);
+            add(&squares[c], &rest[c], term_squares(p[c], 1.0), 0);
     }
     for (ptrdiff_t c = 0; c < cols; c++)
         squares[c] = fr_total(squares[c], rest[c]);
 }
 
 /* y = x * factor, a factor a column. */
-static void NAME(scale_columns)(void *y_, const void *x_, fr_panel panel, const double *factors)
+static void scale_columns(void *y_, const void *x_, fr_panel panel, const double *factors)
 {
     const ptrdiff_t cols = panel.cols;
     real factor[FR_PANEL_COLS];

@@ -8,8 +8,8 @@
 
 /* Batch norm of (N, C, L): a panel's rows are samples, its columns runs of panel.run elements. */
 
-static void NAME(run_moments)(double *mean, double *m2, const void *x_, fr_panel panel,
-                              const void *origin_)
+static void run_moments(double *mean, double *m2, const void *x_, fr_panel panel,
+                        const void *origin_)
 {
     const real *origin = origin_;
     const double here = (double)panel.run;
@@ -18,7 +18,7 @@ static void NAME(run_moments)(double *mean, double *m2, const void *x_, fr_panel
         const double before = (double)n * here;
         const double weight = here / (before + here), cross = before * weight;
         for (ptrdiff_t c = 0; c < panel.cols; c++, x += panel.run) {
-            const NAME(moment) run = NAME(moments_of)(x, panel.run, 1);
+            const moment run = moments_of(x, panel.run, 1);
             const double run_mean = (double)x[0] - (double)origin[c] + run.mean;
             const double delta = n ? run_mean - mean[c] : run_mean;
             mean[c] = n ? mean[c] + delta * weight : run_mean;
@@ -27,25 +27,24 @@ static void NAME(run_moments)(double *mean, double *m2, const void *x_, fr_panel
     }
 }
 
-static void NAME(run_normalize)(void *y, const void *x_, fr_panel panel, fr_channels channels,
-                                int stream)
+static void run_normalize(void *y, const void *x_, fr_panel panel, fr_channels channels,
+                          int stream)
 {
-    NAME(sink) sink;
+    sink sink;
     for (ptrdiff_t n = 0; n < panel.rows; n++) {
         const real *x = (const real *)x_ + n * panel.stride;
-        NAME(sink_open)(&sink, (real *)y + n * panel.stride, stream);
+        sink_open(&sink, (real *)y + n * panel.stride, stream);
         for (ptrdiff_t c = 0; c < panel.cols; c++, x += panel.run) {
-            const NAME(pair) centre = NAME(parts)(channels.mean[c]);
-            NAME(scale_run)(&sink, x, panel.run, centre.first, centre.second,
-                            (real)(channels.gamma[c] * channels.inv_std[c]),
-                            (real)channels.beta[c]);
+            const pair centre = parts(channels.mean[c]);
+            scale_run(&sink, x, panel.run, centre.first, centre.second,
+                      (real)(channels.gamma[c] * channels.inv_std[c]), (real)channels.beta[c]);
         }
-        NAME(sink_close)(&sink);
+        sink_close(&sink);
     }
 }
 
-static void NAME(run_sums)(double *dscale, double *dbeta, const void *dy_, const void *x_,
-                           fr_panel panel, const double *mean)
+static void run_sums(double *dscale, double *dbeta, const void *dy_, const void *x_,
+                     fr_panel panel, const double *mean)
 {
     for (ptrdiff_t c = 0; c < panel.cols; c++)
         dscale[c] = dbeta[c] = 0;
@@ -53,31 +52,31 @@ static void NAME(run_sums)(double *dscale, double *dbeta, const void *dy_, const
         const real *x = (const real *)x_ + n * panel.stride;
         const real *dy = (const real *)dy_ + n * panel.stride;
         for (ptrdiff_t c = 0; c < panel.cols; c++, x += panel.run, dy += panel.run) {
-            const NAME(pair) centre = NAME(parts)(mean[c]);
+            const pair centre = parts(mean[c]);
             double sum, dot;
-            NAME(run_dots)(&sum, &dot, dy, x, panel.run, centre.first, centre.second);
+            run_dots(&sum, &dot, dy, x, panel.run, centre.first, centre.second);
             dbeta[c] += sum;
             dscale[c] += dot;
         }
     }
 }
 
-static void NAME(run_backward)(void *dx, const void *dy_, const void *x_, fr_panel panel,
-                               fr_channels channels, const double *mean_dy, const double *slope,
-                               int stream)
+static void run_backward(void *dx, const void *dy_, const void *x_, fr_panel panel,
+                         fr_channels channels, const double *mean_dy, const double *slope,
+                         int stream)
 {
-    NAME(sink) sink;
+    sink sink;
     for (ptrdiff_t n = 0; n < panel.rows; n++) {
         const real *x = (const real *)x_ + n * panel.stride;
         const real *dy = (const real *)dy_ + n * panel.stride;
-        NAME(sink_open)(&sink, (real *)dx + n * panel.stride, stream);
+        sink_open(&sink, (real *)dx + n * panel.stride, stream);
         for (ptrdiff_t c = 0; c < panel.cols; c++, x += panel.run, dy += panel.run) {
-            const NAME(pair) centre = NAME(parts)(channels.mean[c]);
+            const pair centre = parts(channels.mean[c]);
             const double scale = channels.gamma[c] * channels.inv_std[c];
-            NAME(gradient_run)(&sink, dy, x, panel.run, centre.first, centre.second, (real)scale,
-                               (real)(scale * mean_dy[c]), (real)(scale * slope[c]));
+            gradient_run(&sink, dy, x, panel.run, centre.first, centre.second, (real)scale,
+                         (real)(scale * mean_dy[c]), (real)(scale * slope[c]));
         }
-        NAME(sink_close)(&sink);
+        sink_close(&sink);
     }
 }
 
@@ -86,23 +85,23 @@ static void NAME(run_backward)(void *dx, const void *dy_, const void *x_, fr_pan
 /* statistics: mean and 1 / sqrt(mean square deviation + epsilon) of each row. Every step is done
  * for all rows before the next: the sums of a short row are one chain of waiting after another,
  * those of many rows overlap. The bits are those of moments_of. */
-static void NAME(row_statistics)(double *statistics, const real *x, ptrdiff_t rows, ptrdiff_t n,
-                                 double epsilon, int centred)
+static void row_statistics(double *statistics, const real *x, ptrdiff_t rows, ptrdiff_t n,
+                           double epsilon, int centred)
 {
     const double share = 1.0 / (double)n;
     real centre[FR_ROW_TILE];
-    NAME(pair) rest[FR_ROW_TILE];
+    pair rest[FR_ROW_TILE];
     if (n > FR_ROW_BLOCK || !centred) {
         for (ptrdiff_t r = 0; r < rows; r++) {
-            const NAME(moment) moment = NAME(moments_of)(x + r * n, n, centred);
+            const moment moment = moments_of(x + r * n, n, centred);
             statistics[2 * r] = centred ? (double)x[r * n] + moment.mean : 0;
             statistics[2 * r + 1] = moment.m2;
         }
     } else {
         for (ptrdiff_t r = 0; r < rows; r++)
-            centre[r] = x[r * n] + NAME(sum_from)(x + r * n, n, x[r * n]) * (real)share;
+            centre[r] = x[r * n] + sum_from(x + r * n, n, x[r * n]) * (real)share;
         for (ptrdiff_t r = 0; r < rows; r++)
-            rest[r] = NAME(spread_around)(x + r * n, n, centre[r]);
+            rest[r] = spread_around(x + r * n, n, centre[r]);
         for (ptrdiff_t r = 0; r < rows; r++) {
             const double shift = (double)rest[r].first * share;
             const double mean = (double)centre[r] - (double)x[r * n] + shift;
@@ -115,33 +114,33 @@ static void NAME(row_statistics)(double *statistics, const real *x, ptrdiff_t ro
 }
 
 /* Rows that stay in L1 together. */
-FR_INLINE ptrdiff_t NAME(row_tile)(ptrdiff_t n, ptrdiff_t least)
+FR_INLINE ptrdiff_t row_tile(ptrdiff_t n, ptrdiff_t least)
 {
     const ptrdiff_t fit = FR_ROW_BLOCK / n;
     return fit < least ? least : fit < FR_ROW_TILE ? fit : FR_ROW_TILE;
 }
 
-static void NAME(layer_forward)(void *y_, double *statistics, const void *x_, fr_rows shape,
-                                const void *gamma_, const void *beta_, double epsilon,
-                                int centred, int stream)
+static void layer_forward(void *y_, double *statistics, const void *x_, fr_rows shape,
+                          const void *gamma_, const void *beta_, double epsilon, int centred,
+                          int stream)
 {
-    const ptrdiff_t n = shape.channels, tile = NAME(row_tile)(n, 1);
+    const ptrdiff_t n = shape.channels, tile = row_tile(n, 1);
     const real *x = x_, *gamma_end = (const real *)gamma_ + shape.groups * n;
     const real *gamma = (const real *)gamma_ + shape.first % shape.groups * n;
     const real *beta = (const real *)beta_ + shape.first % shape.groups * n;
-    NAME(sink) sink;
-    NAME(sink_open)(&sink, y_, stream);
+    sink sink;
+    sink_open(&sink, y_, stream);
     for (ptrdiff_t done = 0; done < shape.rows; done += tile) {
         const ptrdiff_t rows = shape.rows - done < tile ? shape.rows - done : tile;
-        NAME(row_statistics)(statistics, x, rows, n, epsilon, centred);
+        row_statistics(statistics, x, rows, n, epsilon, centred);
         for (ptrdiff_t r = 0; r < rows; r++, x += n, statistics += 2) {
-            const NAME(pair) mean = NAME(parts)(statistics[0]);
+            const pair mean = parts(statistics[0]);
             const real inv_std = (real)statistics[1];
             fr_prefetch(x + tile * n, (size_t)n * sizeof(real));
             for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
                 const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
                 const real *from = x + begin, *scale = gamma + begin, *shift = beta + begin;
-                real *y = NAME(sink_next)(&sink, here);
+                real *y = sink_next(&sink, here);
                 FR_ELEMENTWISE
                 for (ptrdiff_t i = 0; i < here; i++)
                     y[i] =
@@ -152,31 +151,31 @@ static void NAME(layer_forward)(void *y_, double *statistics, const void *x_, fr
                 gamma = gamma_, beta = beta_;
         }
     }
-    NAME(sink_close)(&sink);
+    sink_close(&sink);
 }
 
-static void NAME(group_forward)(void *y, double *statistics, const void *x_, fr_rows shape,
-                                const void *gamma_, const void *beta_, double epsilon,
-                                int centred, int stream)
+static void group_forward(void *y, double *statistics, const void *x_, fr_rows shape,
+                          const void *gamma_, const void *beta_, double epsilon, int centred,
+                          int stream)
 {
     const real *x = x_;
-    NAME(sink) sink;
-    NAME(sink_open)(&sink, y, stream);
+    sink sink;
+    sink_open(&sink, y, stream);
     for (ptrdiff_t r = 0; r < shape.rows; r++, statistics += 2) {
         const ptrdiff_t first = (shape.first + r) % shape.groups * shape.channels;
         const real *gamma = (const real *)gamma_ + first, *beta = (const real *)beta_ + first;
-        NAME(row_statistics)(statistics, x, 1, shape.channels * shape.run, epsilon, centred);
-        const NAME(pair) centre = NAME(parts)(statistics[0]);
+        row_statistics(statistics, x, 1, shape.channels * shape.run, epsilon, centred);
+        const pair centre = parts(statistics[0]);
         for (ptrdiff_t c = 0; c < shape.channels; c++, x += shape.run)
-            NAME(scale_run)(&sink, x, shape.run, centre.first, centre.second,
-                            (real)((double)gamma[c] * statistics[1]), beta[c]);
+            scale_run(&sink, x, shape.run, centre.first, centre.second,
+                      (real)((double)gamma[c] * statistics[1]), beta[c]);
     }
-    NAME(sink_close)(&sink);
+    sink_close(&sink);
 }
 
 /* dgamma and dbeta of `rows` rows whose columns have the same channels. */
-FR_INLINE void NAME(column_sums)(double *dgamma, double *dbeta, const real *dy_, const real *x_,
-                                 ptrdiff_t rows, ptrdiff_t n, const double *statistics)
+FR_INLINE void column_sums(double *dgamma, double *dbeta, const real *dy_, const real *x_,
+                           ptrdiff_t rows, ptrdiff_t n, const double *statistics)
 {
     real hi[FR_ROW_TILE], lo[FR_ROW_TILE], inv_std[FR_ROW_TILE];
     real sum[FR_PANEL_COLS], dot[FR_PANEL_COLS];
@@ -213,31 +212,30 @@ FR_INLINE void NAME(column_sums)(double *dgamma, double *dbeta, const real *dy_,
     }
 }
 
-static void NAME(layer_backward)(void *dx_, double *dgamma, double *dbeta, const void *dy_,
-                                 const void *x_, fr_rows shape, const double *statistics,
-                                 const void *gamma_, int centred, int stream)
+static void layer_backward(void *dx_, double *dgamma, double *dbeta, const void *dy_,
+                           const void *x_, fr_rows shape, const double *statistics,
+                           const void *gamma_, int centred, int stream)
 {
     const ptrdiff_t n = shape.channels;
-    const ptrdiff_t tile = shape.groups > 1 ? 1 : NAME(row_tile)(n, 4);
+    const ptrdiff_t tile = shape.groups > 1 ? 1 : row_tile(n, 4);
     const double share = 1.0 / (double)n;
     const real *x = x_, *dy = dy_;
     double sum[FR_ROW_TILE], dot[FR_ROW_TILE];
-    NAME(sink) sink;
-    NAME(sink_open)(&sink, dx_, stream);
+    sink sink;
+    sink_open(&sink, dx_, stream);
     for (ptrdiff_t c = 0; c < shape.groups * n; c++)
         dgamma[c] = dbeta[c] = 0;
     for (ptrdiff_t done = 0; done < shape.rows; done += tile) {
         const ptrdiff_t rows = shape.rows - done < tile ? shape.rows - done : tile;
         const ptrdiff_t first = (shape.first + done) % shape.groups * n;
         const real *gamma = (const real *)gamma_ + first;
-        NAME(column_sums)(dgamma + first, dbeta + first, dy, x, rows, n, statistics);
+        column_sums(dgamma + first, dbeta + first, dy, x, rows, n, statistics);
         for (ptrdiff_t r = 0; r < rows; r++) {
-            const NAME(pair) mean = NAME(parts)(statistics[2 * r]);
-            NAME(row_dots)(sum + r, dot + r, dy + r * n, x + r * n, gamma, n, mean.first,
-                           mean.second);
+            const pair mean = parts(statistics[2 * r]);
+            row_dots(sum + r, dot + r, dy + r * n, x + r * n, gamma, n, mean.first, mean.second);
         }
         for (ptrdiff_t r = 0; r < rows; r++, x += n, dy += n, statistics += 2) {
-            const NAME(pair) mean = NAME(parts)(statistics[0]);
+            const pair mean = parts(statistics[0]);
             const double inv_std = statistics[1];
             fr_prefetch(x + tile * n, (size_t)n * sizeof(real));
             fr_prefetch(dy + tile * n, (size_t)n * sizeof(real));
@@ -247,7 +245,7 @@ static void NAME(layer_backward)(void *dx_, double *dgamma, double *dbeta, const
             for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
                 const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
                 const real *p = x + begin, *g = gamma + begin, *d = dy + begin;
-                real *dx = NAME(sink_next)(&sink, here);
+                real *dx = sink_next(&sink, here);
                 FR_ELEMENTWISE
                 for (ptrdiff_t i = 0; i < here; i++)
                     dx[i] = ((d[i] * g[i]) * scale - offset) -
@@ -255,30 +253,29 @@ static void NAME(layer_backward)(void *dx_, double *dgamma, double *dbeta, const
             }
         }
     }
-    NAME(sink_close)(&sink);
+    sink_close(&sink);
 }
 
-static void NAME(group_backward)(void *dx_, double *dgamma, double *dbeta, const void *dy_,
-                                 const void *x_, fr_rows shape, const double *statistics,
-                                 const void *gamma_, int centred, int stream)
+static void group_backward(void *dx_, double *dgamma, double *dbeta, const void *dy_,
+                           const void *x_, fr_rows shape, const double *statistics,
+                           const void *gamma_, int centred, int stream)
 {
     const ptrdiff_t run = shape.run, size = shape.channels * run;
     const double share = 1.0 / (double)size;
     const real *x = x_, *dy = dy_;
-    NAME(sink) sink;
-    NAME(sink_open)(&sink, dx_, stream);
+    sink sink;
+    sink_open(&sink, dx_, stream);
     for (ptrdiff_t c = 0; c < shape.groups * shape.channels; c++)
         dgamma[c] = dbeta[c] = 0;
     for (ptrdiff_t r = 0; r < shape.rows; r++, x += size, dy += size, statistics += 2) {
         const ptrdiff_t first = (shape.first + r) % shape.groups * shape.channels;
         const real *gamma = (const real *)gamma_ + first;
-        const NAME(pair) centre = NAME(parts)(statistics[0]);
+        const pair centre = parts(statistics[0]);
         const double inv_std = statistics[1];
         double all = 0, all_dots = 0;
         for (ptrdiff_t c = 0; c < shape.channels; c++) {
             double sum, dot;
-            NAME(run_dots)(&sum, &dot, dy + c * run, x + c * run, run, centre.first,
-                           centre.second);
+            run_dots(&sum, &dot, dy + c * run, x + c * run, run, centre.first, centre.second);
             dbeta[first + c] += sum;
             dgamma[first + c] += dot * inv_std;
             all += sum * (double)gamma[c];
@@ -287,8 +284,8 @@ static void NAME(group_backward)(void *dx_, double *dgamma, double *dbeta, const
         const real offset = centred ? (real)(inv_std * all * share) : 0;
         const real tilt = (real)(inv_std * inv_std * inv_std * all_dots * share);
         for (ptrdiff_t c = 0; c < shape.channels; c++)
-            NAME(gradient_run)(&sink, dy + c * run, x + c * run, run, centre.first, centre.second,
-                               (real)((double)gamma[c] * inv_std), offset, tilt);
+            gradient_run(&sink, dy + c * run, x + c * run, run, centre.first, centre.second,
+                         (real)((double)gamma[c] * inv_std), offset, tilt);
     }
-    NAME(sink_close)(&sink);
+    sink_close(&sink);
 }

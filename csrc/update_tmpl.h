@@ -11,24 +11,23 @@
 #define FR_REAL_FIELD(name) real name;
 typedef struct {
     FR_STEP(FR_REAL_FIELD)
-} NAME(scalars);
+} scalars;
 #undef FR_REAL_FIELD
 
 /* As NumPy's sign: 0 for both zeros, NaN for NaN. */
-FR_INLINE real NAME(sign)(real x)
+FR_INLINE real sign(real x)
 {
     return x > 0 ? (real)1 : x < 0 ? (real)-1 : x == 0 ? (real)0 : x;
 }
 
 /* Proximal operator of t |p| (soft threshold): exact zeros where |p| <= t. */
-FR_INLINE real NAME(shrink)(real p, real t)
+FR_INLINE real shrink(real p, real t)
 {
     return p > t ? p - t : p < -t ? p + t : p == p ? (real)0 : p;
 }
 
 #define ELEMENT(rule)                                                                            \
-    FR_INLINE real NAME(rule)(real g, real slot[FR_MAX_SLOTS], const NAME(scalars) * s,          \
-                              real * denominator)
+    FR_INLINE real rule(real g, real slot[FR_MAX_SLOTS], const scalars *s, real *denominator)
 
 ELEMENT(sgd)
 {
@@ -166,23 +165,21 @@ ELEMENT(lion)
     const real blend = s->beta1 * slot[0] + s->one_minus_beta1 * g;
     slot[0] = s->beta2 * slot[0] + s->one_minus_beta2 * g;
     *denominator = 1;
-    return s->rate * NAME(sign)(blend);
+    return s->rate * sign(blend);
 }
 
-typedef real NAME(element)(real g, real slot[FR_MAX_SLOTS], const NAME(scalars) * s,
-                           real *denominator);
+typedef real element(real g, real slot[FR_MAX_SLOTS], const scalars *s, real *denominator);
 
 /* Inlined with everything after `step` constant: no call and no test is left inside. */
-FR_INLINE void NAME(update_span)(const fr_span *span, const fr_step *step,
-                                 NAME(element) * element, const int slots, const int services,
-                                 const int averaged)
+FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *element,
+                           const int slots, const int services, const int averaged)
 {
     real *param = span->param;
     const real *grad = span->grad;
     real *slot0 = span->slot[0], *slot1 = span->slot[1], *slot2 = span->slot[2];
     real *average = span->average;
 #define FR_ROUND(name) .name = (real)step->name,
-    const NAME(scalars) s = {FR_STEP(FR_ROUND)};
+    const scalars s = {FR_STEP(FR_ROUND)};
 #undef FR_ROUND
     FR_ELEMENTWISE
     for (ptrdiff_t i = 0; i < span->n; i++) {
@@ -195,12 +192,12 @@ FR_INLINE void NAME(update_span)(const fr_span *span, const fr_step *step,
         if (services == FR_ALL_SERVICES) {
             g = g * s.scale;
             g = g > s.clip ? s.clip : g < -s.clip ? -s.clip : g;
-            g = g + (s.l2 * p + s.l1 * NAME(sign)(p));
+            g = g + (s.l2 * p + s.l1 * sign(p));
         }
         const real move = element(g, slot, &s, &denominator);
         p = services ? p * s.keep - move : p - move;
         if (services == FR_ALL_SERVICES)
-            p = NAME(shrink)(p, s.prox / denominator);
+            p = shrink(p, s.prox / denominator);
         param[i] = p;
         if (slots > 0)
             slot0[i] = slot[0];
@@ -214,16 +211,16 @@ FR_INLINE void NAME(update_span)(const fr_span *span, const fr_step *step,
 }
 
 #define FR_DEFINE_UPDATE(rule, slots)                                                            \
-    static void NAME(update_##rule)(const fr_span *span, const fr_step *step)                    \
+    static void update_##rule(const fr_span *span, const fr_step *step)                          \
     {                                                                                            \
         if (span->average)                                                                       \
-            NAME(update_span)(span, step, NAME(rule), slots, FR_ALL_SERVICES, 1);                \
+            update_span(span, step, rule, slots, FR_ALL_SERVICES, 1);                            \
         else if (step->services == FR_ALL_SERVICES)                                              \
-            NAME(update_span)(span, step, NAME(rule), slots, FR_ALL_SERVICES, 0);                \
+            update_span(span, step, rule, slots, FR_ALL_SERVICES, 0);                            \
         else if (step->services == FR_DECAY_ALONE)                                               \
-            NAME(update_span)(span, step, NAME(rule), slots, FR_DECAY_ALONE, 0);                 \
+            update_span(span, step, rule, slots, FR_DECAY_ALONE, 0);                             \
         else                                                                                     \
-            NAME(update_span)(span, step, NAME(rule), slots, 0, 0);                              \
+            update_span(span, step, rule, slots, 0, 0);                                          \
     }
 FR_RULES(FR_DEFINE_UPDATE)
 #undef FR_DEFINE_UPDATE

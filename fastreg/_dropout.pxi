@@ -6,7 +6,7 @@ def philox(counter, uint64_t key):
     cdef uint32_t block[4]
     cdef uint32_t words[4]
     words[0], words[1], words[2], words[3] = counter
-    table.philox(block, words, key)
+    table.kernels[FR_FLOAT32].philox_block(block, words, key)
     return block[0], block[1], block[2], block[3]
 
 
@@ -17,7 +17,7 @@ def normals(cnp.ndarray radii not None, cnp.ndarray angles not None):
     cdef const uint32_t *word = <const uint32_t *>cnp.PyArray_DATA(source)
     cdef float *deviate = <float *>cnp.PyArray_DATA(deviates)
     cdef Py_ssize_t n = cnp.PyArray_DIM(source, 1)
-    table.normals(deviate, deviate + n, word, word + n, <int>n)
+    table.kernels[FR_FLOAT32].normal_of_words(deviate, deviate + n, word, word + n, <int>n)
     return deviates
 
 

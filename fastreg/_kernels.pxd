@@ -130,6 +130,8 @@ cdef extern from "fastreg.h" nogil:
 
     ctypedef struct fr_kernels:
         fr_update update[1]
+        fr_sum sum[1]
+        fr_map map[1]
         fr_dropout dropout
         fr_moments moments
         fr_statistics statistics
@@ -142,8 +144,6 @@ cdef extern from "fastreg.h" nogil:
         fr_norm_gate_sums norm_gate_sums
         fr_fold_sums fold_sums
         fr_cross_entropy cross_entropy
-        fr_sum sum[6]
-        fr_map map[5]
         fr_column_squares column_squares
         fr_scale_columns scale_columns
         fr_dropout alpha_dropout
@@ -153,13 +153,15 @@ cdef extern from "fastreg.h" nogil:
         fr_normalize run_normalize
         fr_norm_sums run_sums
         fr_norm_backward run_backward
-        fr_row_forward layer_forward, group_forward
-        fr_row_backward layer_backward, group_backward
+        fr_row_forward layer_forward
+        fr_row_forward group_forward
+        fr_row_backward layer_backward
+        fr_row_backward group_backward
+        fr_philox philox_block
+        fr_normals normal_of_words
     ctypedef struct fr_table:
         const char *name
-        fr_philox philox
-        fr_normals normals
-        fr_kernels kernels[2]
-    const fr_table *fr_tables[]
+        const fr_kernels *kernels[2]
+    const fr_table fr_tables[]
     const int fr_table_count
-    int fr_cpu_runs(const fr_table *) noexcept
+    int fr_cpu_runs(int level) noexcept

@@ -36,7 +36,7 @@ cdef const fr_table *table = NULL
 def levels():
     """The instruction-set levels that this build has and this CPU runs, lowest first."""
     return tuple(
-        fr_tables[i].name.decode() for i in range(fr_table_count) if fr_cpu_runs(fr_tables[i])
+        fr_tables[i].name.decode() for i in range(fr_table_count) if fr_cpu_runs(i)
     )
 
 
@@ -51,8 +51,8 @@ def set_level(str name):
     cdef int i
     before = level() if table != NULL else None
     for i in range(fr_table_count):
-        if fr_tables[i].name.decode() == name and fr_cpu_runs(fr_tables[i]):
-            table = fr_tables[i]
+        if fr_tables[i].name.decode() == name and fr_cpu_runs(i):
+            table = &fr_tables[i]
             return before
     raise ValueError(
         f"FASTREG_ISA must be one of {', '.join(levels())} on this CPU, got {name!r}; "

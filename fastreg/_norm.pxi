@@ -40,7 +40,7 @@ cdef struct BatchTask:
 cdef BatchJob batch_job(cnp.ndarray x, bint channels_last=False) noexcept:
     """A job over an array with channels in the last axis or the second, cut by shape alone."""
     cdef BatchJob job
-    cdef const fr_kernels *kernels = &table.kernels[dtype_row(x)]
+    cdef const fr_kernels *kernels = table.kernels[dtype_row(x)]
     cdef int last = cnp.PyArray_NDIM(x) - 1, axis
     job.cols, job.rows, job.run = cnp.PyArray_DIM(x, last if channels_last else 1), 1, 1
     for axis in range(last + 1):

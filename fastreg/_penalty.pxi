@@ -129,7 +129,7 @@ def sweep(str where, str name, object structure, tuple sums=(), str result=None,
     for source, target in zip(sources, targets):
         size, itemsize = cnp.PyArray_SIZE(source), cnp.PyArray_ITEMSIZE(source)
         for start in range(0, size, BLOCK):
-            blocks[k].kernels = &table.kernels[dtype_row(source)]
+            blocks[k].kernels = table.kernels[dtype_row(source)]
             blocks[k].x = <const char *>cnp.PyArray_DATA(source) + start * itemsize
             blocks[k].y = <char *>cnp.PyArray_DATA(target) + start * itemsize
             blocks[k].n = min(<Py_ssize_t>BLOCK, size - start)
@@ -159,7 +159,7 @@ cdef Rows rows_job(cnp.ndarray matrix) noexcept:
     cdef Rows job
     job.x, job.cols = <const char *>cnp.PyArray_DATA(matrix), cnp.PyArray_DIM(matrix, 1)
     job.itemsize = cnp.PyArray_ITEMSIZE(matrix)
-    job.kernels = &table.kernels[dtype_row(matrix)]
+    job.kernels = table.kernels[dtype_row(matrix)]
     job.y, job.squares, job.factors = NULL, NULL, NULL
     return job
 

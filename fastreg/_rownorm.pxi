@@ -25,7 +25,7 @@ cdef RowJob row_job(cnp.ndarray x, Py_ssize_t rows, Py_ssize_t groups,
                     Py_ssize_t channels) noexcept:
     """A job over an array of this many rows, ``groups`` to a sample."""
     cdef RowJob job
-    cdef const fr_kernels *kernels = &table.kernels[dtype_row(x)]
+    cdef const fr_kernels *kernels = table.kernels[dtype_row(x)]
     cdef Py_ssize_t size = cnp.PyArray_SIZE(x) // max(1, rows)
     job.shape.rows, job.shape.first, job.shape.groups = rows, 0, groups
     job.shape.channels, job.shape.run = channels, size // channels

@@ -4,7 +4,9 @@ import ast
 import doctest
 import importlib
 import inspect
+import itertools
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -162,25 +164,36 @@ def test_only_the_lab_needs_extras():
 def test_c_headers_include_downwards():
     if not (TREE / "csrc").exists():
         pytest.skip("the sources are not beside the tests: an installed wheel is being tested")
+    sources = TREE / "csrc"
+    templates = {path.name for path in sources.glob("*_tmpl.h")}
     allowed = {
-        "fastreg.h": set(),
-        "lanes.h": set(),
-        "stream.h": set(),
         "philox.h": {"lanes.h"},
-        "exp.h": set(),
-        "kernels.h": {"exp.h", "normal.h", "philox.h", "stream.h", "templates.h"},
-        "templates.h": {path.name for path in (TREE / "csrc").glob("*_tmpl.h")},
+        "kernels.h": {"exp.h", "normal.h", "philox.h", "stream.h"} | templates,
     }
-    for path in (TREE / "csrc").iterdir():
+    for level, kind in itertools.product(("base", "avx2", "avx512"), ("f32", "f64")):
+        entry = {"fastreg.h", f"isa_{level}.h", f"type_{kind}.h", "kernels.h"}
+        allowed[f"{level}_{kind}.c"] = entry
+    for path in sources.iterdir():
         found = {
             line.split('"')[1] for line in path.read_text().splitlines()
             if line.startswith('#include "')
         }  # fmt: skip
-        limit = {"fastreg.h", "kernels.h"} if path.name.startswith("isa_") else {"fastreg.h"}
-        assert found <= allowed.get(path.name, limit if path.suffix == ".c" else set()), path.name
+        limit = {"fastreg.h"} if path.suffix == ".c" else set()
+        assert found <= allowed.get(path.name, limit), path.name
         text = path.read_text()
         for word in ("Python.h", "omp.h", "malloc", "#pragma omp"):
             assert word not in text, f"{path.name} has {word}"
+
+
+def test_the_seam_declares_the_table_as_it_is():
+    """C makes the table from one list; Cython cannot, so its copy is compared with the list."""
+    if not (TREE / "csrc").exists():
+        pytest.skip("the sources are not beside the tests: an installed wheel is being tested")
+    listed = re.findall(r"K\((\w+), (\w+)\)", (TREE / "csrc/fastreg.h").read_text())
+    seam = (PACKAGE / "_kernels.pxd").read_text().split("ctypedef struct fr_kernels:")[1]
+    fields = seam.split("ctypedef struct")[0].splitlines()
+    declared = [tuple(line.split()) for line in fields if line.strip() and "[" not in line]
+    assert declared == listed
 
 
 def test_only_kernels_reach_c():
