@@ -10,11 +10,12 @@ cdef inline int dtype_row(cnp.ndarray array) noexcept:
 
 
 cdef object float_array(str where, str name, object value):
-    """Refuse whatever is not a float32 or float64 array."""
-    if not isinstance(value, np.ndarray):
+    """Refuse whatever is not a float32 or float64 array; a masked one would be read unmasked."""
+    if type(value) is not np.ndarray and (
+            not isinstance(value, np.ndarray) or hasattr(value, "filled")):
         raise TypeError(
-            f"{where}: {name} must be a float32 or float64 array, got {type(value).__name__}; "
-            "convert it with numpy.asarray"
+            f"{where}: {name} must be a float32 or float64 array, got {type(value).__name__}"
+            f"{cure(name, value)}"
         )
     if dtype_row(<cnp.ndarray>value) < 0:
         raise TypeError(

@@ -1,13 +1,60 @@
 """Checks of arguments: an error names the argument, what was expected and what came.
 
 TypeError for the wrong kind, ValueError for the wrong value. ``bool`` and ``str`` are not numbers,
-alone or in an array, and NaN is not a hyper-parameter.
+alone or in an array, and NaN is not a hyper-parameter. What came is repeated in short.
 """
 
 import math
 import operator
+import os
+import reprlib
 
-__all__ = ["choice", "flag", "integer", "is_number", "number"]
+__all__ = [
+    "LARGEST",
+    "choice",
+    "cure",
+    "flag",
+    "integer",
+    "is_number",
+    "items",
+    "number",
+    "path",
+    "sequence",
+    "shown",
+    "size",
+]
+
+LARGEST = 2**59  # float64 values that an address space has room for
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
+_SHORT.maxlong = 60
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 8
+
+
+def shown(value):
+    """Say what came: a short ``repr``, or type, dtype and shape of an array."""
+    try:
+        if hasattr(value, "dtype") and not isinstance(value, type) and value.shape != ():
+            return f"{type(value).__name__} of {value.dtype} with shape {tuple(value.shape)}"
+        return _SHORT.repr(value)
+    except Exception:  # a repr is foreign code, and an integer may have too many digits
+        return f"an object of type {type(value).__name__}"
+
+
+def cure(name, value):
+    """Say how to make an array of numbers of what came instead of one."""
+    if hasattr(value, "toarray"):
+        return f"; pass {name}.toarray(), sparse matrices are not supported"
+    if hasattr(value, "filled"):
+        return f"; fill the masked entries with {name}.filled(...), or leave them out"
+    if hasattr(value, "detach"):
+        return f"; pass {name}.detach().cpu().numpy()"
+    if hasattr(value, "to_numpy"):
+        return f"; fill or drop missing values and pass {name}.to_numpy(float)"
+    if hasattr(value, "astype"):
+        return f"; convert it with {name}.astype"
+    return "; convert it with numpy.asarray" if isinstance(value, (list, tuple)) else ""
 
 
 def _is_bool(value):
@@ -16,16 +63,19 @@ def _is_bool(value):
 
 def is_number(value):
     """Whether ``float(value)`` would read a number, not a truth value or a text."""
-    if isinstance(value, (bool, str, bytes, bytearray)):
+    if isinstance(value, (bool, str, bytes, bytearray)) or hasattr(value, "filled"):
         return False
-    return getattr(getattr(value, "dtype", None), "kind", "f") in "iuf"
+    if getattr(value, "ndim", 0) != 0:
+        return False
+    dtype = getattr(value, "dtype", None)
+    return getattr(dtype, "kind", "f") in "iuf" and "bool" not in str(dtype)
 
 
 def choice(where, name, value, choices):
     """Return ``value`` if it is one of the strings in ``choices``."""
     if not isinstance(value, str) or value not in choices:
         error = ValueError if isinstance(value, str) else TypeError
-        raise error(f"{where}: {name} must be one of {choices}, got {value!r}")
+        raise error(f"{where}: {name} must be one of {choices}, got {shown(value)}")
     return value
 
 
@@ -37,7 +87,7 @@ def number(where, name, value, *, low=-math.inf, high=math.inf, open_low=False, 
     if is_number(value):
         try:
             result = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RuntimeError):
             pass
         except OverflowError:  # an int beyond float
             error = ValueError
@@ -50,7 +100,7 @@ def number(where, name, value, *, low=-math.inf, high=math.inf, open_low=False, 
     left = "(" if open_low or math.isinf(low) else "["
     right = ")" if open_high or math.isinf(high) else "]"
     raise error(
-        f"{where}: {name} must be a number in {left}{low:g}, {high:g}{right}, got {value!r}"
+        f"{where}: {name} must be a number in {left}{low:g}, {high:g}{right}, got {shown(value)}"
     )
 
 
@@ -61,10 +111,18 @@ def integer(where, name, value, *, low=None, high=None):
             raise TypeError
         result = operator.index(value)
     except TypeError:
-        raise TypeError(f"{where}: {name} must be an integer, got {value!r}") from None
+        raise TypeError(f"{where}: {name} must be an integer, got {shown(value)}") from None
     if (low is not None and result < low) or (high is not None and result > high):
         bounds = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{where}: {name} must be {bounds}, got {value!r}")
+        raise ValueError(f"{where}: {name} must be {bounds}, got {shown(value)}")
+    return result
+
+
+def size(where, name, value, room=LARGEST):
+    """Return a count of what is held in memory, from 1 to as many as there is room for."""
+    result = integer(where, name, value, low=1)
+    if result > room:
+        raise ValueError(f"{where}: {name} must be at most {room}, got {shown(value)}")
     return result
 
 
@@ -72,4 +130,33 @@ def flag(where, name, value):
     """Return ``value`` if it is a bool."""
     if _is_bool(value):
         return bool(value)
-    raise TypeError(f"{where}: {name} must be True or False, got {value!r}")
+    raise TypeError(f"{where}: {name} must be True or False, got {shown(value)}")
+
+
+def items(value):
+    """Return what a list, a tuple or another iterable holds; None for text, dicts and the rest."""
+    if isinstance(value, (str, bytes, bytearray, dict, type)):
+        return None
+    try:
+        return tuple(value)
+    except TypeError:
+        return None
+
+
+def sequence(where, name, value, what):
+    """Return the items of ``value`` as a tuple; ``what`` says which they should be."""
+    result = items(value)
+    if result is None:
+        raise TypeError(f"{where}: {name} must be a list of {what}, got {shown(value)}")
+    return result
+
+
+def path(where, name, value):
+    """Return a path as text. A number is none: it would name an open file's descriptor."""
+    try:
+        result = os.fsdecode(value)
+    except TypeError:
+        raise TypeError(f"{where}: {name} must be a str or a path, got {shown(value)}") from None
+    if not result or "\0" in result:
+        raise ValueError(f"{where}: {name} must be the name of a file, got {shown(value)}")
+    return result

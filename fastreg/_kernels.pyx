@@ -28,6 +28,8 @@ import weakref
 
 import numpy as np
 
+from fastreg._checks import cure
+
 cnp.import_array()
 
 cdef const fr_table *table = NULL

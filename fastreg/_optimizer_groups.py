@@ -2,6 +2,8 @@
 
 import fnmatch
 
+from fastreg._checks import items, shown
+
 __all__ = ["Membership", "checked_exclude", "checked_groups"]
 
 
@@ -43,9 +45,9 @@ def checked_exclude(where, exclude):
     """Return a predicate, or name patterns as a tuple."""
     if callable(exclude):
         return exclude
-    patterns = exclude if isinstance(exclude, str) or exclude is None else tuple(exclude)
-    if not isinstance(patterns, tuple) or not all(isinstance(p, str) for p in patterns):
+    patterns = items(exclude)
+    if patterns is None or not all(isinstance(p, str) for p in patterns):
         raise TypeError(
-            f"{where}: exclude must be a predicate or a list of name patterns, got {exclude!r}"
+            f"{where}: exclude must be a predicate or a list of name patterns, got {shown(exclude)}"
         )
     return patterns

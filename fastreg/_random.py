@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fastreg import _checks
+from fastreg import _checks, _seeds
 from fastreg._kernels import copy_through, dropout
 from fastreg._layer import Layer
 
@@ -12,14 +12,6 @@ __all__ = ["RandomLayer", "threshold"]
 
 STREAM = 1  # the version of csrc/philox.h and csrc/normal.h
 MAX_CALL = 2**62 - 1  # the counter has two bits for other uses; the next call is 0 again
-
-
-def _draw_key(rng):
-    """A 64-bit key from anything ``default_rng`` takes, or from NumPy's global state."""
-    if rng is None:
-        high, low = np.random.randint(0, 2**32, size=2, dtype=np.uint64)
-        return int(high) << 32 | int(low)
-    return int(np.random.default_rng(rng).integers(0, 2**64, dtype=np.uint64))
 
 
 def threshold(drop_rate):
@@ -44,7 +36,7 @@ class RandomLayer(Layer):
     def __init__(self, drop_rate, rng):
         super().__init__()
         self.drop_rate = drop_rate
-        self._key = None if rng is None else _draw_key(rng)
+        self._key = None if rng is None else _seeds.key(type(self).__name__, rng)
         self._calls = 0
         self._last = None  # (shape, noise, its shape) of the last forward call; inference: no noise
         self._drawn = None  # (noise, its shape, dtype) of the last training call
@@ -85,7 +77,7 @@ class RandomLayer(Layer):
                 return result
             noise_shape = self._noise_shape_of(where, name, X)
             if self._key is None:
-                self._key = _draw_key(None)
+                self._key = _seeds.key("", None)
             noise = self._key, self._calls, *self._scalars
             result = self._noisy(where, name, X, out, noise, noise_shape)
             # One statement without a call: an interrupt finds all of it done or nothing.
@@ -124,7 +116,7 @@ class RandomLayer(Layer):
         """Count a training call on X that a fused kernel makes; return its noise."""
         with self._lock:
             if self._key is None:
-                self._key = _draw_key(None)
+                self._key = _seeds.key("", None)
             noise = self._key, self._calls, *self._scalars
             self._last, self._drawn = (X.shape, noise, None), (noise, X.shape, X.dtype)
             self._calls += 1

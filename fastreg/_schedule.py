@@ -4,7 +4,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import partial
 from itertools import pairwise
 
-from fastreg._checks import integer
+from fastreg._checks import integer, sequence, shown, size
 from fastreg._steps import LAST_STEP, at_each, nonnegative
 
 
@@ -28,7 +28,7 @@ class Schedule:
         """Return steps ``0 .. n_steps - 1`` and their values, ready for ``ax.plot(*...)``."""
         import numpy as np
 
-        steps = np.arange(integer(type(self).__name__, "n_steps", n_steps, low=1))
+        steps = np.arange(size(type(self).__name__, "n_steps", n_steps))
         return steps, self(steps)
 
 
@@ -37,11 +37,10 @@ class Schedule:
 
 def increasing_steps(where, name, value):
     """Return ``value`` as a tuple of increasing steps."""
-    if not hasattr(value, "__iter__"):
-        raise TypeError(f"{where}: {name} must be a sequence of steps, got {value!r}")
+    value = sequence(where, name, value, "steps")
     steps = tuple(integer(where, name, item, low=1) for item in value)
     if any(later <= earlier for earlier, later in pairwise(steps)):
-        raise ValueError(f"{where}: {name} must increase, got {value!r}")
+        raise ValueError(f"{where}: {name} must increase, got {shown(value)}")
     return steps
 
 
@@ -49,7 +48,7 @@ def callable_schedule(where, name, value):
     """Return ``value`` if it can be called."""
     if not callable(value):
         raise TypeError(
-            f"{where}: {name} must be a function of the step, got {value!r}; "
+            f"{where}: {name} must be a function of the step, got {shown(value)}; "
             "wrap a number in constant()"
         )
     return value
@@ -58,9 +57,9 @@ def callable_schedule(where, name, value):
 def callable_schedules(where, name, value):
     """Return ``value`` as a tuple of at least one schedule."""
     if not isinstance(value, (list, tuple)):
-        raise TypeError(f"{where}: {name} must be a list of schedules, got {value!r}")
+        raise TypeError(f"{where}: {name} must be a list of schedules, got {shown(value)}")
     if not value:
-        raise ValueError(f"{where}: {name} must hold at least one schedule, got {value!r}")
+        raise ValueError(f"{where}: {name} must hold at least one schedule, got {shown(value)}")
     return tuple(callable_schedule(where, name, item) for item in value)
 
 

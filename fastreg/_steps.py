@@ -2,7 +2,7 @@
 
 import math
 
-from fastreg._checks import number
+from fastreg._checks import number, shown
 
 __all__ = ["LAST_STEP", "at_each", "half_cosine", "mix", "nonnegative", "ramp"]
 
@@ -17,14 +17,11 @@ def at_each(where, name, step, formula):
         return formula(number(where, name, step, low=0.0, high=LAST_STEP))
     import numpy as np
 
-    try:
-        steps = np.asarray(step)
-    except ValueError:  # rows of different lengths
-        steps = np.array(None)
-    if steps.size and steps.dtype.kind not in "iuf":
-        raise TypeError(f"{where}: {name} must be numbers, got {step!r}")
+    from fastreg._arrays import real
+
+    steps = real(where, name, step, "fiu", "numbers")
     if steps.size and not (steps.min() >= 0 and float(steps.max()) <= LAST_STEP):
-        raise ValueError(f"{where}: {name} must be from 0 to 2**53, got {step!r}")
+        raise ValueError(f"{where}: {name} must be from 0 to 2**53, got {shown(step)}")
     values = [formula(t) for t in steps.ravel().tolist()]
     return np.array(values, dtype=np.float64).reshape(steps.shape)
 

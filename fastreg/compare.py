@@ -54,9 +54,11 @@ def compare_optimizers(optimizers=None, *, start=(-1.0, 1.0), steps=1000, verbos
     """
     where = "compare_optimizers"
     steps = _checks.integer(where, "steps", steps, low=0)
+    verbose = _checks.flag(where, "verbose", verbose)
+    start = _checks.sequence(where, "start", start, "two numbers")
     first = [_checks.number(where, "start", coordinate) for coordinate in start]
     if len(first) != 2:
-        raise ValueError(f"{where}: start must be a pair of numbers, got {start!r}")
+        raise ValueError(f"{where}: start must be a pair of numbers, got {_checks.shown(start)}")
     if optimizers is None:
         optimizers = {
             "SGD": SGD(0.001),
@@ -64,8 +66,13 @@ def compare_optimizers(optimizers=None, *, start=(-1.0, 1.0), steps=1000, verbos
             "RMSprop": RMSprop(0.01),
             "Adam": Adam(0.1),
         }
-    if not isinstance(optimizers, dict):
-        raise TypeError(f"{where}: optimizers must be a dict by name, got {optimizers!r}")
+    if not isinstance(optimizers, dict) or any(
+        isinstance(rule, type) or not hasattr(rule, "update") for rule in optimizers.values()
+    ):
+        raise TypeError(
+            f"{where}: optimizers must be a dict by name of what has update(), got "
+            f"{_checks.shown(optimizers)}"
+        )
     histories = {}
     for name, optimizer in optimizers.items():
         params = {"x": first[0], "y": first[1]}

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastreg._checks import choice, flag, integer
+from fastreg._arrays import real
+from fastreg._checks import choice, flag, integer, shown, size
+from fastreg._seeds import generator
 
 __all__ = ["BiasVariance", "bias_variance"]
 
@@ -103,23 +105,21 @@ def bias_variance(
     """
     where = "bias_variance"
     if not callable(make_model):
-        raise TypeError(f"{where}: make_model must be a function, got {make_model!r}")
-    rounds = integer(where, "rounds", rounds, low=1)
+        raise TypeError(f"{where}: make_model must be a function, got {shown(make_model)}")
+    rounds = size(where, "rounds", rounds)
     choice(where, "loss", loss, ("squared", "zero_one"))
-    X, y = _pair("X and y", X, y)
-    X_test, y_test = _pair("X_test and y_test", X_test, y_test)
-    target = y_test if truth is None else np.asarray(truth)
+    X, y = _pair("X", X, "y", y)
+    X_test, y_test = _pair("X_test", X_test, "y_test", y_test)
+    target = y_test if truth is None else _array("truth", truth)
     _same_shape("truth", target, y_test)
-    size = len(y) if train_size is None else integer(where, "train_size", train_size, low=1)
+    rows = len(y) if train_size is None else size(where, "train_size", train_size)
     progress = flag(where, "progress", progress)
     if n_jobs is not None and integer(where, "n_jobs", n_jobs) == 0:
         raise ValueError(f"{where}: n_jobs must not be 0; -1 means all cores")
-    if rng is None:
-        rng = np.random.randint(2**63 - 1, dtype=np.int64)
-    seeds = np.random.default_rng(rng).integers(2**32, size=(rounds, 4))
+    seeds = generator(where, rng).integers(2**32, size=(rounds, 4))
     joblib = _extra("joblib")
     fits = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
-        joblib.delayed(_one_round)(make_model, X, y, X_test, size, np.random.default_rng(seed))
+        joblib.delayed(_one_round)(make_model, X, y, X_test, rows, np.random.default_rng(seed))
         for seed in seeds
     )
     if progress:  # disable=None: on a terminal only
@@ -206,13 +206,18 @@ def _finite(name, values):
         raise ValueError(f"bias_variance: {name} must be finite, got NaN or infinity")
 
 
-def _pair(names, first, second):
-    first, second = np.asarray(first), np.asarray(second)
+def _array(name, values):
+    """Numbers or, for classes, text."""
+    return real("bias_variance", name, values, "fiubU", "an array of numbers or of text")
+
+
+def _pair(first_name, first, second_name, second):
+    first, second = _array(first_name, first), _array(second_name, second)
     lengths = [len(a) if a.ndim else 0 for a in (first, second)]
     if lengths[0] != lengths[1] or not lengths[0]:
         raise ValueError(
-            f"bias_variance: {names} must have the same number of rows, at least 1, "
-            f"got {lengths[0]} and {lengths[1]}"
+            f"bias_variance: {first_name} and {second_name} must have the same number of rows, "
+            f"at least 1, got {lengths[0]} and {lengths[1]}"
         )
     return first, second
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastreg._arrays import real
 from fastreg._checks import integer, number
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -153,12 +154,7 @@ def _verdict(e, falling):
 
 
 def _curve(name, value):
-    try:
-        curve = np.asarray(value)
-    except ValueError:  # rows of different lengths
-        curve = np.array(None)
-    if curve.dtype.kind not in "iuf":
-        raise TypeError(f"diagnose: {name} must be numbers, got {value!r}")
+    curve = real("diagnose", name, value, "fiu", "numbers")
     if curve.ndim > 1 or curve.size == 0:
         raise ValueError(f"diagnose: {name} must be one number or a curve, got shape {curve.shape}")
     if (curve < 0).any():

@@ -57,7 +57,7 @@ class GroupNorm(RowNorm):
 
     def __init__(self, n_groups, n_features, epsilon=1e-5, *, affine=True):
         where = type(self).__name__
-        self.n_features = _checks.integer(where, "n_features", n_features, low=1)
+        self.n_features = _checks.size(where, "n_features", n_features)
         self.n_groups = _checks.integer(where, "n_groups", n_groups, low=1)
         if self.n_features % self.n_groups:
             raise ValueError(

@@ -46,7 +46,10 @@ class _LastAxesNorm(RowNorm):
     def __init__(self, n_features, epsilon, affine):
         where = type(self).__name__
         sizes = n_features if isinstance(n_features, (tuple, list)) else (n_features,)
-        shape = tuple(_checks.integer(where, "n_features", size, low=1) for size in sizes)
+        shape, room = (), _checks.LARGEST
+        for n in sizes:
+            shape += (_checks.size(where, "n_features", n, room),)
+            room //= shape[-1]
         if not shape:
             raise ValueError(f"{where}: n_features must be one or more sizes, got {n_features!r}")
         super().__init__(shape, epsilon, affine)

@@ -93,7 +93,7 @@ class BatchNorm(Layer):
     ):
         super().__init__()
         where = "BatchNorm"
-        self.n_features = _checks.integer(where, "n_features", n_features, low=1)
+        self.n_features = _checks.size(where, "n_features", n_features)
         if momentum is not None:
             momentum = _checks.number(where, "momentum", momentum, low=0.0, high=1.0)
         self.momentum = momentum

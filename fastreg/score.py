@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from fastreg._arrays import real
+
 __all__ = [
     "Predictor",
     "accuracy",
@@ -189,7 +191,7 @@ def check_table(where, X_name, X, y_name, y, model, loss):
     if X is None or (y is None and y_name):
         missing = X_name if X is None else y_name
         raise ValueError(f"{where}: {X_name} and {y_name} must come together, got no {missing}")
-    X = _numbers(where, X_name, X)
+    X = real(where, X_name, X)
     if X.ndim < 2 or not len(X):
         raise ValueError(
             f"{where}: {X_name} must have one row a sample and at least one, got shape {X.shape}"
@@ -200,7 +202,7 @@ def check_table(where, X_name, X, y_name, y, model, loss):
     X = np.ascontiguousarray(X, getattr(model, "dtype", None))
     if y_name is None:
         return X, None
-    y = _numbers(where, y_name, y)
+    y = real(where, y_name, y)
     if y.ndim < 1 or len(y) != len(X):
         raise ValueError(
             f"{where}: {X_name} and {y_name} must have one row a sample, got lengths {len(X)} and "
@@ -224,9 +226,7 @@ def check_weights(where, weights, n):
     """
     if weights is None:
         return None
-    weights = np.asarray(weights)
-    if weights.dtype.kind not in "fiu":
-        raise TypeError(f"{where}: sample_weight must be numbers, got {weights.dtype}")
+    weights = real(where, "sample_weight", weights, "fiu", "numbers")
     if weights.shape != (n,) or not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(
             f"{where}: sample_weight must have shape ({n},), finite and at least 0, got shape "
@@ -245,16 +245,6 @@ def _check_values(where, name, y, n_out, link):
         raise ValueError(f"{where}: {name} must have shape {shapes[0]}, got {y.shape}")
     if link == "sigmoid" and not (y.min() >= 0 and y.max() <= 1):
         raise ValueError(f"{where}: {name} must be from 0 to 1, got {y.min()} … {y.max()}")
-
-
-def _numbers(where, name, values):
-    """Values as an array of real numbers; objects and strings are refused."""
-    values = np.asarray(values)
-    if values.dtype.kind not in "fiub":
-        raise TypeError(
-            f"{where}: {name} must be an array of real numbers, got dtype {values.dtype}"
-        )
-    return values
 
 
 def _check_classes(where, name, y, n_classes):

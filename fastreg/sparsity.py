@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastreg._checks import integer, number
+from fastreg._checks import number, size
 from fastreg._weights import dense, sweep
 
 __all__ = ["NearZero", "near_zero", "weight_histogram"]
@@ -53,8 +53,8 @@ def near_zero(weights, tol=0.01):
     tol = number(where, "tol", tol, low=0.0)
     _, arrays = dense(where, "weights", weights)
     (count, zeros), _ = sweep(where, "weights", arrays, ("near_zero", "zeros"), number=tol)
-    size = sum(array.size for array in arrays)
-    return NearZero(int(count), count / size if size else 0.0, int(zeros), size)
+    total = sum(array.size for array in arrays)
+    return NearZero(int(count), count / total if total else 0.0, int(zeros), total)
 
 
 def weight_histogram(weights, bins=50):
@@ -86,7 +86,7 @@ def weight_histogram(weights, bins=50):
     (array([2, 1]), array([0. , 0.5, 1. ]))
     """
     where = "weight_histogram"
-    bins = integer(where, "bins", bins, low=1)
+    bins = size(where, "bins", bins)
     labels, arrays = dense(where, "weights", weights)
     ends = []
     for label, array in zip(labels, arrays, strict=True):

@@ -11,8 +11,8 @@ from fastreg._checks import integer
 from fastreg._loop import interruptible, progress_bar
 from fastreg._measure import of_step, of_weights
 from fastreg._resume import check_cut, state_of, take
+from fastreg._seeds import generator
 from fastreg.config import num_threads
-from fastreg.nn.dense import generator
 from fastreg.score import Predictor, check_table, check_weights, evaluate
 
 __all__ = ["Trainer", "evaluate", "fit"]
@@ -100,7 +100,7 @@ class Trainer(Predictor):
         self.schedule, self.early_stopping = schedule, early_stopping
         self.penalties, self.callbacks = penalties, callbacks
         self.progress = progress
-        self.rng = generator(rng)
+        self.rng = generator("Trainer", rng)
         self._begin()
 
     def _begin(self):

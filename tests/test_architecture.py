@@ -21,9 +21,11 @@ TREE = pathlib.Path(__file__).parent.parent
 STANDARD = set(sys.stdlib_module_names)
 
 #: What a module may import beside the standard library. Anything not listed is the lab's.
-LEAF = {"numpy", "fastreg._checks", "fastreg._kernels"}
+LEAF = {"numpy", "fastreg._arrays", "fastreg._checks", "fastreg._kernels", "fastreg._seeds"}
 ALLOWED = {
+    "_arrays": {"numpy", "fastreg._checks"},
     "_checks": set(),
+    "_seeds": {"numpy", "fastreg._checks"},
     "_layer": {"fastreg._kernels"},
     "_optimizer": {
         "fastreg._checks",
@@ -32,7 +34,7 @@ ALLOWED = {
         "fastreg._optimizer_hypers",
         "fastreg._optimizer_state",
     },
-    "_optimizer_groups": set(),
+    "_optimizer_groups": {"fastreg._checks"},
     "_optimizer_hypers": {"fastreg._checks"},
     "_optimizer_state": {"numpy", "fastreg._checks"},
     "adam": {"fastreg._optimizer", "fastreg._optimizer_hypers"},
@@ -58,7 +60,9 @@ ALLOWED = {
     "nn/losses": LEAF | {"fastreg.nn.activations", "fastreg.nn.dense"},
     "nn/sequential": {
         "numpy",
+        "fastreg._arrays",
         "fastreg._checks",
+        "fastreg._seeds",
         "fastreg.dropout",
         "fastreg.norm",
         "fastreg.reference",
@@ -68,11 +72,22 @@ ALLOWED = {
     },
     "compare": {"numpy", "fastreg._checks", "fastreg.optim"},
     "_schedule": {"numpy", "fastreg._checks", "fastreg._steps"},
-    "_steps": {"numpy", "fastreg._checks"},  # NumPy inside one function, for arrays of steps
+    "_steps": {
+        "numpy",
+        "fastreg._arrays",
+        "fastreg._checks",
+    },  # NumPy inside one function, for arrays of steps
     "_weights": {"fastreg._kernels"},
     "config": {"numpy", "fastreg", "fastreg._checks", "fastreg._kernels"},
-    "decomposition": {"numpy", "fastreg._checks", "joblib", "tqdm"},
-    "diagnosis": {"numpy", "fastreg._checks"},
+    "decomposition": {
+        "numpy",
+        "fastreg._arrays",
+        "fastreg._checks",
+        "fastreg._seeds",
+        "joblib",
+        "tqdm",
+    },
+    "diagnosis": {"numpy", "fastreg._arrays", "fastreg._checks"},
     "group": LEAF | {"fastreg._weights"},
     "_random": LEAF | {"fastreg._layer"},
     "dropout": LEAF | {"fastreg._random"},
@@ -83,7 +98,7 @@ ALLOWED = {
     "plateau": {"fastreg._checks"},
     "rates": {"fastreg._checks", "fastreg._steps"},
     "reference/nn": {"numpy"},
-    "score": {"numpy"},
+    "score": {"numpy", "fastreg._arrays"},
     "reference/group": {"numpy", "fastreg.reference.penalty"},
     "reference/dropout": {"numpy", "fastreg.reference.random"},
     "reference/noise": {"numpy", "fastreg.reference.dropout", "fastreg.reference.random"},
@@ -108,9 +123,9 @@ ALLOWED = {
         "fastreg._loop",
         "fastreg._measure",
         "fastreg._resume",
+        "fastreg._seeds",
         "fastreg.checkpoint",
         "fastreg.config",
-        "fastreg.nn.dense",
         "fastreg.score",
     },
 }

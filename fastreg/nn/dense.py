@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 
-from fastreg._checks import flag, integer, number
+from fastreg._arrays import float_dtype
+from fastreg._checks import LARGEST, flag, number, shown, size
 from fastreg._kernels import bias_gate, gate_backward, matrix_product
 from fastreg._layer import Layer
+from fastreg._seeds import generator
 
-__all__ = ["FLOATS", "Dense", "generator"]
-
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+__all__ = ["INITS", "Dense", "known_name"]
 
 # Standard deviation of an initial weight, before init_scale.
 INITS = {
@@ -20,11 +20,10 @@ INITS = {
 }
 
 
-def generator(rng):
-    """Return a Generator from what ``default_rng`` takes, or from NumPy's global state."""
-    if rng is None:
-        rng = np.random.randint(0, 2**32, size=4, dtype=np.uint64)
-    return np.random.default_rng(rng)
+def known_name(where, name, value, known):
+    """Refuse a name that is not among those known."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{where}: {name} must be one of {', '.join(known)}, got {shown(value)}")
 
 
 class Dense(Layer):
@@ -76,16 +75,15 @@ class Dense(Layer):
         self, n_in, n_out, *, init="he", init_scale=1.0, rng=None, dtype=np.float32, bias=True
     ):
         super().__init__()
-        n_in = integer("Dense", "n_in", n_in, low=1)
-        n_out = integer("Dense", "n_out", n_out, low=1)
-        init_scale = number("Dense", "init_scale", init_scale, low=0.0)
-        bias = flag("Dense", "bias", bias)
-        if not isinstance(init, str) or init not in INITS:
-            raise ValueError(f"Dense: init must be one of {', '.join(INITS)}, got {init!r}")
-        if dtype is None or np.dtype(dtype) not in FLOATS:
-            raise TypeError(f"Dense: dtype must be float32 or float64, got {dtype!r}")
+        where = "Dense"
+        n_in = size(where, "n_in", n_in)
+        n_out = size(where, "n_out", n_out, LARGEST // n_in)
+        init_scale = number(where, "init_scale", init_scale, low=0.0)
+        bias = flag(where, "bias", bias)
+        known_name(where, "init", init, INITS)
+        dtype = float_dtype(where, "dtype", dtype)
         std = init_scale * INITS[init](n_in, n_out)
-        self.W = (std * generator(rng).standard_normal((n_in, n_out))).astype(dtype)
+        self.W = (std * generator(where, rng).standard_normal((n_in, n_out))).astype(dtype)
         self.b = np.zeros(n_out, dtype) if bias else None
         self.dW = self.db = None
         self._X = None

@@ -3,9 +3,9 @@
 import numpy as np
 
 from fastreg import _checks
+from fastreg._arrays import real
 from fastreg._kernels import check_labels, cross_entropy, empty_like
 from fastreg.nn.activations import sigmoid
-from fastreg.nn.dense import FLOATS
 
 __all__ = ["binary_cross_entropy", "mse", "softmax_cross_entropy"]
 
@@ -64,7 +64,7 @@ def softmax_cross_entropy(
     """
     where = "softmax_cross_entropy"
     logits = _outputs(where, "logits", logits)
-    labels = check_labels(where, labels, *logits.shape)
+    labels = check_labels(where, real(where, "labels", labels), *logits.shape)
     if label_smoothing != 0.0:
         label_smoothing = _checks.number(
             where, "label_smoothing", label_smoothing, low=0.0, high=1.0
@@ -192,8 +192,8 @@ def _average(by_row, gradient, shares, factor):
 
 def _outputs(where, name, outputs):
     """A contiguous float matrix."""
-    outputs = np.asarray(outputs)
-    if outputs.dtype not in FLOATS:
+    outputs = real(where, name, outputs)
+    if outputs.dtype not in (np.float32, np.float64):
         raise TypeError(f"{where}: {name} must be float32 or float64, got {outputs.dtype}")
     if outputs.ndim != 2 or 0 in outputs.shape:
         raise ValueError(f"{where}: {name} must have shape (N, K), not empty, got {outputs.shape}")
@@ -202,9 +202,7 @@ def _outputs(where, name, outputs):
 
 def _targets(where, targets, outputs):
     """Targets in the shape and dtype of the outputs."""
-    targets = np.asarray(targets)
-    if targets.dtype.kind not in "fiub":
-        raise TypeError(f"{where}: targets must be numbers, got {targets.dtype}")
+    targets = real(where, "targets", targets, what="numbers")
     if targets.shape == outputs.shape[:1] and outputs.shape[1] == 1:
         targets = targets[:, None]
     if targets.shape != outputs.shape:
@@ -220,9 +218,7 @@ def _weights(where, name, weights, n):
     """Weights as float64, or None."""
     if weights is None:
         return None
-    weights = np.asarray(weights)
-    if weights.dtype.kind not in "fiu":
-        raise TypeError(f"{where}: {name} must be numbers, got {weights.dtype}")
+    weights = real(where, name, weights, "fiu", "numbers")
     if weights.shape != (n,):
         raise ValueError(f"{where}: {name} must have shape ({n},), got {weights.shape}")
     weights = weights.astype(np.float64)

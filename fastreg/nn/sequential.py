@@ -1,15 +1,18 @@
 """Layers one after another, and the network most people want, in one call."""
 
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 
 import fastreg.reference
-from fastreg._checks import flag, integer, number
+from fastreg._arrays import float_dtype
+from fastreg._checks import LARGEST, flag, number, sequence, shown, size
+from fastreg._seeds import generator
 from fastreg.dropout import Dropout
 from fastreg.nn import activations
 from fastreg.nn.block import Block, blocks
-from fastreg.nn.dense import Dense, generator
+from fastreg.nn.dense import INITS, Dense, known_name
 from fastreg.norm import BatchNorm
 
 __all__ = ["PARAMETERS", "Sequential", "mlp"]
@@ -49,17 +52,17 @@ class Sequential:
     """
 
     def __init__(self, layers):
-        self.layers = tuple(layers)
+        self.layers = sequence("Sequential", "layers", layers, "layers")
         for i, layer in enumerate(self.layers):
             for method in ("forward", "backward", "train", "eval"):
-                if not callable(getattr(layer, method, None)):
+                if isinstance(layer, type) or not callable(getattr(layer, method, None)):
                     raise TypeError(
                         f"Sequential: layers[{i}] must have forward, backward, train and eval, "
-                        f"got {layer!r} without {method}"
+                        f"got {shown(layer)} without {method}"
                     )
         if not self.layers or len({id(layer) for layer in self.layers}) < len(self.layers):
             raise ValueError(
-                f"Sequential: layers must be one or more distinct objects, got {self.layers!r}"
+                f"Sequential: layers must be one or more distinct objects, got {shown(self.layers)}"
             )
         self._state = [
             (f"{i}.{name}", layer, name)
@@ -142,6 +145,10 @@ class Sequential:
         ValueError
             With the list of all differences.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"Sequential.load_state_dict: state must be a dict, got {type(state).__name__}"
+            )
         differences = differ(self.state_dict(), state)
         if differences:
             raise ValueError(
@@ -248,19 +255,22 @@ def mlp(
     >>> [type(layer).__name__ for layer in model.layers]
     ['Dense', 'BatchNorm', 'ReLU', 'Dropout', 'Dense']
     """
-    sizes = [integer("mlp", "sizes", size, low=1) for size in sizes]
+    where = "mlp"
+    sizes = sequence(where, "sizes", sizes, "layer sizes")
+    sizes = [size(where, "sizes", n) for n in sizes]
     if len(sizes) < 2:
-        raise ValueError(f"mlp: sizes must name features and outputs at least, got {sizes}")
-    for name, value, known in (
-        ("activation", activation, ACTIVATIONS),
-        ("backend", backend, BACKENDS),
-    ):
-        if not isinstance(value, str) or value not in known:
-            raise ValueError(f"mlp: {name} must be one of {', '.join(known)}, got {value!r}")
-    batch_norm = flag("mlp", "batch_norm", batch_norm)
-    dropout = number("mlp", "dropout", dropout, low=0.0, high=1.0)
+        raise ValueError(f"{where}: sizes must name features and outputs at least, got {sizes}")
+    for n_in, n_out in itertools.pairwise(sizes):
+        size(where, "sizes", n_out, LARGEST // n_in)
+    known_name(where, "activation", activation, ACTIVATIONS)
+    known_name(where, "backend", backend, BACKENDS)
+    known_name(where, "init", init, INITS)
+    init_scale = number(where, "init_scale", init_scale, low=0.0)
+    dtype = float_dtype(where, "dtype", dtype)
+    batch_norm = flag(where, "batch_norm", batch_norm)
+    dropout = number(where, "dropout", dropout, low=0.0, high=1.0)
     kinds = FAST if backend == "fast" else vars(fastreg.reference)
-    rng = generator(rng)
+    rng = generator(where, rng)
     masks = np.random.default_rng(rng.integers(2**63))  # so that weights do not depend on dropout
     options = {"init": init, "init_scale": init_scale, "dtype": dtype, "rng": rng}
     layers = []
