@@ -1,6 +1,5 @@
 """Data sets: read from files, split by class, standardised by their training part."""
 
-import csv
 import gzip
 import math
 import zlib
@@ -8,9 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastreg._checks import number
+from fastreg._arrays import real
+from fastreg._checks import flag, number
+from fastreg._csv import read_csv
+from fastreg._seeds import generator
+from fastreg._table import from_frame
 
-__all__ = ["Dataset", "Standardizer", "read_csv", "read_idx", "read_npz", "split"]
+__all__ = ["Dataset", "Standardizer", "from_frame", "read_csv", "read_idx", "read_npz", "split"]
 
 # IDX: the third byte of a file names the type of its entries, which are big-endian.
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -63,13 +66,20 @@ class Standardizer:
     """
 
     def __init__(self, X):
-        X = np.asarray(X, np.float64)
+        X = _table("Standardizer", X).astype(np.float64)
+        if not len(X):
+            raise ValueError(f"Standardizer: X must have rows, got shape {X.shape}")
         self.mean, self.scale = X.mean(axis=0), X.std(axis=0)
         self.scale[X.min(axis=0) == X.max(axis=0)] = 1.0
 
     def __call__(self, X):
         """Return X transformed, in float32."""
-        return ((np.asarray(X, np.float64) - self.mean) / self.scale).astype(np.float32)
+        X = _table("Standardizer", X)
+        if X.shape[1:] != self.mean.shape:
+            raise ValueError(
+                f"Standardizer: X must have rows of shape {self.mean.shape}, got {X.shape[1:]}"
+            )
+        return ((X.astype(np.float64) - self.mean) / self.scale).astype(np.float32)
 
 
 def split(name, X, y, *, validation=0.2, test=0.2, standardize=True, rng=None):
@@ -98,7 +108,8 @@ def split(name, X, y, *, validation=0.2, test=0.2, standardize=True, rng=None):
     Raises
     ------
     TypeError, ValueError
-        Shares out of range, features that are no numbers, lengths that differ, no training data.
+        Shares out of range, features that are no numbers or not finite (the column is named),
+        lengths that differ, targets of two dimensions, no training data.
 
     Examples
     --------
@@ -108,14 +119,10 @@ def split(name, X, y, *, validation=0.2, test=0.2, standardize=True, rng=None):
     """
     validation = number("split", "validation", validation, low=0.0, high=1.0, open_high=True)
     test = number("split", "test", test, low=0.0, high=1.0 - validation, open_high=True)
-    X, y = np.asarray(X), np.asarray(y)
-    if X.dtype.kind not in "fiub":
-        raise TypeError(f"split: X must be an array of real numbers, got dtype {X.dtype}")
-    if X.ndim < 2 or len(X) != len(y):
-        raise ValueError(
-            f"split: X and y must have one row a sample, got shapes {X.shape} and {y.shape}"
-        )
-    order = np.random.default_rng(rng).permutation(len(y))
+    flag("split", "standardize", standardize)
+    X = _table("split", X)
+    y = _targets(len(X), y)
+    order = generator("split", rng).permutation(len(y))
     order = order[np.argsort(y[order], kind="stable")]
     in_val, rest = _spread(order, validation)
     in_test, in_train = _spread(rest, test / (1.0 - validation))
@@ -124,6 +131,42 @@ def split(name, X, y, *, validation=0.2, test=0.2, standardize=True, rng=None):
     transform = Standardizer(X[in_train]) if standardize else np.float32
     parts = [(transform(X[rows]), y[rows]) for rows in map(np.sort, (in_train, in_val, in_test))]
     return Dataset(name, *(array for part in parts for array in part))
+
+
+def _table(where, X):
+    """Return X as an array of finite real numbers, one row per sample."""
+    columns = [str(column) for column in getattr(X, "columns", ())]  # of a DataFrame
+    X = real(where, "X", X)
+    if X.ndim < 2:
+        raise ValueError(
+            f"{where}: X must have one row per sample, got shape {X.shape}; a single feature is "
+            "X[:, None]"
+        )
+    bad = ~np.isfinite(X)
+    if bad.any():
+        row, *place = np.argwhere(bad)[0].tolist()
+        label = place[0] if len(place) == 1 else tuple(place)
+        label = repr(columns[label]) if columns else label
+        raise ValueError(
+            f"{where}: X must be finite, got {X[(row, *place)]} in column {label}, first in row "
+            f"{row} and {bad[(slice(None), *place)].sum()} in all; leave the rows or the column out"
+        )
+    return X
+
+
+def _targets(n, y):
+    """Return y as a vector of n finite numbers or words."""
+    y = real("split", "y", y, kinds="fiubUS", what="a vector of numbers or words")
+    if y.ndim != 1 or len(y) != n:
+        cure = "; pass y.ravel()" if y.size == n else ""
+        raise ValueError(
+            f"split: X and y must have one row a sample, got {n} rows and y of shape "
+            f"{y.shape}{cure}"
+        )
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        row = int((~np.isfinite(y)).argmax())
+        raise ValueError(f"split: y must be finite, got {y[row]} in row {row}; leave it out")
+    return y
 
 
 def _spread(rows, share):
@@ -167,103 +210,6 @@ def read_npz(path, *, X="X", y="y"):
             raise ValueError(
                 f"read_npz: {path} must hold the arrays {X} and {y}; {error}"
             ) from None
-
-
-def read_csv(path, *, target=-1, delimiter=","):
-    r"""Return features and targets of a text table.
-
-    Parameters
-    ----------
-    path : str or path
-        UTF-8 text. The first line is a header if `target` is a name or one of its features is
-        no number.
-    target : str or int, keyword-only
-        Name or place of the target column, the last by default.
-    delimiter : str, keyword-only
-        Between entries.
-
-    Returns
-    -------
-    X : ndarray of shape (N, n_features), float64
-        Every other column.
-    y : ndarray of shape (N,)
-        Whole numbers as int64, other numbers as float64, words as the rank of each among the
-        sorted distinct words.
-
-    Raises
-    ------
-    ValueError
-        No rows, an unknown column, a row of another length or an entry that is no number, with
-        its line.
-
-    Examples
-    --------
-    >>> import tempfile, pathlib
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "data.csv"
-    >>> _ = path.write_text("width,height,kind\n1,2,cat\n3,4,ant\n")
-    >>> X, y = read_csv(path, target="kind")
-    >>> X.tolist(), y.tolist()
-    ([[1.0, 2.0], [3.0, 4.0]], [1, 0])
-    """
-    where = f"read_csv: {path}"
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        try:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            rows = [(reader.line_num, row) for row in reader if row]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{where} must be a text table in UTF-8; {error}") from None
-    if not rows:
-        raise ValueError(f"{where} must have rows, got none")
-    columns = list(rows[0][1])
-    place = _place(where, target, columns)
-    is_feature = [i != place for i in range(len(columns))]
-    if isinstance(target, str) or not all(
-        _is_number(entry) for entry, keep in zip(columns, is_feature, strict=True) if keep
-    ):
-        rows = rows[1:]
-    if not rows:
-        raise ValueError(f"{where} must have rows below its header, got none")
-    X, y = np.empty((len(rows), len(columns) - 1)), []
-    for i, (line, row) in enumerate(rows):
-        if len(row) != len(columns):
-            raise ValueError(
-                f"{where}, line {line} must have {len(columns)} entries, got {len(row)}"
-            )
-        y.append(row.pop(place).strip())
-        if not y[-1]:
-            raise ValueError(f"{where}, line {line} must have a target, got an empty entry")
-        try:
-            X[i] = row
-        except ValueError as error:
-            raise ValueError(f"{where}, line {line} must hold numbers; {error}") from None
-    return X, _targets(y)
-
-
-def _place(where, target, columns):
-    names = [name.strip() for name in columns]
-    if isinstance(target, str):
-        if names.count(target) != 1:
-            raise ValueError(f"{where} must have one column {target!r}, got {names}")
-        return names.index(target)
-    if not -len(columns) <= target < len(columns):
-        raise ValueError(f"{where} must have a column {target}, got {len(columns)} columns")
-    return target % len(columns)
-
-
-def _is_number(text):
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _targets(words):
-    if not all(map(_is_number, words)):
-        return np.unique(words, return_inverse=True)[1].astype(np.int64)
-    values = np.array(words, np.float64)
-    whole = (np.abs(values) < 2**53).all() and (values == np.trunc(values)).all()
-    return values.astype(np.int64) if whole else values
 
 
 def read_idx(path):

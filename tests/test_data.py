@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastreg.data import Standardizer, read_csv, read_idx, read_npz, split
+from fastreg.data import Standardizer, read_idx, read_npz, split
 
 few = settings(derandomize=True, max_examples=40, deadline=None)
 
@@ -67,6 +67,102 @@ def test_bad_splits_are_named(arguments, error, message):
         split(**{"name": "n", "X": np.zeros((4, 1)), "y": np.arange(4), **arguments})
 
 
+BAD = {
+    "nan": (
+        lambda X: X.__setitem__((3, 1), np.nan),
+        "got nan in column 1, first in row 3 and 1 in",
+    ),
+    "inf": (lambda X: X.__setitem__((slice(2, 5), 0), -np.inf), "got -inf in column 0.*2 and 3 in"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD.values(), ids=BAD)
+def test_what_is_not_finite_is_named_by_its_column(spoil, message):
+    X = np.arange(40.0).reshape(20, 2)
+    spoil(X)
+    for where, call in (
+        ("split", lambda X: split("n", X, np.arange(20) % 2, rng=0)),
+        ("split", lambda X: split("n", X, np.arange(20) % 2, rng=0, standardize=False)),
+        ("Standardizer", Standardizer),
+        ("Standardizer", Standardizer(np.ones((2, 2)))),
+    ):
+        with pytest.raises(ValueError, match=f"^{where}: X must be finite, {message}"):
+            call(X)
+    with pytest.raises(ValueError, match=r"^split: X must be finite, got .* in column \(0, [01]\)"):
+        split("n", X[:, None], np.arange(20))
+
+
+def test_a_column_of_a_frame_is_named_by_its_name():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"size": [1.0, 2.0], "age": [3.0, None]})
+    with pytest.raises(ValueError, match="got nan in column 'age', first in row 1"):
+        split("n", frame, [0, 1])
+
+
+def odd(y):
+    return {"y": y}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (odd(None), TypeError, "y must be a vector of numbers or words, got None"),
+        (odd(3.0), ValueError, r"y of shape \(\)"),
+        (odd(np.zeros((4, 1))), ValueError, r"y of shape \(4, 1\); pass y.ravel\(\)"),
+        (odd(np.zeros((4, 2))), ValueError, r"y of shape \(4, 2\)$"),
+        (odd([[1], [2], [3], [4]]), ValueError, "pass y.ravel"),
+        (odd([0.0, np.nan, 0.0, 1.0]), ValueError, "y must be finite, got nan in row 1"),
+        (odd([0.0, 1.0, 0.0, np.inf]), ValueError, "y must be finite, got inf in row 3"),
+        (odd([0, None, 1, 0]), TypeError, "y must be a vector of numbers or words"),
+        (odd([0j] * 4), TypeError, "y must be a vector of numbers or words"),
+        (odd(np.ma.array([0, 1, 0, 1], mask=[0, 1, 0, 0])), TypeError, "filled"),
+        ({"X": None}, TypeError, "X must be an array of real numbers"),
+        ({"X": 1.0}, ValueError, r"X must have one row per sample, got shape \(\)"),
+        ({"X": np.zeros(4)}, ValueError, r"X\[:, None\]"),
+        ({"X": [[1, 2], [3]]}, TypeError, "X must be an array of real numbers"),
+        ({"X": np.ma.array(np.zeros((4, 1)), mask=True)}, TypeError, "filled"),
+        ({"standardize": 1}, TypeError, "standardize must be True or False"),
+        ({"validation": None}, TypeError, "validation must be"),
+        ({"test": np.nan}, ValueError, "test must be"),
+        ({"rng": -1}, ValueError, "rng must be"),
+        ({"rng": "7"}, TypeError, "rng must be"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_of_split_are_named(arguments, error, message):
+    with pytest.raises(error, match=f"^split: .*{message}"):
+        split(**{"name": "n", "X": np.zeros((4, 1)), "y": np.arange(4), **arguments})
+
+
+@pytest.mark.parametrize(
+    ("X", "error"),
+    [
+        (1.0, ValueError),
+        (None, TypeError),
+        ([], ValueError),
+        ([1.0, 2.0], ValueError),
+        (np.zeros((0, 2)), ValueError),
+        ([["1", "2"]], TypeError),
+        ([[1j]], TypeError),
+    ],
+)
+def test_bad_tables_of_a_standardizer_are_named(X, error):
+    with pytest.raises(error, match="^Standardizer: X must"):
+        Standardizer(X)
+    if len(np.atleast_1d(X)):  # it may be asked for no rows
+        with pytest.raises(error, match="^Standardizer: X must"):
+            Standardizer(np.ones((2, 3)))(X)
+    with pytest.raises(ValueError, match=r"rows of shape \(3,\), got \(1,\)"):
+        Standardizer(np.ones((2, 3)))(np.ones((2, 1)))
+
+
+def test_a_standardizer_is_scikit_learns():
+    preprocessing = pytest.importorskip("sklearn.preprocessing")
+    X = np.random.default_rng(0).normal(3, [1, 10, 0], size=(40, 3))
+    expected = preprocessing.StandardScaler().fit(X[:30]).transform(X)
+    np.testing.assert_allclose(Standardizer(X[:30])(X), expected, rtol=1e-6, atol=1e-7)
+
+
 def idx(array, code):
     sizes = b"".join(n.to_bytes(4, "big") for n in array.shape)
     return bytes([0, 0, code, array.ndim]) + sizes + array.tobytes()
@@ -106,51 +202,6 @@ def test_npz_files(tmp_path):
         path.write_bytes(noise)
         with pytest.raises(ValueError, match="read_npz: "):
             read_npz(path)
-
-
-CSV = {
-    "words": ("a,b,kind\n1,2,x\n3,4,y\n", {}, [[1, 2], [3, 4]], [0, 1], "int64"),
-    "by name": ("kind,a\n1.5,2\n2.5,3\n", {"target": "kind"}, [[2], [3]], [1.5, 2.5], "float64"),
-    "no header": ("1,2,0\n3,4,7\n", {}, [[1, 2], [3, 4]], [0, 7], "int64"),
-    "first": ("0;1\n\n1;2\n", {"target": 0, "delimiter": ";"}, [[1], [2]], [0, 1], "int64"),
-    "spaces": (" a , y \n 1 , u \n 2 , t \n", {"target": "y"}, [[1], [2]], [1, 0], "int64"),
-    "beyond int64": ("1,1e300\n2,3\n", {}, [[1], [2]], [1e300, 3], "float64"),
-    "words, no header": ("1,cat\n2,ant\n", {}, [[1], [2]], [1, 0], "int64"),
-}
-
-
-@pytest.mark.parametrize(("text", "options", "X", "y", "dtype"), CSV.values(), ids=CSV)
-def test_csv_files(text, options, X, y, dtype, tmp_path):
-    path = tmp_path / "data.csv"
-    path.write_text(text)
-    found_X, found_y = read_csv(path, **options)
-    np.testing.assert_array_equal(found_X, X)
-    np.testing.assert_array_equal(found_y, y)
-    assert found_y.dtype == dtype
-
-
-@pytest.mark.parametrize(
-    ("text", "options", "message"),
-    [
-        ("", {}, "must have rows"),
-        ("a,b\n", {}, "rows below its header"),
-        ("a,b\n1,2\n3\n", {}, "line 3 must have 2 entries, got 1"),
-        ("a,b\n1,2\nx,2\n", {}, "line 3 must hold numbers"),
-        ("a,b\n1,2\n", {"target": "c"}, r"one column 'c', got \['a', 'b'\]"),
-        ("a,a\n1,2\n", {"target": "a"}, "one column 'a'"),
-        ("1,2\n", {"target": 2}, "a column 2, got 2 columns"),
-        ("a,b\n1,1\n2,\n", {}, "line 3 must have a target"),
-        ('1,2\n"3\n,4', {}, "must be a text table"),
-        ("1," + 200_000 * "9", {}, "must be a text table"),
-        ("1,\xe4\udc00", {}, "must be a text table in UTF-8"),
-        ('a,"b\nc"\n1,2\nx,3\n', {}, "line 4 must hold numbers"),
-    ],
-)
-def test_bad_csv_files_are_named(text, options, message, tmp_path):
-    path = tmp_path / "data.csv"
-    path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(ValueError, match=f"read_csv: .*data.csv.*{message}"):
-        read_csv(path, **options)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

@@ -113,8 +113,11 @@ BAD = {
     "no such column": (table(*X.T, KINDS), "must have one column 'price'"),
     "text": (changed(1, 5, "red"), "line 7 must hold numbers"),
     "hole": (changed(1, 5, ""), "line 7 must hold numbers"),
-    "nan": (changed(1, 5, "nan"), "got NaN or infinity as feature 2 of row 6"),
-    "nan target": (changed(4, 5, "nan"), "got NaN or infinity as the target of row 6"),
+    "nan": (changed(1, 5, "nan"), "line 7 must hold numbers, got a missing entry in column 'b'"),
+    "nan target": (
+        changed(4, 5, "nan"),
+        "line 7 must have a target, got a missing entry in column 'kind'",
+    ),
     "one class": (table(*X.T, 0 * KINDS), "must have a target that varies, got 0 in every row"),
     "rare class": (changed(4, 5, 9), "must have 5 rows of each class, got 1 of class 9"),
     "too few rows": (table(*X[:9].T, KINDS[:9]), "must have at least 50 rows, got 9"),
