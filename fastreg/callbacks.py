@@ -1,7 +1,6 @@
 """What can be told of a training run while it happens: the hooks, and two that are ready to use."""
 
-import os
-
+from fastreg import _checks
 from fastreg._checks import integer
 from fastreg.diagnosis import diagnose
 
@@ -74,7 +73,7 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, path, *, every=1, every_steps=None):
-        self.path = os.fspath(path)
+        self.path = _checks.path("Checkpoint", "path", path)
         self.every = integer("Checkpoint", "every", every, low=1)
         self.every_steps = every_steps
         if every_steps is not None:

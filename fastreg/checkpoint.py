@@ -7,15 +7,16 @@ of the whole file, taken with 64 zeros in its own place. Nothing in it is ever e
 """
 
 import hashlib
-import itertools
 import json
 import math
 import os
-import platform
 import re
-from contextlib import suppress
+import stat
 
 import numpy as np
+
+from fastreg import _checks
+from fastreg._replace import replace_file
 
 __all__ = ["CheckpointError", "load", "save"]
 
@@ -23,13 +24,12 @@ FORMAT = "fastreg checkpoint 1"
 BLANK = "0" * 64
 REFERENCE = "$array"
 HEADER_LIMIT = 100_000_000  # bytes, as in the safetensors library
+MOST_AXES = 64  # of an array, as in NumPy
 DTYPES = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
     "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
 NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
-HOST = re.sub(r"\W", "-", platform.node())
-turns = itertools.count()  # two threads may save to one path
 
 
 class CheckpointError(Exception):
@@ -48,13 +48,15 @@ def save(path, state):
     """Write a tree to a file, so that a crash leaves the old file or the new one.
 
     The bytes go to a temporary file in the same folder, are forced to the disk and renamed; then
-    the folder is forced to the disk. What a killed process left of such a file is removed by the
-    next save to the same path.
+    the folder is forced to the disk, where the system can do that. An existing file keeps its
+    mode and, where permitted, its owner and group; a symbolic link stays one, and the file it
+    leads to is replaced. What a killed process left of a temporary file is removed by the next
+    save to the same path.
 
     Parameters
     ----------
     path : str or path
-        Where to; an existing file is replaced.
+        Where to; an existing regular file is replaced, anything else is refused.
     state : dict
         Keys are strings; values are arrays of numbers or bools, JSON values, lists, or dicts of
         these. Tuples come back as lists, NumPy numbers as Python's.
@@ -62,9 +64,12 @@ def save(path, state):
     Raises
     ------
     TypeError
-        A key that is no string, or a value that is neither an array nor JSON.
+        A key that is no string, a value that is neither an array nor JSON, a path that is none.
+    ValueError
+        A tree that holds itself or is too deep, an integer of more than 4300 digits.
     OSError
-        If the disk refuses; the old file is then untouched.
+        If the disk refuses, or a folder, device, pipe or socket is in the place of the file. What
+        was there is then untouched.
 
     Examples
     --------
@@ -74,26 +79,14 @@ def save(path, state):
     >>> load(path)
     {'w': array([0., 1., 2.]), 'epoch': 7}
     """
-    data = encode(state)
-    path = os.path.realpath(path)
-    folder, name = os.path.split(path)
-    remove_orphans(folder, name)
-    temporary = os.path.join(folder, f".{name}.{HOST}.{os.getpid()}.{next(turns)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.remove(temporary)
-        raise
-    sync_folder(folder)
+    path = _checks.path("save", "path", path)
+    replace_file(path, encode(state))
 
 
 def load(path):
     """Read a tree back after its sizes, checksum and version have been verified.
+
+    Sizes are compared before anything of a size that the file claims is read or made.
 
     Parameters
     ----------
@@ -109,15 +102,38 @@ def load(path):
     ------
     CheckpointError
         If the file is not one that `save` wrote, byte for byte.
+    TypeError
+        If the path is none.
     OSError
         If it cannot be read.
     """
-    with open(path, "rb") as file:
-        data = file.read()
+    path = _checks.path("load", "path", path)
     try:
-        return decode(data)
+        return decode(_bytes(path))
     except CheckpointError as error:
-        raise CheckpointError(f"{os.fspath(path)}: {error}") from None
+        raise CheckpointError(f"{path}: {error}") from None
+    except MemoryError:
+        raise CheckpointError(f"{path}: larger than the memory that is to be had") from None
+
+
+def _bytes(path):
+    """The content of a regular file whose header describes what it holds."""
+    with open(path, "rb", opener=_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise CheckpointError("not a regular file")
+        start = file.read(8)
+        size = int.from_bytes(start, "little")
+        if 8 + size <= status.st_size and size <= HEADER_LIMIT:
+            start += file.read(size)
+        layout(start, status.st_size)
+        file.seek(0)
+        return file.read()
+
+
+def _without_waiting(path, flags):
+    """Open a file; a pipe would else wait for whoever writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def encode(state):
@@ -127,12 +143,18 @@ def encode(state):
     if not isinstance(state, dict):
         raise TypeError(f"save: state must be a dict, got {type(state).__name__}")
     arrays = {}
-    tree = _without_arrays(state, "state", arrays)
+    try:
+        tree = _without_arrays(state, "state", arrays)
+        text = json.dumps(tree)
+    except RecursionError:
+        raise ValueError("save: state must be a tree of few levels, got one too deep") from None
+    except ValueError as error:  # an integer that JSON cannot hold
+        raise ValueError(f"save: state must hold numbers of JSON; {error}") from None
     metadata = {
         "format": FORMAT,
         "fastreg": __version__,
         "sha256": BLANK,
-        "state": json.dumps(tree),
+        "state": text,
     }
     data = pack(arrays, metadata)
     digest = hashlib.sha256(data).hexdigest().encode()
@@ -151,11 +173,14 @@ def decode(data):
             f"not a checkpoint of this version; its format is {found!r}, expected {FORMAT!r}"
         )
     try:
-        tree = _with_arrays(json.loads(metadata["state"]), arrays)
+        tree = json.loads(metadata["state"], object_pairs_hook=_distinct)
+        tree = _with_arrays(tree, arrays)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(f"not a checkpoint that save wrote; {error!r}") from None
     if not isinstance(tree, dict):
         raise CheckpointError("not a checkpoint that save wrote; its state is no object")
+    if arrays:
+        raise CheckpointError(f"not a checkpoint that save wrote; {min(arrays)!r} has no place")
     return tree
 
 
@@ -175,41 +200,66 @@ def pack(arrays, metadata):
 
 def unpack(data):
     """Return the arrays, the metadata and the place of the first array of a safetensors file."""
-    size = int.from_bytes(data[:8], "little")
-    start = 8 + size
-    if len(data) < 8 or size > HEADER_LIMIT or start > len(data):
-        raise CheckpointError("truncated or not a safetensors file; its header does not fit")
-    try:
-        header = json.loads(data[8:start].decode("utf-8"))
-        metadata = header.pop("__metadata__", {})
-        arrays, end, body = {}, 0, memoryview(data)[start:]
-        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            arrays[name], end = _read_array(body, entry, end)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"damaged or not a safetensors file; {error}") from None
-    if end != len(data) - start:
-        raise CheckpointError(
-            f"truncated or not a safetensors file; the header describes {end} bytes of arrays, the "
-            f"file has {len(data) - start}"
-        )
-    if not isinstance(metadata, dict):
-        raise CheckpointError("damaged or not a safetensors file; its metadata is no object")
+    places, metadata, start = layout(data, len(data))
+    arrays = {}
+    for name, (dtype, shape, place) in places.items():
+        n = math.prod(shape)
+        flat = np.frombuffer(data, dtype, n, start + place) if n else []
+        try:
+            arrays[name] = np.array(flat, dtype.newbyteorder("=")).reshape(shape)
+        except ValueError as error:  # an empty array with axes beyond any address
+            raise CheckpointError(f"damaged or not a safetensors file; {error}") from None
     return arrays, metadata, start
 
 
-def _read_array(data, entry, expected_start):
-    """One array that must begin where the one before ended, and its end."""
+def layout(data, size):
+    """Return where a safetensors file of some size has its arrays, its metadata, the first place.
+
+    Of ``data`` nothing but the header is read, and nothing is made that is larger than it is.
+    """
+    start = 8 + int.from_bytes(data[:8], "little")
+    if len(data) < 8 or start - 8 > HEADER_LIMIT or start > len(data):
+        raise CheckpointError("truncated or not a safetensors file; its header does not fit")
+    try:
+        text = bytes(data[8:start]).decode("utf-8")
+        header = json.loads(text, object_pairs_hook=_distinct)
+        metadata = header.pop("__metadata__", {})
+        places, end = {}, 0
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            place = end
+            dtype, shape, end = _read_entry(entry, end)
+            places[name] = dtype, shape, place
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"damaged or not a safetensors file; {error}") from None
+    if end != size - start:
+        raise CheckpointError(
+            f"truncated or not a safetensors file; the header describes {end} bytes of arrays, the "
+            f"file has {size - start}"
+        )
+    if not isinstance(metadata, dict):
+        raise CheckpointError("damaged or not a safetensors file; its metadata is no object")
+    return places, metadata, start
+
+
+def _distinct(pairs):
+    """The dict of a JSON object, whose keys must differ."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name comes twice")
+    return found
+
+
+def _read_entry(entry, expected_start):
+    """Type, shape and end of an array that must begin where the one before ended."""
     start, end = entry["data_offsets"]
     dtype, shape = np.dtype(DTYPES[entry["dtype"]]), tuple(entry["shape"])
-    if any(type(n) is not int or n < 0 for n in (start, end, *shape)):
+    if len(shape) > MOST_AXES:
+        raise ValueError(f"an array has {len(shape)} axes")
+    if any(type(n) is not int or not 0 <= n < 2**63 for n in (start, end, *shape)):
         raise ValueError("sizes must be integers")
     if start != expected_start or end - start != math.prod(shape) * dtype.itemsize:
         raise ValueError("an array's size does not fit its shape")
-    if end > len(data):
-        raise ValueError("it ends before its arrays do")
-    flat = np.frombuffer(data, dtype, math.prod(shape), start) if end > start else []
-    native = dtype.newbyteorder("=")
-    return np.array(flat, native).reshape(shape), end
+    return dtype, shape, end
 
 
 def _check_sum(head, arrays, found):
@@ -255,38 +305,6 @@ def _with_arrays(tree, arrays):
     """Undo `_without_arrays`."""
     if isinstance(tree, dict):
         if tree.keys() == {REFERENCE}:
-            return arrays[tree[REFERENCE]]
+            return arrays.pop(tree[REFERENCE])  # each has one place
         return {key: _with_arrays(item, arrays) for key, item in tree.items()}
     return [_with_arrays(item, arrays) for item in tree] if isinstance(tree, list) else tree
-
-
-def remove_orphans(folder, name):
-    """Remove temporary files for this name whose process, on this machine, is no more."""
-    if os.name != "posix":
-        return  # one cannot ask for a process without disturbing it
-    pattern = re.compile(rf"\.{re.escape(name)}\.{re.escape(HOST)}\.(\d+)\.\d+\.tmp")
-    for entry in os.listdir(folder):
-        match = pattern.fullmatch(entry)
-        if match and not _is_alive(int(match[1])):
-            with suppress(OSError):
-                os.remove(os.path.join(folder, entry))
-
-
-def _is_alive(process):
-    try:
-        os.kill(process, 0)  # signal 0 asks and does nothing
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass  # it is someone else's
-    return True
-
-
-def sync_folder(folder):
-    """Force a folder's entries to the disk, where the system lets one open a folder."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -42,7 +42,8 @@ ALLOWED = {
     "_measure": {"numpy"},
     "_resume": {"fastreg._checks", "fastreg.checkpoint"},
     "callbacks": {"fastreg._checks", "fastreg.diagnosis"},
-    "checkpoint": {"numpy", "fastreg"},
+    "_replace": set(),
+    "checkpoint": {"numpy", "fastreg", "fastreg._checks", "fastreg._replace"},
     "_csv": {"numpy", "fastreg._checks", "fastreg._table"},
     "_table": {"numpy", "fastreg._checks"},
     "data": {

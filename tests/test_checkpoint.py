@@ -1,6 +1,7 @@
 """Checkpoints: round trips, the safetensors library, every kind of damage, and crashes."""
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -173,10 +175,22 @@ HEADERS = [
     {"__metadata__": {"sha256": 3}},
     {"__metadata__": {"sha256": "\ud800" + 63 * "0"}},
     {"w": {"dtype": "F32", "shape": [0, 2**70], "data_offsets": [0, 0]}},
+    {"w": {"dtype": "F32", "shape": [0, 2**62, 2**62], "data_offsets": [0, 0]}},
+    {"w": {"dtype": "F32", "shape": [1] * 65, "data_offsets": [0, 4]}},
+    {"w": {"dtype": "F32", "shape": [2**63 - 1] * 200_000, "data_offsets": [0, 4]}},
+    {"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4, 8]}},
+    {
+        "v": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+        "w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+    },
+    {
+        "v": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+        "w": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]},
+    },
 ]
 
 
-@pytest.mark.parametrize("header", HEADERS, ids=str)
+@pytest.mark.parametrize("header", HEADERS, ids=lambda header: str(header)[:80])
 def test_headers_that_lie_are_refused(header):
     text = json.dumps(header).encode()
     data = len(text).to_bytes(8, "little") + text
@@ -277,24 +291,6 @@ def test_kill_9_during_save_leaves_the_old_file_or_the_new(path):
     assert os.listdir(path.parent) == [path.name]  # no orphans of the killed
 
 
-@pytest.mark.skipif(os.name != "posix", reason="orphans are removed on POSIX systems only")
-def test_only_orphans_of_this_path_and_machine_are_removed(path):
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        pass
-    dead, host = ended.pid, checkpoint.HOST
-    orphan = f".{path.name}.{host}.{dead}.0.tmp"
-    kept = {
-        f".{path.name}.{host}.{os.getppid()}.0.tmp",
-        f".{path.name}.{host}x.{dead}.0.tmp",
-        f".other.{host}.{dead}.0.tmp",
-        f"{path.name}.{host}.{dead}.0.tmp",
-    }
-    for name in (orphan, *kept):
-        path.with_name(name).write_bytes(b"partial")
-    checkpoint.save(path, {"new": 1})
-    assert set(os.listdir(path.parent)) == kept | {path.name}
-
-
 def test_threads_may_save_to_one_path(path):
     states = [{"array": np.full(50_000, float(i)), "i": i} for i in range(4)]
     with ThreadPoolExecutor(4) as pool:
@@ -325,3 +321,99 @@ def test_a_whole_file_with_another_tree_is_refused(tree):
     data = bytes(data).replace(checkpoint.BLANK.encode(), digest.encode())
     with pytest.raises(CheckpointError, match="not a checkpoint that save wrote"):
         checkpoint.decode(data)
+
+
+def sealed(metadata, arrays=None):
+    """The bytes of a file whose checksum fits, whatever it says."""
+    data = bytes(checkpoint.pack(arrays or {}, {"sha256": checkpoint.BLANK, **metadata}))
+    return data.replace(checkpoint.BLANK.encode(), hashlib.sha256(data).hexdigest().encode())
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        '{"a":1,"a":1}',
+        '{"a":{"b":1,"b":2}}',
+        '{"a":{"$array":"w"},"b":{"$array":"w"}}',
+        "{}",
+        '{"a":{"$array":"v"}}',
+        '{"a":{"$array":["w"]}}',
+        '{"a":' * 100_000,
+        "9" * 5000,
+    ],
+    ids=lambda tree: tree[:40],
+)
+def test_a_sealed_file_with_a_tree_that_save_does_not_write_is_refused(tree):
+    data = sealed({"format": checkpoint.FORMAT, "state": tree}, {"w": np.zeros(2)})
+    with pytest.raises(CheckpointError, match="not a checkpoint that save wrote"):
+        checkpoint.decode(data)
+
+
+def test_names_that_come_twice_are_refused():
+    for text in (
+        '{"w":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},' * 2 + '"__metadata__":{}}',
+        '{"__metadata__":{"a":"1","a":"2"}}',
+        '{"w":{"dtype":"U8","dtype":"U8","shape":[0],"data_offsets":[0,0]}}',
+    ):
+        text = text.replace("},{", "},").encode()
+        with pytest.raises(CheckpointError, match="comes twice"):
+            checkpoint.unpack(len(text).to_bytes(8, "little") + text)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [({"n": 10**5000}, "numbers of JSON"), ({"deep": None}, "tree of few levels")],
+)
+def test_what_json_cannot_hold_is_named(state, message, path):
+    if "deep" in state:
+        state["deep"] = state
+    with pytest.raises(ValueError, match=f"save: state must .*{message}"):
+        checkpoint.save(path, state)
+    assert not os.listdir(path.parent)
+
+
+@pytest.mark.parametrize("header", [0, 1000, 10**8, 2**63, 2**64 - 1])
+def test_a_file_that_claims_what_it_does_not_hold_is_refused_unread(header, path):
+    """Sizes of the file that no memory has, but which a sparse file may claim."""
+    claims = [{}, {"w": {"dtype": "F64", "shape": [2**50], "data_offsets": [0, 2**53]}}]
+    for claim, size in itertools.product(claims, (0, 2**20, 2**42)):
+        text = json.dumps(claim).encode()
+        with open(path, "wb") as file:
+            file.write((header or len(text)).to_bytes(8, "little") + text)
+            file.truncate(max(size, file.tell()))
+        tracemalloc.start()
+        try:
+            with pytest.raises(
+                CheckpointError, match="^.*run.ckpt: .*(truncated|damaged|no checksum)"
+            ):
+                checkpoint.load(path)
+            assert tracemalloc.get_traced_memory()[1] < 5e8
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this platform")
+def test_what_is_no_regular_file_is_not_waited_for(path):
+    os.mkfifo(path)
+    for other in (path, "/dev/zero"):
+        with pytest.raises(CheckpointError, match=f"{other}: not a regular file"):
+            checkpoint.load(other)
+    with pytest.raises(IsADirectoryError):
+        checkpoint.load(path.parent)
+
+
+@pytest.mark.parametrize("bad", [0, 1, True, None, 3.0, [], "", "a\0b", b"a\0b"])
+def test_a_path_is_a_path_and_no_descriptor(bad):
+    error = TypeError if not isinstance(bad, (str, bytes)) else ValueError
+    with pytest.raises(error, match="^save: path must be"):
+        checkpoint.save(bad, {})
+    with pytest.raises(error, match="^load: path must be"):
+        checkpoint.load(bad)
+
+
+def test_paths_of_every_kind_are_taken(path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    for name in (path, str(path), os.fsencode(path), path.name, os.path.join(".", path.name)):
+        checkpoint.save(name, {"name": str(name)})
+        assert checkpoint.load(name) == {"name": str(name)}
+    assert os.listdir(path.parent) == [path.name]

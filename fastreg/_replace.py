@@ -1,0 +1,209 @@
+"""Write a file as a whole: whoever opens its name finds the old bytes or the new ones.
+
+The bytes go to a temporary file in the same folder, are forced to the disk and renamed. Until the
+rename nothing has happened to the old file, and after it nothing is raised. A writer holds the
+lock of its temporary file, so that what a killed one left can be told from what another process
+is writing, in whichever container: a process id says nothing there.
+"""
+
+import errno
+import hashlib
+import os
+import platform
+import re
+import secrets
+import stat
+from contextlib import suppress
+
+try:
+    import fcntl
+except ImportError:  # Windows: no locks, so nothing that a killed process left is removed
+    fcntl = None
+
+__all__ = ["replace_file"]
+
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # other hosts' locks may not show
+TRIES = 100  # of a call that a signal interrupts
+MOST_LINKS = 40  # from a name to its file, as in Linux
+FOREIGN = {errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}  # what the file system lacks
+
+
+def replace_file(path, data):
+    """Make ``data`` the whole content of the file ``path``, or raise and leave the old one.
+
+    An existing file keeps its mode and, where the system permits it, its owner and group; a new
+    one gets what the umask leaves. Symbolic links are followed to their file, as `open` does.
+    What is neither a regular file nor absent is refused.
+    """
+    before = _regular(path)
+    link, path = path, _followed(path)
+    if before is not None and path != link:
+        found = _regular(path)
+        if found is None or not os.path.samestat(before, found):  # as /dev/stdout may be
+            raise OSError(errno.EINVAL, "Its file has another name or none", link)
+    folder, name = os.path.split(path)
+    start = f".fastreg-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}-{HOST}-"
+    _remove_orphans(folder, start)
+    temporary, descriptor = _create(os.path.join(folder, start), before)
+    try:
+        _write(descriptor, data)
+        _keep_mode(descriptor, before)
+        os.fsync(descriptor)
+        if fcntl is None:  # Windows renames no open file
+            descriptor = os.close(descriptor)
+        _rename(temporary, path, descriptor)
+    except BaseException:
+        with suppress(OSError):
+            os.remove(temporary)
+        raise
+    finally:
+        if descriptor is not None:
+            with suppress(OSError):  # its bytes are on the disk
+                os.close(descriptor)
+    _sync_folder(folder)
+
+
+def _retried(call, *arguments):
+    """Call again what a signal interrupted; Python itself does so for most calls."""
+    for _ in range(TRIES):
+        try:
+            return call(*arguments)
+        except InterruptedError as error:
+            last = error
+    raise last
+
+
+def _regular(path):
+    """The status of a regular file, None where there is nothing, an error else."""
+    try:
+        found = _retried(os.stat, path)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file, so it is not replaced", path)
+    return found
+
+
+def _followed(path):
+    """Follow the symbolic links from a name to where its file is or would be."""
+    for _ in range(MOST_LINKS):
+        try:
+            link = _retried(os.readlink, path)
+        except OSError:
+            return path
+        path = os.path.join(os.path.dirname(path), link)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
+def _create(start, before):
+    """A new file that this process has locked, readable to others only if the old one was not."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    for _ in range(TRIES):
+        temporary = f"{start}{secrets.token_hex(8)}.tmp"
+        try:
+            descriptor = os.open(temporary, flags, 0o666 if before is None else 0o600)
+        except FileExistsError:
+            continue
+        try:
+            if fcntl is None:
+                return temporary, descriptor
+            with suppress(OSError):  # a file system without locks: then nobody takes it for left
+                _retried(fcntl.flock, descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:  # else it was removed before it was locked
+                return temporary, descriptor
+        except BaseException:
+            with suppress(OSError):
+                os.remove(temporary)
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+    raise FileExistsError(errno.EEXIST, "No temporary file could be made", start)
+
+
+def _write(descriptor, data):
+    rest = memoryview(data)
+    while rest:
+        written = os.write(descriptor, rest)
+        if not written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        rest = rest[written:]
+
+
+def _keep_mode(descriptor, before):
+    """Give the new file owner, group and mode of the old one, never more readers than it had."""
+    if before is None or not hasattr(os, "fchown"):
+        return
+    mode, now = stat.S_IMODE(before.st_mode), os.fstat(descriptor)
+    for part, uid, gid in ((0o4000, before.st_uid, -1), (0o2000, -1, before.st_gid)):
+        if (uid, gid) in ((now.st_uid, -1), (-1, now.st_gid)):
+            continue
+        try:
+            os.fchown(descriptor, uid, gid)
+        except OSError as error:
+            if error.errno not in FOREIGN:
+                raise
+            mode &= ~part
+            if part == 0o2000:  # another group: it may do what everyone may
+                mode = mode & ~0o070 | (mode & 0o007) << 3
+    try:
+        os.fchmod(descriptor, mode)
+    except OSError as error:
+        if error.errno not in FOREIGN:
+            raise
+
+
+def _rename(temporary, path, descriptor):
+    for attempt in range(TRIES):
+        try:
+            return os.replace(temporary, path)
+        except InterruptedError as error:
+            last = error
+        except FileNotFoundError:
+            if not attempt or not _is_at(path, descriptor):
+                raise
+            return None  # the interrupted call had done it
+    if not _is_at(path, descriptor):
+        raise last
+
+
+def _is_at(path, descriptor):
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except (OSError, TypeError):
+        return False
+
+
+def _remove_orphans(folder, start):
+    """Remove temporary files for this name that nobody holds locked."""
+    if fcntl is None:
+        return
+    try:
+        pattern = re.compile(re.escape(start) + r"[0-9a-f]{16}\.tmp")
+        names = [name for name in os.listdir(folder or ".") if pattern.fullmatch(name)]
+    except OSError:  # one may write to a folder that one may not list
+        return
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
+    for name in names:
+        orphan = os.path.join(folder, name)
+        with suppress(OSError):
+            descriptor = os.open(orphan, flags)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    os.remove(orphan)
+            finally:
+                os.close(descriptor)
+
+
+def _sync_folder(folder):
+    """Force a folder's entries to the disk, where the system can; the file is there in any case."""
+    if os.name != "posix":
+        return
+    with suppress(OSError):
+        descriptor = os.open(folder or ".", os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
