@@ -1,23 +1,17 @@
 """Data sets: read from files, split by class, standardised by their training part."""
 
-import gzip
-import math
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from fastreg._arrays import real
+from fastreg._binary import read_idx, read_npz
 from fastreg._checks import flag, number
 from fastreg._csv import read_csv
 from fastreg._seeds import generator
 from fastreg._table import from_frame
 
 __all__ = ["Dataset", "Standardizer", "from_frame", "read_csv", "read_idx", "read_npz", "split"]
-
-# IDX: the third byte of a file names the type of its entries, which are big-endian.
-IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -174,83 +168,3 @@ def _spread(rows, share):
     places = np.floor(np.arange(len(rows) + 1) * share + 1e-9)
     taken = np.diff(places) > 0
     return rows[taken], rows[~taken]
-
-
-def read_npz(path, *, X="X", y="y"):
-    """Return the arrays X and y of an ``.npz`` file; nothing in it is executed.
-
-    Parameters
-    ----------
-    path : str or path
-        A file that `numpy.savez` wrote.
-    X, y : str, keyword-only
-        Names of features and targets in the file.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged, lacks a name or holds Python objects.
-
-    Examples
-    --------
-    >>> import tempfile, pathlib
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "data.npz"
-    >>> np.savez(path, X=np.eye(2), y=[0, 1])
-    >>> read_npz(path)[1]
-    array([0, 1])
-    """
-    with open(path, "rb") as data:
-        try:
-            with np.load(data, allow_pickle=False) as file:
-                missing = [name for name in (X, y) if name not in file]
-                if missing:
-                    raise ValueError(f"it has {sorted(file)}, not {missing}")
-                return file[X], file[y]
-        except Exception as error:  # zipfile and zlib have a dozen kinds for damaged files
-            raise ValueError(
-                f"read_npz: {path} must hold the arrays {X} and {y}; {error}"
-            ) from None
-
-
-def read_idx(path):
-    """Return the array of an IDX file, the format of MNIST, plain or gzipped.
-
-    Parameters
-    ----------
-    path : str or path
-        The file; images come as (N, rows, columns), labels as (N,).
-
-    Raises
-    ------
-    ValueError
-        If the file is not IDX, or its size does not fit its header.
-
-    References
-    ----------
-    LeCun, Cortes & Burges, "The MNIST database of handwritten digits", 1998.
-
-    Examples
-    --------
-    >>> import tempfile, pathlib
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "labels"
-    >>> _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))
-    >>> read_idx(path)
-    array([7, 2, 1], dtype=uint8)
-    """
-    with open(path, "rb") as file:
-        data = file.read()
-    if data[:2] == GZIP:
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, ValueError, zlib.error) as error:
-            raise ValueError(f"read_idx: {path} must be whole; {error}") from None
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES or data[3] > 32:
-        raise ValueError(f"read_idx: {path} must be an IDX file, got the start {data[:4].hex()}")
-    dtype, start = np.dtype(IDX_TYPES[data[2]]), 4 + 4 * data[3]
-    shape = tuple(int.from_bytes(data[i : i + 4], "big") for i in range(4, start, 4))
-    if len(data) != start + math.prod(shape) * dtype.itemsize:
-        raise ValueError(
-            f"read_idx: {path} must have {math.prod(shape)} entries for shape {shape}, got "
-            f"{len(data) - start} bytes"
-        )
-    return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))

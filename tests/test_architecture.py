@@ -44,11 +44,13 @@ ALLOWED = {
     "callbacks": {"fastreg._checks", "fastreg.diagnosis"},
     "_replace": set(),
     "checkpoint": {"numpy", "fastreg", "fastreg._checks", "fastreg._replace"},
+    "_binary": {"numpy", "fastreg._checks"},
     "_csv": {"numpy", "fastreg._checks", "fastreg._table"},
     "_table": {"numpy", "fastreg._checks"},
     "data": {
         "numpy",
         "fastreg._arrays",
+        "fastreg._binary",
         "fastreg._checks",
         "fastreg._csv",
         "fastreg._seeds",
