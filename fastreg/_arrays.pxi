@@ -25,6 +25,13 @@ cdef object float_array(str where, str name, object value):
     return value
 
 
+cdef object as_floats(object value, object dtype=None):
+    """An array of integers or truth values as float64 or this dtype; anything else as it is."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biu":
+        return value.astype(np.float64 if dtype is None else dtype)
+    return value
+
+
 cdef bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
     cdef int ndim = cnp.PyArray_NDIM(a)
     return ndim == cnp.PyArray_NDIM(b) and (ndim == 0 or memcmp(
@@ -59,7 +66,10 @@ def empty_like(str where, str name, object x, cnp.ndarray like=None):
 
 cdef cnp.ndarray as_input(str where, str name, object value, object shape=None,
                           object dtype=None):
-    """A C-contiguous view or copy of an input, of this shape and dtype if they are given."""
+    """A C-contiguous view or copy of an input, of this shape and dtype if they are given.
+
+    Integers and truth values are read as floats."""
+    value = as_floats(value, dtype)
     cdef cnp.ndarray array = matching(where, name, value, shape, dtype)
     if is_dense(array, False):
         return array

@@ -11,6 +11,7 @@ import reprlib
 
 __all__ = [
     "LARGEST",
+    "checked",
     "choice",
     "cure",
     "flag",
@@ -18,6 +19,7 @@ __all__ = [
     "is_number",
     "items",
     "number",
+    "optional_number",
     "path",
     "sequence",
     "shown",
@@ -160,3 +162,25 @@ def path(where, name, value):
     if not result or "\0" in result:
         raise ValueError(f"{where}: {name} must be the name of a file, got {shown(value)}")
     return result
+
+
+def optional_number(where, name, value, **bounds):
+    """Return ``value`` if it is None, or as `number` does."""
+    return None if value is None else number(where, name, value, **bounds)
+
+
+class checked:
+    """An attribute that keeps what ``check(class name, attribute, value)`` makes of a value.
+
+    It lives in the instance's ``__dict__``, so that reading it costs what any attribute does.
+    """
+
+    def __init__(self, check, **bounds):
+        self.check, self.bounds = check, bounds
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __set__(self, instance, value):
+        where = type(instance).__name__
+        vars(instance)[self.name] = self.check(where, self.name, value, **self.bounds)

@@ -152,7 +152,8 @@ def scale_runs(str where, str name, object x, object out, object factors, object
 def spread_dropout(str where, str name, object x, object out, uint64_t key, uint64_t call,
                    uint64_t threshold, double scale, object noise_shape, object shape=None):
     """``x * mask`` for a mask of ``noise_shape`` that broadcasts to x."""
-    dtype = float_array(where, name, x).dtype
+    x = as_input(where, name, x, shape)
+    dtype = x.dtype
     factors = new_array(np.broadcast_to(np.ones((), dtype), noise_shape))
     factors.fill(1)
     dropout(where, "mask", factors, factors, key, call, threshold, scale)
@@ -160,8 +161,9 @@ def spread_dropout(str where, str name, object x, object out, uint64_t key, uint
 
 
 def float_input(str where, str name, object x):
-    """The input itself if it is a float32 or float64 array."""
-    return float_array(where, name, x)
+    """The input itself if it is an array of numbers."""
+    float_array(where, name, as_floats(x))
+    return x
 
 
 def copy_through(str where, str name, object x, object out, object shape=None):

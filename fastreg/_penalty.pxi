@@ -43,9 +43,11 @@ cdef str entry(str name, object key):
 
 
 def weights(str where, str name, list keys not None, list arrays not None):
-    """The arrays as C-contiguous views or copies."""
+    """The arrays as C-contiguous views or copies; plain numbers as arrays without axes."""
     cdef list dense = []
     for key, value in zip(keys, arrays):
+        if isinstance(value, (int, float, np.generic)):
+            value = np.asarray(value)
         if not (isinstance(value, cnp.ndarray) and dtype_row(value) >= 0
                 and is_dense(value, False)):
             value = as_input(where, entry(name, key), value)
@@ -99,18 +101,18 @@ def sweep(str where, str name, object structure, tuple sums=(), str result=None,
 
     ``sums`` and ``result`` are names in SUMS and MAPS; ``out`` lists the arrays to write.
     """
-    cdef list keys, sources, targets
+    cdef list keys, given, sources, targets
     cdef Sweep job
     cdef WeightBlock *blocks
     cdef cnp.ndarray source, target
     cdef Py_ssize_t n_blocks = 0, moved = 0, start, i, k = 0, size, itemsize
-    keys, sources = unpack(structure)
-    sources = targets = weights(where, name, keys, sources)
+    keys, given = unpack(structure)
+    sources = targets = weights(where, name, keys, given)
     if result is not None:
         targets = [new_array(<cnp.ndarray>source) for source in sources] if out is None else [
-            as_output(where, float_array(where, entry("out", key), given), <cnp.ndarray>source,
+            as_output(where, float_array(where, entry("out", key), target), <cnp.ndarray>source,
                       entry("out", key))
-            for key, given, source in zip(keys, out, sources)]
+            for key, target, source in zip(keys, out, sources)]
         if out is not None and len(sources) > 1:
             refuse_shared_outputs(where, keys, sources, targets)
     for source in sources:
@@ -142,7 +144,10 @@ def sweep(str where, str name, object structure, tuple sums=(), str result=None,
     totals = [job.sums[i] for i in range(job.n_sums)]
     PyMem_Free(job.sums)
     PyMem_Free(blocks)
-    return totals, None if result is None else pack(structure, targets)
+    if result is None:
+        return totals, None
+    return totals, pack(structure, [target if isinstance(value, np.ndarray) else target[()]
+                                    for value, target in zip(given, targets)])
 
 
 cdef struct Rows:

@@ -27,7 +27,7 @@ class RandomLayer(Layer):
     and what happens in inference (``_quiet``).
     """
 
-    _names = "X", "dY"  # what errors call the arguments of forward and backward
+    _names = "X", "dout"  # what errors call the arguments of forward and backward
     _rate_below_one = False
 
     def __init_subclass__(cls):
@@ -60,7 +60,7 @@ class RandomLayer(Layer):
         Parameters
         ----------
         X : ndarray
-            float32 or float64, any memory layout.
+            float32 or float64, any memory layout; integers and truth values count as float64.
         out : ndarray, optional
             C-contiguous array of the shape and dtype of X for the result; may be X.
 
@@ -83,20 +83,20 @@ class RandomLayer(Layer):
             # One statement without a call: an interrupt finds all of it done or nothing.
             self._last, self._drawn, self._calls = (
                 (X.shape, noise, noise_shape),
-                (noise, noise_shape or X.shape, X.dtype),
+                (noise, noise_shape or X.shape, result.dtype),
                 self._calls + 1 & MAX_CALL,
             )
             return result
 
-    def backward(self, dY, *, out=None):
+    def backward(self, dout, *, out=None):
         """Return the gradient of the last forward call, drawing its noise again.
 
         Parameters
         ----------
-        dY : ndarray
+        dout : ndarray
             Gradient of the loss by the output, of its shape.
         out : ndarray, optional
-            Where to write the result; may be dY.
+            Where to write the result; may be dout.
 
         Raises
         ------
@@ -109,8 +109,8 @@ class RandomLayer(Layer):
         with self._lock:
             shape, noise, extra = self._forwarded(self._last)
             if noise is None:
-                return self._quiet(where, name, dY, out, extra, shape)
-            return self._gradient(where, name, dY, out, noise, extra, shape)
+                return self._quiet(where, name, dout, out, extra, shape)
+            return self._gradient(where, name, dout, out, noise, extra, shape)
 
     def _next_noise(self, X):
         """Count a training call on X that a fused kernel makes; return its noise."""
@@ -118,8 +118,11 @@ class RandomLayer(Layer):
             if self._key is None:
                 self._key = _seeds.key("", None)
             noise = self._key, self._calls, *self._scalars
-            self._last, self._drawn = (X.shape, noise, None), (noise, X.shape, X.dtype)
-            self._calls += 1
+            self._last, self._drawn, self._calls = (
+                (X.shape, noise, None),
+                (noise, X.shape, X.dtype),
+                self._calls + 1 & MAX_CALL,
+            )
             return noise
 
     def reset(self, *, call=0):
@@ -166,9 +169,9 @@ class RandomLayer(Layer):
         """The shape of the noise; None if every element has its own."""
         return None
 
-    def _gradient(self, where, name, dY, out, noise, noise_shape, shape):
+    def _gradient(self, where, name, dout, out, noise, noise_shape, shape):
         """Most noise is a factor, and its own gradient."""
-        return self._noisy(where, name, dY, out, noise, noise_shape, shape)
+        return self._noisy(where, name, dout, out, noise, noise_shape, shape)
 
     def _quiet(self, where, name, X, out, rate, shape=None):
         return copy_through(where, name, X, out, shape)
@@ -176,6 +179,6 @@ class RandomLayer(Layer):
     def _keep_mask(self):
         if self._drawn is None:
             return None
-        (key, call, threshold, *_), shape, dtype = self._drawn
-        ones = np.ones(shape, dtype)
-        return dropout("", "mask", ones, ones, key, call, threshold, 1.0)
+        (key, call, threshold, *_), shape, _ = self._drawn
+        ones = np.ones(shape, np.float32)
+        return dropout("", "mask", ones, ones, key, call, threshold, 1.0).astype(np.int64)

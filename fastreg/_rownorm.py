@@ -15,10 +15,12 @@ class RowNorm(Layer):
     _centred = True  # whether the mean is taken off
     _names: tuple[str, ...] = ("gamma", "beta")
 
+    epsilon = _checks.checked(_checks.number, low=0.0, open_low=True)
+
     def __init__(self, shape, epsilon, affine):
         super().__init__()
         where = type(self).__name__
-        self.epsilon = _checks.number(where, "epsilon", epsilon, low=0.0, open_low=True)
+        self.epsilon = epsilon
         self.affine = _checks.flag(where, "affine", affine)
         self._shape = shape
         for name, make in zip(self._names, (np.ones, np.zeros), strict=False):
@@ -36,7 +38,8 @@ class RowNorm(Layer):
         Parameters
         ----------
         X : ndarray
-            float32 or float64 of the layer's shape, any memory layout.
+            float32 or float64 of the layer's shape, any memory layout; integers and truth values
+            count as float64.
         out : ndarray, optional
             C-contiguous array of the shape and dtype of X for the result. May be X in inference
             only, and ``backward`` cannot follow then: it needs X.

@@ -74,7 +74,7 @@ def argument(check, default=MISSING, *, kw_only=False, **bounds):
 
 amount = partial(argument, nonnegative)
 count = partial(argument, integer, low=1, high=LAST_STEP)
-fraction = partial(argument, nonnegative, open_low=True, high=1.0)
+factor = partial(argument, nonnegative, open_low=True)
 step_list = partial(argument, increasing_steps)
 one_schedule = partial(argument, callable_schedule)
 schedule_list = partial(argument, callable_schedules)

@@ -4,7 +4,7 @@ import math
 
 from fastreg._checks import number, shown
 
-__all__ = ["LAST_STEP", "at_each", "half_cosine", "mix", "nonnegative", "ramp"]
+__all__ = ["LAST_STEP", "arc", "at_each", "climb", "descend", "grow", "mix", "nonnegative", "ramp"]
 
 LAST_STEP = 2**53  # up to here float64 counts without gaps
 
@@ -26,19 +26,45 @@ def at_each(where, name, step, formula):
     return np.array(values, dtype=np.float64).reshape(steps.shape)
 
 
+def climb(t, target, steps):
+    """Return ``target * (t + 1) / steps``, which is ``target`` at the last of so many steps."""
+    return target * (t + 1) / steps
+
+
 def ramp(t, target, steps):
-    """Return what the chapter's warm-up gives at ``t``: ``target`` at the last of its ``steps``."""
-    return target * (t + 1) / steps if t + 1 < steps else target
+    """Climb, and stay at ``target`` from the step after the last."""
+    return climb(t, target, steps) if t + 1 <= steps else target
 
 
-def half_cosine(t, total):
-    """Fall from 1 at ``t = 0`` to 0 at ``total`` and stay there."""
-    return 0.5 * (1.0 + math.cos(math.pi * t / total)) if t < total else 0.0
+def arc(t, start, end, total):
+    """Return the cosine that is ``start`` at step 0, ``end`` at ``total``, and comes back."""
+    if not t:
+        return start  # which end + (start - end) may miss by a rounding
+    return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * t / total))
+
+
+def descend(t, start, end, total):
+    """Follow `arc` from ``start`` to ``end``, and stay."""
+    return arc(t, start, end, total) if t < total else end
 
 
 def mix(start, end, weight):
     """Weigh ``start`` against ``end`` so that weights 1 and 0 return them exactly."""
     return start * weight + end * (1.0 - weight)
+
+
+def grow(start, factor, k):
+    """Return ``start * factor ** k``; infinity if it is beyond float64."""
+    try:
+        power = factor**k
+    except OverflowError:
+        power = math.inf
+    if 0.0 < power < math.inf or not start:
+        return start * power if start else start
+    if (abs(start) > 1.0) == (power > 0.0):  # too large or too small, and start makes it more so
+        return start * power
+    half = grow(1.0, factor, 0.5 * k)
+    return start * half * half
 
 
 def nonnegative(where, name, value, *, low=0.0, high=math.inf, open_low=False, open_high=False):

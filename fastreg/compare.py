@@ -1,9 +1,7 @@
 """The chapter's comparison of optimizers on Rosenbrock's valley."""
 
-import numpy as np
-
 from fastreg import _checks
-from fastreg.optim import SGD, Adam, Momentum, RMSprop
+from fastreg.optim import SGD, Adam, Momentum
 
 __all__ = ["compare_optimizers"]
 
@@ -14,26 +12,28 @@ def rosenbrock(x, y):
     return (1 - x) ** 2 + 100 * valley**2, -2 * (1 - x) - 400 * x * valley, 200 * valley
 
 
-def compare_optimizers(optimizers=None, *, start=(-1.0, 1.0), steps=1000, verbose=True):
+def compare_optimizers(*, optimizers=None, start=(-1.0, 1.0), steps=1000, verbose=True):
     """Run optimizers on Rosenbrock's function, print where they end, return their paths.
 
     The minimum, 0, is at (1, 1), behind a long curved valley.
 
     Parameters
     ----------
-    optimizers : dict, optional
-        Fresh optimizers by the name to print; SGD, Momentum, RMSprop and Adam if left out.
-    start : pair of float, default (-1, 1)
+    optimizers : dict, keyword-only
+        Fresh optimizers by the name to print; left out, the chapter's: SGD and Momentum at 0.0001
+        and Adam at 0.01.
+    start : pair of float, default (-1, 1), keyword-only
         First point.
-    steps : int, default 1000
+    steps : int, default 1000, keyword-only
         Updates of each optimizer, at least 0.
-    verbose : bool, default True
-        Whether to print a line an optimizer.
+    verbose : bool, default True, keyword-only
+        Whether to print one line per optimizer.
 
     Returns
     -------
     histories : dict
-        For each name an array of shape (steps + 1, 2): the points visited, ``start`` first.
+        For each name the list of the ``steps + 1`` points visited, ``start`` first, each as
+        ``(x, y, loss)``.
 
     Raises
     ------
@@ -47,25 +47,21 @@ def compare_optimizers(optimizers=None, *, start=(-1.0, 1.0), steps=1000, verbos
 
     Examples
     --------
-    >>> paths = fastreg.compare_optimizers({"Adam": fastreg.Adam(0.1)})
-    Adam      (1.0000, 1.0000)  loss 4.93e-12
-    >>> paths["Adam"].shape
-    (1001, 2)
+    >>> paths = fastreg.compare_optimizers(optimizers={"Adam": fastreg.Adam(0.1)})
+    Adam: Final (x, y) = (1.0000, 1.0000), loss = 0.000000
+    >>> len(paths["Adam"]), paths["Adam"][0]
+    (1001, (-1.0, 1.0, 4.0))
     """
     where = "compare_optimizers"
     steps = _checks.integer(where, "steps", steps, low=0)
     verbose = _checks.flag(where, "verbose", verbose)
     start = _checks.sequence(where, "start", start, "two numbers")
-    first = [_checks.number(where, "start", coordinate) for coordinate in start]
-    if len(first) != 2:
+    start = [_checks.number(where, "start", coordinate) for coordinate in start]
+    if len(start) != 2:
         raise ValueError(f"{where}: start must be a pair of numbers, got {_checks.shown(start)}")
+    x, y = start
     if optimizers is None:
-        optimizers = {
-            "SGD": SGD(0.001),
-            "Momentum": Momentum(0.0005),
-            "RMSprop": RMSprop(0.01),
-            "Adam": Adam(0.1),
-        }
+        optimizers = {"SGD": SGD(0.0001), "Momentum": Momentum(0.0001), "Adam": Adam(0.01)}
     if not isinstance(optimizers, dict) or any(
         isinstance(rule, type) or not hasattr(rule, "update") for rule in optimizers.values()
     ):
@@ -75,15 +71,20 @@ def compare_optimizers(optimizers=None, *, start=(-1.0, 1.0), steps=1000, verbos
         )
     histories = {}
     for name, optimizer in optimizers.items():
-        params = {"x": first[0], "y": first[1]}
-        path = np.empty((steps + 1, 2))
-        path[0] = first
-        for step in range(steps):
-            _, dx, dy = rosenbrock(params["x"], params["y"])
-            optimizer.update(params, {"x": dx, "y": dy})
-            path[step + 1] = params["x"], params["y"]
-        histories[name] = path
+        histories[name] = path = list(_descend(optimizer, x, y, steps))
         if verbose:
-            x, y = path[-1]
-            print(f"{name:<9} ({x:.4f}, {y:.4f})  loss {rosenbrock(x, y)[0]:.3g}")
+            x_end, y_end, loss = path[-1]
+            print(f"{name}: Final (x, y) = ({x_end:.4f}, {y_end:.4f}), loss = {loss:.6f}")
     return histories
+
+
+def _descend(optimizer, x, y, steps):
+    """Yield the start and the point after every step, each with its loss."""
+    params = {"x": x, "y": y}
+    loss, dx, dy = rosenbrock(x, y)
+    yield x, y, loss
+    for _ in range(steps):
+        optimizer.update(params, {"x": dx, "y": dy})
+        x, y = float(params["x"]), float(params["y"])
+        loss, dx, dy = rosenbrock(x, y)
+        yield x, y, loss

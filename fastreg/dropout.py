@@ -71,7 +71,7 @@ class Dropout(RandomLayer):
 
     @property
     def mask(self):
-        """The 0/1 mask of the last training call in its dtype; None before the first.
+        """The 0/1 mask of the last training call in int64; None before the first.
 
         It has the shape of the noise, which broadcasts to that of X.
         """

@@ -240,9 +240,17 @@ def _groups(where, name, weights, axis):
 
 def _constrain(where, weights, axis, factors_of):
     """Check every array, then scale its groups in place by factors of their norms."""
-    groups = _groups(where, "weights", weights, _axes(where, axis))
+    axes = _axes(where, axis)
     keys, arrays = unpack(weights)
     labels = ["weights" if key is None else f"weights[{key!r}]" for key in keys]
+    for label, array in zip(labels, arrays, strict=True):
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            got = getattr(array, "dtype", type(array).__name__)
+            raise TypeError(
+                f"{where}: {label} must be a float32 or float64 array to be scaled in place, got "
+                f"{got}"
+            )
+    groups = _groups(where, "weights", weights, axes)
     for label, array in zip(labels, arrays, strict=True):
         if not array.flags.writeable:
             raise ValueError(f"{where}: {label} must be writeable, got a read-only array")

@@ -57,7 +57,7 @@ class AlphaDropout(RandomLayer):
 
     @property
     def mask(self):
-        """The 0/1 mask of the last training call in its dtype; None before the first."""
+        """The 0/1 mask of the last training call in int64; None before the first."""
         return self._keep_mask()
 
     def _scalars_of(self, rate):
@@ -68,8 +68,8 @@ class AlphaDropout(RandomLayer):
     def _noisy(self, where, name, X, out, noise, noise_shape):
         return alpha_dropout(where, name, X, out, *noise)
 
-    def _gradient(self, where, name, dY, out, noise, noise_shape, shape):
-        return dropout(where, name, dY, out, *noise[:4], shape)
+    def _gradient(self, where, name, dout, out, noise, noise_shape, shape):
+        return dropout(where, name, dout, out, *noise[:4], shape)
 
 
 class GaussianDropout(RandomLayer):

@@ -1,5 +1,8 @@
 """Batch norm."""
 
+import warnings
+from collections.abc import Mapping
+
 import numpy as np
 
 from fastreg import _checks
@@ -10,10 +13,16 @@ from fastreg._kernels import (
     batch_statistics,
     blend,
     channels,
+    float_input,
 )
 from fastreg._layer import Layer
 
 __all__ = ["BatchNorm"]
+
+ONE_VALUE = (
+    "BatchNorm.forward: a training batch with one value per channel has variance 0, so that the "
+    "output is beta whatever X is, and running_var shrinks towards 0; use larger batches"
+)
 
 
 class BatchNorm(Layer):
@@ -52,6 +61,9 @@ class BatchNorm(Layer):
         Number of training calls that went into the running statistics.
     dgamma, dbeta : ndarray of shape (1, n_features), or None
         Gradients, set by ``backward``.
+    cache : dict
+        Of the last training call: ``X``; its ``mean`` and ``var``, of shape (1, n_features); and
+        ``X_norm``, X before scale and shift, worked out when asked for. Empty before the first.
     training : bool
         Whether batch statistics are used; True at first.
 
@@ -60,11 +72,17 @@ class BatchNorm(Layer):
     TypeError, ValueError
         If an argument is of the wrong kind or out of range.
 
+    Warns
+    -----
+    RuntimeWarning
+        At the first training batch with one value per channel: the variance is 0, Y is ``beta``
+        whatever X is, and the running variance shrinks towards 0.
+
     Notes
     -----
     Statistics are summed in blocks and merged in float64; a column with mean 1e7 and spread 1
-    comes out right in float32. A batch of one row has variance 0 and gives ``beta``. The layer
-    keeps X itself for ``backward``, not a copy: leave X unchanged until then.
+    comes out right in float32. The layer keeps X itself for ``backward`` and ``cache``, not a
+    copy: leave X unchanged until then.
 
     References
     ----------
@@ -80,6 +98,9 @@ class BatchNorm(Layer):
            [ 1.,  1.]])
     """
 
+    momentum = _checks.checked(_checks.optional_number, low=0.0, high=1.0)
+    epsilon = _checks.checked(_checks.number, low=0.0, open_low=True)
+
     def __init__(
         self,
         n_features,
@@ -94,10 +115,7 @@ class BatchNorm(Layer):
         super().__init__()
         where = "BatchNorm"
         self.n_features = _checks.size(where, "n_features", n_features)
-        if momentum is not None:
-            momentum = _checks.number(where, "momentum", momentum, low=0.0, high=1.0)
-        self.momentum = momentum
-        self.epsilon = _checks.number(where, "epsilon", epsilon, low=0.0, open_low=True)
+        self.momentum, self.epsilon = momentum, epsilon
         self.axis = _checks.integer(where, "axis", axis)
         if self.axis not in (1, -1):
             raise ValueError(f"{where}: axis must be 1 or -1, got {axis!r}")
@@ -114,6 +132,67 @@ class BatchNorm(Layer):
         self.batches = 0
         self.dgamma = self.dbeta = None
         self._last = None  # (X, by_batch, statistics) of the last forward call
+        self._trained = None  # (X, statistics) of the last training call, or what stands for cache
+        self._warned = False
+
+    @property
+    def cache(self):
+        """X, mean, var and X_norm of the last training call."""
+        if self._trained is None or isinstance(self._trained, dict):
+            return self._trained or {}
+        X, statistics = self._trained
+        mean, var, scale = (row.reshape(1, -1) for row in statistics)
+        zero = np.zeros(mean.shape)
+        X_norm = batch_normalize(
+            "BatchNorm.cache", X, None, False, statistics, np.ones(mean.shape), zero, self.axis == -1
+        )
+        return {"X": X, "mean": mean.astype(X.dtype), "var": var.astype(X.dtype), "X_norm": X_norm}
+
+    @cache.setter
+    def cache(self, value):
+        if not isinstance(value, dict):
+            raise TypeError(f"BatchNorm: cache must be a dict, got {type(value).__name__}")
+        self._trained = value
+
+    def state_dict(self):
+        """Return everything that training changes: copies of the arrays, and ``batches``."""
+        with self._lock:
+            return {**{name: getattr(self, name).copy() for name in self._arrays()},
+                    "batches": self.batches}  # fmt: skip
+
+    def load_state_dict(self, state):
+        """Continue from ``state``; nothing changes unless all of it is valid.
+
+        Arrays are written in place where shape and dtype are the same.
+        """
+        where = "BatchNorm.load_state_dict"
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{where}: state must be a dict, got {type(state).__name__}")
+        names = self._arrays()
+        if state.keys() != {*names, "batches"}:
+            wanted, got = sorted([*names, "batches"]), sorted(map(str, state))
+            raise ValueError(f"{where}: state must have {wanted}, got {got}")
+        batches = _checks.integer(where, "batches", state["batches"], low=0)
+        new = {}
+        for name in names:
+            array = float_input(where, name, state[name])
+            if array.size != self.n_features:
+                shape = (1, self.n_features)
+                raise ValueError(f"{where}: {name} must have shape {shape}, got {array.shape}")
+            new[name] = array.copy()
+        with self._lock:
+            for name, array in new.items():
+                own = getattr(self, name)
+                if own.shape == array.shape and own.dtype == array.dtype and own.flags.writeable:
+                    own[...] = array  # whoever holds it, such as an optimizer, goes on with it
+                else:
+                    setattr(self, name, array)
+            self.batches = batches
+
+    def _arrays(self):
+        """The names of the arrays that training changes."""
+        names = ("gamma", "beta", "running_mean", "running_var")
+        return [name for name in names if getattr(self, name) is not None]
 
     def forward(self, X, *, out=None):
         """Normalise X.
@@ -121,7 +200,8 @@ class BatchNorm(Layer):
         Parameters
         ----------
         X : ndarray of shape (N, C), (N, C, L) or (N, C, H, W); (N, ..., C) for ``axis=-1``
-            float32 or float64, any memory layout; not empty in training.
+            float32 or float64, any memory layout; integers and truth values count as float64. Not
+            empty in training.
         out : ndarray, optional
             C-contiguous array of the shape and dtype of X for the result. May be X in inference
             only, and ``backward`` cannot follow then: it needs X.
@@ -133,6 +213,7 @@ class BatchNorm(Layer):
             empty. Nothing has been written then.
         """
         where = "BatchNorm.forward"
+        self._mind_one_value(X)
         with self._lock:
             X = batch_input(where, "X", X, self.n_features, self.axis == -1)
             gamma, beta = self._affine(where)
@@ -149,6 +230,8 @@ class BatchNorm(Layer):
                 self._track(running, statistics, X.size // self.n_features)
             overwritten = in_place and np.may_share_memory(X, Y)
             self._last = None if overwritten else (X, by_batch, statistics)
+            if self.training:
+                self._trained = X, statistics
             return Y
 
     def backward(self, dY, *, out=None):
@@ -228,6 +311,7 @@ class BatchNorm(Layer):
 
         Returns X, its statistics, gamma and beta; the running statistics move.
         """
+        self._mind_one_value(X)
         with self._lock:
             X = batch_input(where, "X", X, self.n_features, self.axis == -1)
             gamma, beta = self._affine(where)
@@ -235,8 +319,16 @@ class BatchNorm(Layer):
             statistics = self._batch_statistics(where, X)
             if running is not None:
                 self._track(running, statistics, X.size // self.n_features)
-            self._last = X, True, statistics
+            self._last, self._trained = (X, True, statistics), (X, statistics)
             return X, statistics, gamma, beta
+
+    def _mind_one_value(self, X):
+        """Warn of the first training batch with one value per channel."""
+        one = getattr(X, "size", None) == self.n_features and np.ndim(X) > 1
+        if self._warned or not (self.training and one) or self.unbiased_running_var:
+            return
+        self._warned = True
+        warnings.warn(ONE_VALUE, RuntimeWarning, stacklevel=3)
 
     def _store(self, dgamma, dbeta):
         """Keep the gradients in the shapes and dtypes of what they belong to."""

@@ -8,7 +8,7 @@ improvement are counted, and the count is compared with ``patience``.
 import math
 from collections.abc import Mapping
 
-from fastreg._checks import choice, integer, is_number, number
+from fastreg._checks import checked, choice, integer, is_number, number
 
 __all__ = ["Plateau", "ReduceOnPlateau"]
 
@@ -16,13 +16,16 @@ __all__ = ["Plateau", "ReduceOnPlateau"]
 class Plateau:
     """The best loss so far and the number of epochs since."""
 
+    patience = checked(integer, low=0)
+    min_delta = checked(number, low=0.0)
+    mode = checked(choice, choices=("min", "max"))
+    min_delta_mode = checked(choice, choices=("abs", "rel"))
+    cooldown = checked(integer, low=0)
+
     def __init__(self, *, patience, min_delta, mode, min_delta_mode, cooldown):
-        where = type(self).__name__
-        self.patience = integer(where, "patience", patience, low=0)
-        self.min_delta = number(where, "min_delta", min_delta, low=0.0)
-        self.mode = choice(where, "mode", mode, ("min", "max"))
-        self.min_delta_mode = choice(where, "min_delta_mode", min_delta_mode, ("abs", "rel"))
-        self.cooldown = integer(where, "cooldown", cooldown, low=0)
+        self.patience, self.min_delta = patience, min_delta
+        self.mode, self.min_delta_mode = mode, min_delta_mode
+        self.cooldown = cooldown
 
     def reset(self):
         """Forget all epochs, for another run; the settings stay."""
@@ -41,17 +44,17 @@ class Plateau:
 
     def _count(self, improved):
         """Count an epoch; return whether patience has run out. An improvement never runs out."""
+        paused = self.cooldown_left > 0
+        self.cooldown_left -= paused
         if improved:
             self.counter = 0
-        elif self.cooldown_left:
-            self.cooldown_left -= 1
-        else:
+        elif not paused:
             self.counter += 1
             return self.counter >= self.patience
         return False
 
     def cool_down(self):
-        """Leave the next ``cooldown`` epochs without improvement out of the count.
+        """Leave the next ``cooldown`` epochs out of the count, whatever they bring.
 
         For a training loop that has just changed its learning rate, data or frozen layers.
         """
@@ -97,7 +100,7 @@ class ReduceOnPlateau(Plateau):
     patience, min_delta, min_delta_mode, mode
         As in `EarlyStopping`, with a relative ``min_delta`` by default.
     cooldown : int
-        Epochs after a reduction that are not counted.
+        Epochs after a reduction that are not counted, whatever they bring.
     min_value : float
         The value never falls below this.
 
@@ -107,6 +110,9 @@ class ReduceOnPlateau(Plateau):
     >>> [rate.update(loss) for loss in [1.0, 1.0, 1.0, 0.5]]
     [0.1, 0.1, 0.05, 0.05]
     """
+
+    factor = checked(number, low=0.0, high=1.0, open_low=True, open_high=True)
+    initial_value = checked(number, low=0.0)
 
     def __init__(
         self,
@@ -127,11 +133,9 @@ class ReduceOnPlateau(Plateau):
             min_delta_mode=min_delta_mode,
             cooldown=cooldown,
         )
-        where = "ReduceOnPlateau"
-        bounds = {"low": 0.0, "high": 1.0, "open_low": True, "open_high": True}
-        self.factor = number(where, "factor", factor, **bounds)
-        self.initial_value = number(where, "initial_value", initial_value, low=0.0)
-        self.min_value = number(where, "min_value", min_value, low=0.0, high=self.initial_value)
+        self.factor, self.initial_value = factor, initial_value
+        high = self.initial_value
+        self.min_value = number("ReduceOnPlateau", "min_value", min_value, low=0.0, high=high)
         self.reset()
 
     def reset(self):

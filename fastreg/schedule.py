@@ -12,7 +12,7 @@ the schedule is made; a step that is negative, NaN or past 2**53 does so when it
 from bisect import bisect_right
 
 from fastreg import _schedule as base
-from fastreg._steps import half_cosine, mix, ramp
+from fastreg._steps import descend, grow, mix, ramp
 
 __all__ = [
     "constant",
@@ -51,7 +51,7 @@ class constant(base.Schedule):
 class step(base.Schedule):
     """Multiply by ``drop_factor`` every ``drop_every`` steps.
 
-    ``initial_value * drop_factor ** floor(step / drop_every)``; the factor lies in (0, 1].
+    ``initial_value * drop_factor ** floor(step / drop_every)``; a factor above 1 grows.
 
     Examples
     --------
@@ -60,16 +60,16 @@ class step(base.Schedule):
     """
 
     initial_value: float = base.amount()
-    drop_factor: float = base.fraction(0.5)
+    drop_factor: float = base.factor(0.5)
     drop_every: int = base.count(10)
 
     def _at(self, t):
-        return self.initial_value * self.drop_factor ** (t // self.drop_every)
+        return grow(self.initial_value, self.drop_factor, t // self.drop_every)
 
 
 @base.family
 class multi_step(base.Schedule):
-    """Multiply by ``drop_factor``, in (0, 1], at each of the ``milestones`` (increasing steps).
+    """Multiply by ``drop_factor``, above 0, at each of the ``milestones`` (increasing steps).
 
     Examples
     --------
@@ -79,15 +79,15 @@ class multi_step(base.Schedule):
 
     initial_value: float = base.amount()
     milestones: tuple = base.step_list()
-    drop_factor: float = base.fraction(0.1)
+    drop_factor: float = base.factor(0.1)
 
     def _at(self, t):
-        return self.initial_value * self.drop_factor ** bisect_right(self.milestones, t)
+        return grow(self.initial_value, self.drop_factor, bisect_right(self.milestones, t))
 
 
 @base.family
 class exponential(base.Schedule):
-    """Decay as ``initial_value * decay_rate ** (step / decay_steps)``, ``decay_rate`` in (0, 1].
+    """Decay as ``initial_value * decay_rate ** (step / decay_steps)``; a rate above 1 grows.
 
     Examples
     --------
@@ -96,11 +96,11 @@ class exponential(base.Schedule):
     """
 
     initial_value: float = base.amount()
-    decay_rate: float = base.fraction()
+    decay_rate: float = base.factor()
     decay_steps: int = base.count(1, kw_only=True)
 
     def _at(self, t):
-        return self.initial_value * self.decay_rate ** (t / self.decay_steps)
+        return grow(self.initial_value, self.decay_rate, t / self.decay_steps)
 
 
 @base.family
@@ -159,7 +159,7 @@ class cosine(base.Schedule):
     """Half a cosine from ``initial_value`` to ``final_value`` in ``total_steps``, then stay.
 
     ``final + (initial - final) * (1 + cos(pi * step / total_steps)) / 2``
-    (Loshchilov & Hutter, 2017).
+    (Loshchilov & Hutter, 2017). `fastreg.cosine_annealing` is the same, but rises again.
 
     Examples
     --------
@@ -172,8 +172,7 @@ class cosine(base.Schedule):
     final_value: float = base.amount(0.0)
 
     def _at(self, t):
-        weight = half_cosine(t, self.total_steps)
-        return mix(self.initial_value, self.final_value, weight)
+        return descend(t, self.initial_value, self.final_value, self.total_steps)
 
 
 @base.family
@@ -194,7 +193,7 @@ class warm_restarts(base.Schedule):
     period: int = base.count()
     final_value: float = base.amount(0.0)
     period_factor: int = base.count(1, kw_only=True)
-    peak_factor: float = base.fraction(1.0, kw_only=True)
+    peak_factor: float = base.factor(1.0, kw_only=True)
 
     def _at(self, t):
         period = self.period
@@ -204,8 +203,10 @@ class warm_restarts(base.Schedule):
             k = 0
             while t >= period:
                 t, period, k = t - period, period * self.period_factor, k + 1
-        weight = self.peak_factor**k * half_cosine(t, period)
-        return mix(self.initial_value, self.final_value, weight)
+        peak, final = self.initial_value, self.final_value
+        if k:
+            peak = max(0.0, final + grow(peak - final, self.peak_factor, k))
+        return descend(t, peak, final, period)
 
 
 @base.family
@@ -230,9 +231,9 @@ class one_cycle(base.Schedule):
     def _at(self, t):
         low, rise = (self.peak_value / self.div_factor, self.warmup_fraction * self.total_steps)
         if t < rise:
-            return mix(low, self.peak_value, half_cosine(t, rise))
-        weight = half_cosine(t - rise, self.total_steps - rise)
-        return mix(self.peak_value, low / self.final_div_factor, weight)
+            return descend(t, low, self.peak_value, rise)
+        final = low / self.final_div_factor
+        return descend(t - rise, self.peak_value, final, self.total_steps - rise)
 
 
 @base.family

@@ -10,7 +10,7 @@ from numbers import Number
 from types import NoneType
 from typing import NamedTuple
 
-from fastreg._checks import choice, flag, integer, number
+from fastreg._checks import checked, choice, flag, integer, optional_number
 from fastreg.plateau import Plateau, from_json, loss_value, to_json
 
 __all__ = ["EarlyStopping", "Replay"]
@@ -51,14 +51,15 @@ class EarlyStopping(Plateau):
     start_from_epoch : int
         Calls at the beginning that are recorded in ``history`` and otherwise ignored.
     baseline : float, optional
-        An improvement resets the counter only if it also improves on this value.
+        An improvement resets the counter only if it also improves on this value. Other
+        improvements are counted, but stop nothing.
     stopping_threshold, divergence_threshold : float, optional
         Stop at once when the loss is better than the first, or worse than the second.
     check_finite : bool
         Stop at once on NaN or infinity; otherwise such an epoch counts against patience.
     cooldown : int
         Epochs left out of the count after each improvement and each `cool_down`.
-    verbose : bool
+    verbose : bool, default True
         Print a line on stopping.
 
     Attributes
@@ -81,10 +82,19 @@ class EarlyStopping(Plateau):
     --------
     >>> stopping = EarlyStopping(patience=2)
     >>> [stopping(loss) for loss in [0.9, 0.5, 0.6, 0.7]]
+    Early stopping triggered after 2 epochs without improvement
     [False, False, False, True]
     >>> stopping.best_loss, stopping.best_epoch, stopping.stop_reason
     (0.5, 1, 'patience')
     """
+
+    restore_best = checked(flag)
+    start_from_epoch = checked(integer, low=0)
+    baseline = checked(optional_number)
+    stopping_threshold = checked(optional_number)
+    divergence_threshold = checked(optional_number)
+    check_finite = checked(flag)
+    verbose = checked(flag)
 
     def __init__(
         self,
@@ -100,7 +110,7 @@ class EarlyStopping(Plateau):
         divergence_threshold=None,
         check_finite=False,
         cooldown=0,
-        verbose=False,
+        verbose=True,
     ):
         super().__init__(
             patience=patience,
@@ -109,14 +119,11 @@ class EarlyStopping(Plateau):
             min_delta_mode=min_delta_mode,
             cooldown=cooldown,
         )
-        where = "EarlyStopping"
-        self.restore_best = flag(where, "restore_best", restore_best)
-        self.start_from_epoch = integer(where, "start_from_epoch", start_from_epoch, low=0)
-        self.baseline = _optional(where, "baseline", baseline)
-        self.stopping_threshold = _optional(where, "stopping_threshold", stopping_threshold)
-        self.divergence_threshold = _optional(where, "divergence_threshold", divergence_threshold)
-        self.check_finite = flag(where, "check_finite", check_finite)
-        self.verbose = flag(where, "verbose", verbose)
+        self.restore_best, self.start_from_epoch = restore_best, start_from_epoch
+        self.baseline, self.check_finite = baseline, check_finite
+        self.stopping_threshold = stopping_threshold
+        self.divergence_threshold = divergence_threshold
+        self.verbose = verbose
         self.reset()
 
     def reset(self):
@@ -142,10 +149,7 @@ class EarlyStopping(Plateau):
         self.history.append(loss)
         self.stop_reason = self._reason(loss, watched, best)
         if self.verbose and self.stop_reason:
-            print(
-                f"Early stopping: {self.stop_reason} reached at epoch {len(self.history) - 1}; "
-                f"best loss {self.best_loss:.6g} at epoch {self.best_epoch}"
-            )
+            print(self._sentence())
         return self.stop_reason is not None
 
     def _reason(self, loss, watched, best):
@@ -154,7 +158,7 @@ class EarlyStopping(Plateau):
         if not watched:
             return None
         improved = best and (self.baseline is None or self._improves(loss, self.baseline))
-        out_of_patience = self._count(improved)
+        out_of_patience = self._count(improved) and not best
         if improved:
             self.cool_down()
         goal, limit = self.stopping_threshold, self.divergence_threshold
@@ -163,6 +167,15 @@ class EarlyStopping(Plateau):
         if limit is not None and self._better(limit, loss):
             return "divergence_threshold"
         return "patience" if out_of_patience else None
+
+    def _sentence(self):
+        """What is printed on stopping; the chapter's words where patience has run out."""
+        if self.stop_reason == "patience":
+            return f"Early stopping triggered after {self.patience} epochs without improvement"
+        return (
+            f"Early stopping triggered by {self.stop_reason} at epoch {len(self.history) - 1}; "
+            f"best loss {self.best_loss:.6g} at epoch {self.best_epoch}"
+        )
 
     def restore(self, weights):
         """Write the best weights into ``weights`` in place and return it.
@@ -223,7 +236,7 @@ class EarlyStopping(Plateau):
             raise TypeError(f"{where}: val_losses must be a sequence of losses, got {val_losses!r}")
         losses = [loss_value(where, "val_losses", loss) for loss in val_losses]
         patiences = patience if isinstance(patience, Iterable) else (patience,)
-        settings = {**settings, "restore_best": False}
+        settings = {**settings, "restore_best": False, "verbose": False}
         watches = [cls(p, min_delta, **settings) for p in patiences]
         for watch in watches:
             any(watch(loss) for loss in losses)  # stops where the run would have
@@ -269,10 +282,6 @@ class EarlyStopping(Plateau):
         checked["stop_reason"] = reason
         checked["best_weights"] = copy.deepcopy(state["best_weights"])
         vars(self).update(checked)
-
-
-def _optional(where, name, value):
-    return None if value is None else number(where, name, value)
 
 
 def _pairs(saved, live, where, holder=None, key=None):

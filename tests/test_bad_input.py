@@ -1,6 +1,7 @@
 """Every refusal: the exception, what its message names, and that nothing has been written."""
 
 import copy
+import pickle
 from functools import partial
 
 import numpy as np
@@ -11,9 +12,11 @@ from fastreg import (
     Adam,
     BatchNorm,
     Dropout,
+    EarlyStopping,
     GroupNorm,
     InstanceNorm,
     LayerNorm,
+    ReduceOnPlateau,
     RMSNorm,
 )
 
@@ -89,6 +92,31 @@ def test_assigned_hyper_parameters_are_checked_and_kept():
     with pytest.raises(ValueError, match="t must be"):
         optimizer.t = -1
     assert (optimizer.lr, layer.drop_rate, optimizer.t) == (0.001, 0.25, 0)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "good", "bad"),
+    [
+        (BatchNorm(3), "momentum", 0.5, [1.1, "0.1", True]),
+        (BatchNorm(3), "epsilon", 0.5, [0.0, float("nan"), None]),
+        *[(make(cls), "epsilon", 0.5, [0.0, "1"]) for cls in ROW_NORMS],
+        (EarlyStopping(), "patience", 3, [-1, 2.5, "3"]),
+        (EarlyStopping(), "min_delta", 0.5, [-1.0, None]),
+        (EarlyStopping(), "restore_best", False, [1]),
+        (EarlyStopping(), "verbose", False, ["no"]),
+        (EarlyStopping(), "mode", "max", ["auto", None]),
+        (EarlyStopping(), "baseline", None, [float("nan"), "0"]),
+        (ReduceOnPlateau(1.0), "factor", 0.5, [1.0, 0.0]),
+        (ReduceOnPlateau(1.0), "cooldown", 2, [-1]),
+    ],
+)  # fmt: skip
+def test_assigned_settings_of_other_parts_are_checked_and_kept(part, name, good, bad):
+    setattr(part, name, good)
+    for value in bad:
+        with pytest.raises((TypeError, ValueError), match=f"{type(part).__name__}: {name} must be"):
+            setattr(part, name, value)
+    assert getattr(part, name) == good
+    assert getattr(pickle.loads(pickle.dumps(part)), name) == good
 
 
 def frozen(array):
@@ -187,8 +215,9 @@ def test_a_parameter_frozen_after_binding_is_refused():
 
 X = np.ones((4, 3))
 INPUTS = [  # what replaces a good (4, 3) float64 array, the exception, the message
-    (np.ones((4, 3), int), TypeError, "int64"),
     (np.ones((4, 3), np.float16), TypeError, "float16"),
+    (np.ones((4, 3), np.longdouble), TypeError, "float128"),
+    (np.ones((4, 3), complex), TypeError, "complex128"),
     (np.ones((4, 3), SWAPPED), TypeError, "native byte order"),
     ([[1.0, 2.0, 3.0]] * 4, TypeError, "list"),
     (None, TypeError, "NoneType"),
@@ -199,6 +228,7 @@ OUTPUTS = [
     (np.ones((3, 4)), ValueError, r"out must have shape \(4, 3\), got \(3, 4\)"),
     (np.asfortranarray(np.ones((4, 3))), ValueError, "out must be C-contiguous"),
     (frozen(np.ones((4, 3))), ValueError, "out must be writeable"),
+    (np.ones((4, 3), int), TypeError, "out must be float32 or float64"),
     ([[0.0] * 3] * 4, TypeError, "out must be a float32 or float64 array, got list"),
 ]
 
@@ -218,6 +248,11 @@ def layers():
             yield layer
 
 
+def gradient_of(layer):
+    """What backward's argument is called; the chapter names dropout's."""
+    return "dout" if isinstance(layer, Dropout) else "dY"
+
+
 def refuses(layer, method, *args, error, message, **options):
     """The call raises, and the layer is what it was."""
     before = repr({k: v for k, v in vars(layer).items() if k != "_lock"})
@@ -229,9 +264,25 @@ def refuses(layer, method, *args, error, message, **options):
 @pytest.mark.parametrize(("value", "error", "message"), INPUTS)
 def test_layers_refuse_inputs(value, error, message):
     for layer in layers():
-        for method, name in (("forward", "X"), ("backward", "dY")):
+        for method, name in (("forward", "X"), ("backward", gradient_of(layer))):
             where = f"{type(layer).__name__}.{method}: {name} .*{message}"
             refuses(layer, method, value, error=error, message=where)
+
+
+def test_layers_read_integers_and_truth_values_as_floats():
+    kinds = ["?", "i1", ">i4", "u8"]
+    for layer, other in zip(layers(), layers(), strict=True):
+        for dtype in kinds:
+            given = np.arange(12).astype(dtype).reshape(4, 3)
+            for method in ("forward", "backward"):
+                found = getattr(layer, method)(given)
+                expected = getattr(other, method)(given.astype(float))
+                np.testing.assert_array_equal(found, expected)
+                quiet = isinstance(layer, Dropout) and not layer.training  # gives X itself
+                assert found.dtype == (given.dtype if quiet else np.float64)
+    layer = LayerNorm(3)
+    layer.forward(X.astype(np.float32))
+    assert layer.backward(np.ones((4, 3), int)).dtype == np.float32
 
 
 @pytest.mark.parametrize(("out", "error", "message"), OUTPUTS)
@@ -255,7 +306,7 @@ def test_layers_refuse_shifted_outputs():
 
 def test_layers_refuse_other_shapes():
     for layer in layers():
-        where = f"{type(layer).__name__}.backward: dY must have"
+        where = f"{type(layer).__name__}.backward: {gradient_of(layer)} must have"
         refuses(layer, "backward", np.ones((3, 4)), error=ValueError, message=where)
         if isinstance(layer, BatchNorm):
             for shape in ((4, 2), (3,), (4, 2, 3), ()):
@@ -292,10 +343,12 @@ def test_batch_norm_refuses_what_it_cannot_do():
 SHAPES = [
     (BatchNorm(3, axis=-1), (3, 4), r"\(N, 3\) or \(\.\.\., 3\)"),
     (BatchNorm(3), (4, 2, 3), r"\(N, 3\) or \(N, 3, \.\.\.\)"),
-    (LayerNorm(3), (3, 4), r"\(N, \.\.\., 3\)"),
-    (LayerNorm(3), (3,), r"\(N, \.\.\., 3\)"),
-    (LayerNorm((2, 3)), (3, 2), r"\(N, \.\.\., 2, 3\)"),
-    (RMSNorm(3), (3, 4), r"\(N, \.\.\., 3\)"),
+    (LayerNorm(3), (3, 4), r"\(\.\.\., 3\)"),
+    (LayerNorm(3), (4,), r"\(\.\.\., 3\)"),
+    (LayerNorm(3), (), r"\(\.\.\., 3\)"),
+    (LayerNorm((2, 3)), (3, 2), r"\(\.\.\., 2, 3\)"),
+    (LayerNorm((2, 3)), (3,), r"\(\.\.\., 2, 3\)"),
+    (RMSNorm(3), (3, 4), r"\(\.\.\., 3\)"),
     (GroupNorm(1, 3), (4, 2, 3), r"\(N, 3, \.\.\.\)"),
     (GroupNorm(1, 3), (3,), r"\(N, 3, \.\.\.\)"),
     (InstanceNorm(3), (4, 3), r"\(N, 3, L\) or \(N, 3, H, W\)"),

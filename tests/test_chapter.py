@@ -1,4 +1,4 @@
-"""The chapter's formulas on its seeds, against 25 digits that mpmath worked out."""
+"""The chapter's names: what they print and return, and their formulas in 25 digits of mpmath."""
 
 import json
 from fractions import Fraction
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden import chapter_output
 
 import fastreg
 from fastreg import near_zero
@@ -17,7 +18,8 @@ RATES = {
     "cosine_annealing": lambda e: fastreg.cosine_annealing(e, 100),
     "cosine_annealing_floor": lambda e: fastreg.cosine_annealing(e, 100, lr_min=0.001),
     "warmup_schedule": lambda e: fastreg.warmup_schedule(e),
-    "warmup_cosine": lambda e: fastreg.warmup_cosine(e, 5, 100),
+    "warmup_cosine": lambda e: fastreg.warmup_cosine(e),
+    "warmup_cosine_short": lambda e: fastreg.warmup_cosine(e, 50, 5, 0.1, 0.01),
 }
 
 
@@ -55,3 +57,11 @@ def test_rates(name):
     assert found == RATES[name](EPOCHS).tolist()
     for epoch, rate, text in zip(EPOCHS, found, GOLDEN["rates"][name], strict=True):
         assert close(rate, text, 4), f"epoch {epoch}: {rate!r} for {text}"
+
+
+def test_everything_printed_and_every_signature_is_the_chapters(capsys):
+    text = (Path(__file__).parent / "golden" / "chapter_output.txt").read_text("utf-8")
+    chapter_output.main(fastreg)
+    found, expected = capsys.readouterr().out.splitlines(), text.splitlines()
+    assert [line for line in found if line not in expected] == []
+    assert found == expected

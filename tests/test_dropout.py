@@ -232,3 +232,22 @@ def test_unbiased(rng):
     layer = Dropout(0.3, rng=0)
     mean = np.mean([layer.forward(x) for _ in range(20_000)], axis=0)
     np.testing.assert_allclose(mean, x, atol=6 * np.abs(x).max() * np.sqrt(0.3 / 0.7 / 20_000))
+
+
+def test_the_count_of_calls_starts_again_at_its_end(rng):
+    """Alone and as the last part of a fused block."""
+    from fastreg._random import MAX_CALL
+    from fastreg.nn import Dense, ReLU, Sequential
+
+    X = rng.normal(size=(4, 3))
+    drop = Dropout(0.5, rng=0)
+    model = Sequential([Dense(3, 5, rng=0, dtype=np.float64), ReLU(), drop])
+    first = model.forward(X)
+    alone = Dropout(0.5, rng=0)
+    alone.forward(X)
+    for layer, call in ((drop, lambda: model.forward(X)), (alone, lambda: alone.forward(X))):
+        layer.reset(call=MAX_CALL)
+        call()
+        assert layer.state_dict()["call"] == 0
+        layer.load_state_dict(layer.state_dict())
+    np.testing.assert_array_equal(model.forward(X), first)

@@ -10,6 +10,8 @@ import pytest
 
 from fastreg import BatchNorm, _kernels, num_threads, reference
 
+pytestmark = pytest.mark.filterwarnings("ignore:BatchNorm.forward. a training batch with one")
+
 #: Rows and columns at the edges of lanes, panels (256 columns, 32 rows) and chunks.
 SHAPES = [
     (1, 1), (2, 1), (3, 7), (31, 15), (32, 16), (33, 17), (4, 255), (5, 256), (63, 257),
@@ -400,3 +402,96 @@ def test_one_row_is_no_matter_where_nothing_is_tracked():
     with pytest.raises(ValueError, match="two values a channel or more"):
         layer.forward(np.ones((1, 2)))
     assert layer.batches == 0
+
+
+# --- one value per channel, and what a training call leaves --------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1), (1, 3, 1, 1)])
+def test_one_value_per_channel_is_the_formula_and_says_so_once(shape):
+    layer = BatchNorm(3)
+    layer.beta[:] = 0.5
+    with pytest.warns(RuntimeWarning, match="one value per channel") as said:
+        for value in range(1, 4):
+            Y = layer.forward(np.full(shape, float(value)))
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    assert Y.tolist() == np.full(shape, 0.5).tolist()
+    assert layer.running_var.ravel().tolist() == pytest.approx([0.9**3] * 3)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (1, 3, 2), (0, 3)])
+@pytest.mark.filterwarnings("error")
+def test_it_says_nothing_of_other_batches(shape):
+    layer = BatchNorm(3)
+    if shape[0]:
+        layer.forward(np.ones(shape))
+    layer.eval()
+    layer.forward(np.ones(shape))
+    layer.forward(np.ones((1, 3)))
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (4, 3, 5), (4, 3, 2, 2)])
+def test_the_cache_is_that_of_the_last_training_call(shape, dtype, rng):
+    layer = BatchNorm(3)
+    layer.gamma, layer.beta = rng.normal(size=(2, 1, 3))
+    assert layer.cache == {}
+    X = rng.normal(3, 2, size=shape).astype(dtype)
+    layer.forward(X)
+    layer.eval()
+    layer.forward(2 * X)
+    cache = layer.cache
+    assert list(cache) == ["X", "mean", "var", "X_norm"]
+    assert cache["X"] is X
+    axes = (0, *range(2, X.ndim))
+    tolerance = {"rtol": 1e-5 if dtype == np.float32 else 1e-12, "atol": 1e-6}
+    np.testing.assert_allclose(cache["mean"], X.mean(axes).reshape(1, 3), **tolerance)
+    np.testing.assert_allclose(cache["var"], X.var(axes).reshape(1, 3), **tolerance)
+    plain = BatchNorm(3, affine=False)
+    harness.same_bits(cache["X_norm"], plain.forward(X))
+    assert {entry.dtype for entry in cache.values()} == {np.dtype(dtype)}
+    layer.cache = {}
+    assert layer.cache == {}
+    with pytest.raises(TypeError, match="BatchNorm: cache must be a dict"):
+        layer.cache = None
+
+
+def test_the_state_is_whole(rng):
+    """What comes after a state depends on nothing that is not in it."""
+    batches = rng.normal(size=(6, 8, 3)) + np.arange(6)[:, None, None]
+    for momentum in (None, 0.9):
+        whole, half, other = (BatchNorm(3, momentum) for _ in range(3))
+        for X in batches:
+            whole.forward(X)
+        for X in batches[:3]:
+            half.forward(X)
+        state = half.state_dict()
+        half.forward(batches[0])  # a state is a copy
+        other.load_state_dict(state)
+        for X in batches[3:]:
+            other.forward(X)
+        for name, value in whole.state_dict().items():
+            np.testing.assert_array_equal(value, other.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"batches": -1}, ValueError, "batches must be"),
+        ({"batches": 1.5}, TypeError, "batches must be"),
+        ({"gamma": np.ones((1, 4))}, ValueError, r"gamma must have shape \(1, 3\)"),
+        ({"running_var": [1.0] * 3}, TypeError, "running_var must be"),
+        ({"running_var": None}, TypeError, "running_var must be"),
+        ({"more": 1}, ValueError, "state must have"),
+    ],
+)
+def test_a_bad_state_changes_nothing(change, error, message):
+    layer = BatchNorm(3)
+    layer.forward(np.arange(6.0).reshape(2, 3))
+    before = layer.state_dict()
+    other = BatchNorm(3).state_dict()
+    with pytest.raises(error, match=f"BatchNorm.load_state_dict: {message}"):
+        layer.load_state_dict({**other, **change})
+    with pytest.raises(TypeError, match="state must be a dict"):
+        layer.load_state_dict(None)
+    np.testing.assert_equal(layer.state_dict(), before)

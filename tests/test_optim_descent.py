@@ -5,7 +5,7 @@ import pytest
 from harness import step
 
 import fastreg
-from fastreg import SGD, Lion, Momentum, optim
+from fastreg import SGD, Adam, Lion, Momentum, optim
 
 RULES = optim.__all__
 
@@ -57,9 +57,9 @@ RATES = {
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_descends_rosenbrock_s_valley(rule):
     optimizer = getattr(optim, rule)(RATES.get(rule, 0.02))
-    path = fastreg.compare_optimizers({rule: optimizer}, steps=8000, verbose=False)[rule]
-    x, y = path[-1]
-    loss = (1 - x) ** 2 + 100 * (y - x * x) ** 2  # 4 at the start
+    options = {"steps": 8000, "verbose": False}
+    *_, (x, y, loss) = fastreg.compare_optimizers(optimizers={rule: optimizer}, **options)[rule]
+    assert loss == (1 - x) ** 2 + 100 * (y - x * x) ** 2  # 4 at the start
     assert loss < (1.0 if rule == "Adadelta" else 0.01)
 
 
@@ -75,20 +75,33 @@ def test_every_rule_solves_an_ill_conditioned_quadratic(rule):
 
 def test_compare_optimizers_prints_and_returns(capsys):
     histories = fastreg.compare_optimizers()
-    assert list(histories) == ["SGD", "Momentum", "RMSprop", "Adam"]
-    printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in printed] == list(histories)
+    assert list(histories) == ["SGD", "Momentum", "Adam"]
+    assert capsys.readouterr().out.splitlines() == [
+        "SGD: Final (x, y) = (-0.9126, 0.8410), loss = 3.664694",
+        "Momentum: Final (x, y) = (0.3599, 0.1265), loss = 0.410654",
+        "Adam: Final (x, y) = (0.9987, 0.9975), loss = 0.000002",
+    ]
     for path in histories.values():
-        np.testing.assert_array_equal(path[0], [-1.0, 1.0])
-        assert path.shape == (1001, 2)
-    np.testing.assert_allclose(histories["Adam"][-1], [1.0, 1.0], atol=1e-3)
+        assert type(path) is list
+        assert len(path) == 1001
+        assert path[0] == (-1.0, 1.0, 4.0)
+        assert {tuple(map(type, point)) for point in path} == {(float, float, float)}
+    chosen = {"fast": Adam(0.1)}
+    path = fastreg.compare_optimizers(optimizers=chosen, start=(2, 1), steps=2, verbose=False)
+    assert capsys.readouterr().out == ""
+    assert [len(points) for points in path.values()] == [3]
+    assert path["fast"][0] == (2.0, 1.0, 901.0)
     for arguments, error in (
         ({"steps": -1}, ValueError),
         ({"start": (1.0, 2.0, 3.0)}, ValueError),
+        ({"start": 1.0}, TypeError),
         ({"optimizers": [SGD()]}, TypeError),
+        ({"optimizers": {"a": 3}}, TypeError),
+        ({"verbose": "no"}, TypeError),
     ):
         with pytest.raises(error, match="compare_optimizers"):
             fastreg.compare_optimizers(**arguments)
+    assert capsys.readouterr().out == ""
 
 
 def test_mixed_rules_share_nothing():

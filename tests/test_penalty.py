@@ -320,11 +320,15 @@ FUNCTIONS = [
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (np.ones(3, int), "int64"),
         (np.ones(3, np.float16), "float16"),
+        (np.ones(3, np.longdouble), "float128"),
+        (np.ones(3, complex), "complex128"),
         (np.ones(3, np.dtype(float).newbyteorder()), "native byte order"),
         (np.ones(3, object), "object"),
-        (1.0, "float"),
+        (1j, "complex"),
+        (np.float16(1), "float16"),
+        (np.longdouble(1), "float128"),
+        (2**70, "object"),
         (None, "NoneType"),
         ("w", "str"),
     ],
@@ -336,6 +340,33 @@ def test_arrays_of_the_wrong_kind(function, value, message):
         function({"a": np.ones(3), "b": value})
     with pytest.raises(TypeError, match=rf"[\w.]+: (W|weights)\[1\] must be .*{message}"):
         function([np.ones(3), value])
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("dtype", ["?", "i1", "u1", "<i4", ">i4", "i8", "u8"])
+def test_integers_and_truth_values_count_as_float64(function, dtype):
+    given = np.arange(12).astype(dtype).reshape(3, 4)
+    expected = function(given.astype(float))
+    for form in (given, np.asfortranarray(given), given[:, ::-1][:, ::-1]):
+        np.testing.assert_equal(function(form), expected)
+        np.testing.assert_equal(function([form]), function([given.astype(float)]))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("value", [-2.0, -2, True, np.float64(-2), np.int8(-2), np.bool_(True)])
+def test_plain_numbers_are_weights(function, value):
+    found, expected = function(value), function(np.float64(value).reshape(1))
+    found, expected = (
+        result if isinstance(result, tuple) else (result,) for result in (found, expected)
+    )
+    for one, other in zip(found, expected, strict=True):
+        assert type(one) in (float, np.float64)
+        assert one == np.ravel(other)[0]
+    np.testing.assert_equal(function({"b": value}), function({"b": np.asarray(float(value))}))
+
+
+def test_a_float32_number_stays_one():
+    assert type(l1_gradient(np.float32(-2))) is np.float32
 
 
 def test_outputs_that_do_not_fit():

@@ -13,11 +13,10 @@ from fastreg.plateau import ReduceOnPlateau
 def oracle(losses, patience, cooldown):
     value, best, bad, pause, values = 1.0, math.inf, 0, 0, []
     for loss in losses:
+        counted, pause = pause == 0, max(pause - 1, 0)
         if loss < best * (1 - 0.0001) or (math.isinf(best) and math.isfinite(loss)):
             best, bad = loss, 0
-        elif pause:
-            pause -= 1
-        else:
+        elif counted:
             bad += 1
             if bad >= patience:
                 value, bad, pause = max(value * 0.5, 0.2), 0, cooldown
@@ -36,6 +35,15 @@ def test_every_tape_of_seven_epochs_against_the_oracle(patience, cooldown):
         assert rate(0) == rate(10**6) == values[-1]
         seen.add(tuple(values))
     assert len(seen) > 1
+
+
+def test_improving_epochs_use_the_cooldown_up():
+    """Two epochs after the reduction, whatever they bring: the next two without gain count."""
+    rate = ReduceOnPlateau(1.0, factor=0.5, patience=2, cooldown=2)
+    falling = [4.9 - 0.1 * epoch for epoch in range(10)]
+    values = [rate.update(loss) for loss in [5.0, 5.0, 5.0, *falling, 4.0, 4.0, 4.0]]
+    assert values[2] == values[-3] == 0.5
+    assert values[-2:] == [0.25, 0.25]
 
 
 def test_relative_is_the_default_and_maximising_works():

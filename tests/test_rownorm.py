@@ -21,6 +21,8 @@ from fastreg import (
     reference,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:BatchNorm.forward. a training batch with one")
+
 #: Rows at the edges of lanes (32), streamed runs (1024), blocks (2048), tiles and chunks.
 ROWS = [
     (1, 1), (3, 1), (2, 2), (5, 15), (33, 16), (9, 17), (70, 31), (8, 32), (7, 33), (300, 64),
@@ -383,3 +385,19 @@ def test_agrees_with_torch(name, arguments, peer, shape, rng):
     np.testing.assert_allclose(layer.dgamma.ravel(), peer.weight.grad.numpy().ravel(), atol=1e-4)
     if name != "RMSNorm":
         np.testing.assert_allclose(layer.dbeta.ravel(), peer.bias.grad.numpy().ravel(), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["LayerNorm", "RMSNorm"])
+@pytest.mark.parametrize("shape", [(5,), (2, 3)])
+def test_one_sample_is_a_batch_of_one(name, shape, dtype, rng):
+    """Forward and backward, as torch, Keras and flax have it; so does the twin."""
+    X, dY = rng.normal(size=(2, *shape)).astype(dtype)
+    alone, batch, twin = FAST[name](shape), FAST[name](shape), getattr(reference, name)(shape)
+    for layer in (alone, batch, twin):
+        layer.gamma = np.linspace(0.5, 2, X.size).reshape(shape)
+    Y = alone.forward(X)
+    harness.same_bits(Y, batch.forward(X[None])[0])
+    np.testing.assert_allclose(twin.forward(X), Y, rtol=1e-5)
+    harness.same_bits(alone.backward(dY), batch.backward(dY[None])[0])
+    np.testing.assert_allclose(twin.backward(dY), alone.backward(dY), rtol=1e-4, atol=1e-5)
+    harness.same_bits(alone.dgamma, batch.dgamma)

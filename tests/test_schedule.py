@@ -151,6 +151,31 @@ def test_restarts_fall_where_counting_step_by_step_puts_them(period, factor):
         ]
 
 
+def test_schedules_may_grow():
+    assert step(0.125, 2.0, 10)([0, 10, 35]).tolist() == [0.125, 0.25, 1.0]
+    assert multi_step(0.125, [2, 3], 2.0)([0, 2, 3]).tolist() == [0.125, 0.25, 0.5]
+    assert exponential(0.125, 4.0, decay_steps=2)([0, 1, 2]).tolist() == [0.125, 0.25, 0.5]
+    assert warm_restarts(0.5, 2, peak_factor=2.0)([0, 2, 4]).tolist() == [0.5, 1.0, 2.0]
+    assert warm_restarts(0.25, 2, 0.5, peak_factor=4.0)(2) == 0.0  # not below 0
+    assert cosine(0.1, 10, 0.4)([0, 10]).tolist() == [0.1, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "at", "value"),
+    [
+        (exponential(1e-300, 2.0), 1100, 1e-300 * 2.0**550 * 2.0**550),  # 2**1100 is out of range
+        (exponential(1e300, 0.5), 1100, 1e300 * 0.5**550 * 0.5**550),
+        (step(0.1, 2.0, 1), LAST, math.inf),
+        (step(0.0, 2.0, 1), LAST, 0.0),
+        (step(0.1, 0.5, 1), LAST, 0.0),
+        (exponential(10.0, 0.5), LAST, 0.0),
+        (exponential(0.1, 2.0), LAST, math.inf),
+    ],
+)
+def test_growth_keeps_to_the_range_of_float64(schedule, at, value):
+    assert schedule(at) == value
+
+
 # --- combining ----------------------------------------------------------------------------
 
 
@@ -191,7 +216,8 @@ BAD_CALLS = [
     (lambda: warm_restarts(0.1, 2 * LAST), ValueError, "warm_restarts: period"),
     (lambda: cosine(0.1, 0), ValueError, "cosine: total_steps"),
     (lambda: cosine(0.1, 10.0), TypeError, "cosine: total_steps"),
-    (lambda: exponential(0.1, 1.1), ValueError, "exponential: decay_rate"),
+    (lambda: exponential(0.1, 0.0), ValueError, "exponential: decay_rate"),
+    (lambda: step(0.1, -2.0), ValueError, "step: drop_factor"),
     (lambda: polynomial(0.1, 0.0, 5, power=0.0), ValueError, "polynomial: power"),
     (lambda: multi_step(0.1, [5, 5]), ValueError, "multi_step: milestones"),
     (lambda: multi_step(0.1, 5), TypeError, "multi_step: milestones"),
@@ -218,7 +244,7 @@ def test_errors_name_the_function_and_the_argument(call, error, words):
 
 DRIVERS = {
     "family": warmup(cosine(0.1, 8), 2),
-    "chapter": lambda t: warmup_cosine(t, 2, 10),
+    "chapter": lambda t: warmup_cosine(t, 10, 2),
     "plateau": ReduceOnPlateau(0.1),
 }
 

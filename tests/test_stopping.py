@@ -128,6 +128,16 @@ def test_maximising_mirrors_minimising(losses, options):
         assert (one.best_loss, one.counter) == (-other.best_loss, other.counter)
 
 
+@settings(derandomize=True, max_examples=150, deadline=None)
+@given(losses_, settings_)
+def test_an_epoch_that_improves_never_runs_out_of_patience(losses, options):
+    stopping = EarlyStopping(**options)
+    for loss in losses:
+        before = stopping.best_loss
+        stopping(loss)
+        assert stopping.best_loss == before or stopping.stop_reason != "patience"
+
+
 # --- each option --------------------------------------------------------------------------
 
 
@@ -151,7 +161,9 @@ def test_options_one_by_one():
         "patience",
         100.0,
     )
-    assert run([0.9, 0.8, 0.7], patience=2, baseline=0.5) == (1, "patience", 0.8)
+    assert run([0.9, 0.8, 0.7], patience=2, baseline=0.5) == (None, None, 0.7)
+    assert run([0.9, 0.8, 0.7, 0.7], patience=2, baseline=0.5) == (3, "patience", 0.7)
+    assert run([0.9, 0.9], patience=2, baseline=0.5) == (1, "patience", 0.9)
     assert run([0.9, 0.4, 0.3], patience=2, baseline=0.5) == (None, None, 0.3)
     assert run([0.9, 0.1, 0.05], stopping_threshold=0.2) == (1, "stopping_threshold", 0.1)
     assert run([0.9, 0.2, 0.1], stopping_threshold=0.2) == (2, "stopping_threshold", 0.1)
@@ -174,12 +186,19 @@ def test_cool_down_on_request_pauses_the_count():
     assert [stopping(0.6) for _ in range(4)] == [False, False, False, True]
 
 
-def test_it_prints_only_when_verbose(capsys):
-    run([1.0, 1.0], patience=1)
+def test_it_prints_once_on_stopping_unless_told_not_to(capsys):
+    run([1.0, 1.0], patience=1, verbose=False)
+    EarlyStopping.replay([1.0, 1.0], patience=1)
+    EarlyStopping.replay([1.0, 1.0], patience=1, verbose=True)
+    run([1.0, 0.5], patience=1)
     assert capsys.readouterr().out == ""
-    run([1.0, 1.0], patience=1, verbose=True)
-    out = capsys.readouterr().out
-    assert out == "Early stopping: patience reached at epoch 1; best loss 1 at epoch 0\n"
+    run([1.0, 1.0], patience=1)
+    sentence = "Early stopping triggered after 1 epochs without improvement\n"
+    assert capsys.readouterr().out == sentence
+    run([1.0, NAN], check_finite=True)
+    assert capsys.readouterr().out == (
+        "Early stopping triggered by check_finite at epoch 1; best loss 1 at epoch 0\n"
+    )
 
 
 def test_replay_compares_patiences():

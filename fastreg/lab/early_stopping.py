@@ -40,7 +40,7 @@ def fit(data, label_noise, patience, epochs, seed):
     """Train one network; without patience to the end."""
     problem = load(data, seed, label_noise=label_noise)
     model = mlp([problem.n_in, 256, 128, problem.n_out], rng=seed)
-    stopping = None if patience is None else EarlyStopping(patience)
+    stopping = None if patience is None else EarlyStopping(patience, verbose=False)
     trainer = Trainer(model, problem.loss, Adam(0.001), early_stopping=stopping, rng=seed)
     outcome = train(trainer, problem, epochs=epochs)
     return {**outcome, "epochs_run": len(outcome["loss"]), "stopped": trainer.stop_training}

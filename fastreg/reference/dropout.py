@@ -26,9 +26,9 @@ class Noise:
         self._calls += 1
         return X * self._factor if shift is None else X * self._factor + shift
 
-    def backward(self, dY):
+    def backward(self, dout):
         """The gradient through the noise of the last forward call."""
-        return dY if self._factor is None else dY * self._factor
+        return dout if self._factor is None else dout * self._factor
 
     def train(self):
         """Enter training mode."""
@@ -59,7 +59,7 @@ class Noise:
         """``kept`` or ``dropped`` for each element, drawn with the shape of X or this one."""
         shape = X.shape if shape is None else shape
         keep = keep_mask(self._key, self._calls, shape, self.drop_rate)
-        self._keep = keep.astype(X.dtype)
+        self._keep = keep.astype(np.int64)
         return np.where(keep, X.dtype.type(kept), X.dtype.type(dropped))
 
 

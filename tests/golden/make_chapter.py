@@ -47,9 +47,7 @@ def step_decay(epoch):
 
 
 def cosine(epoch, total, top, low):
-    """Descend from top to low in ``total`` epochs, then stay."""
-    if epoch >= total:
-        return rate(low)
+    """Descend from top to low in ``total`` epochs, and rise again."""
     return rate(low) + (rate(top) - rate(low)) * (1 + mp.cos(mp.pi * epoch / total)) / 2
 
 
@@ -58,7 +56,7 @@ def ramp(epoch, warm, top):
     return rate(top) * (epoch + 1) / warm
 
 
-def warmup_cosine(epoch, warm, total, top, low):
+def warmup_cosine(epoch, total, warm, top, low):
     """Climb, then descend in the epochs that remain."""
     if epoch < warm:
         return ramp(epoch, warm, top)
@@ -75,10 +73,11 @@ def main():
         "penalties": [penalties(layers, strength) for strength in (0.01, 0.001)],
         "rates": {
             "step_decay": text([step_decay(e) for e in EPOCHS]),
-            "cosine_annealing": text([cosine(e, 100, 0.1, 0.0) for e in EPOCHS]),
+            "cosine_annealing": text([cosine(e, 100, 0.1, 0.0001) for e in EPOCHS]),
             "cosine_annealing_floor": text([cosine(e, 100, 0.1, 0.001) for e in EPOCHS]),
             "warmup_schedule": text([ramp(e, 5, 0.1) if e < 5 else rate(0.1) for e in EPOCHS]),
-            "warmup_cosine": text([warmup_cosine(e, 5, 100, 0.1, 0.0) for e in EPOCHS]),
+            "warmup_cosine": text([warmup_cosine(e, 100, 10, 0.1, 0.0001) for e in EPOCHS]),
+            "warmup_cosine_short": text([warmup_cosine(e, 50, 5, 0.1, 0.01) for e in EPOCHS]),
         },
     }
     path = Path(__file__).with_name("chapter.json")
