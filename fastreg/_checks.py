@@ -11,7 +11,7 @@ import reprlib
 
 __all__ = [
     "LARGEST",
-    "checked",
+    "Checked",
     "choice",
     "cure",
     "flag",
@@ -169,7 +169,7 @@ def optional_number(where, name, value, **bounds):
     return None if value is None else number(where, name, value, **bounds)
 
 
-class checked:
+class Checked:
     """An attribute that keeps what ``check(class name, attribute, value)`` makes of a value.
 
     It lives in the instance's ``__dict__``, so that reading it costs what any attribute does.

@@ -15,7 +15,7 @@ class RowNorm(Layer):
     _centred = True  # whether the mean is taken off
     _names: tuple[str, ...] = ("gamma", "beta")
 
-    epsilon = _checks.checked(_checks.number, low=0.0, open_low=True)
+    epsilon = _checks.Checked(_checks.number, low=0.0, open_low=True)
 
     def __init__(self, shape, epsilon, affine):
         super().__init__()

@@ -98,8 +98,8 @@ class BatchNorm(Layer):
            [ 1.,  1.]])
     """
 
-    momentum = _checks.checked(_checks.optional_number, low=0.0, high=1.0)
-    epsilon = _checks.checked(_checks.number, low=0.0, open_low=True)
+    momentum = _checks.Checked(_checks.optional_number, low=0.0, high=1.0)
+    epsilon = _checks.Checked(_checks.number, low=0.0, open_low=True)
 
     def __init__(
         self,
@@ -141,11 +141,10 @@ class BatchNorm(Layer):
         if self._trained is None or isinstance(self._trained, dict):
             return self._trained or {}
         X, statistics = self._trained
-        mean, var, scale = (row.reshape(1, -1) for row in statistics)
-        zero = np.zeros(mean.shape)
-        X_norm = batch_normalize(
-            "BatchNorm.cache", X, None, False, statistics, np.ones(mean.shape), zero, self.axis == -1
-        )
+        mean, var, _ = (row.reshape(1, -1) for row in statistics)
+        last = self.axis == -1
+        plain = np.ones(mean.shape), np.zeros(mean.shape)
+        X_norm = batch_normalize("BatchNorm.cache", X, None, False, statistics, *plain, last)
         return {"X": X, "mean": mean.astype(X.dtype), "var": var.astype(X.dtype), "X_norm": X_norm}
 
     @cache.setter

@@ -8,7 +8,7 @@ improvement are counted, and the count is compared with ``patience``.
 import math
 from collections.abc import Mapping
 
-from fastreg._checks import checked, choice, integer, is_number, number
+from fastreg._checks import Checked, choice, integer, is_number, number
 
 __all__ = ["Plateau", "ReduceOnPlateau"]
 
@@ -16,11 +16,11 @@ __all__ = ["Plateau", "ReduceOnPlateau"]
 class Plateau:
     """The best loss so far and the number of epochs since."""
 
-    patience = checked(integer, low=0)
-    min_delta = checked(number, low=0.0)
-    mode = checked(choice, choices=("min", "max"))
-    min_delta_mode = checked(choice, choices=("abs", "rel"))
-    cooldown = checked(integer, low=0)
+    patience = Checked(integer, low=0)
+    min_delta = Checked(number, low=0.0)
+    mode = Checked(choice, choices=("min", "max"))
+    min_delta_mode = Checked(choice, choices=("abs", "rel"))
+    cooldown = Checked(integer, low=0)
 
     def __init__(self, *, patience, min_delta, mode, min_delta_mode, cooldown):
         self.patience, self.min_delta = patience, min_delta
@@ -111,8 +111,8 @@ class ReduceOnPlateau(Plateau):
     [0.1, 0.1, 0.05, 0.05]
     """
 
-    factor = checked(number, low=0.0, high=1.0, open_low=True, open_high=True)
-    initial_value = checked(number, low=0.0)
+    factor = Checked(number, low=0.0, high=1.0, open_low=True, open_high=True)
+    initial_value = Checked(number, low=0.0)
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from numbers import Number
 from types import NoneType
 from typing import NamedTuple
 
-from fastreg._checks import checked, choice, flag, integer, optional_number
+from fastreg._checks import Checked, choice, flag, integer, optional_number
 from fastreg.plateau import Plateau, from_json, loss_value, to_json
 
 __all__ = ["EarlyStopping", "Replay"]
@@ -88,13 +88,13 @@ class EarlyStopping(Plateau):
     (0.5, 1, 'patience')
     """
 
-    restore_best = checked(flag)
-    start_from_epoch = checked(integer, low=0)
-    baseline = checked(optional_number)
-    stopping_threshold = checked(optional_number)
-    divergence_threshold = checked(optional_number)
-    check_finite = checked(flag)
-    verbose = checked(flag)
+    restore_best = Checked(flag)
+    start_from_epoch = Checked(integer, low=0)
+    baseline = Checked(optional_number)
+    stopping_threshold = Checked(optional_number)
+    divergence_threshold = Checked(optional_number)
+    check_finite = Checked(flag)
+    verbose = Checked(flag)
 
     def __init__(
         self,

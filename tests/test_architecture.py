@@ -82,7 +82,7 @@ ALLOWED = {
         "fastreg.nn.block",
         "fastreg.nn.dense",
     },
-    "compare": {"numpy", "fastreg._checks", "fastreg.optim"},
+    "compare": {"fastreg._checks", "fastreg.optim"},
     "_schedule": {"numpy", "fastreg._checks", "fastreg._steps"},
     "_steps": {
         "numpy",
@@ -108,7 +108,7 @@ ALLOWED = {
     "optim": {"fastreg._optimizer", "fastreg._optimizer_hypers", "fastreg.adam"},
     "penalty": {"fastreg._checks", "fastreg._weights"},
     "plateau": {"fastreg._checks"},
-    "rates": {"fastreg._checks", "fastreg._steps"},
+    "rates": {"fastreg._steps"},
     "reference/nn": {"numpy"},
     "score": {"numpy", "fastreg._arrays"},
     "reference/group": {"numpy", "fastreg.reference.penalty"},

@@ -34,7 +34,9 @@ def test_cosine_annealing_has_known_values_and_rises_again():
         MILLION: 0.1,
     }
     for epoch, value in expected.items():
-        assert cosine_annealing(epoch, 100, lr_min=0.0) == pytest.approx(value, rel=1e-11, abs=1e-17)
+        assert cosine_annealing(epoch, 100, lr_min=0.0) == pytest.approx(
+            value, rel=1e-11, abs=1e-17
+        )
     sixth = cosine_annealing(2, 12, lr_max=0.5, lr_min=0.1)
     assert sixth == pytest.approx(0.1 + 0.2 * (1 + root3 / 2), rel=1e-15)
     assert cosine_annealing(100, 100, lr_min=0.01) == 0.01
