@@ -342,6 +342,7 @@ def test_a_callback_that_fails_leaves_evaluation_mode(hook):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.filterwarnings("ignore:BatchNorm.forward. a training batch with one value")
 def test_samples_of_weight_zero_take_no_part():
     X, y = blobs(30)
     counts = np.arange(30) % 2
