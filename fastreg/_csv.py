@@ -131,9 +131,9 @@ def read_csv(
     names, target, features = _layout(choices, lines, rows, head, delimiter, header)
     if names is not None:
         del lines[0], rows[0]
+    entries = list(zip(*rows, strict=True))
     columns = [
-        _column(where, names and names[i], i, [row[i].strip() for row in rows], lines)
-        for i in (*features, target)
+        _column(where, names and names[i], i, entries[i], lines) for i in (*features, target)
     ]
     return assemble(choices, columns[:-1], columns[-1], lambda i: f"line {lines[i]}")
 
@@ -286,14 +286,15 @@ def _has_header(choices, lines, rows):
     target, _ = choices.places(choices.where, None, len(first))
     judged = [i for i, kind in enumerate(first) if i != target and kind != "missing"] or [target]
     words = [i for i in judged if first[i] == "word"]
-    if not words:
-        return False
     below = rows[1:]
+    nameless = not rows[0][0].strip() and all(_kind(row[0].strip()) != "missing" for row in below)
+    if not words and not (nameless and below):
+        return False
     if any(_kind(row[i].strip()) in ("number", "marked") for i in words for row in below):
         return True
     entries = {i: rows[0][i].strip() for i in words}
     repeated = any(row[i].strip() == entry for i, entry in entries.items() for row in below)
-    if repeated or len(words) < len(judged):
+    if repeated or not words or len(words) < len(judged):  # names that are numbers, perhaps
         raise ValueError(
             f"{choices.where}, line {lines[0]} must be a header or a row of data, and may be "
             "either; say header=True or header=False"
@@ -314,6 +315,10 @@ def _kind(entry):
 def _column(where, name, place, entries, lines):
     """One column of a text table, or the line that does not fit in."""
     column = label(name, place)
+    values = _plain(entries)
+    if values is not None:
+        return Column(name, place, values, np.zeros(len(entries), bool))
+    entries = [entry.strip() for entry in entries]
     kinds = [_kind(entry) for entry in entries]
     missing = np.array([kind == "missing" for kind in kinds])
     if "marked" in kinds:
@@ -332,6 +337,22 @@ def _column(where, name, place, entries, lines):
             f"{short(entries[i])}; correct it, or leave the column out with drop=[{place}]"
         )
     return Column(name, place, np.array(entries, object), missing)
+
+
+def _plain(entries):
+    """The numbers of a column that has nothing else and needs no second look, or None.
+
+    What `float` reads beyond C's spelling has an underscore, an n (of nan and inf) or a digit
+    beyond ASCII; a second look is due beyond the integers that float64 holds.
+    """
+    text = "".join(entries)
+    if not text.isascii() or any(mark in text for mark in "_nN"):
+        return None
+    try:
+        values = np.fromiter(map(float, entries), np.float64, len(entries))
+    except ValueError:
+        return None
+    return values if np.abs(values).max() < 2**53 else None
 
 
 def _numbers(where, column, entries, missing, lines):

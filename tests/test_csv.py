@@ -212,6 +212,8 @@ HEADERS = {
     "no names": (",y\n5,4\n6,3\n", True),
     "one name missing": ("a,,y\n5,4,1\n6,3,2\n", True),
     "a hole is no name": ("1,?,2\n5,4,1\n", False),
+    "years, and no name for the rows": (",1940,1950\n7,1,3\n8,2,4\n", None),
+    "a first column with holes": (",1940,1950\n,1,3\n8,2,4\n", False),
     "a mark is no name": ('"1,200",3\n900,2\n', False),
     "words over words": ("color,kind\nred,x\nblue,y\n", True),
     "number over numbers, words over words": ("39,red,0\n40,blue,1\n", None),
