@@ -36,8 +36,7 @@ wheel: $(VENV)/wheel
 # Address and undefined-behaviour sanitizers over the kernels' tests.
 sanitize: $(VENV)/test
 	rm -rf build/sanitize && mkdir -p build/sanitize
-	FASTREG_SANITIZE=address,undefined FASTREG_OPENMP=0 \
-	    $(BIN)/pip install --quiet --no-deps --target build/sanitize .
+	FASTREG_SANITIZE=address,undefined $(BIN)/pip install --quiet --no-deps --target build/sanitize .
 	cp -R tests build/sanitize/tests
 	cd build/sanitize && ASAN_OPTIONS=detect_leaks=0 \
 	    LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \

@@ -1,11 +1,10 @@
 """The extension as data: sources, flags per compiler, and three switches.
 
-FASTREG_OPENMP=0 builds without threads; FASTREG_DEBUG=1 without optimisation and with bounds
+FASTREG_THREADS=0 builds without threads; FASTREG_DEBUG=1 without optimisation and with bounds
 checks; FASTREG_SANITIZE=address,undefined under those sanitizers (gcc and clang).
 """
 
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
 
@@ -14,38 +13,26 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-OPENMP = os.environ.get("FASTREG_OPENMP", "1") != "0"
+THREADS = os.environ.get("FASTREG_THREADS", "1") != "0"
 DEBUG = os.environ.get("FASTREG_DEBUG", "0") == "1"
 SANITIZE = os.environ.get("FASTREG_SANITIZE", "")
 
 UNIX = ["-std=c11", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
 UNIX += ["-ffp-contract=off", "-O0" if DEBUG else "-O3", "-g" if DEBUG or SANITIZE else "-g0"]
-MSVC = ["/std:c11", "/fp:precise", "/Od" if DEBUG else "/O2"]
-# Apple's clang has OpenMP but not its runtime; FASTREG_LIBOMP is where libomp was installed.
-LIBOMP = os.environ.get("FASTREG_LIBOMP", "/opt/homebrew/opt/libomp")
-FLAGS = {  # compiler: (compile, link, compile with OpenMP, link with OpenMP)
-    "unix": (UNIX, [], ["-fopenmp"], ["-fopenmp"]),
-    "apple": (
-        UNIX,
-        [],
-        ["-Xpreprocessor", "-fopenmp", f"-I{LIBOMP}/include"],
-        [f"-L{LIBOMP}/lib", "-lomp"],
-    ),
-    "msvc": (MSVC, [], ["/openmp"], []),
-}
+MSVC = ["/std:c11", "/experimental:c11atomics", "/fp:precise", "/Od" if DEBUG else "/O2"]
 
 
 class build_flags(build_ext):  # noqa: N801  (setuptools names commands in lower case)
     """Add the flags of the compiler that setuptools found."""
 
     def build_extensions(self):
-        kind = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
-        kind = "apple" if kind == "unix" and sys.platform == "darwin" else kind
-        compile_flags, link_flags, openmp_compile, openmp_link = FLAGS[kind]
         sanitize = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover"] if SANITIZE else []
         for extension in self.extensions:
-            extension.extra_compile_args = compile_flags + sanitize + openmp_compile * OPENMP
-            extension.extra_link_args = link_flags + sanitize + openmp_link * OPENMP
+            if self.compiler.compiler_type == "msvc":
+                extension.extra_compile_args = MSVC
+            else:
+                extension.extra_compile_args = UNIX + sanitize
+                extension.extra_link_args = ["-pthread"] * THREADS + sanitize
         one_by_one = self.compiler.compile
 
         def together(sources, *args, **options):
@@ -63,7 +50,8 @@ kernels = Extension(
     ["fastreg/_kernels.pyx", *sorted(glob("csrc/*.c"))],
     include_dirs=["csrc", numpy.get_include()],
     depends=sorted(glob("csrc/*.h")) + sorted(glob("fastreg/*.p[xy][di]")),
-    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
+    + [("FR_NO_THREADS", None)] * (not THREADS),
 )
 directives = {
     "language_level": 3,

@@ -45,12 +45,6 @@ def step(model, loss, optimizer, X, y, **options):
     optimizer.update(model.params, model.grads)
 
 
-def beside_products(*arguments, **options):
-    """Take a step as `Trainer` does, the kernels on one thread."""
-    with fastreg.num_threads(1):
-        step(*arguments, **options)
-
-
 def products(sizes, batch):
     """Do a step's matrix products and nothing else."""
     rng = np.random.default_rng(0)
@@ -96,9 +90,7 @@ def bench_step(compare, network, kind):
     ours, theirs = (mlp(sizes, backend=backend, **options) for backend in ("fast", "reference"))
     verify(ours, theirs, X, y)
     optimizers = [getattr(module, OPTIMIZER)(RATE) for module in (fastreg, reference)]
-    fast = partial(
-        beside_products, ours, softmax_cross_entropy, optimizers[0], X, y, input_gradient=False
-    )
+    fast = partial(step, ours, softmax_cross_entropy, optimizers[0], X, y, input_gradient=False)
     slow = partial(step, theirs, reference.softmax_cross_entropy, optimizers[1], X, y)
     backends = {"reference": slow, "products": products(sizes, batch)}
     backends |= peers.training_step(sizes, batch_norm, dropout, OPTIMIZER, RATE, X, y)

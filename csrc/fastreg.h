@@ -1,7 +1,7 @@
 /* The contract between the kernels and their one caller, fastreg/_kernels.pyx.
  *
  * Everything here is serial C over contiguous spans: no allocation, no errors, no Python, no
- * OpenMP. The caller validates, cuts the work into blocks and spreads them over threads. Where
+ * threads (those are in team.h). The caller validates and cuts the work into blocks. Where
  * a kernel takes `stream`, a nonzero value writes the output past the caches; it must then share
  * no memory with the inputs.
  *

@@ -21,7 +21,7 @@ cdef struct Step:
     const fr_step *scalars  # two a group
     double *sums            # one a piece: of `summed` over the gradient
     double scale
-    int rule, summed
+    int rule, summed, asked
 
 
 cdef inline Py_ssize_t offset_of(const Tensor *tensor, const Piece *piece) noexcept nogil:
@@ -344,11 +344,11 @@ cdef class Binding:
             f"not in params {extra}"
         )
 
-    cdef void run(self, Task task, Step *job, Py_ssize_t nbytes) noexcept nogil:
+    cdef void run(self, fr_task task, Step *job, Py_ssize_t nbytes) noexcept nogil:
         """Run a task over all units, with as many threads as the bytes are worth."""
         job.tensors, job.pieces, job.units = self.tensors, self.pieces, self.units
         job.sums = self.sums
-        run_tasks(task, job, self.n_units, team(nbytes))
+        fr_run_tasks(task, job, self.n_units, nbytes, job.asked, False)
 
     cdef double sum_of(self, int what, Step *job) noexcept nogil:
         """A sum over all gradients, piece after piece."""

@@ -215,6 +215,7 @@ def cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not None, obje
     cdef LossJob job
     cdef Py_ssize_t k, chunks
     cdef double value = 0.0
+    cdef int asked = asked_threads()
     job.rows, job.cols = cnp.PyArray_DIM(logits, 0), cnp.PyArray_DIM(logits, 1)
     job.chunk_rows = max(1, BLOCK // job.cols)
     chunks = (job.rows + job.chunk_rows - 1) // job.chunk_rows
@@ -228,7 +229,8 @@ def cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not None, obje
         job.shares = <const double *>cnp.PyArray_DATA(<cnp.ndarray?>shares)
     job.share, job.smoothing, job.values = 1.0 / job.rows, smoothing, row_of(values, 0)
     with nogil:
-        run_tasks(cross_entropy_task, &job, chunks, team(2 * job.rows * job.cols * job.itemsize))
+        fr_run_tasks(cross_entropy_task, &job, chunks,
+                     2 * job.rows * job.cols * job.itemsize, asked, False)
         for k in range(chunks):
             value += job.values[k]
     return value, target

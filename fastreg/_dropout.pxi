@@ -28,6 +28,7 @@ cdef struct DropoutJob:
     uint64_t first
     fr_mask mask
     fr_dropout kernel
+    int asked
     bint stream
 
 
@@ -44,9 +45,10 @@ cdef void run_dropout(cnp.ndarray target, cnp.ndarray source, fr_dropout kernel,
     job.y, job.x = <char *>cnp.PyArray_DATA(target), <const char *>cnp.PyArray_DATA(source)
     job.n, job.itemsize = cnp.PyArray_SIZE(source), cnp.PyArray_ITEMSIZE(source)
     job.first, job.mask, job.kernel = first, mask, kernel
-    job.stream = streams(target, source)
+    job.stream, job.asked = streams(target, source), asked_threads()
     with nogil:
-        run_tasks(dropout_block, &job, (job.n + BLOCK - 1) // BLOCK, team(2 * job.n * job.itemsize))
+        fr_run_tasks(dropout_block, &job, (job.n + BLOCK - 1) // BLOCK,
+                     2 * job.n * job.itemsize, job.asked, False)
 
 
 def dropout(str where, str name, object x, object out, uint64_t key, uint64_t call,
@@ -86,6 +88,7 @@ cdef struct RunsJob:
     Py_ssize_t n, itemsize
     fr_runs runs
     fr_scale_runs kernel
+    int asked
     bint stream
 
 
@@ -143,9 +146,10 @@ def scale_runs(str where, str name, object x, object out, object factors, object
     job.n, job.itemsize = cnp.PyArray_SIZE(source), cnp.PyArray_ITEMSIZE(source)
     job.factors = cnp.PyArray_DATA(weights)
     job.kernel = table.kernels[dtype_row(source)].scale_runs
-    job.stream = streams(target, source)
+    job.stream, job.asked = streams(target, source), asked_threads()
     with nogil:
-        run_tasks(runs_block, &job, (job.n + BLOCK - 1) // BLOCK, team(2 * job.n * job.itemsize))
+        fr_run_tasks(runs_block, &job, (job.n + BLOCK - 1) // BLOCK,
+                     2 * job.n * job.itemsize, job.asked, False)
     return target
 
 

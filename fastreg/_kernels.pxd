@@ -1,6 +1,26 @@
-"""The only place that knows the C side: declarations of csrc/fastreg.h."""
+"""The only place that knows the C side: declarations of csrc/fastreg.h and team.h."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+cdef extern from "team.h" nogil:
+    enum:
+        FR_SERIAL_BYTES
+        FR_SIZE_CLASSES
+
+    ctypedef void (*fr_task)(const void *job, Py_ssize_t k) noexcept
+    ctypedef struct fr_class_report:
+        int64_t shared, alone, taken, spent, saved, debt, wait
+    ctypedef struct fr_team_report:
+        int helpers, refused
+        fr_class_report classes[8]
+    void fr_team_init() noexcept
+    int fr_team_built() noexcept
+    void fr_team_limits(int threads, int64_t awake) noexcept
+    void fr_team_cores(const char *usable, int n) noexcept
+    void fr_run_tasks(
+        fr_task task, const void *job, Py_ssize_t n, Py_ssize_t nbytes, int asked,
+        int backwards) noexcept
+    void fr_team_tell(fr_team_report *report) noexcept
 
 cdef extern from "fastreg.h" nogil:
     enum:

@@ -18,11 +18,14 @@ from cpython.mem cimport (
     PyMem_RawMalloc,
 )
 from cpython.pythread cimport PyThread_get_thread_ident
-from cython.parallel cimport prange
+from cpython.contextvars cimport PyContextVar_Get
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
 from libc.math cimport HUGE_VAL, sqrt
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
 
+import contextvars
 import os
 import weakref
 

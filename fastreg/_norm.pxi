@@ -29,6 +29,7 @@ cdef struct BatchJob:
     fr_channels channels
     const double *mean_dy
     const double *slope
+    int asked
     bint stream
 
 
@@ -61,7 +62,7 @@ cdef BatchJob batch_job(cnp.ndarray x, bint channels_last=False) noexcept:
         job.panel_cols = max(1, min(job.cols, CHUNK // max(1, job.run)))
     job.chunks = (job.rows + job.chunk_rows - 1) // job.chunk_rows
     job.panels = (job.cols + job.panel_cols - 1) // job.panel_cols
-    job.itemsize = cnp.PyArray_ITEMSIZE(x)
+    job.itemsize, job.asked = cnp.PyArray_ITEMSIZE(x), asked_threads()
     job.x = job.origin = <const char *>cnp.PyArray_DATA(x)
     return job
 
@@ -114,10 +115,11 @@ cdef void norm_backward_task(const void *job, Py_ssize_t k) noexcept nogil:
                        j.stream)
 
 
-cdef void run_batch(Task task, const BatchJob *job, int arrays, bint backwards=False) noexcept nogil:
+cdef void run_batch(fr_task task, const BatchJob *job, int arrays,
+                    bint backwards=False) noexcept nogil:
     """One pass that reads and writes this many arrays of the matrix's size."""
-    run_tasks(task, job, job.chunks * job.panels,
-              team(arrays * job.rows * job.cols * job.run * job.itemsize), backwards)
+    fr_run_tasks(task, job, job.chunks * job.panels,
+                 arrays * job.rows * job.cols * job.run * job.itemsize, job.asked, backwards)
 
 
 cdef inline double *row_of(cnp.ndarray table, Py_ssize_t k) noexcept nogil:

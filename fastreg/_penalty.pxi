@@ -105,6 +105,7 @@ def sweep(str where, str name, object structure, tuple sums=(), str result=None,
     cdef Sweep job
     cdef WeightBlock *blocks
     cdef cnp.ndarray source, target
+    cdef int asked = asked_threads()
     cdef Py_ssize_t n_blocks = 0, moved = 0, start, i, k = 0, size, itemsize
     keys, given = unpack(structure)
     sources = targets = weights(where, name, keys, given)
@@ -139,7 +140,7 @@ def sweep(str where, str name, object structure, tuple sums=(), str result=None,
             k += 1
     job.blocks = blocks
     with nogil:
-        run_tasks(sweep_block, &job, n_blocks, team(moved))
+        fr_run_tasks(sweep_block, &job, n_blocks, moved, asked, False)
     fr_merge(job.sums, n_blocks, job.n_sums)
     totals = [job.sums[i] for i in range(job.n_sums)]
     PyMem_Free(job.sums)
@@ -203,7 +204,8 @@ def group_squares(cnp.ndarray matrix not None, bint by_rows):
     rows.squares = job.sum_1 = row_of(sums, 0)
     with nogil:
         if by_rows:
-            run_tasks(row_squares_task, &rows, groups, team(cnp.PyArray_NBYTES(matrix)))
+            fr_run_tasks(row_squares_task, &rows, groups, cnp.PyArray_NBYTES(matrix),
+                         job.asked, False)
         else:
             run_batch(column_squares_task, &job, 1)
             fr_merge(job.sum_1, job.chunks, job.cols)
@@ -220,7 +222,8 @@ def scale_groups(cnp.ndarray matrix not None, bint by_rows, cnp.ndarray factors 
     rows.factors = job.channels.gamma = <const double *>cnp.PyArray_DATA(factors)
     with nogil:
         if by_rows:
-            run_tasks(scale_row_task, &rows, job.rows, team(2 * cnp.PyArray_NBYTES(matrix)))
+            fr_run_tasks(scale_row_task, &rows, job.rows, 2 * cnp.PyArray_NBYTES(matrix), job.asked,
+                         False)
         else:
             run_batch(scale_columns_task, &job, 2, True)
     return target

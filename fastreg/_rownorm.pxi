@@ -18,6 +18,7 @@ cdef struct RowJob:
     const void *gamma
     const void *beta
     double epsilon
+    int asked
     bint centred, stream
 
 
@@ -35,7 +36,7 @@ cdef RowJob row_job(cnp.ndarray x, Py_ssize_t rows, Py_ssize_t groups,
     job.row_bytes = size * cnp.PyArray_ITEMSIZE(x)
     job.forward = kernels.layer_forward if job.shape.run == 1 else kernels.group_forward
     job.backward = kernels.layer_backward if job.shape.run == 1 else kernels.group_backward
-    job.x = <const char *>cnp.PyArray_DATA(x)
+    job.x, job.asked = <const char *>cnp.PyArray_DATA(x), asked_threads()
     return job
 
 
@@ -84,7 +85,8 @@ def row_normalize(str where, cnp.ndarray x not None, object out, bint in_place, 
     job.epsilon, job.centred = epsilon, centred
     if cnp.PyArray_SIZE(x):
         with nogil:
-            run_tasks(row_forward_task, &job, job.chunks, team(2 * rows * job.row_bytes))
+            fr_run_tasks(row_forward_task, &job, job.chunks, 2 * rows * job.row_bytes,
+                         job.asked, False)
     return target, statistics
 
 
@@ -109,6 +111,7 @@ def row_backward(str where, object dy, object out, cnp.ndarray x not None, Py_ss
     job.statistics, job.sums = row_of(statistics, 0), row_of(sums, 0)
     job.gamma = cnp.PyArray_DATA(gamma)
     with nogil:
-        run_tasks(row_backward_task, &job, job.chunks, team(3 * rows * job.row_bytes))
+        fr_run_tasks(row_backward_task, &job, job.chunks, 3 * rows * job.row_bytes,
+                     job.asked, False)
         fr_add_rows(job.sums, job.chunks, 2 * job.channels)
     return target, sums[0, :job.channels].copy(), sums[0, job.channels:].copy()

@@ -1,35 +1,8 @@
-# How many threads run, and what keeps a forked child alive.
+# How many threads run. The team that runs them is C (csrc/team.c); its number of threads is asked
+# for here, once a call, while Python can be asked for its context.
 
 cdef extern from *:
     """
-    #ifdef _OPENMP
-    #include <omp.h>
-    #endif
-    #ifdef _MSC_VER
-    #define FR_THREAD_LOCAL __declspec(thread)
-    #else
-    #define FR_THREAD_LOCAL _Thread_local
-    #endif
-
-    static int fr_default_threads = 1;               /* set_num_threads */
-    static FR_THREAD_LOCAL int fr_local_threads = 0; /* with num_threads(n): this thread only */
-
-    #if defined(_OPENMP) && defined(__GNUC__) && !defined(__clang__) && !defined(_WIN32)
-    /* libgomp keeps its pool across fork, and the child waits for threads it does not have.
-     * Ending the forking thread's pool first cures it; the next region starts a new one. */
-    #include <pthread.h>
-    static void fr_before_fork(void) { omp_pause_resource_all(omp_pause_hard); }
-    static void fr_guard_fork(void) { pthread_atfork(fr_before_fork, NULL, NULL); }
-    #define FR_OPENMP_RUNTIME "libgomp"
-    #else
-    static void fr_guard_fork(void) {}
-    #ifdef _OPENMP
-    #define FR_OPENMP_RUNTIME "libomp or vcomp"
-    #else
-    #define FR_OPENMP_RUNTIME "none"
-    #endif
-    #endif
-
     #if defined(__clang__)
     #define FR_COMPILER "clang " __clang_version__
     #elif defined(__GNUC__)
@@ -38,18 +11,7 @@ cdef extern from *:
     #define FR_COMPILER "msvc"
     #endif
     """
-    int fr_default_threads
-    int fr_local_threads
-    void fr_guard_fork()
-    const char *FR_OPENMP_RUNTIME
     const char *FR_COMPILER
-
-# Below this many bytes moved, waking a team costs more than it saves (measured: a region costs
-# 2 to 5 us, one core moves 256 KB in about 12).
-cdef enum:
-    SERIAL_BYTES = 256 * 1024
-
-fr_guard_fork()
 
 # A lock that another thread held when the process forked would never open in the child.
 guarded = weakref.WeakSet()
@@ -65,57 +27,96 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=renew_locks)
 
 
-cdef inline int team(Py_ssize_t bytes_moved) noexcept nogil:
-    """Threads for this much work: one, or all."""
-    if bytes_moved < SERIAL_BYTES:
-        return 1
-    return fr_local_threads if fr_local_threads else fr_default_threads
+@cython.final
+cdef class ThreadScope:
+    """A number of threads asked for in a context, and the scope around it."""
+
+    cdef readonly int n
+    cdef ThreadScope outer
+    cdef bint left
 
 
-ctypedef void (*Task)(const void *job, Py_ssize_t k) noexcept nogil
+scope = contextvars.ContextVar("fastreg.num_threads")
+cdef int team_threads = 1   # what the process may use
+cdef int asked_of_all = 0   # set_num_threads; 0: the team decides
+
+SERIAL_BYTES = FR_SERIAL_BYTES
+fr_team_init()
 
 
-cdef inline void run_share(Task task, const void *job, Py_ssize_t begin, Py_ssize_t end,
-                           bint backwards) noexcept nogil:
-    cdef Py_ssize_t k
-    for k in range(begin, end):
-        task(job, begin + end - 1 - k if backwards else k)
+cdef ThreadScope innermost():
+    """The scope that the calling context is in."""
+    cdef PyObject *value = NULL
+    cdef ThreadScope found
+    PyContextVar_Get(scope, NULL, &value)
+    if value == NULL:
+        return None
+    found = <ThreadScope>value
+    Py_DECREF(found)
+    while found is not None and found.left:
+        found = found.outer
+    return found
 
 
-cdef void run_tasks(Task task, const void *job, Py_ssize_t n, int threads,
-                    bint backwards=False) noexcept nogil:
-    """Run tasks 0 .. n-1 of a job, in one region: the only prange of the library.
-
-    Each thread has a share of neighbours, the same share in every pass over a job. A pass that
-    runs backwards begins with what the pass before it left in cache.
-    """
-    cdef int share
-    if threads == 1 or n == 1:
-        run_share(task, job, 0, n, backwards)
-    else:
-        for share in prange(threads, schedule="static", num_threads=threads):
-            run_share(task, job, n * share // threads, n * (share + 1) // threads, backwards)
+cdef inline int asked_threads():
+    """The threads asked for where a kernel is called; 0: the team decides."""
+    cdef ThreadScope found = innermost()
+    return asked_of_all if found is None else found.n
 
 
 def num_threads():
-    """The number of threads a large kernel uses when called from this thread."""
-    return fr_local_threads if fr_local_threads else fr_default_threads
+    """The number of threads that a large kernel called from here may use."""
+    return asked_threads() or team_threads
 
 
-def set_default_threads(int n):
-    """Set the number of threads for every Python thread without an override."""
-    global fr_default_threads
-    fr_default_threads = n
+def set_team(int threads, long long awake, bytes cores):
+    """Say what the process may use; how long (ns) helpers wait awake; the cores they run on."""
+    global team_threads
+    team_threads = threads
+    fr_team_limits(threads, awake)
+    fr_team_cores(cores, len(cores))
 
 
-def set_local_threads(int n):
-    """Set this Python thread's override (0: none) and return the one before."""
-    global fr_local_threads
-    before = fr_local_threads
-    fr_local_threads = n
-    return before
+def ask_of_all(int n):
+    """Ask for a number of threads in every context without a scope; 0: the team decides."""
+    global asked_of_all
+    asked_of_all = n
+
+
+def enter_scope(int n):
+    """Ask for a number of threads in the calling context."""
+    cdef ThreadScope entered = ThreadScope()
+    entered.n, entered.outer = n, innermost()
+    scope.set(entered)
+    return entered
+
+
+def leave_scope(ThreadScope entered not None):
+    """Withdraw what was asked for, in whatever context and order scopes are left.
+
+    Generators leave theirs in the caller's context, perhaps another one, and not always the
+    youngest first. A copy of the context made meanwhile, as a task has one, keeps the number.
+    """
+    if scope.get(None) is entered:
+        scope.set(entered.outer)
+    else:
+        entered.left = True
+
+
+def team_info():
+    """What the team did, by the size of the regions."""
+    cdef fr_team_report report
+    cdef int k
+    fr_team_tell(&report)
+    return {
+        "built": bool(fr_team_built()),
+        "helpers": report.helpers,
+        "refused": bool(report.refused),
+        "asked": asked_threads(),
+        "classes": [report.classes[k] for k in range(FR_SIZE_CLASSES)],
+    }
 
 
 def build_info():
     """How the extension was built."""
-    return {"compiler": FR_COMPILER.decode(), "openmp": FR_OPENMP_RUNTIME.decode()}
+    return {"compiler": FR_COMPILER.decode()}

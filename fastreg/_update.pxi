@@ -199,6 +199,7 @@ cdef class Updater:
                 group.follow(f"{self.name}.update", self.t)
         held = binding.take_gradients(grads)
         job.rule, job.scalars, job.scale = self.rule, self.scalars, 1.0
+        job.asked = asked_threads() if binding.bytes_moved >= FR_SERIAL_BYTES else 1
         if (self.clip_norm or self.on_nonfinite != "propagate") and not self.measure(
                 binding, &job):
             self.skipped += 1

@@ -10,44 +10,105 @@ from fastreg import _checks, _kernels
 __all__ = ["empty_cache", "get_num_threads", "num_threads", "set_num_threads", "show_config"]
 
 CGROUP = "/sys/fs/cgroup"
+OWN_GROUPS = "/proc/self/cgroup"
+AWAKE_NS = 10_000_000  # the longest that a helper waits awake for the next region
+BINDING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 
 
 def _read(path):
     try:
-        with open(path, encoding="ascii") as file:
-            return file.read().split()
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
     except OSError:
-        return []
+        return ""
+
+
+def _quota_files():
+    """Yield quota and period of the process's control groups and all around them.
+
+    A container may see its own group as the root, though its path names groups outside: what
+    cannot be read does not count.
+    """
+    groups = [line.split(":", 2) for line in _read(OWN_GROUPS).splitlines() if line.count(":") > 1]
+    for _, controllers, path in groups or [("", "", "/"), ("", "cpu", "/")]:
+        if not controllers:
+            roots, files = ["", "/unified"], ["cpu.max"]
+        elif "cpu" in controllers.split(","):
+            roots, files = ["/cpu", "/" + controllers], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+        else:
+            continue
+        parts = [part for part in path.split("/") if part]
+        for root in roots:
+            for depth in range(len(parts) + 1):
+                folder = "/".join([CGROUP + root, *parts[:depth]])
+                yield " ".join(_read(f"{folder}/{name}") for name in files).split()
 
 
 def _quota_cores():
-    """Cores that the control group grants (version 2, then 1), rounded up; None if unlimited."""
-    limit = _read(f"{CGROUP}/cpu.max")
-    if not limit:
-        limit = _read(f"{CGROUP}/cpu/cpu.cfs_quota_us") + _read(f"{CGROUP}/cpu/cpu.cfs_period_us")
-    try:
-        quota, period = map(float, limit)
-    except ValueError:  # "max", or no control group
-        return None
-    return max(1, math.ceil(quota / period)) if quota > 0 and period > 0 else None
+    """Cores that the control groups grant (version 1 or 2), rounded up; None if unlimited."""
+    grants = []
+    for limit in _quota_files():
+        try:
+            quota, period = map(float, limit)
+        except ValueError:  # "max", or no such group
+            continue
+        if quota > 0 and period > 0:
+            grants.append(max(1, math.ceil(quota / period)))
+    return min(grants, default=None)
+
+
+def _unbound_cores():
+    """Cores of the process where an OpenMP runtime has bound its main thread to some of them.
+
+    A runtime that is loaded and told to bind does so at once; it remembers the places.
+    """
+    if not any(os.environ.get(name) for name in BINDING):
+        return set()
+    import ctypes
+
+    cores = set()
+    for path in sorted({line.split()[-1] for line in _read("/proc/self/maps").splitlines()}):
+        if not os.path.basename(path).startswith(("libgomp", "libomp", "libiomp5")):
+            continue
+        runtime = ctypes.CDLL(path)
+        for place in range(runtime.omp_get_num_places()):
+            ids = (ctypes.c_int * runtime.omp_get_place_num_procs(place))()
+            runtime.omp_get_place_proc_ids(place, ids)
+            cores.update(ids)
+    return cores
 
 
 def _usable_cores():
     """Cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+        return len(os.sched_getaffinity(0) | _unbound_cores())
     return os.cpu_count() or 1
 
 
 def _default_threads():
-    """min(OMP_NUM_THREADS or cores, affinity, control-group quota)."""
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    limits = [_usable_cores(), _quota_cores(), int(asked) if asked.isdecimal() else None]
+    """The smallest of OMP_NUM_THREADS, OMP_THREAD_LIMIT, cores, affinity and quota."""
+    limits = [_usable_cores(), _quota_cores()]
+    for name in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT"):
+        asked = os.environ.get(name, "").split(",")[0].strip()
+        limits.append(int(asked) if asked.isdecimal() else None)
     return max(1, min(limit for limit in limits if limit))
 
 
+def _helper_cores():
+    """Cores for the helpers, a byte each; empty if they may take over their caller's.
+
+    Only where a runtime binds the threads that call: the process's own limits are inherited.
+    """
+    if not hasattr(os, "sched_getaffinity") or not any(map(os.environ.get, BINDING)):
+        return b""
+    usable = os.sched_getaffinity(0) | _unbound_cores()
+    return bytes(core in usable for core in range(max(usable) + 1))
+
+
 def get_num_threads():
-    """Return the number of threads that a large kernel uses when called from here.
+    """Return the number of threads that a large kernel called from here may use.
+
+    Unless a number was asked for, a kernel uses them where that is lately faster.
 
     Examples
     --------
@@ -64,8 +125,7 @@ def set_num_threads(n):
     Parameters
     ----------
     n : int
-        At least 1. The default is the smallest of OMP_NUM_THREADS (or the number of cores), the
-        process's affinity and its control group's quota.
+        From 1 to 1024.
 
     Raises
     ------
@@ -74,10 +134,13 @@ def set_num_threads(n):
 
     Notes
     -----
-    Results do not depend on it: a kernel returns the same bits for any number of threads. Work
-    below about 256 KB always runs on the calling thread. NumPy's matrix products keep their own
-    number of threads. Both wait by spinning, and on the same cores they wait for each other: in a
-    loop of products and large kernels one thread for the kernels is faster, as in `Trainer`.
+    Results do not depend on it: a kernel returns the same bits for any number of threads. As
+    long as no number is set, a kernel runs on all threads that the process may use (the smallest
+    of OMP_NUM_THREADS, OMP_THREAD_LIMIT, the number of cores, the process's affinity and its
+    control groups' quotas) or on one, whichever has lately been faster: beside other busy
+    processes or a matrix product's own threads, one may be. A number that was set is used as it
+    is. Either way work below about 256 KB runs on the calling thread, and so does work that
+    finds the threads busy for another Python thread, or no room for new ones.
 
     Examples
     --------
@@ -85,12 +148,15 @@ def set_num_threads(n):
     >>> fastreg.set_num_threads(1)
     >>> fastreg.set_num_threads(before)
     """
-    _kernels.set_default_threads(_checks.integer("set_num_threads", "n", n, low=1, high=1024))
+    _kernels.ask_of_all(_checks.integer("set_num_threads", "n", n, low=1, high=1024))
 
 
 @contextlib.contextmanager
 def num_threads(n):
-    """Use ``n`` threads inside a ``with`` block, in this Python thread only.
+    """Use ``n`` threads inside a ``with`` block.
+
+    The number holds in the context (`contextvars`) that enters the block: a Python thread, an
+    asyncio task, and what they call. Other threads and tasks keep theirs.
 
     Parameters
     ----------
@@ -109,11 +175,11 @@ def num_threads(n):
     2
     """
     n = _checks.integer("num_threads", "n", n, low=1, high=1024)
-    before = _kernels.set_local_threads(n)
+    scope = _kernels.enter_scope(n)
     try:
         yield
     finally:
-        _kernels.set_local_threads(before)
+        _kernels.leave_scope(scope)
 
 
 def empty_cache():
@@ -129,8 +195,39 @@ def empty_cache():
     _kernels.empty_cache()
 
 
+def _lately():
+    """Say how the threads were chosen, one line for each size of work that there was."""
+    team = _kernels.team_info()
+    if not team["built"]:
+        return {"chosen": "one, built without threads"}
+    if team["asked"]:
+        how = "as asked for"
+    else:
+        how = "for each call, all or one, whichever has lately been faster"
+    if team["refused"]:
+        how += "; the system refuses to start more"
+    lines = {"chosen": how}
+    for k, one in enumerate(team["classes"]):
+        total = one["shared"] + one["alone"] + one["taken"]
+        if not total:
+            continue
+        text = f"{one['shared']} of {total} calls shared"
+        if one["spent"] + one["saved"] > 0:
+            text += (
+                f", {(one['spent'] + one['saved']) / max(1, one['spent']):.2f}x the speed of one"
+            )
+        if one["alone"]:
+            text += f"; {one['alone']} on one thread after losses"
+        if one["wait"]:
+            text += f" (lost {one['debt'] / 1e6:.3g} ms, next try in {one['wait'] / 1e6:.3g} ms)"
+        if one["taken"]:
+            text += f"; {one['taken']} on one as another caller had the others"
+        lines[f"  from {_kernels.SERIAL_BYTES * 4**k / 2**20:g} MiB"] = text
+    return lines
+
+
 def show_config(*, file=None):
-    """Print version, compiler, instruction sets, OpenMP runtime, threads and memory.
+    """Print version, compiler, instruction sets, threads and memory.
 
     Parameters
     ----------
@@ -153,8 +250,8 @@ def show_config(*, file=None):
         "numpy": numpy.__version__,
         "compiler": build["compiler"],
         "instruction set": f"{_kernels.level()} (available: {', '.join(_kernels.levels())})",
-        "openmp runtime": build["openmp"],
         "threads": _kernels.num_threads(),
+        **_lately(),
         "memory pool": f"{pool['live_bytes'] / 2**20:.1f} MiB in use, "
         f"{pool['idle_bytes'] / 2**20:.1f} MiB idle in {pool['idle_blocks']} blocks",
     }
@@ -163,4 +260,10 @@ def show_config(*, file=None):
         print(f"{name:<{width}}  {value}", file=file)
 
 
-_kernels.set_default_threads(_default_threads())
+def _tell_team():
+    """Give the team its limits. Under a quota waiting awake costs time that work would have."""
+    awake = 0 if _quota_cores() else AWAKE_NS
+    _kernels.set_team(_default_threads(), awake, _helper_cores())
+
+
+_tell_team()

@@ -12,7 +12,6 @@ from fastreg._loop import interruptible, progress_bar
 from fastreg._measure import of_step, of_weights
 from fastreg._resume import check_cut, state_of, take
 from fastreg._seeds import generator
-from fastreg.config import num_threads
 from fastreg.score import Predictor, check_table, check_weights, evaluate
 
 __all__ = ["Trainer", "evaluate", "fit"]
@@ -198,7 +197,7 @@ class Trainer(Predictor):
         self._good = self.model.state_dict()
         for callback in self.callbacks:
             callback.trainer = self
-        with num_threads(1), interruptible(self), progress_bar(self, epochs) as advance:
+        with interruptible(self), progress_bar(self, epochs) as advance:
             try:
                 self._tell("on_train_begin", None)
                 while self.epoch < epochs and not self.stop_training:
