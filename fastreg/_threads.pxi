@@ -36,7 +36,7 @@ cdef class ThreadScope:
     cdef bint left
 
 
-scope = contextvars.ContextVar("fastreg.num_threads")
+cdef object scope = contextvars.ContextVar("fastreg.num_threads")
 cdef int team_threads = 1   # what the process may use
 cdef int asked_of_all = 0   # set_num_threads; 0: the team decides
 
