@@ -1,29 +1,64 @@
-"""What surrounds a training loop: Ctrl-C that waits for the step, and a progress bar."""
+"""What surrounds a training loop: steps whole or not at all, Ctrl-C between them, a bar."""
 
 import contextlib
 import signal
 import sys
 import threading
 
-__all__ = ["interruptible", "progress_bar"]
+__all__ = ["Presses", "interruptible", "marks", "progress_bar", "rewind"]
+
+
+def marks(model):
+    """Return what a forward pass in training moves; see `Sequential.marks`."""
+    return model.marks() if hasattr(model, "marks") else []
+
+
+def rewind(before):
+    """Take back the forward passes since these `marks`."""
+    for layer, name, value in before:
+        setattr(layer, name, value)
+
+
+class Presses:
+    """Counts Ctrl-C: the first ends a run between two steps, the second does not wait.
+
+    It does wait for what must happen whole, which ``with presses:`` surrounds, such as the update
+    and its count. A third does not.
+    """
+
+    def __init__(self, run):
+        self.run, self.count, self.busy, self.due = run, 0, False, False
+
+    def press(self, signum, frame):
+        """Be the signal's handler."""
+        self.count += 1
+        if self.count == 1:
+            self.run.stop_training, self.run.stop_reason = True, "interrupt"
+        elif self.busy and not self.due:
+            self.due = True
+        else:
+            raise KeyboardInterrupt
+
+    def __enter__(self):
+        self.busy = True
+
+    def __exit__(self, kind, error, traceback):
+        self.busy = False
+        if self.due and kind is None:
+            raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
 def interruptible(run):
-    """Let the first Ctrl-C end a run between two steps; the second does not wait."""
-
-    def stop(signum, frame):
-        if run.stop_reason == "interrupt":
-            raise KeyboardInterrupt
-        run.stop_training, run.stop_reason = True, "interrupt"
-
+    """Yield `Presses` that watch over a run, unless someone else decides what Ctrl-C means."""
+    presses = Presses(run)
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # someone else decides what Ctrl-C means
+        yield presses
         return
-    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGINT, presses.press)
     try:
-        yield
+        yield presses
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

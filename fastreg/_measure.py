@@ -4,16 +4,23 @@ import math
 
 import numpy as np
 
-__all__ = ["of_step", "of_weights"]
+__all__ = ["of_gradients", "of_weights", "rate_of"]
 
 NEAR_ZERO = 1e-3  # a weight of smaller magnitude counts as near zero
 
 
-def of_step(model, optimizer, step):
-    """Return the learning rate and the norm of all gradients of the step just taken."""
+def rate_of(optimizer, step):
+    """Return the learning rate of the optimizer's next step, NaN if it has none."""
     rate = getattr(optimizer, "lr", math.nan)
-    rate = float(rate(step) if callable(rate) else rate)
-    return {"learning_rate": rate, "gradient_norm": _norm(model.grads.values())}
+    return float(rate(step) if callable(rate) else rate)
+
+
+def of_gradients(model):
+    """Return the norm of all gradients of the last step, NaN if there was none."""
+    try:
+        return _norm(model.grads.values())
+    except RuntimeError:  # every batch so far was skipped
+        return math.nan
 
 
 def of_weights(arrays):

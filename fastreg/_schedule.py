@@ -32,6 +32,22 @@ class Schedule:
         return steps, self(steps)
 
 
+def members(schedule, name="schedule"):
+    """Yield a schedule and all that it is composed of, each with where it stands.
+
+    `ReduceOnPlateau` has a state wherever it stands, as any object with ``update(val_loss)``.
+    """
+    yield name, schedule
+    for entry in fields(schedule) if isinstance(schedule, Schedule) else ():
+        inner = getattr(schedule, entry.name)
+        if isinstance(inner, tuple):
+            for i, one in enumerate(inner):
+                if callable(one):
+                    yield from members(one, f"{name}.{entry.name}[{i}]")
+        elif callable(inner):
+            yield from members(inner, f"{name}.{entry.name}")
+
+
 # --- checks -------------------------------------------------------------------------------
 
 

@@ -3,10 +3,12 @@
 import numpy as np
 
 from fastreg._arrays import real
+from fastreg._targets import link_of, shares, weights
 
 __all__ = [
     "Predictor",
     "accuracy",
+    "check_alike",
     "check_table",
     "check_weights",
     "evaluate",
@@ -15,22 +17,7 @@ __all__ = [
     "probabilities",
 ]
 
-LINKS = {"softmax_cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "mse": "identity"}
 ROWS = 4096  # evaluated together: enough to be fast, little enough to stay in cache
-
-
-def link_of(loss):
-    """Return what turns outputs into predictions under a loss, seen through `functools.partial`.
-
-    Examples
-    --------
-    >>> from fastreg.nn import mse
-    >>> link_of(mse)
-    'identity'
-    """
-    while hasattr(loss, "func"):
-        loss = loss.func
-    return LINKS.get(getattr(loss, "__name__", None))
 
 
 def outputs_of(model, X):
@@ -64,7 +51,7 @@ def accuracy(outputs, y, link):
     y = np.asarray(y)
     if link == "sigmoid":
         return float(np.mean((outputs > 0) == (y.reshape(outputs.shape) > 0.5)))
-    if link == "identity" or y.dtype.kind not in "iu" or y.ndim != 1 or outputs.ndim != 2:
+    if link != "softmax" or y.dtype.kind not in "iu" or y.ndim != 1 or outputs.ndim != 2:
         return None
     return float(np.mean(outputs.argmax(axis=1) == y))
 
@@ -148,12 +135,17 @@ class Predictor:
         return self._evaluate(X, y, {})
 
     def predict(self, X):
-        """Return each row's class, or the outputs themselves where they are not classes."""
+        """Return each row's class, or the outputs themselves where they are not classes.
+
+        The shape is (N,) for a class or one output per row, (N, K) for K outputs.
+        """
         outputs = self._outputs("Trainer.predict", X)
         link = link_of(self.loss)
+        if link == "softmax":
+            return outputs.argmax(axis=1)
         if link == "sigmoid":
-            return (outputs > 0).astype(np.int64)
-        return outputs.argmax(axis=1) if link == "softmax" else outputs
+            outputs = (outputs > 0).astype(np.int64)
+        return outputs[:, 0] if outputs.ndim == 2 and outputs.shape[1] == 1 else outputs
 
     def predict_proba(self, X):
         """Return each row's class probabilities, of shape (N, K).
@@ -216,27 +208,27 @@ def check_table(where, X_name, X, y_name, y, model, loss):
     return X, y
 
 
-def check_weights(where, weights, n):
-    """Return sample weights as an array, or None, or refuse them by name.
+def check_weights(where, sample_weight, n):
+    """Return sample weights as float64, or None, or refuse them by name.
 
     Examples
     --------
     >>> check_weights("fit", [1, 2], 2)
-    array([1, 2])
+    array([1., 2.])
     """
-    if weights is None:
-        return None
-    weights = real(where, "sample_weight", weights, "fiu", "numbers")
-    if weights.shape != (n,) or not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError(
-            f"{where}: sample_weight must have shape ({n},), finite and at least 0, got shape "
-            f"{weights.shape}"
-        )
-    with np.errstate(over="ignore"):
-        total = weights.sum(dtype=np.float64)
-    if not 0 < total < np.inf:
-        raise ValueError(f"{where}: sample_weight must have a positive finite sum, got {total}")
-    return weights
+    found = weights(where, "sample_weight", sample_weight, n)
+    shares(where, "sample_weight", found)
+    return found
+
+
+def check_alike(where, X, y, X_val, y_val):
+    """Refuse validation data whose samples or targets are not shaped as those for training."""
+    if X.shape[1:] != X_val.shape[1:]:
+        wanted, got = X.shape[1:], X_val.shape[1:]
+        raise ValueError(f"{where}: X_val must have samples of shape {wanted}, as X, got {got}")
+    wanted, got = (() if shape == (1,) else shape for shape in (y.shape[1:], y_val.shape[1:]))
+    if wanted != got:
+        raise ValueError(f"{where}: y_val must have targets of shape {wanted}, as y, got {got}")
 
 
 def _check_values(where, name, y, n_out, link):

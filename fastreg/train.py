@@ -8,13 +8,17 @@ import numpy as np
 
 from fastreg import checkpoint
 from fastreg._checks import integer
-from fastreg._loop import interruptible, progress_bar
-from fastreg._measure import of_step, of_weights
+from fastreg._loop import Presses, interruptible, marks, progress_bar, rewind
+from fastreg._measure import of_gradients, of_weights, rate_of
 from fastreg._resume import check_cut, state_of, take
+from fastreg._schedule import members
 from fastreg._seeds import generator
-from fastreg.score import Predictor, check_table, check_weights, evaluate
+from fastreg._targets import NoWeightError, link_of
+from fastreg.score import Predictor, check_alike, check_table, check_weights, evaluate
 
 __all__ = ["Trainer", "evaluate", "fit"]
+
+HALFWAY = "a step was interrupted halfway"
 
 
 class Trainer(Predictor):
@@ -27,16 +31,19 @@ class Trainer(Predictor):
     loss : callable
         ``loss(outputs, targets) -> (value, gradient)``, such as
         `fastreg.nn.softmax_cross_entropy` or a `functools.partial` of it. It takes
-        ``sample_weight=`` if `fit` does.
+        ``sample_weight=`` if `fit` does. Its attribute ``link`` says what outputs are: "softmax"
+        or "sigmoid", classes; "identity", numbers. Without one nothing is known of them: targets
+        are not checked, there is no accuracy, and `predict` returns outputs.
     optimizer : object
         Anything with ``update(params, grads)`` on name-keyed dicts of arrays; to save a run, also
         with ``state_dict()`` and ``load_state_dict(state)``.
     schedule : callable, keyword-only
         The learning rate as a function of the step, set as ``optimizer.lr`` before each. One with
-        ``update(val_loss)`` is given each epoch's validation loss (training loss without
-        validation data).
+        ``update(val_loss)``, inside a `fastreg.schedule.join` or ``warmup`` too, is given each
+        epoch's validation loss (training loss without validation data).
     early_stopping : EarlyStopping, keyword-only
-        Given the same loss after each epoch; if it stops the run, its best weights are restored.
+        Given the same loss after each epoch. With ``restore_best`` the model has its best weights
+        when `fit` ends, however that comes about.
     penalties : sequence, keyword-only
         Objects with ``value_and_gradient(weights)``, such as `ElasticNet`, given the dict of all
         ``W``; biases, scales and shifts are exempt. The history's losses are without them.
@@ -95,6 +102,7 @@ class Trainer(Predictor):
         for i, callback in enumerate(callbacks):
             _check_part(f"callbacks[{i}]", callback, "on_train_batch_end")
         super().__init__(model, loss)
+        link_of(loss)
         self.optimizer = optimizer
         self.schedule, self.early_stopping = schedule, early_stopping
         self.penalties, self.callbacks = penalties, callbacks
@@ -109,7 +117,11 @@ class Trainer(Predictor):
         self.stop_training, self.stop_reason = False, None
         self._rng_state = self.rng.bit_generator.state  # before the order of this epoch is drawn
         self._last_step = {}  # of this epoch: what goes into the history
-        self._cut = None  # rows and batch size of the run
+        self._cut = None  # of the run: rows, batch size and the like
+        self._best_batches = []  # counts of batch norm at the epoch of the best weights
+        self._ahead = None  # where training was, once the best weights are back in the model
+        self._broken = None  # why the state is no whole step, if it is none
+        self._presses = Presses(self)
 
     def fit(
         self,
@@ -136,9 +148,11 @@ class Trainer(Predictor):
         batch_size : int, keyword-only
             Samples a step, at least 1; the last batch of an epoch takes what is left.
         sample_weight : array of shape (N,), keyword-only
-            Weight of each sample in the mean of its batch. Samples of weight 0 take no part.
+            Weight of each sample in the mean of its batch. Samples of weight 0 take no part, and
+            a batch whose classes all weigh 0 is skipped.
         resume_from : path, keyword-only
-            A file that `save` wrote: the run goes on where that one was, on the same data.
+            A file that `save` wrote: the run goes on where that one was, on the same data. What
+            a constructor was given must be the same; see `load`.
 
         Returns
         -------
@@ -156,8 +170,9 @@ class Trainer(Predictor):
         CheckpointError
             If ``resume_from`` is damaged or belongs to another run; nothing has changed then.
         FloatingPointError
-            If the loss is no longer finite. The model then has the weights of the last epoch's
-            end whose loss was, and ``history`` the epochs until then.
+            If the loss is no longer finite. The model then has the best weights of
+            `early_stopping`, or those of the last epoch's end whose loss was finite, and
+            ``history`` the epochs until then.
 
         Notes
         -----
@@ -167,8 +182,8 @@ class Trainer(Predictor):
         The kernels run on one thread. Theirs and those of NumPy's BLAS wait by spinning, and beside
         each other on the same cores they made steps take 8 times as long.
 
-        Ctrl-C ends training after the step, and the history is returned as usual; a second
-        Ctrl-C does not wait.
+        Ctrl-C ends training after the step, and the history is returned as usual. A second does
+        not wait: KeyboardInterrupt comes at once, and the step under way is taken back.
         """
         where = "Trainer.fit"
         epochs = integer(where, "epochs", epochs, low=1)
@@ -177,27 +192,35 @@ class Trainer(Predictor):
         validation = None
         if X_val is not None or y_val is not None:
             validation = check_table(where, "X_val", X_val, "y_val", y_val, self.model, self.loss)
+            check_alike(where, X, y, *validation)
         weights = check_weights(where, sample_weight, len(X))
         if weights is not None and not weights.all():  # a batch of them would have no mean
             X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
-        cut = {"rows": len(X), "batch_size": batch_size}
+        cut = {
+            "rows": len(X),
+            "batch_size": batch_size,
+            "sample": list(X.shape[1:]),
+            "weights": weights is not None,
+            "validation rows": 0 if validation is None else len(validation[0]),
+        }
         if resume_from is None:
             self._begin()
-            for part in (self.schedule, self.early_stopping):
+            for part in (*self._schedules(), self.early_stopping):
                 if hasattr(part, "reset"):
                     part.reset()
         else:
             state = checkpoint.load(resume_from)
             check_cut(resume_from, state, cut)
-            take(self, resume_from, state)
+            take(self, resume_from, state, going_on=True)
             ended = getattr(self.early_stopping, "stop_reason", None)
             if ended:  # the run was over when it was saved
                 self.stop_training, self.stop_reason = True, ended
         self._cut = cut
         self._good = self.model.state_dict()
+        self._keep_good(f"step {self.step}" if self.batch else f"epoch {self.epoch}")
         for callback in self.callbacks:
             callback.trainer = self
-        with interruptible(self), progress_bar(self, epochs) as advance:
+        with interruptible(self) as self._presses, progress_bar(self, epochs) as advance:
             try:
                 self._tell("on_train_begin", None)
                 while self.epoch < epochs and not self.stop_training:
@@ -206,11 +229,9 @@ class Trainer(Predictor):
                         advance()
             finally:
                 self.model.eval()
+                self._restore_best()
         if self.stop_training and self.stop_reason is None:
             self.stop_reason = "callback"
-        stopping = self.early_stopping
-        if stopping is not None and stopping.stop_reason and stopping.best_weights is not None:
-            stopping.restore(self.model.arrays)
         self._tell("on_train_end", None)
         return self.history
 
@@ -220,7 +241,7 @@ class Trainer(Predictor):
         order = self.rng.permutation(len(X))
         size = self._cut["batch_size"]
         starts = range(0, len(X), size)
-        seconds = self._last_step.get("seconds", [])
+        self._last_step.setdefault("seconds", [])
         if not self.batch:
             self._tell("on_epoch_begin", self.epoch)
         rows = np.empty((min(size, len(X)), *X.shape[1:]), X.dtype)
@@ -232,26 +253,52 @@ class Trainer(Predictor):
             # Checked by the permutation; "clip" lets NumPy write to `out` without a copy.
             X_batch = np.take(X, picked, axis=0, out=rows[: len(picked)], mode="clip")
             options = {} if weights is None else {"sample_weight": weights[picked]}
-            value = self._train_step(X_batch, y[picked], options)
-            seconds.append(time.perf_counter() - begin)
-            self._last_step = {"seconds": seconds}
-            if start == starts[-1]:
-                self._last_step |= of_step(self.model, self.optimizer, self.step)
-            self.batch += 1
-            self.step += 1
+            value = self._train_step(X_batch, y[picked], options, begin, start == starts[-1])
             self._tell("on_train_batch_end", self.batch - 1, loss=value)
             if self.stop_training:
                 break
         return self.batch == len(starts)
 
-    def _train_step(self, X, y, options):
-        """Forward, loss, backward, update; return the loss with penalties."""
-        model, optimizer = self.model, self.optimizer
+    def _train_step(self, X, y, options, begin, last):
+        """Take one step and count it, or neither; return the loss with penalties.
+
+        A batch without weight moves the count alone, and its loss is NaN.
+        """
+        before, t, updating = marks(self.model), getattr(self.optimizer, "t", None), False
+        try:
+            self._broken = HALFWAY
+            try:
+                value, params, grads = self._slopes(X, y, options, before)
+            except NoWeightError:
+                rewind(before)
+                value, params, grads = math.nan, None, None
+            with self._presses:
+                updating = True
+                rate = rate_of(self.optimizer, self.step) if last else None
+                if grads is not None:
+                    self.optimizer.update(params, grads)
+                self._last_step["seconds"].append(time.perf_counter() - begin)
+                if last:
+                    norm = of_gradients(self.model)
+                    self._last_step |= {"learning_rate": rate, "gradient_norm": norm}
+                self.batch, self.step, self._broken = self.batch + 1, self.step + 1, None
+        except BaseException:
+            untouched = t is not None and getattr(self.optimizer, "t", None) == t
+            if self._broken is HALFWAY and (untouched or not updating):
+                rewind(before)
+                self._broken = None
+            raise
+        return value
+
+    def _slopes(self, X, y, options, before):
+        """Forward, loss and backward: the loss with penalties, parameters and gradients."""
+        model = self.model
         value, gradient = self.loss(model.forward(X), y, **options)
         if not math.isfinite(value):
+            rewind(before)
             self._give_up(f"the loss of step {self.step} is {value}")
         if self.schedule is not None:
-            optimizer.lr = self.schedule(self.step)
+            self.optimizer.lr = self.schedule(self.step)
         model.backward(gradient, input_gradient=False)
         params, grads = model.params, model.grads
         if self.penalties:
@@ -261,45 +308,89 @@ class Trainer(Predictor):
                 value += extra
                 for name, slope in slopes.items():
                     grads[name] += slope
-        optimizer.update(params, grads)
-        return value
+        return value, params, grads
 
     def _end_epoch(self, X, y, weights, validation):
         """Evaluate, enter the history, and let schedule and early stopping see the loss."""
         begin = time.perf_counter()
         options = {} if weights is None else {"sample_weight": weights}
-        seconds = self._last_step.pop("seconds")
-        new = dict(zip(("loss", "accuracy"), self._evaluate(X, y, options), strict=True))
+        seconds = self._last_step["seconds"]
+        new = dict(zip(("loss", "accuracy"), self._measure(X, y, options), strict=True))
         if validation is not None:
-            found = self._evaluate(*validation, {})
+            found = self._measure(*validation, {})
             new |= dict(zip(("val_loss", "val_accuracy"), found, strict=True))
         if not math.isfinite(new["loss"]):
             self._give_up(f"the training loss after epoch {self.epoch} is {new['loss']}")
-        for key, array in self.model.arrays.items():
-            np.copyto(self._good[key], array)
-        new |= self._last_step | of_weights(self.model.params.values())
+        new |= {key: value for key, value in self._last_step.items() if key != "seconds"}
+        new |= of_weights(self.model.params.values())
         new["ms_per_step"] = 1e3 * statistics.median(seconds)
         new["seconds"] = sum(seconds) + time.perf_counter() - begin
-        for key, value in new.items():
-            if value is not None:
-                self.history.setdefault(key, []).append(value)
-        self.epoch, self.batch, self._last_step = self.epoch + 1, 0, {}
-        self._rng_state = self.rng.bit_generator.state
+        new = {key: value for key, value in new.items() if value is not None}
         watched = new.get("val_loss", new["loss"])
-        if hasattr(self.schedule, "update"):
-            self.schedule.update(watched)
-        if self.early_stopping is not None and self.early_stopping(watched, self.model.arrays):
-            self.stop_training, self.stop_reason = True, self.early_stopping.stop_reason
+        with self._presses:
+            self._broken = "an epoch's end was interrupted halfway"
+            self._keep_good(f"epoch {self.epoch + 1}")
+            for key in {**self.history, **new}:
+                column = self.history.setdefault(key, [math.nan] * self.epoch)
+                column.append(new.get(key, math.nan))
+            self.epoch, self.batch, self._last_step = self.epoch + 1, 0, {}
+            self._rng_state = self.rng.bit_generator.state
+            self._watch(watched)
+            self._broken = None
         logs = {key: values[-1] for key, values in self.history.items()}
         self._tell("on_epoch_end", self.epoch - 1, **logs)
+
+    def _measure(self, X, y, options):
+        """Loss and accuracy; NaN and None where no sample has weight."""
+        try:
+            return self._evaluate(X, y, options)
+        except NoWeightError:
+            return math.nan, None
+
+    def _watch(self, loss):
+        """Let the schedules and early stopping see an epoch's loss."""
+        for part in self._schedules():
+            if hasattr(part, "update"):
+                part.update(loss)
+        stopping = self.early_stopping
+        if stopping is None:
+            return
+        best = getattr(stopping, "best_epoch", None)
+        if stopping(loss, self.model.arrays):
+            self.stop_training = True
+            self.stop_reason = getattr(stopping, "stop_reason", "early stopping")
+        if getattr(stopping, "best_epoch", None) != best:
+            self._best_batches = [count for *_, count in _batches(self.model)]
+
+    def _schedules(self):
+        """The schedule and all that it is composed of."""
+        return [part for _, part in members(self.schedule)]
+
+    def _keep_good(self, when):
+        """Keep the weights, whose loss is finite, for a loss that no longer is."""
+        for key, array in self.model.arrays.items():
+            np.copyto(self._good[key], array)
+        self._good_batches, self._good_when = _batches(self.model), when
+
+    def _restore_best(self):
+        """Give the model the best weights of early stopping, if it keeps any."""
+        stopping = self.early_stopping
+        if getattr(stopping, "restore_best", False) and stopping.best_weights is not None:
+            self._ahead = self.model.state_dict()
+            stopping.restore(self.model.arrays)
+            now = _batches(self.model)
+            then = zip(now, self._best_batches, strict=False)
+            rewind([(layer, name, count) for (layer, name, _), count in then])
 
     def _give_up(self, reason):
         """Put the last good weights back and say so."""
         for key, array in self.model.arrays.items():
             np.copyto(array, self._good[key])
+        rewind(self._good_batches)
         self.stop_training, self.stop_reason = True, "not finite"
+        self._broken = "the loss was no longer finite"
         raise FloatingPointError(
-            f"Trainer.fit: {reason}; the model has its weights of epoch {self.epoch} again, the "
+            f"Trainer.fit: {reason}; the model has its weights of {self._good_when} again, the "
             "last whose loss was finite. Lower the learning rate or look for NaN in the data"
         )
 
@@ -315,6 +406,9 @@ class Trainer(Predictor):
         ------
         TypeError
             If the optimizer has no ``state_dict``.
+        RuntimeError
+            If the run ended within a step or by a loss that was not finite: what could be saved
+            would be no state to go on from.
         OSError
             If the disk refuses.
         """
@@ -322,6 +416,11 @@ class Trainer(Predictor):
 
     def load(self, path):
         """Take over a state that `save` wrote; nothing changes unless all of it fits.
+
+        Network, loss, schedule, early stopping and penalties must be made as those of the file
+        were, with the same settings, and callbacks with a ``state_dict`` be in the same places;
+        the optimizer says itself what it takes over. To train on with other settings, give
+        ``checkpoint.load(path)["model"]`` to ``model.load_state_dict`` and begin a new run.
 
         Raises
         ------
@@ -332,6 +431,11 @@ class Trainer(Predictor):
             If it cannot be read.
         """
         take(self, path, checkpoint.load(path))
+
+
+def _batches(model):
+    """Where batch norm's counts of batches stand; see `Sequential.marks`."""
+    return [mark for mark in marks(model) if mark[1] == "batches"]
 
 
 def _check_part(name, part, method, *, optional=False):

@@ -1,15 +1,21 @@
-"""Losses: the value and the gradient by the network's outputs, in one call."""
+"""Losses: the value and the gradient with respect to the network's outputs, in one call.
+
+Each says what the outputs are by its attribute ``link``: "softmax", "sigmoid" or "identity". A loss
+of one's own may do the same, ``loss.link = "softmax"``, and then has accuracies and classes, too.
+"""
 
 import numpy as np
 
 from fastreg import _checks
 from fastreg._arrays import real
 from fastreg._kernels import check_labels, cross_entropy, empty_like
+from fastreg._targets import linked, shares, weights
 from fastreg.nn.activations import sigmoid
 
 __all__ = ["binary_cross_entropy", "mse", "softmax_cross_entropy"]
 
 
+@linked("softmax")
 def softmax_cross_entropy(
     logits, labels, *, label_smoothing=0.0, class_weights=None, sample_weight=None
 ):
@@ -69,13 +75,14 @@ def softmax_cross_entropy(
         label_smoothing = _checks.number(
             where, "label_smoothing", label_smoothing, low=0.0, high=1.0
         )
-    weights = _weights(where, "sample_weight", sample_weight, len(labels))
+    by_row = weights(where, "sample_weight", sample_weight, len(labels))
     if class_weights is not None:
-        by_class = _weights(where, "class_weights", class_weights, logits.shape[1])[labels]
-        weights = by_class if weights is None else weights * by_class
-    return cross_entropy(logits, labels, _shares(where, weights), label_smoothing)
+        by_class = weights(where, "class_weights", class_weights, logits.shape[1])[labels]
+        by_row = by_class if by_row is None else by_row * by_class
+    return cross_entropy(logits, labels, shares(where, "weights", by_row), label_smoothing)
 
 
+@linked("identity")
 def mse(outputs, targets, *, sample_weight=None):
     r"""Mean squared error over all elements, and its gradient.
 
@@ -112,10 +119,11 @@ def mse(outputs, targets, *, sample_weight=None):
     gradient = empty_like("mse", "outputs", outputs)
     np.subtract(outputs, _targets("mse", targets, outputs), out=gradient)
     squares = np.einsum("ij,ij->i", gradient, gradient, dtype=np.float64)
-    shares = _shares("mse", _weights("mse", "sample_weight", sample_weight, len(outputs)))
-    return _average(squares, gradient, shares, 2.0)
+    by_row = weights("mse", "sample_weight", sample_weight, len(outputs))
+    return _average(squares, gradient, shares("mse", "weights", by_row), 2.0)
 
 
+@linked("sigmoid")
 def binary_cross_entropy(logits, targets, *, label_smoothing=0.0, sample_weight=None):
     r"""Mean cross-entropy of sigmoid(logits) against targets in [0, 1], and its gradient.
 
@@ -163,11 +171,11 @@ def binary_cross_entropy(logits, targets, *, label_smoothing=0.0, sample_weight=
         s = _checks.number(where, "label_smoothing", label_smoothing, low=0.0, high=1.0)
         targets = np.multiply(1 - s, targets, out=empty_like(where, "targets", targets))
         targets += logits.dtype.type(s / 2)
-    by_row = _binary_losses(logits, targets)
+    losses = _binary_losses(logits, targets)
     gradient = sigmoid(logits, out=empty_like(where, "logits", logits))
     gradient -= targets
-    shares = _shares(where, _weights(where, "sample_weight", sample_weight, len(logits)))
-    return _average(by_row, gradient, shares, 1.0)
+    by_row = weights(where, "sample_weight", sample_weight, len(logits))
+    return _average(losses, gradient, shares(where, "weights", by_row), 1.0)
 
 
 def _binary_losses(logits, targets):
@@ -180,14 +188,14 @@ def _binary_losses(logits, targets):
     return losses.sum(axis=1, dtype=np.float64)
 
 
-def _average(by_row, gradient, shares, factor):
+def _average(by_row, gradient, parts, factor):
     """The weighted mean of the rows' sums, and the gradient scaled to match."""
     n, k = gradient.shape
-    if shares is None:
+    if parts is None:
         gradient *= factor / (n * k)
         return float(by_row.sum() / (n * k)), gradient
-    gradient *= (shares * (factor / k)).astype(gradient.dtype)[:, None]
-    return float(by_row @ shares / k), gradient
+    gradient *= (parts * (factor / k)).astype(gradient.dtype)[:, None]
+    return float(by_row @ parts / k), gradient
 
 
 def _outputs(where, name, outputs):
@@ -212,26 +220,3 @@ def _targets(where, targets, outputs):
     converted = empty_like(where, "outputs", outputs)
     np.copyto(converted, targets, casting="unsafe")
     return converted
-
-
-def _weights(where, name, weights, n):
-    """Weights as float64, or None."""
-    if weights is None:
-        return None
-    weights = real(where, name, weights, "fiu", "numbers")
-    if weights.shape != (n,):
-        raise ValueError(f"{where}: {name} must have shape ({n},), got {weights.shape}")
-    weights = weights.astype(np.float64)
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError(f"{where}: {name} must be finite and at least 0, got {weights}")
-    return weights
-
-
-def _shares(where, weights):
-    """Weights that sum to 1, or None."""
-    if weights is None:
-        return None
-    total = weights.sum()
-    if not 0 < total < np.inf:
-        raise ValueError(f"{where}: weights must have a positive finite sum, got {total}")
-    return weights / total

@@ -19,6 +19,7 @@ __all__ = ["PARAMETERS", "Sequential", "mlp"]
 
 PARAMETERS = ("W", "b", "gamma", "beta")
 STATISTICS = ("running_mean", "running_var")  # arrays that are state but not trained
+MOVING = (*STATISTICS, "batches", "_calls")  # what a forward pass in training moves
 
 
 class Sequential:
@@ -72,6 +73,9 @@ class Sequential:
         ]
         self._parameters = [entry for entry in self._state if entry[2] in PARAMETERS]
         self._slopes = [(key, layer, f"d{name}") for key, layer, name in self._parameters]
+        self._moving = [
+            (layer, name) for layer in self.layers for name in MOVING if hasattr(layer, name)
+        ]
         self._stages = blocks(self.layers)
         self.train()
 
@@ -154,11 +158,26 @@ class Sequential:
             raise ValueError(
                 "Sequential.load_state_dict: state must fit the network; " + "; ".join(differences)
             )
+        before = self.state_dict()
+        try:
+            self._write(state)
+        except BaseException:  # a layer refuses what only it can judge, or Ctrl-C
+            self._write(before)
+            raise
+
+    def _write(self, state):
         for key, array in self.arrays.items():
             array[...] = state[key]
         for i, layer in enumerate(self.layers):
             if hasattr(layer, "load_state_dict"):
                 layer.load_state_dict({name: state[f"{i}.{name}"] for name in layer.state_dict()})
+
+    def marks(self):
+        """Return what the next forward pass in training moves, as (layer, name, value).
+
+        Layers replace their running statistics, they do not write into them: this copies nothing.
+        """
+        return [(layer, name, getattr(layer, name)) for layer, name in self._moving]
 
     @property
     def n_in(self):

@@ -169,3 +169,6 @@ def row_shares(n, class_weights, labels, sample_weight):
     if class_weights is not None:
         weights = weights * np.asarray(class_weights, dtype=np.float64)[labels]
     return weights / weights.sum()
+
+
+softmax_cross_entropy.link, mse.link, binary_cross_entropy.link = "softmax", "identity", "sigmoid"
