@@ -25,6 +25,9 @@ CHAINS = {
 }
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:BatchNorm.forward. a training batch with one")
+
+
 def chain(parts, n_in, n_out, dtype, *, rate=0.4, bias=True):
     """Fresh layers of one seed."""
     dense, norm, dropout = parts
