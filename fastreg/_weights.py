@@ -1,9 +1,16 @@
 """Weights as they come: one array, or a dict, list or tuple of them."""
 
+from collections.abc import Iterator, ValuesView
+
 from fastreg import _kernels
 from fastreg._kernels import pack, unpack
 
-__all__ = ["dense", "pack", "sweep", "unpack"]
+__all__ = ["dense", "listed", "pack", "sweep", "unpack"]
+
+
+def listed(weights):
+    """Return a dict's values and what a generator yields as a list, anything else as it is."""
+    return list(weights) if isinstance(weights, (Iterator, ValuesView)) else weights
 
 
 def dense(where, name, weights):
@@ -15,6 +22,7 @@ def dense(where, name, weights):
 
 def sweep(where, name, weights, sums=(), result=None, out=None, a=0.0, b=0.0, number=1.0):
     """Sum over all arrays and, with ``result``, compute one of each: both in one read."""
+    weights = listed(weights)
     if out is not None:
         out = _outputs(where, unpack(weights)[0], weights, out)
     return _kernels.sweep(where, name, weights, sums, result, out, a, b, number)

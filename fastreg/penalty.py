@@ -1,8 +1,9 @@
 """L1, L2 and elastic-net penalties: value, gradient and proximal operator.
 
 Weights are a float32 or float64 array, or a dict, list or tuple of arrays, of any memory layout;
-a result for each array comes in the same structure. Values are Python floats, summed in float64
-in a fixed order, the same for every number of threads: within 1 ulp of float32 for float32
+integers, truth values and plain numbers count as float64, and ``params.values()`` or a generator as
+a list. A result for each array comes in the same structure. Values are Python floats, summed in
+float64 in a fixed order, the same for every number of threads: within 1 ulp of float32 for float32
 weights, within a few ulp for float64. Without weights they are 0.
 """
 

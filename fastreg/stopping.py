@@ -5,7 +5,7 @@ What counts as an improvement is said in `fastreg.plateau`.
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, ValuesView
 from numbers import Number
 from types import NoneType
 from typing import NamedTuple
@@ -137,11 +137,14 @@ class EarlyStopping(Plateau):
     def __call__(self, val_loss, model_weights=None):
         """Record an epoch's loss, and a copy of the weights if it is the best; return the verdict.
 
-        ``model_weights`` is a dict, list or tuple of arrays, nested as you like, or one array.
+        ``model_weights`` is a dict, list or tuple of arrays, nested as you like, or one array; a
+        dict's ``values()`` and a generator count as a list.
         """
         loss = loss_value("EarlyStopping", "val_loss", val_loss)
         watched = len(self.history) >= self.start_from_epoch
         best = watched and self._improves(loss, self.best_loss)
+        if isinstance(model_weights, (Iterator, ValuesView)):
+            model_weights = list(model_weights)
         # Copied first: if memory runs out here, the epoch has not been counted.
         weights = copy.deepcopy(model_weights) if best and self.restore_best else None
         if best:
@@ -190,6 +193,8 @@ class EarlyStopping(Plateau):
         TypeError, ValueError
             If ``weights`` is not built like the weights that were saved.
         """
+        if isinstance(weights, (Iterator, ValuesView)):
+            weights = list(weights)
         if self.best_weights is None:
             raise RuntimeError(
                 "EarlyStopping.restore: no best weights have been kept; pass model_weights with "

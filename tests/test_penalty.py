@@ -365,6 +365,14 @@ def test_plain_numbers_are_weights(function, value):
     np.testing.assert_equal(function({"b": value}), function({"b": np.asarray(float(value))}))
 
 
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_values_and_generators_are_lists(function):
+    params = {"W": np.ones((2, 3)), "b": np.array([1.0, -2.0])}
+    expected = function(list(params.values()))
+    np.testing.assert_equal(function(params.values()), expected)
+    np.testing.assert_equal(function(array for array in params.values()), expected)
+
+
 def test_a_float32_number_stays_one():
     assert type(l1_gradient(np.float32(-2))) is np.float32
 

@@ -266,6 +266,16 @@ def test_views_single_arrays_and_switching_off():
         off.restore(base)
 
 
+def test_a_dicts_values_and_generators_are_lists():
+    params, stopping = {"W": np.zeros(2), "b": np.ones(1)}, EarlyStopping()
+    stopping(1.0, params.values())
+    stopping(0.5, (array for array in params.values()))
+    params["W"] += 1.0
+    assert [array.tolist() for array in stopping.best_weights] == [[0.0, 0.0], [1.0]]
+    stopping.restore(params.values())
+    assert params["W"].tolist() == [0.0, 0.0]
+
+
 def _frozen(array):
     array.flags.writeable = False
     return array

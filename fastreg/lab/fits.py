@@ -10,6 +10,7 @@ import inspect
 import itertools
 import json
 import os
+import warnings
 from pathlib import Path
 
 import joblib
@@ -165,14 +166,16 @@ def train(trainer, problem, *, epochs, batch_size=64):
     """
     trainer.progress, diverged = False, False
     try:
-        trainer.fit(
-            problem.X_train,
-            problem.y_train,
-            X_val=problem.X_val,
-            y_val=problem.y_val,
-            epochs=epochs,
-            batch_size=batch_size,
-        )
+        with warnings.catch_warnings():  # the rows left over at an epoch's end may be one
+            warnings.filterwarnings("ignore", "BatchNorm.forward: a training batch with one value")
+            trainer.fit(
+                problem.X_train,
+                problem.y_train,
+                X_val=problem.X_val,
+                y_val=problem.y_val,
+                epochs=epochs,
+                batch_size=batch_size,
+            )
     except FloatingPointError:
         diverged = True
     history = trainer.history
