@@ -47,7 +47,8 @@ def check_cut(path, state, cut):
     """Refuse a state whose run saw other data, as far as numbers and shapes say."""
     cursor = state.get("cursor")
     found = cursor.get("cut") if isinstance(cursor, dict) else None
-    if found != cut:
+    begun = not isinstance(cursor, dict) or any(cursor.get(name) != 0 for name in COUNTERS)
+    if found != cut and (found is not None or begun):
         raise CheckpointError(f"{path}: saved by a run on {found}, which cannot go on with {cut}")
 
 

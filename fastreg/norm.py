@@ -135,6 +135,9 @@ class BatchNorm(Layer):
         self._trained = None  # (X, statistics) of the last training call, or what stands for cache
         self._warned = False
 
+    def __getstate__(self):
+        return {**super().__getstate__(), "_trained": None}  # a batch is no part of a pickle
+
     @property
     def cache(self):
         """X, mean, var and X_norm of the last training call."""

@@ -450,6 +450,7 @@ def test_the_cache_is_that_of_the_last_training_call(shape, dtype, rng):
     plain = BatchNorm(3, affine=False)
     harness.same_bits(cache["X_norm"], plain.forward(X))
     assert {entry.dtype for entry in cache.values()} == {np.dtype(dtype)}
+    assert pickle.loads(pickle.dumps(layer)).cache == {}
     layer.cache = {}
     assert layer.cache == {}
     with pytest.raises(TypeError, match="BatchNorm: cache must be a dict"):

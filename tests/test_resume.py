@@ -169,6 +169,13 @@ def test_a_part_that_refuses_its_state_leaves_all_as_it_was(tmp_path):
     assert everything(other) == before
 
 
+def test_a_run_saved_before_its_first_step_begins_on_any_data(whole, tmp_path):
+    trainer(**full_options()).save(tmp_path / "run.ckpt")
+    other = trainer(model=network(seed=9), rng=10, **full_options())
+    fit(other, resume_from=tmp_path / "run.ckpt")
+    assert everything(other) == everything(whole)
+
+
 def test_other_data_is_refused(tmp_path):
     run = trainer()
     fit(run, epochs=1)
