@@ -8,6 +8,7 @@ import math
 import operator
 import os
 import reprlib
+from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "LARGEST",
@@ -177,6 +178,10 @@ class Checked:
 
     def __init__(self, check, **bounds):
         self.check, self.bounds = check, bounds
+
+    if TYPE_CHECKING:  # a descriptor that can be read would be asked at every reading
+
+        def __get__(self, instance: Any, owner: Any) -> Any: ...
 
     def __set_name__(self, owner, name):
         self.name = name

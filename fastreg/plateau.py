@@ -164,7 +164,10 @@ class ReduceOnPlateau(Plateau):
         return {**self._base_state(), "value": self.value}
 
     def load_state_dict(self, state):
-        """Continue from ``state``; nothing changes unless all of it is valid."""
+        """Continue from ``state``; nothing changes unless all of it is valid.
+
+        Settings are no part of a state: they stay what the constructor was given.
+        """
         where, checked = self._checked_state(state, ("value",))
         checked["value"] = number(where, "value", state["value"], low=0.0)
         vars(self).update(checked)

@@ -271,7 +271,10 @@ class EarlyStopping(Plateau):
         }
 
     def load_state_dict(self, state):
-        """Continue from ``state``; nothing changes unless all of it is valid."""
+        """Continue from ``state``; nothing changes unless all of it is valid.
+
+        Settings are no part of a state: they stay what the constructor was given.
+        """
         names = ("best_epoch", "stop_reason", "history", "best_weights")
         where, checked = self._checked_state(state, names)
         if not isinstance(state["history"], (list, tuple)):
