@@ -215,6 +215,21 @@ def test_a_network_refuses_a_bad_entry_deep_in_a_state_and_stays_as_it_was():
         np.testing.assert_equal(model.state_dict(), before)
 
 
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MemoryError])
+def test_a_forward_pass_that_fails_moves_no_statistics_and_no_counts(error):
+    model = cumulative()
+    model.forward(blobs(16)[0])
+    before = model.state_dict()
+
+    def fail(X):
+        raise error
+
+    model.layers[-1].forward = fail
+    with pytest.raises(error):
+        model.forward(blobs(16)[0])
+    np.testing.assert_equal(model.state_dict(), before)
+
+
 def test_an_interrupt_while_loading_changes_nothing(tmp_path, monkeypatch):
     run = trainer(early_stopping=EarlyStopping(50))
     fit(run, epochs=2)

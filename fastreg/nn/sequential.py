@@ -93,9 +93,18 @@ class Sequential:
         return grads
 
     def forward(self, X):
-        """Return the last layer's output for X, one row a sample."""
-        for stage in self._stages:
-            X = stage.forward(X)
+        """Return the last layer's output for X, one row per sample.
+
+        If a layer refuses, the running statistics and call counts of those before it are put back.
+        """
+        before = self.marks() if self.training else ()
+        try:
+            for stage in self._stages:
+                X = stage.forward(X)
+        except BaseException:
+            for layer, name, value in before:
+                setattr(layer, name, value)
+            raise
         return X
 
     def backward(self, dY, *, input_gradient=True):
