@@ -344,7 +344,8 @@ def sealed(metadata, arrays=None):
     ids=lambda tree: tree[:40],
 )
 def test_a_sealed_file_with_a_tree_that_save_does_not_write_is_refused(tree):
-    data = sealed({"format": checkpoint.FORMAT, "state": tree}, {"w": np.zeros(2)})
+    arrays = {"w": np.zeros(2)} if "$" in tree or tree == "{}" else {}
+    data = sealed({"format": checkpoint.FORMAT, "state": tree}, arrays)
     with pytest.raises(CheckpointError, match="not a checkpoint that save wrote"):
         checkpoint.decode(data)
 

@@ -194,6 +194,19 @@ def test_a_wrong_delimiter_is_refused_with_the_one_that_fits(used, given, tmp_pa
     np.testing.assert_array_equal(y, [0, 1])
 
 
+def test_spaces_align_columns_and_stand_before_quotes(tmp_path):
+    path = write(tmp_path, "  a   b  y\n1.5   2  0\n 13   4  1\n")
+    assert read_csv(path, delimiter=" ")[0].tolist() == [[1.5, 2], [13, 4]]
+    path = write(tmp_path, 'a, b, y\n1, "2", "x, y"\n3, "4", "z"\n')
+    assert read_csv(path)[1].tolist() == [0, 1]
+
+
+def test_an_entry_of_many_lines_is_no_reason_against_a_delimiter(tmp_path):
+    text = "a;y\n" + "1;x\n" * 19 + '1;"x\n' + "\n" * 30 + '"\n'
+    path = write(tmp_path, text)
+    assert read_csv(path, delimiter=None, target="y")[0].shape == (20, 1)
+
+
 def test_decimal_commas_between_semicolons_are_refused_either_way(tmp_path):
     path = write(tmp_path, "a;b;y\n1,5;2,5;0\n2;3,5;1\n")
     with pytest.raises(ValueError, match=r"line 3 must have .*delimiter=';' fits|delimiter=';'"):
