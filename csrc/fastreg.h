@@ -66,7 +66,8 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic must round to float");
     RULE(lion, 1)
 
 /* Hyper-parameters as the user names them; a rule reads the ones it needs. lambda_prox is
- * lambda_l1 where the penalty is applied by its proximal operator. */
+ * lambda_l1 where the penalty is applied by its proximal operator; coupled is 1 where a library's
+ * weight_decay is added to the gradient, as lambda_l2 is. */
 #define FR_HYPER(FIELD)                                                                          \
     FIELD(learning_rate)                                                                         \
     FIELD(momentum)                                                                              \
@@ -78,6 +79,7 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic must round to float");
     FIELD(momentum_decay)                                                                        \
     FIELD(compat)                                                                                \
     FIELD(weight_decay)                                                                          \
+    FIELD(coupled)                                                                               \
     FIELD(lambda_l1)                                                                             \
     FIELD(lambda_l2)                                                                             \
     FIELD(lambda_prox)                                                                           \
@@ -152,9 +154,9 @@ extern const fr_rule fr_rules[FR_RULE_COUNT];
 extern const char *const fr_hyper_names[];
 extern const int fr_hyper_count;
 
-/* The scalars of step t (from 1) of a rule. scale multiplies the gradients; penalised is 0 for
- * tensors that decay and penalties leave alone. memory is one number the rule keeps from step to
- * step, 1 before the first. */
+/* The scalars of a rule for tensors whose step number is t, from 1. scale multiplies the
+ * gradients; penalised is 0 for tensors that decay and penalties leave alone. memory is one
+ * number that the rule keeps from step to step, 1 before the first. */
 void fr_prepare(fr_step *step, int rule, const fr_hyper *hyper, double t, double scale,
                 int penalised, double *memory);
 

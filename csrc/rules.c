@@ -1,6 +1,6 @@
 /* What each optimizer rule computes once a step, in double, and the rules by name.
  *
- * Where the libraries disagree the chapter's form comes first; README.md has the table.
+ * Where the libraries disagree the chapter's form comes first; fastreg/optim.py has the table.
  */
 #include "fastreg.h"
 
@@ -182,12 +182,13 @@ const int fr_hyper_count = sizeof fr_hyper_names / sizeof *fr_hyper_names;
 void fr_prepare(fr_step *step, int rule, const fr_hyper *hyper, double t, double scale,
                 int penalised, double *memory)
 {
+    const double decay = penalised ? hyper->weight_decay : 0.0;
     memset(step, 0, sizeof *step);
     step->scale = scale;
     step->clip = hyper->clip_value;
-    step->keep = penalised ? 1.0 - hyper->learning_rate * hyper->weight_decay : 1.0;
+    step->keep = hyper->coupled ? 1.0 : 1.0 - hyper->learning_rate * decay;
     step->l1 = penalised ? hyper->lambda_l1 : 0.0;
-    step->l2 = penalised ? hyper->lambda_l2 : 0.0;
+    step->l2 = (penalised ? hyper->lambda_l2 : 0.0) + (hyper->coupled ? decay : 0.0);
     step->prox = penalised ? hyper->lambda_prox : 0.0;
     step->average = hyper->ema_decay;
     step->one_minus_average = 1.0 - hyper->ema_decay;

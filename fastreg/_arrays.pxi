@@ -9,10 +9,14 @@ cdef inline int dtype_row(cnp.ndarray array) noexcept:
     return FR_FLOAT32 if kind == cnp.NPY_FLOAT32 else FR_FLOAT64 if kind == cnp.NPY_FLOAT64 else -1
 
 
+cdef inline bint is_masked(object value):
+    """Whether some of its elements are not to be seen."""
+    return type(value) is not np.ndarray and hasattr(value, "filled")
+
+
 cdef object float_array(str where, str name, object value):
     """Refuse whatever is not a float32 or float64 array; a masked one would be read unmasked."""
-    if type(value) is not np.ndarray and (
-            not isinstance(value, np.ndarray) or hasattr(value, "filled")):
+    if not isinstance(value, np.ndarray) or is_masked(value):
         raise TypeError(
             f"{where}: {name} must be a float32 or float64 array, got {type(value).__name__}"
             f"{cure(name, value)}"
@@ -38,10 +42,40 @@ cdef bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
         cnp.PyArray_DIMS(a), cnp.PyArray_DIMS(b), ndim * sizeof(cnp.npy_intp)) == 0)
 
 
-cdef inline bint is_dense(cnp.ndarray array, bint any_order) noexcept:
-    """Aligned and contiguous: in C order, or in either."""
-    return cnp.PyArray_ISALIGNED(array) and (
-        cnp.PyArray_IS_C_CONTIGUOUS(array) or (any_order and cnp.PyArray_IS_F_CONTIGUOUS(array)))
+cdef bint same_layout(cnp.ndarray a, cnp.ndarray b) noexcept:
+    """Whether two arrays of one itemsize have equal shapes and equal strides, where they count."""
+    cdef int axis, ndim = cnp.PyArray_NDIM(a)
+    if not same_shape(a, b):
+        return False
+    for axis in range(ndim):
+        if (cnp.PyArray_STRIDES(a)[axis] != cnp.PyArray_STRIDES(b)[axis]
+                and cnp.PyArray_DIMS(a)[axis] > 1):
+            return cnp.PyArray_SIZE(a) == 0
+    return True
+
+
+cdef inline bint is_dense(cnp.ndarray array) noexcept:
+    """Aligned and contiguous, in C order."""
+    return cnp.PyArray_ISALIGNED(array) and cnp.PyArray_IS_C_CONTIGUOUS(array)
+
+
+cdef bint is_block(cnp.ndarray array) noexcept:
+    """Aligned and contiguous, in some order of its axes."""
+    cdef int axis, ndim = cnp.PyArray_NDIM(array)
+    cdef cnp.npy_intp step = cnp.PyArray_ITEMSIZE(array), left = cnp.PyArray_SIZE(array)
+    if not cnp.PyArray_ISALIGNED(array):
+        return False
+    if cnp.PyArray_IS_C_CONTIGUOUS(array) or cnp.PyArray_IS_F_CONTIGUOUS(array):
+        return True
+    while left > 1:  # the axis whose neighbours lie a run of the axes before it apart
+        for axis in range(ndim):
+            if cnp.PyArray_DIMS(array)[axis] > 1 and cnp.PyArray_STRIDES(array)[axis] == step:
+                break
+        else:
+            return False
+        step *= cnp.PyArray_DIMS(array)[axis]
+        left //= cnp.PyArray_DIMS(array)[axis]
+    return True
 
 
 cdef cnp.ndarray matching(str where, str name, object value, object shape, object dtype):
@@ -71,7 +105,7 @@ cdef cnp.ndarray as_input(str where, str name, object value, object shape=None,
     Integers and truth values are read as floats."""
     value = as_floats(value, dtype)
     cdef cnp.ndarray array = matching(where, name, value, shape, dtype)
-    if is_dense(array, False):
+    if is_dense(array):
         return array
     return np.array(value, order="C", copy=True, subok=False)
 
@@ -95,7 +129,7 @@ cdef cnp.ndarray as_output(str where, object out, cnp.ndarray like, str name="ou
         raise TypeError(f"{where}: {name} must be {like.dtype}, got {array.dtype}")
     if not same_shape(array, like):
         raise ValueError(f"{where}: {name} must have shape {np.shape(like)}, got {np.shape(array)}")
-    if not is_dense(array, False):
+    if not is_dense(array):
         raise ValueError(
             f"{where}: {name} must be C-contiguous and aligned, got strides {out.strides}; "
             "pass a contiguous array and copy the result"

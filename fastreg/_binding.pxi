@@ -1,87 +1,14 @@
 # The tensors of an optimizer. Parameters are bound once: checked, given state, cut into blocks. A
 # step then checks only gradients and runs every block of every tensor in one parallel region.
 
-cdef enum:
-    BLOCK = 16384  # elements of one kernel call; small tensors share a unit of about this size
-
-cdef struct Tensor:
-    fr_span span
-    int row                 # dtype
-    int step                # which of the step's scalars: two a group, penalised and not
-    const void *disjoint    # the gradient last proven to share no memory with any target
-
-cdef struct Piece:
-    Py_ssize_t tensor, start, n
-
-
-cdef struct Step:
-    const Tensor *tensors
-    const Piece *pieces
-    const Py_ssize_t *units
-    const fr_step *scalars  # two a group
-    double *sums            # one a piece: of `summed` over the gradient
-    double scale
-    int rule, summed, asked
-
-
-cdef inline Py_ssize_t offset_of(const Tensor *tensor, const Piece *piece) noexcept nogil:
-    return piece.start * (4 if tensor.row == FR_FLOAT32 else 8)
-
-
-cdef void update_unit(const void *job, Py_ssize_t unit) noexcept nogil:
-    """Advance the pieces of one unit."""
-    cdef const Step *s = <const Step *>job
-    cdef const Tensor *tensor
-    cdef Py_ssize_t p, offset
-    cdef fr_span span
-    cdef int k
-    for p in range(s.units[unit], s.units[unit + 1]):
-        tensor = &s.tensors[s.pieces[p].tensor]
-        offset = offset_of(tensor, &s.pieces[p])
-        span.param = <char *>tensor.span.param + offset
-        span.grad = <const char *>tensor.span.grad + offset
-        for k in range(FR_MAX_SLOTS):
-            span.slot[k] = <char *>tensor.span.slot[k] + offset if tensor.span.slot[k] else NULL
-        span.average = <char *>tensor.span.average + offset if tensor.span.average else NULL
-        span.n = s.pieces[p].n
-        table.kernels[tensor.row].update[s.rule](&span, &s.scalars[tensor.step])
-
-
-cdef void sum_unit(const void *job, Py_ssize_t unit) noexcept nogil:
-    """Sum over the gradients of one unit, piece by piece."""
-    cdef const Step *s = <const Step *>job
-    cdef const Tensor *tensor
-    cdef Py_ssize_t p
-    for p in range(s.units[unit], s.units[unit + 1]):
-        tensor = &s.tensors[s.pieces[p].tensor]
-        s.sums[p] = table.kernels[tensor.row].sum[s.summed](
-            <const char *>tensor.span.grad + offset_of(tensor, &s.pieces[p]), s.pieces[p].n,
-            s.scale)
-
-
-cdef object scalar_type(str where, object name, object value):
-    """float64 for a Python number, the NumPy type for a NumPy scalar."""
-    if isinstance(value, (np.float64, np.float32)):
-        return type(value)
-    if isinstance(value, (float, int)) and not isinstance(value, bool):
-        return np.float64
-    raise TypeError(
-        f"{where}: params[{name!r}] must be a float32 or float64 array or a float, got "
-        f"{type(value).__name__}"
-    )
-
-
-cdef str order_of(cnp.ndarray array):
-    return "C" if cnp.PyArray_IS_C_CONTIGUOUS(array) else "F"
-
-
 cdef cnp.ndarray check_target(str where, str name, object value):
     """A parameter is written in place, so it is taken as it is or refused."""
     cdef cnp.ndarray array = float_array(where, name, value)
-    if not is_dense(array, True):
+    if not is_block(array):
         raise ValueError(
-            f"{where}: {name} must be contiguous and aligned to be updated in place, got strides "
-            f"{value.strides} for shape {value.shape}; pass a contiguous copy"
+            f"{where}: {name} must be contiguous, in any order of its axes, and aligned to be "
+            f"updated in place, got strides {value.strides} for shape {value.shape}; pass a "
+            "contiguous copy"
         )
     if not cnp.PyArray_ISWRITEABLE(array):
         raise ValueError(f"{where}: {name} must be writeable, got a read-only array")
@@ -99,45 +26,63 @@ cdef class Binding:
     cdef list states     # per tensor, a list of slot arrays and then the average, if any
     cdef object container  # the params of the last call, whose scalar entries are replaced
     cdef bint any_scalars
+    cdef bint partial    # this step leaves some tensor alone
+    cdef bint newborn    # a tensor that had been left alone until now has a gradient
     cdef Tensor *tensors
+    cdef Row *rows
+    cdef fr_step *steps           # one per row
     cdef Piece *pieces
     cdef Py_ssize_t *units        # unit u is pieces units[u] .. units[u + 1] - 1
     cdef double *sums             # one a piece
     cdef uintptr_t *starts        # address ranges of all targets, ascending
     cdef uintptr_t *ends
-    cdef Py_ssize_t n_tensors, n_pieces, n_units, n_targets, grad_bytes, bytes_moved
+    cdef Py_ssize_t n_tensors, n_rows, n_pieces, n_units, n_targets, grad_bytes, bytes_moved
 
-    def __cinit__(self, str where, list names, list values, list known, list initial):
+    def __cinit__(self, str where, list names, list values, list known, list initial,
+                  dict before, dict born):
         """``known``: for each slot a dictionary of state by name; ``initial``: its first value,
-        None for a copy of the parameter."""
+        None for a copy of the parameter. The names ``before`` have state, that of all others
+        among the ``born`` begins now, and the rest have none."""
+        cdef Py_ssize_t i
         self.where, self.names = where, names
         self.n_tensors = len(names)
         self.params, self.scalars, self.states = [], [], []
-        for name, value in zip(names, values):
-            kind = None
-            if not isinstance(value, cnp.ndarray):
-                kind = scalar_type(where, name, value)
-                value = np.array(value, dtype=kind)
-            array = check_target(where, f"params[{name!r}]", value)
-            self.params.append(array)
-            self.scalars.append(kind)
-            self.states.append(
-                [self.state_of(name, array, slot, first) for slot, first in zip(known, initial)])
-            self.any_scalars |= kind is not None
+        for i in range(self.n_tensors):
+            self.add(names[i], values[i], known if names[i] in before else None, initial,
+                     names[i] in born)
         self.order_targets()
         self.cut()
 
     def __dealloc__(self):
         PyMem_Free(self.tensors)
+        PyMem_Free(self.rows)
+        PyMem_Free(self.steps)
         PyMem_Free(self.pieces)
         PyMem_Free(self.units)
         PyMem_Free(self.sums)
         PyMem_Free(self.starts)
         PyMem_Free(self.ends)
 
-    cdef object state_of(self, object name, object param, dict known, object initial):
+    cdef add(self, object name, object value, list known, list initial, bint born):
+        """Check one parameter and give it its state."""
+        cdef Py_ssize_t k
+        cdef list states = []
+        kind = None
+        if not isinstance(value, cnp.ndarray):
+            kind = scalar_type(self.where, name, value)
+            value = np.array(value, dtype=kind)
+        array = check_target(self.where, f"params[{name!r}]", value)
+        if born:
+            for k in range(len(initial)):
+                state = known[k].get(name) if known is not None else None
+                states.append(self.state_of(name, array, state, initial[k]))
+        self.params.append(array)
+        self.scalars.append(kind)
+        self.states.append(states)
+        self.any_scalars |= kind is not None
+
+    cdef object state_of(self, object name, object param, object state, object initial):
         """The slot array of a tensor in the tensor's layout: new, or what is known of it."""
-        state = known.get(name)
         if state is None and initial is None:
             return np.array(param, order="K", copy=True, subok=False)
         if state is None and initial == 0:
@@ -149,7 +94,7 @@ cdef class Binding:
                 f"{self.where}: params[{name!r}] must keep shape {state.shape} and dtype "
                 f"{state.dtype}, got {param.shape} and {param.dtype}; use a new optimizer"
             )
-        if state.strides == param.strides:
+        if same_layout(<cnp.ndarray>state, <cnp.ndarray>param):
             return state
         moved = np.empty_like(param, subok=False)
         moved[...] = state
@@ -159,10 +104,11 @@ cdef class Binding:
         """Sort the address ranges of everything that is written; refuse any overlap."""
         cdef list ranges = []
         cdef Py_ssize_t i
-        for name, param, states in zip(self.names, self.params, self.states):
-            for array in (param, *states):
+        for i in range(self.n_tensors):
+            for array in (self.params[i], *self.states[i]):
                 if array.nbytes:
-                    ranges.append((<uintptr_t>cnp.PyArray_DATA(array), array.nbytes, name))
+                    ranges.append(
+                        (<uintptr_t>cnp.PyArray_DATA(array), array.nbytes, self.names[i]))
         ranges.sort(key=lambda item: item[0])
         self.n_targets = len(ranges)
         self.starts = <uintptr_t *>PyMem_Malloc((self.n_targets + 1) * sizeof(uintptr_t))
@@ -185,17 +131,19 @@ cdef class Binding:
             count += (<Py_ssize_t>param.size + BLOCK - 1) // BLOCK
         self.n_pieces = count
         self.tensors = <Tensor *>PyMem_Calloc(self.n_tensors + 1, sizeof(Tensor))
+        self.rows = <Row *>PyMem_Calloc(self.n_tensors + 1, sizeof(Row))
+        self.steps = <fr_step *>PyMem_Calloc(self.n_tensors + 1, sizeof(fr_step))
         self.pieces = <Piece *>PyMem_Malloc((count + 1) * sizeof(Piece))
         self.units = <Py_ssize_t *>PyMem_Malloc((count + 2) * sizeof(Py_ssize_t))
         self.sums = <double *>PyMem_Malloc((count + 1) * sizeof(double))
-        if not self.tensors or not self.pieces or not self.units or not self.sums:
+        if not self.tensors or not self.rows or not self.steps or not self.pieces or not self.units or not self.sums:
             raise MemoryError()
         count = 0
         self.units[0] = 0
         for i in range(self.n_tensors):
             param = self.params[i]
             n = param.size
-            self.tensors[i].row = dtype_row(param)
+            self.tensors[i].dtype = dtype_row(param)
             self.tensors[i].span.param = cnp.PyArray_DATA(param)
             self.tensors[i].span.n = n
             self.grad_bytes += param.nbytes
@@ -212,15 +160,68 @@ cdef class Binding:
             self.n_units += 1
             self.units[self.n_units] = count
 
-    cdef aim(self, Py_ssize_t i, int n_slots, int step):
-        """Point a tensor at its state and at the scalars of its group."""
+    cdef aim(self, int n_slots, list kinds, dict born):
+        """Point every tensor at its state and at a row, its own or that of its like.
+
+        ``kinds``: group of each tensor, and whether decay and penalties apply."""
+        cdef Py_ssize_t i
         cdef int k
-        states = self.states[i]
-        self.tensors[i].step = step
-        for k in range(n_slots):
-            self.tensors[i].span.slot[k] = cnp.PyArray_DATA(states[k])
-        if len(states) > n_slots:
-            self.tensors[i].span.average = cnp.PyArray_DATA(states[n_slots])
+        cdef dict rows = {}
+        for i in range(self.n_tensors):
+            states = self.states[i]
+            self.tensors[i].born = self.names[i] in born
+            for k in range(len(states)):
+                if k < n_slots:
+                    self.tensors[i].span.slot[k] = cnp.PyArray_DATA(states[k])
+                else:
+                    self.tensors[i].span.average = cnp.PyArray_DATA(states[k])
+            count, memory = born.get(self.names[i], (0, 1.0))
+            group, penalised = kinds[i]
+            key = group, penalised, count, memory
+            if key not in rows:
+                rows[key] = len(rows)
+                self.rows[len(rows) - 1] = Row(
+                    group=group, penalised=penalised, active=True, count=count, memory=memory,
+                    next_memory=memory, idle=0)
+            self.tensors[i].row = rows[key]
+        self.n_rows = len(rows)
+
+    cdef void split(self) noexcept nogil:
+        """Part the tensors that this step leaves alone from those of their row that it moves."""
+        cdef Py_ssize_t i, r, before = self.n_rows
+        for r in range(before):
+            self.rows[r].active, self.rows[r].idle = False, -1
+        for i in range(self.n_tensors):
+            if self.tensors[i].span.grad:
+                self.rows[self.tensors[i].row].active = True
+        for i in range(self.n_tensors):
+            r = self.tensors[i].row
+            if self.tensors[i].span.grad or not self.rows[r].active:
+                continue
+            if self.rows[r].idle < 0:
+                self.rows[r].idle = self.n_rows
+                self.rows[self.n_rows] = self.rows[r]
+                self.rows[self.n_rows].active = False
+                self.n_rows += 1
+            self.tensors[i].row = self.rows[r].idle
+
+    cdef void count_step(self) noexcept nogil:
+        """Advance the rows that a step has moved."""
+        cdef Py_ssize_t r
+        for r in range(self.n_rows):
+            if self.rows[r].active:
+                self.rows[r].count += 1
+                self.rows[r].memory = self.rows[r].next_memory
+            self.rows[r].active = True
+
+    cdef settle(self, dict born):
+        """Write down the counts of all tensors that have one."""
+        cdef Py_ssize_t i
+        cdef const Row *row
+        for i in range(self.n_tensors):
+            if self.tensors[i].born:
+                row = &self.rows[self.tensors[i].row]
+                born[self.names[i]] = row.count, row.memory
 
     cdef bint holds(self, Py_ssize_t i, object name, object value):
         """Whether entry i is still this name and this array, unmoved and writeable."""
@@ -236,9 +237,9 @@ cdef class Binding:
         array = <cnp.ndarray>value
         return (cnp.PyArray_DATA(array) == self.tensors[i].span.param
                 and cnp.PyArray_SIZE(array) == self.tensors[i].span.n
-                and dtype_row(array) == self.tensors[i].row
-                and (not self.states[i] or same_shape(array, self.states[i][0]))
-                and cnp.PyArray_ISWRITEABLE(array) and is_dense(array, True))
+                and dtype_row(array) == self.tensors[i].dtype
+                and (not self.states[i] or same_layout(array, <cnp.ndarray>self.states[i][0]))
+                and cnp.PyArray_ISWRITEABLE(array) and is_block(array))
 
     cdef bint covers(self, object params):
         """Whether this binding is the one for these parameters."""
@@ -258,22 +259,23 @@ cdef class Binding:
         return True
 
     cdef int take_gradient(self, Py_ssize_t i, object grad, list held) except -1:
-        """Check one gradient against its parameter and aim the span at it."""
+        """Check one gradient against its parameter and aim the span at it, or at nothing."""
         cdef cnp.ndarray param = <cnp.ndarray>self.params[i], array
-        cdef bint c_order
+        if grad is None:
+            self.tensors[i].span.grad = NULL
+            self.partial = True
+            return 0
+        self.newborn |= not self.tensors[i].born
         if isinstance(grad, cnp.ndarray) and cnp.PyArray_TYPE(grad) == cnp.PyArray_TYPE(param):
             array = <cnp.ndarray>grad
-            if (same_shape(array, param) and cnp.PyArray_ISNOTSWAPPED(array)
-                    and cnp.PyArray_ISALIGNED(array)):
-                c_order = cnp.PyArray_IS_C_CONTIGUOUS(param)
-                if (cnp.PyArray_IS_C_CONTIGUOUS(array) if c_order
-                        else cnp.PyArray_IS_F_CONTIGUOUS(array)):
-                    if (cnp.PyArray_DATA(array) == self.tensors[i].disjoint
-                            or self.is_disjoint(i, array)):
-                        self.tensors[i].span.grad = cnp.PyArray_DATA(array)
-                        held.append(array)
-                        return 0
-        array = self.copy_gradient(i, grad)
+            if (same_layout(array, param) and cnp.PyArray_ISNOTSWAPPED(array)
+                    and cnp.PyArray_ISALIGNED(array) and not is_masked(grad)):
+                if (cnp.PyArray_DATA(array) == self.tensors[i].disjoint
+                        or self.is_disjoint(i, array)):
+                    self.tensors[i].span.grad = cnp.PyArray_DATA(array)
+                    held.append(array)
+                    return 0
+        array = laid_out(self.where, f"grads[{self.names[i]!r}]", grad, param)
         held.append(array)
         self.tensors[i].span.grad = cnp.PyArray_DATA(array)
         return 0
@@ -294,36 +296,15 @@ cdef class Binding:
         self.tensors[i].disjoint = <const void *>start
         return True
 
-    cdef cnp.ndarray copy_gradient(self, Py_ssize_t i, object grad):
-        """A gradient in the parameter's layout and memory of its own, or the reason it can't be."""
-        param = self.params[i]
-        name = f"grads[{self.names[i]!r}]"
-        if self.scalars[i] is not None and not isinstance(grad, cnp.ndarray):
-            if scalar_type(self.where, name, grad) is self.scalars[i] or type(grad) in (float, int):
-                return np.array(grad, dtype=param.dtype)
-        array = float_array(self.where, name, grad)
-        if array.dtype != param.dtype:
-            raise TypeError(
-                f"{self.where}: {name} must have its parameter's dtype {param.dtype}, got "
-                f"{array.dtype}; convert it with astype"
-            )
-        if array.shape != param.shape:
-            raise ValueError(
-                f"{self.where}: {name} must have its parameter's shape {param.shape}, got "
-                f"{array.shape}"
-            )
-        return np.array(array, order=order_of(param), copy=True, subok=False)
-
     cdef take_gradients(self, object grads):
         """Aim every span at its gradient; return what must stay alive until the step is done."""
         cdef Py_ssize_t i
         cdef list held = []
+        self.partial = self.newborn = False
         if isinstance(grads, dict):
-            if len(grads) != self.n_tensors:
-                self.refuse_names(grads)
             for i in range(self.n_tensors):
                 grad = (<dict>grads).get(self.names[i])
-                if grad is None:
+                if grad is None and self.names[i] not in <dict>grads:
                     self.refuse_names(grads)
                 self.take_gradient(i, grad, held)
         else:
@@ -337,11 +318,16 @@ cdef class Binding:
         return held
 
     cdef refuse_names(self, dict grads):
-        missing = [name for name in self.names if grads.get(name) is None]
-        extra = [name for name in grads if name not in self.names]
+        cdef list missing = [], extra = []
+        for name in self.names:
+            if name not in grads:
+                missing.append(name)
+        for name in grads:
+            if name not in self.names:
+                extra.append(name)
         raise ValueError(
-            f"{self.where}: grads must have exactly the names of params; missing {missing}, "
-            f"not in params {extra}"
+            f"{self.where}: grads must have the names of params; missing {missing}, not in params "
+            f"{extra}; None leaves a parameter alone"
         )
 
     cdef void run(self, fr_task task, Step *job, Py_ssize_t nbytes) noexcept nogil:
@@ -360,40 +346,97 @@ cdef class Binding:
             total += self.sums[p]
         return total
 
-    cdef bint finite(self, Py_ssize_t i) noexcept:
-        """Whether a gradient's pieces were found to hold neither NaN nor infinity."""
+    cdef list not_finite(self):
+        """The names of gradients that were found to hold NaN or infinity."""
         cdef Py_ssize_t p
+        cdef list names = []
         for p in range(self.n_pieces):
-            if self.pieces[p].tensor == i and self.sums[p]:
-                return False
-        return True
+            name = self.names[self.pieces[p].tensor]
+            if self.sums[p] and name not in names:
+                names.append(name)
+        return names
 
-    cdef void swap_averages(self, int n_slots) noexcept nogil:
-        """Exchange every parameter with its average."""
+    cdef void swap_average(self, Py_ssize_t i) noexcept nogil:
+        """Exchange a parameter with its average, if it has one."""
         cdef char buffer[4096]
-        cdef char *a
-        cdef char *b
-        cdef Py_ssize_t i, left, part
-        for i in range(self.n_tensors):
-            a, b = <char *>self.tensors[i].span.param, <char *>self.tensors[i].span.average
-            left = self.tensors[i].span.n * (4 if self.tensors[i].row == FR_FLOAT32 else 8)
-            while left:
-                part = min(left, <Py_ssize_t>sizeof(buffer))
-                memcpy(buffer, a, part)
-                memcpy(a, b, part)
-                memcpy(b, buffer, part)
-                a, b, left = a + part, b + part, left - part
+        cdef char *a = <char *>self.tensors[i].span.param
+        cdef char *b = <char *>self.tensors[i].span.average
+        cdef Py_ssize_t part, left = self.tensors[i].span.n * (
+            4 if self.tensors[i].dtype == FR_FLOAT32 else 8)
+        while b and left:
+            part = min(left, <Py_ssize_t>sizeof(buffer))
+            memcpy(buffer, a, part)
+            memcpy(a, b, part)
+            memcpy(b, buffer, part)
+            a, b, left = a + part, b + part, left - part
 
-    cdef read_scalars(self):
+    cdef swap_averages(self, object container):
+        """Exchange every parameter with its average; if a scalar entry cannot be replaced, none."""
+        cdef Py_ssize_t i
+        if self.any_scalars:
+            self.read_scalars(container)
+            for i in range(self.n_tensors):
+                if self.scalars[i] is not None:
+                    self.swap_average(i)
+            try:
+                self.write_scalars(container, True)
+            except BaseException:
+                for i in range(self.n_tensors):
+                    if self.scalars[i] is not None:
+                        self.swap_average(i)
+                raise
+        for i in range(self.n_tensors):
+            if self.scalars[i] is None:
+                self.swap_average(i)
+
+    cdef step_scalars(self, object container, Step *job):
+        """Advance the scalar entries and replace them, or change nothing; leave arrays to do."""
+        cdef Py_ssize_t i, p
+        cdef list kept = []
+        self.read_scalars(container)
+        for i in range(self.n_tensors):
+            if self.scalars[i] is not None:
+                for state in self.states[i]:
+                    kept.append((state, state.copy()))
+        job.tensors = self.tensors
+        for p in range(self.n_pieces):
+            i = self.pieces[p].tensor
+            if self.scalars[i] is not None and self.tensors[i].span.grad:
+                update_piece(job, &self.pieces[p])
+        try:
+            self.write_scalars(container, False)
+        except BaseException:
+            for state, before in kept:
+                memcpy(cnp.PyArray_DATA(state), cnp.PyArray_DATA(before), state.nbytes)
+            raise
+        for i in range(self.n_tensors):
+            if self.scalars[i] is not None:
+                self.tensors[i].span.grad = NULL
+
+    cdef read_scalars(self, object container):
         """Take over what the scalar entries are now; everything has been checked."""
         cdef Py_ssize_t i
         for i in range(self.n_tensors):
             if self.scalars[i] is not None:
-                self.params[i][()] = self.container[self.names[i]]
+                self.params[i][()] = container[self.names[i]]
 
-    cdef write_scalars(self):
-        """Replace scalar entries by the new values, as ``params[name] -= ...`` would."""
+    cdef write_scalars(self, object container, bint swapped):
+        """Replace scalar entries by their new values, as ``params[name] -= ...`` would: all those
+        that have been swapped, or moved by a step; or none."""
         cdef Py_ssize_t i
+        cdef list done = [], values = []
         for i in range(self.n_tensors):
-            if self.scalars[i] is not None:
-                self.container[self.names[i]] = self.scalars[i](self.params[i][()])
+            if self.scalars[i] is not None and (
+                    self.tensors[i].span.average != NULL if swapped
+                    else self.tensors[i].span.grad != NULL):
+                name = self.names[i]
+                values.append((name, container[name], self.scalars[i](self.params[i][()])))
+        try:
+            for name, before, value in values:
+                done.append((name, before))
+                container[name] = value
+        except BaseException:
+            for name, before in done:
+                with suppress(BaseException):
+                    container[name] = before
+            raise

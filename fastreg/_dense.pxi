@@ -55,7 +55,7 @@ cdef int set_gate(DenseJob *job, bint relu, object draw) except -1:
 
 cdef bint is_matrix(cnp.ndarray array, cnp.ndarray like) noexcept:
     return (dtype_row(array) >= 0 and cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(like)
-            and same_shape(array, like) and is_dense(array, False))
+            and same_shape(array, like) and is_dense(array))
 
 
 def matrix_product(cnp.ndarray a not None, cnp.ndarray b not None):
@@ -74,7 +74,7 @@ def bias_gate(cnp.ndarray y not None, object bias, bint relu, object draw):
     job.batch = batch_job(y)
     job.batch.target, job.bias = <char *>cnp.PyArray_DATA(y), NULL
     if bias is not None:
-        if cnp.PyArray_SIZE(<cnp.ndarray?>bias) != job.batch.cols or not is_dense(bias, False) or (
+        if cnp.PyArray_SIZE(<cnp.ndarray?>bias) != job.batch.cols or not is_dense(bias) or (
                 cnp.PyArray_TYPE(bias) != cnp.PyArray_TYPE(y)):
             raise ValueError(
                 f"Dense: b must be contiguous, of shape ({job.batch.cols},) and {y.dtype}, got "

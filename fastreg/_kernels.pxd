@@ -25,6 +25,8 @@ cdef extern from "team.h" nogil:
 cdef extern from "fastreg.h" nogil:
     enum:
         FR_RULE_COUNT
+        FR_TORCH
+        FR_KERAS
         FR_MAX_SLOTS
         FR_DTYPE_COUNT
         FR_FLOAT32
@@ -34,9 +36,9 @@ cdef extern from "fastreg.h" nogil:
         FR_PANEL_ROWS
 
     ctypedef struct fr_hyper:
-        double clip_value
+        double clip_value, compat
     ctypedef struct fr_step:
-        pass
+        double average, one_minus_average
     ctypedef struct fr_span:
         void *param
         const void *grad

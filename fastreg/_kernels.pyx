@@ -1,8 +1,8 @@
 """The seam between Python and C: every array check, every block list, the only ``nogil``.
 
 One extension, a room a file: ``_threads.pxi`` decides how many threads run, ``_memory.pxi``
-where results live, ``_arrays.pxi`` what an array must look like; ``_binding.pxi`` holds an
-optimizer's tensors and ``_update.pxi`` runs its steps; ``_dropout.pxi``, ``_norm.pxi`` and
+where results live, ``_arrays.pxi`` what an array must look like; ``_tensor.pxi``,
+``_gradient.pxi`` and ``_binding.pxi`` hold an optimizer's tensors, ``_update.pxi`` runs its steps; ``_dropout.pxi``, ``_norm.pxi`` and
 ``_rownorm.pxi`` run layers, ``_dense.pxi`` what surrounds a matrix product; ``_penalty.pxi`` sums
 over weights.
 This file picks the table of kernels that all of them call.
@@ -28,10 +28,11 @@ from libc.string cimport memcmp, memcpy
 import contextvars
 import os
 import weakref
+from contextlib import suppress
 
 import numpy as np
 
-from fastreg._checks import cure
+from fastreg._checks import cure, shown
 
 cnp.import_array()
 
@@ -73,6 +74,8 @@ def rules():
 include "_threads.pxi"
 include "_memory.pxi"
 include "_arrays.pxi"
+include "_gradient.pxi"
+include "_tensor.pxi"
 include "_binding.pxi"
 include "_update.pxi"
 include "_dropout.pxi"

@@ -152,7 +152,7 @@ def channels(str where, str name, object values, tuple shape, cnp.ndarray like=N
         size *= length
     if cnp.PyArray_SIZE(array) != size:
         raise ValueError(f"{where}: {name} must have shape {shape}, got {np.shape(array)}")
-    if is_dense(array, False) and dtype_row(array) == (
+    if is_dense(array) and dtype_row(array) == (
             FR_FLOAT64 if like is None else dtype_row(like)):
         return array
     return np.ascontiguousarray(array, dtype=np.float64 if like is None else like.dtype)

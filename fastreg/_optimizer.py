@@ -5,8 +5,8 @@ from types import MappingProxyType
 from fastreg import _checks
 from fastreg._kernels import Updater
 from fastreg._optimizer_groups import Membership, checked_exclude, checked_groups
-from fastreg._optimizer_hypers import COMPAT, INITIAL, SERVICES, Default, HyperParameters
-from fastreg._optimizer_state import State
+from fastreg._optimizer_hypers import COMPAT, DECAYS, INITIAL, SERVICES, Default, HyperParameters
+from fastreg._optimizer_state import State, saved
 
 __all__ = ["Optimizer"]
 
@@ -25,7 +25,10 @@ class Optimizer(HyperParameters, State):
     Parameters
     ----------
     weight_decay : float or function of the step, default 0
-        Decoupled decay: theta shrinks by ``learning_rate * weight_decay`` a step.
+        Decoupled decay: theta shrinks by ``learning_rate * weight_decay`` per step. With
+        ``compat``, what the library's class does with its argument of this name: in torch all but
+        AdamW add ``weight_decay * theta`` to the gradient, as ``lambda_l2`` does, and so does
+        Optax's Adadelta. Where the library's class has no decay, it is refused.
     lambda_l2 : float, default 0
         Coupled L2 penalty: the gradient of ``lambda_l2 / 2 * sum(theta ** 2)`` is added.
     lambda_l1 : float, default 0
@@ -35,7 +38,7 @@ class Optimizer(HyperParameters, State):
     clip_norm : float, optional
         Largest global norm of all gradients together, above 0. It is summed in float64, in one
         extra read of the gradients; ``grad_norm`` keeps it. A norm that is not finite clips
-        nothing.
+        nothing. With ``compat="torch"`` the norm is taken 1e-6 larger, as torch has it.
     clip_value : float, optional
         Largest absolute value of a gradient's element, above 0.
     exclude : callable or sequence of str, default ()
@@ -44,14 +47,15 @@ class Optimizer(HyperParameters, State):
         ``fastreg.optim.BIASES_AND_SCALES`` is the usual choice.
     groups : dict, optional
         ``{pattern: {hyper-parameter: value}}`` for parameters whose names match; the first
-        pattern that matches counts. What a rule carries from step to step for a group, such as
-        NAdam's product of momenta, advances on every step, as ``t`` does, with or without them.
+        pattern that matches counts.
     on_nonfinite : {"propagate", "skip", "raise"}
         What a NaN or an infinity in any gradient does: spread as IEEE arithmetic has it, skip
         the step (counted in ``skipped``), or raise FloatingPointError. Nothing changes in the
         latter two.
     ema_decay : float, optional
         Decay of an exponential moving average of the parameters, in [0, 1); see ``swap_ema``.
+        It begins with a parameter before its first step; in torch (``AveragedModel``) and Keras
+        with those after the optimizer's first.
     compat : {None, "torch", "keras", "optax"}
         Whose formula and default hyper-parameters to use where libraries disagree.
 
@@ -61,7 +65,8 @@ class Optimizer(HyperParameters, State):
         The learning rate; assign a number or a schedule at any time. Reads as the rate of the
         next step.
     t : int
-        Steps taken.
+        Steps taken. Each parameter has a count of its own, which bias corrections go by: the
+        steps in which it had a gradient. An assigned ``t`` is everyone's count.
     skipped : int
         Steps skipped because of NaN or infinity.
     grad_norm : float
@@ -87,6 +92,7 @@ class Optimizer(HyperParameters, State):
     """
 
     _defaults: dict[str, dict[str, float]] = {}  # library: {hyper-parameter: its default there}
+    _decays = DECAYS  # library: what weight_decay means there
 
     def __init__(
         self,
@@ -109,50 +115,70 @@ class Optimizer(HyperParameters, State):
         self._slots, self._hypers = slots, tuple(name for name in hypers if name != INITIAL)
         if compat is not None:
             _checks.choice(self._name, "compat", compat, tuple(COMPAT)[1:])
+        if self._decays.get(compat) == "no class":
+            library = compat.capitalize() if compat != "torch" else compat
+            raise ValueError(
+                f"{self._name}: compat={compat!r} does not exist, {library} has no {self._name}"
+            )
         _checks.choice(self._name, "l1_mode", l1_mode, ("subgradient", "prox"))
         _checks.choice(self._name, "on_nonfinite", on_nonfinite, ("propagate", "skip", "raise"))
-        self._l1_mode = l1_mode
-        self._compat, self._averaged = compat, ema_decay is not None
+        self._l1_mode, self._compat, self._averaged = l1_mode, compat, ema_decay is not None
         known = (*self._hypers, *SERVICES)
         groups = checked_groups(self._name, {} if groups is None else groups, known)
         exclude = checked_exclude(self._name, exclude)
-        self._overrides = [{}, *(self._settled(own) for own in groups.values())]
+        self._overrides = [{}]
+        for pattern, own in groups.items():
+            self._overrides.append(self._settled(own, f": groups[{pattern!r}]"))
         defaults = {name: service[0] for name, service in SERVICES.items()}
         values = self._settled(defaults | hypers | services)
         if ema_decay is not None:
-            values["ema_decay"] = _checks.number(
+            ema_decay = values["ema_decay"] = _checks.number(
                 self._name, "ema_decay", ema_decay, low=0.0, high=1.0, open_high=True
             )
+        if clip_norm is not None:
+            clip_norm = _checks.number(self._name, "clip_norm", clip_norm, low=0.0, open_low=True)
         initial = values.pop(INITIAL, 0.0)
         self._updater = Updater(self._name, rule, len(self._overrides), initial, self._averaged)
         for group, own in enumerate(self._overrides):
             self._updater.set_hyper("compat", float(COMPAT[compat]), group)
+            coupled = self._decays.get(compat) == "coupled"
+            self._updater.set_hyper("coupled", float(coupled), group)
             for name, value in (values | own).items():
                 self._set(name, value, group)
-        if clip_norm is not None:
-            clip_norm = _checks.number(self._name, "clip_norm", clip_norm, low=0.0, open_low=True)
         self._updater.clip_norm = clip_norm or 0.0
         self._updater.on_nonfinite = on_nonfinite
         if groups or exclude:
             self._updater.assign = Membership(tuple(groups), exclude)
+        self._fixed = {
+            "rule": rule,
+            "l1_mode": l1_mode,
+            "clip_norm": clip_norm,
+            "on_nonfinite": on_nonfinite,
+            "ema_decay": ema_decay,
+            "exclude": None if callable(exclude) else list(exclude),
+            "groups": {
+                pattern: {name: saved(value) for name, value in own.items()}
+                for pattern, own in zip(groups, self._overrides[1:], strict=True)
+            },
+        }
 
-    def _settled(self, values):
+    def _settled(self, values, place=""):
         """Check hyper-parameters; where they are defaults, those of ``compat`` take their place."""
         theirs, settled = self._defaults.get(self._compat, {}), {}
         for name, value in values.items():
             if isinstance(value, Default):
                 value = theirs.get(name, float(value))
-            settled[name] = self._checked(name, value)
+            settled[name] = self._checked(name, value, place)
         return settled
 
     @property
     def t(self):
-        """Steps taken."""
+        """Steps taken; an assigned number is the count of every parameter, too."""
         return self._updater.t
 
     @t.setter
     def t(self, value):
-        self._updater.t = _checks.integer(self._name, "t", value, low=0, high=2**62)
+        self._updater.set_t(_checks.integer(self._name, "t", value, low=0, high=2**62))
 
     @property
     def skipped(self):
@@ -175,21 +201,28 @@ class Optimizer(HyperParameters, State):
         Parameters
         ----------
         params : dict or list of ndarray
-            float32 or float64 arrays of any shape, C- or F-contiguous, writeable, sharing no
-            memory; the two dtypes may be mixed. New names may join at any step. Python floats
-            and NumPy scalars are allowed as values; such an entry is replaced by the new number.
+            float32 or float64 arrays of any shape, contiguous in any order of their axes,
+            writeable, sharing no memory; the two dtypes may be mixed. New names may join at any
+            step, each with a count of steps of its own. Python floats and NumPy scalars are
+            allowed as values; such an entry is replaced by the new number.
         grads : dict or list of ndarray
-            One gradient a parameter, of its name, shape and dtype, in any memory layout.
+            One gradient per parameter, of its name, shape and dtype, in any memory layout;
+            integers and truth values become the parameter's floats, and a plain number is the
+            gradient of every element. None leaves a parameter alone: its value, state and count.
+            Names that are not in ``params`` are ignored.
 
         Raises
         ------
         TypeError
             If a container or an entry is of the wrong kind or dtype.
         ValueError
-            If names or shapes differ, a parameter is read-only, not contiguous, or shares
-            memory with another, or a schedule gives no finite number of at least 0.
+            If a gradient is missing or its shape differs, a parameter is read-only, not
+            contiguous, or shares memory with another, or a schedule gives no finite number of at
+            least 0.
         FloatingPointError
             If a gradient is not finite and ``on_nonfinite="raise"``.
+        RuntimeError
+            If parameters and averages have changed places (``swap_ema``).
 
         Notes
         -----
@@ -198,18 +231,24 @@ class Optimizer(HyperParameters, State):
         """
         self._updater.update(params, grads)
 
-    def swap_ema(self):
-        """Exchange the parameters of the last update with their averages, in place.
+    def swap_ema(self, params=None):
+        """Exchange parameters with their averages, in place.
 
-        Call it before an evaluation and again after it. A parameter that the last update left out,
-        such as one that has been frozen, keeps its value; so does its average.
+        Call it before an evaluation and again after it; no update is possible in between. A
+        parameter that has no average yet, or that is not among these, keeps its value.
+
+        Parameters
+        ----------
+        params : dict or list of ndarray, optional
+            Those of the last update if left out. An optimizer that has just been loaded or
+            copied does not know them.
 
         Raises
         ------
         RuntimeError
-            If there are no averages yet.
+            If there are no averages yet, or no parameters are known.
         """
-        self._updater.swap_averages()
+        self._updater.swap_averages(params)
 
     def __repr__(self):
         rate = self._updater.get_hyper("learning_rate")

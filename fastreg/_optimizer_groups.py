@@ -10,7 +10,7 @@ __all__ = ["Membership", "checked_exclude", "checked_groups"]
 class Membership:
     """Group and exemption of a parameter: called with its name.
 
-    Group k + 1 is that of pattern k, group 0 everyone else's.
+    Parameters matching pattern k are in group k + 1, all others in group 0.
     """
 
     def __init__(self, patterns, exclude):

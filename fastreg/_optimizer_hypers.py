@@ -1,11 +1,23 @@
 """Hyper-parameters of an optimizer: declared, checked, and kept where the kernel reads them."""
 
 import math
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from fastreg import _checks
+from fastreg._optimizer_state import slot_entry
 
-__all__ = ["COMPAT", "DECAY", "INITIAL", "SERVICES", "Default", "HyperParameters", "hyper", "slot"]
+__all__ = [
+    "COMPAT",
+    "DECAY",
+    "DECAYS",
+    "INITIAL",
+    "SERVICES",
+    "Default",
+    "HyperParameters",
+    "hyper",
+    "slot",
+]
 
 
 class Default(float):
@@ -14,6 +26,9 @@ class Default(float):
 
 COMPAT = {None: 0, "torch": 1, "keras": 2, "optax": 3}
 INITIAL = "initial_accumulator"  # the first value of a slot, not a number of the step
+#: What a library's class does with weight_decay: "coupled" to the gradient, "decoupled" from it,
+#: "none" if it has no such argument, "no class" if there is no such class; None is ours.
+DECAYS = {None: "decoupled", "torch": "coupled", "keras": "decoupled", "optax": "none"}
 DECAY = {"low": 0.0, "high": 1.0, "open_high": True}  # bounds of a mean's decay per step
 
 #: Services that every optimizer takes as keywords: (default, bounds of the number).
@@ -44,8 +59,23 @@ def hyper(name, doc, **bounds):
 
 
 def slot(k, doc):
-    """A state slot by parameter name: arrays may be read and changed, entries not replaced."""
-    return property(lambda self: MappingProxyType(self._updater.slot(k)), doc=doc)
+    """A state slot by parameter name: arrays may be read and changed, or all of them replaced."""
+
+    def read(self):
+        return MappingProxyType(self._updater.slot(k))
+
+    def write(self, value):
+        name = self._slots[k]
+        if not isinstance(value, Mapping):
+            raise TypeError(
+                f"{self._name}: {name} must be a dict of arrays, got {_checks.shown(value)}"
+            )
+        entries = {
+            key: slot_entry(self._name, f"{name}[{key!r}]", entry) for key, entry in value.items()
+        }
+        self._updater.set_slot(k, entries)
+
+    return property(read, write, doc=doc)
 
 
 class HyperParameters:
@@ -63,12 +93,18 @@ class HyperParameters:
         prop = getattr(type(self), "lr" if name == "learning_rate" else name, None)
         return getattr(getattr(prop, "fget", None), "bounds", None)
 
-    def _checked(self, name, value):
-        if callable(value) and name in SCHEDULED:
-            return value
-        if name == "clip_value" and (value is None or value == math.inf):
+    def _checked(self, name, value, place=""):
+        if name == "clip_value" and (value is None or (type(value) is float and value == math.inf)):
             return math.inf
-        return _checks.number(self._name, name, value, **self._bounds(name))
+        if not (callable(value) and name in SCHEDULED):
+            value = _checks.number(self._name + place, name, value, **self._bounds(name))
+        if name == "weight_decay" and value != 0.0 and self._decays.get(self._compat) == "none":
+            raise ValueError(
+                f"{self._name}{place}: weight_decay must be 0 with compat={self._compat!r}, whose "
+                f"{self._name} has none, got {value!r}; give lambda_l2, which is added to the "
+                "gradient, or leave compat out"
+            )
+        return value
 
     def _members(self, name):
         """The groups that share the common value of a hyper-parameter."""

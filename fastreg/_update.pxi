@@ -3,6 +3,8 @@
 cdef enum:
     HOLD_GIL_BYTES = 64 * 1024  # a step this small is over before another thread could start
 
+cdef long long LAST_STEP = 2**62  # a counter ends here
+
 @cython.final
 cdef class Lock:
     """A mutex that can be replaced: a forked child cannot open its parent's."""
@@ -15,11 +17,9 @@ cdef class Group:
     """Hyper-parameters shared by the parameters whose names match."""
 
     cdef fr_hyper hyper
-    cdef double memory, next_memory  # the rule's number from step to step (see fr_prepare)
-    cdef dict schedules              # name of a hyper-parameter: function of the step
+    cdef dict schedules  # name of a hyper-parameter: function of the step
 
     def __cinit__(self):
-        self.memory = 1.0
         self.schedules = {}
         self.hyper.clip_value = float("inf")
 
@@ -42,7 +42,10 @@ cdef class Group:
         """Everything this group holds."""
         cdef int i
         cdef double *first = <double *>&self.hyper
-        return [first[i] for i in range(fr_hyper_count)], self.memory, self.schedules
+        cdef list values = []
+        for i in range(fr_hyper_count):
+            values.append(first[i])
+        return values, self.schedules
 
     cdef take(self, tuple numbers):
         """Take over another group's numbers."""
@@ -50,16 +53,18 @@ cdef class Group:
         cdef double *first = <double *>&self.hyper
         for i in range(fr_hyper_count):
             first[i] = numbers[0][i]
-        self.memory, self.schedules = numbers[1], dict(numbers[2])
+        self.schedules = dict(numbers[1])
 
     cdef follow(self, str where, long long t):
         """Ask the schedules for their values at step t."""
         for name, schedule in list(self.schedules.items()):
             value = schedule(t)
-            try:
-                number = -1.0 if isinstance(value, (bool, str)) else float(value)
-            except (TypeError, ValueError, OverflowError):
-                number = -1.0
+            number = -1.0
+            if not isinstance(value, (bool, np.bool_, str, bytes, bytearray)):
+                try:
+                    number = -1.0 if getattr(value, "ndim", 0) else float(value)
+                except (TypeError, ValueError, OverflowError):
+                    pass
             if not 0.0 <= number < float("inf"):
                 raise ValueError(
                     f"{where}: the schedule of {name} must give a finite number of at least 0, "
@@ -79,7 +84,7 @@ cdef class Updater:
     cdef list groups        # of Group; the first is everyone else's
     cdef list slots         # a dictionary by name for each slot, and one for the averages
     cdef list initial       # first values of the slots, None for a copy of the parameter
-    cdef fr_step *scalars   # two a group: penalised, and not
+    cdef dict born          # steps and the rule's memory by name, of names not bound: see settled
     cdef Binding binding
     cdef Lock lock
     cdef unsigned long owner  # the thread inside, 0 if none
@@ -87,30 +92,28 @@ cdef class Updater:
     cdef public object assign          # name -> (group, is it penalised?)
     cdef public str on_nonfinite
     cdef public double clip_norm       # 0: no clipping
-    cdef public long long t, skipped
+    cdef readonly long long t, skipped
+    cdef readonly long long start      # the count of parameters that join in the next step
+    cdef readonly bint swapped         # parameters and averages have changed places
     cdef readonly double grad_norm     # of the last step that needed it
     cdef readonly str name
 
     def __cinit__(self, str name, str rule, int n_groups=1, double initial=0.0,
                   bint averaged=False):
+        cdef int k
         self.name = name
         self.renew_lock()
         guarded.add(self)
         self.rule = list(rules()).index(rule)
         self.n_slots = fr_rules[self.rule].slots
-        self.groups = [Group() for _ in range(n_groups)]
-        self.slots = [{} for _ in range(self.n_slots + averaged)]
-        self.initial = [initial] + [0.0] * (self.n_slots - 1) if self.n_slots else []
-        if averaged:
-            self.initial.append(None)
+        self.groups, self.slots, self.initial, self.born = [], [], [], {}
+        for k in range(n_groups):
+            self.groups.append(Group())
+        for k in range(self.n_slots + averaged):
+            self.slots.append({})
+            self.initial.append(None if k == self.n_slots else initial if k == 0 else 0.0)
         self.on_nonfinite = "propagate"
         self.grad_norm = float("nan")
-        self.scalars = <fr_step *>PyMem_Calloc(2 * n_groups, sizeof(fr_step))
-        if not self.scalars:
-            raise MemoryError()
-
-    def __dealloc__(self):
-        PyMem_Free(self.scalars)
 
     def renew_lock(self):
         """Start with a lock of one's own, as a forked child must."""
@@ -132,52 +135,103 @@ cdef class Updater:
         cdef Group g = self.groups[group]
         g.set(key, value)
 
+    def rule_name(self):
+        """The rule's name in the table of rules."""
+        return fr_rules[self.rule].name.decode()
+
     def slot(self, int k):
         """State slot ``k`` by parameter name; the averages come after the rule's own."""
         return self.slots[k]
 
+    def set_slot(self, int k, dict entries):
+        """Replace a slot by checked copies. Names that the first one lacks begin anew; those that
+        are new there have taken as many steps as the optimizer."""
+        cdef dict born = {}
+        self.enter("state")
+        with self.lock.mutex:
+            if k == 0:
+                settled = self.settled()
+                for name in entries:
+                    born[name] = settled.get(name, (self.t, 1.0))
+            else:
+                born = self.settled()
+            self.slots[k] = entries
+            self.born, self.binding = born, None
+
+    def set_t(self, long long t):
+        """Assign a count of steps to the optimizer and to every parameter."""
+        cdef dict born = {}
+        self.enter("t")
+        with self.lock.mutex:
+            for name, (_, memory) in self.settled().items():
+                born[name] = t, memory if t else 1.0
+            self.born, self.binding = born, None
+            self.t = self.start = t
+
+    cdef dict settled(self):
+        """Steps taken and the rule's memory of every parameter that has had a gradient."""
+        if self.binding is not None:
+            self.binding.settle(self.born)
+        return self.born
+
+    cdef dict filled(self, int k):
+        """Copies of a slot's arrays of all parameters that have had a gradient."""
+        cdef dict slot = self.slots[k], copies = {}
+        for name in self.born:
+            if name in slot:
+                copies[name] = slot[name].copy(order="K")
+            elif k and self.initial[k] is not None:  # a slot that has been assigned without it
+                copies[name] = np.zeros_like(self.slots[0][name])
+        return copies
+
     def snapshot(self):
-        """Steps, skipped steps, the groups' memory and copies of all state, of one moment."""
+        """Everything that changes from step to step, as copies of one moment."""
+        cdef int k
+        cdef list slots = []
         self.enter("state_dict")
         with self.lock.mutex:
             self.owner = PyThread_get_thread_ident()
             try:
-                slots = [{name: state.copy(order="K") for name, state in slot.items()}
-                         for slot in self.slots]
-                return self.t, self.skipped, self.get_memory(), slots
+                born = dict(self.settled())
+                for k in range(len(self.slots)):
+                    slots.append(self.filled(k))
+                return self.t, self.skipped, self.start, self.swapped, born, slots
             finally:
                 self.owner = 0
 
     def __reduce__(self):
-        t, skipped, _, slots = self.snapshot()
-        made = (self.name, fr_rules[self.rule].name.decode(), len(self.groups),
+        cdef list groups = []
+        made = (self.name, self.rule_name(), len(self.groups),
                 self.initial[0] if self.n_slots else 0.0, len(self.slots) > self.n_slots)
-        groups = [(<Group>group).numbers() for group in self.groups]
-        return Updater, made, (groups, self.assign, self.on_nonfinite, self.clip_norm, t,
-                               skipped, slots)
+        snapshot = self.snapshot()
+        for group in self.groups:
+            groups.append((<Group>group).numbers())
+        return Updater, made, (groups, self.assign, self.on_nonfinite, self.clip_norm, snapshot)
 
     def __setstate__(self, state):
-        (groups, self.assign, self.on_nonfinite, self.clip_norm, self.t, self.skipped,
-         self.slots) = state
+        groups, self.assign, self.on_nonfinite, self.clip_norm, snapshot = state
+        (self.t, self.skipped, self.start, self.swapped, self.born, self.slots) = snapshot
         for group, numbers in zip(self.groups, groups):
             (<Group>group).take(numbers)
 
-    def get_memory(self):
-        """The groups' numbers from step to step."""
-        return [(<Group>group).memory for group in self.groups]
-
-    def set_state(self, long long t, long long skipped, list memory, list slots, dict hypers):
+    def set_state(self, tuple snapshot, dict hypers):
         """Take over a state that has been checked."""
         cdef Group group
+        cdef list places = [], numbers = []
+        cdef Py_ssize_t i
+        cdef uintptr_t place
         self.enter("load_state_dict")
+        for name, (value, members) in hypers.items():
+            for k in members:
+                group = self.groups[k]
+                places.append(<uintptr_t>group.field(name))
+                numbers.append(float(value))
         with self.lock.mutex:
-            for name, (value, members) in hypers.items():
-                for k in members:
-                    self.set_hyper(name, value, k)
+            self.t, self.skipped, self.start, self.swapped, self.born, self.slots = snapshot
             self.binding = None
-            self.t, self.skipped, self.slots = t, skipped, slots
-            for group, number in zip(self.groups, memory):
-                group.memory = number
+            for i in range(len(places)):
+                place = places[i]
+                (<double *>place)[0] = numbers[i]
 
     def update(self, object params, object grads):
         """Advance one step."""
@@ -191,55 +245,72 @@ cdef class Updater:
 
     cdef advance(self, object params, object grads):
         """Check everything, then run; the lock is held."""
-        cdef Binding binding = self.bind(params, grads)
+        cdef Binding binding
         cdef Group group
         cdef Step job
+        cdef list undo
+        if self.swapped:
+            raise RuntimeError(
+                f"{self.name}.update: parameters and averages have changed places; call swap_ema() "
+                "once more first")
+        if self.t >= LAST_STEP or self.skipped >= LAST_STEP:
+            raise OverflowError(
+                f"{self.name}.update: the count of steps ends at 2**62; assign a smaller t")
         for group in self.groups:
             if group.schedules:
                 group.follow(f"{self.name}.update", self.t)
+        binding = self.bind(params, grads)
         held = binding.take_gradients(grads)
-        job.rule, job.scalars, job.scale = self.rule, self.scalars, 1.0
+        if binding.newborn:
+            binding = self.new_binding(params, grads)
+            held = binding.take_gradients(grads)
+        job.rule, job.scalars, job.scale = self.rule, binding.steps, 1.0
         job.asked = asked_threads() if binding.bytes_moved >= FR_SERIAL_BYTES else 1
         if (self.clip_norm or self.on_nonfinite != "propagate") and not self.measure(
                 binding, &job):
             self.skipped += 1
             return
-        self.prepare(job.scale)
-        if binding is not self.binding:
-            self.keep(binding)
-        binding.container = params
+        if binding.partial:
+            binding.split()
+        self.prepare(binding, job.scale)
+        undo = self.keep(binding) if binding is not self.binding else None
         if binding.any_scalars:
-            binding.read_scalars()
+            try:
+                binding.step_scalars(params, &job)
+            except BaseException:
+                forget(undo)
+                raise
+        self.binding, binding.container = binding, params
         if binding.bytes_moved < HOLD_GIL_BYTES:
             binding.run(update_unit, &job, 0)
         else:
             with nogil:
                 binding.run(update_unit, &job, binding.bytes_moved)
+        binding.count_step()
         self.t += 1
-        for group in self.groups:
-            group.memory = group.next_memory
-        if binding.any_scalars:
-            binding.write_scalars()
+        self.start = 0
 
-    cdef prepare(self, double scale):
-        """Compute the step's scalars for every group, with and without penalties."""
+    cdef prepare(self, Binding binding, double scale):
+        """Compute the scalars of every row that this step moves."""
         cdef Group group
-        cdef int g = 0
-        cdef double t = <double>(self.t + 1)
-        for group in self.groups:
-            group.next_memory = group.memory
-            fr_prepare(&self.scalars[2 * g], self.rule, &group.hyper, t, scale, 1,
-                       &group.next_memory)
-            if self.assign is not None:
-                group.next_memory = group.memory
-                fr_prepare(&self.scalars[2 * g + 1], self.rule, &group.hyper, t, scale, 0,
-                           &group.next_memory)
-            g += 1
+        cdef Row *row
+        cdef Py_ssize_t r
+        for r in range(binding.n_rows):
+            row = &binding.rows[r]
+            if row.active:
+                group = self.groups[row.group]
+                row.next_memory = row.memory
+                fr_prepare(&binding.steps[r], self.rule, &group.hyper, <double>(row.count + 1),
+                           scale, row.penalised, &row.next_memory)
+                if self.t == 0 and group.hyper.compat in (FR_TORCH, FR_KERAS):
+                    # there the averages begin as copies of what the first step leaves
+                    binding.steps[r].average, binding.steps[r].one_minus_average = 0.0, 1.0
 
     cdef bint measure(self, Binding binding, Step *job) except -1:
         """Read the gradients once: their norm, the factor that clips it, and whether all are
         finite. False if the step is to be skipped."""
-        cdef double total, nonfinite = 0.0, unit = 1.0
+        cdef double total, bound, nonfinite = 0.0, unit = 1.0
+        cdef Group group = self.groups[0]
         with nogil:
             total = binding.sum_of(FR_SUM_scaled_squares, job)
             if not total < HUGE_VAL:
@@ -250,47 +321,57 @@ cdef class Updater:
         job.scale = 1.0
         self.grad_norm = sqrt(total) / unit
         if nonfinite and self.on_nonfinite == "raise":
-            bad = [name for name, i in zip(binding.names, range(binding.n_tensors))
-                   if not binding.finite(i)]
             raise FloatingPointError(
-                f"{self.name}.update: grads must be finite, got NaN or infinity in {bad}; "
-                "nothing was changed"
+                f"{self.name}.update: grads must be finite, got NaN or infinity in "
+                f"{binding.not_finite()}; nothing was changed"
             )
         if nonfinite and self.on_nonfinite == "skip":
             return False
-        if self.clip_norm and self.clip_norm < self.grad_norm < HUGE_VAL:
-            job.scale = self.clip_norm / self.grad_norm
+        bound = self.grad_norm + (1e-6 if group.hyper.compat == FR_TORCH else 0.0)
+        if self.clip_norm and self.clip_norm < bound < HUGE_VAL:
+            job.scale = self.clip_norm / bound
         return True
 
-    def swap_averages(self):
-        """Exchange the parameters of the last update with their averages."""
+    def swap_averages(self, object params):
+        """Exchange the parameters, those of the last update if None, with their averages."""
         where = f"{self.name}.swap_ema"
         self.enter("swap_ema")
         with self.lock.mutex:
             self.owner = PyThread_get_thread_ident()
             try:
-                self.swap(where)
+                self.swap(where, params)
             finally:
                 self.owner = 0
 
-    cdef swap(self, str where):
-        if self.binding is None or len(self.slots) == self.n_slots:
-            raise RuntimeError(f"{where}: needs ema_decay= and at least one update first")
-        if not self.binding.covers(self.binding.container):
-            raise ValueError(
-                f"{where}: params must hold the arrays of the last update, writeable and "
-                "unmoved; update once with the new ones first"
-            )
-        if self.binding.any_scalars:
-            self.binding.read_scalars()
-        self.binding.swap_averages(self.n_slots)
-        if self.binding.any_scalars:
-            self.binding.write_scalars()
+    cdef swap(self, str where, object params):
+        cdef Binding binding = self.binding
+        cdef list undo = None
+        if len(self.slots) == self.n_slots or (params is None and binding is None):
+            raise RuntimeError(
+                f"{where}: needs ema_decay= and at least one update first, or the parameters")
+        if params is None:
+            params = binding.container
+            if not binding.covers(params):
+                raise ValueError(
+                    f"{where}: params must hold the arrays of the last update, writeable and "
+                    "unmoved; pass the new ones"
+                )
+        else:
+            check_container(where, "params", params)
+            if binding is None or not binding.covers(params):
+                binding = self.new_binding(params, None, where)
+        if binding is not self.binding:
+            undo = self.keep(binding)
+        try:
+            binding.swap_averages(params)
+        except BaseException:
+            forget(undo)
+            raise
+        self.binding, binding.container = binding, params
+        self.swapped = not self.swapped
 
     cdef Binding bind(self, object params, object grads):
         """The binding of these parameters: the last one, or a new one not yet kept."""
-        cdef Binding binding
-        cdef Py_ssize_t i
         cdef bint named = isinstance(params, dict)
         cdef str where
         if (named or isinstance(params, (list, tuple))) and (
@@ -298,32 +379,72 @@ cdef class Updater:
             if self.binding is not None and self.binding.covers(params):
                 return self.binding
         where = f"{self.name}.update"
-        for name, value in (("params", params), ("grads", grads)):
-            if not isinstance(value, (dict, list, tuple)):
-                raise TypeError(
-                    f"{where}: {name} must be a dict or a list of arrays, got "
-                    f"{type(value).__name__}"
-                )
+        check_container(where, "params", params)
+        check_container(where, "grads", grads)
         if named != isinstance(grads, dict):
             raise TypeError(
                 f"{where}: params and grads must both be dicts or both lists, got "
                 f"{type(params).__name__} and {type(grads).__name__}"
             )
-        if named:
+        return self.new_binding(params, grads, where)
+
+    cdef Binding new_binding(self, object params, object grads, str where=None):
+        """Bind parameters; those join that have a gradient."""
+        cdef Binding binding
+        cdef dict born = dict(self.settled())
+        cdef list names, values, kinds = []
+        cdef Py_ssize_t i
+        where = where or f"{self.name}.update"
+        if isinstance(params, dict):
             names, values = list(params), list(params.values())
         else:
             names, values = list(range(len(params))), list(params)
-        binding = Binding(where, names, values, self.slots, self.initial)
+        for name in names:
+            kinds.append((0, True) if self.assign is None else self.assign(name))
+        if isinstance(grads, dict):
+            for name in names:
+                if name not in born and (<dict>grads).get(name) is not None:
+                    born[name] = self.start, 1.0
+        elif grads is not None:
+            for i in range(min(len(names), len(grads))):
+                if i not in born and grads[i] is not None:
+                    born[i] = self.start, 1.0
+        binding = Binding(where, names, values, self.slots, self.initial, self.born, born)
         if isinstance(params, tuple) and binding.any_scalars:
             raise TypeError(f"{where}: params must be a list to hold floats, got a tuple")
-        for i in range(binding.n_tensors):
-            group, penalised = (0, True) if self.assign is None else self.assign(names[i])
-            binding.aim(i, self.n_slots, 2 * <int>group + (not penalised))
+        binding.aim(self.n_slots, kinds, born)
         return binding
 
-    cdef keep(self, Binding binding):
-        """Commit a binding whose gradients have been checked, and the state it brought."""
-        for name, states in zip(binding.names, binding.states):
-            for known, state in zip(self.slots, states):
+    cdef list keep(self, Binding binding):
+        """Commit the state that a binding brought; return what undoes it."""
+        cdef list changes = []
+        cdef Py_ssize_t i, k
+        for i in range(binding.n_tensors):
+            states = binding.states[i]
+            for k in range(len(states)):
+                before = self.slots[k].get(binding.names[i])
+                if before is not states[k]:
+                    changes.append((self.slots[k], binding.names[i], before, states[k]))
+        try:
+            for known, name, before, state in changes:
                 known[name] = state
-        self.binding = binding
+        except BaseException:
+            forget(changes)
+            raise
+        return changes
+
+
+cdef forget(list changes):
+    """Take back what has been committed."""
+    if changes is not None:
+        for known, name, before, state in changes:
+            if before is None:
+                known.pop(name, None)
+            else:
+                known[name] = before
+
+
+cdef check_container(str where, str name, object value):
+    if not isinstance(value, (dict, list, tuple)):
+        raise TypeError(
+            f"{where}: {name} must be a dict or a list of arrays, got {type(value).__name__}")

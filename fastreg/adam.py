@@ -1,7 +1,8 @@
 """Adam and its descendants."""
 
+from fastreg import _checks
 from fastreg._optimizer import Optimizer
-from fastreg._optimizer_hypers import DECAY, Default, hyper, slot
+from fastreg._optimizer_hypers import DECAY, DECAYS, Default, hyper, slot
 
 __all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
@@ -57,6 +58,7 @@ class Adam(Optimizer):
     """
 
     _defaults = {"keras": {"epsilon": 1e-7}}
+    _decays = DECAYS | {"optax": "decoupled"}
 
     beta1 = hyper("beta1", "Decay of m per step.", **DECAY)
     beta2 = hyper("beta2", "Decay of v per step.", **DECAY)
@@ -75,6 +77,8 @@ class Adam(Optimizer):
         **services,
     ):
         hypers = _adam_hypers(learning_rate, beta1, beta2, epsilon)
+        if _checks.flag(self._name, "amsgrad", amsgrad):
+            self._decays = self._decays | {"optax": "none"}
         slots = ("m", "v", "peak") if amsgrad else ("m", "v")
         super().__init__("amsgrad" if amsgrad else "adam", slots, hypers, **services)
 
@@ -107,6 +111,7 @@ class AdamW(Adam):
         "keras": {"epsilon": 1e-7, "weight_decay": 0.004},
         "optax": {"weight_decay": 1e-4},
     }
+    _decays = DECAYS | {"torch": "decoupled", "optax": "decoupled"}
 
     def __init__(
         self,
@@ -206,10 +211,9 @@ class RAdam(Adam):
     """
 
     _defaults = {}
+    _decays = DECAYS | {"keras": "no class"}
 
     def __init__(self, learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, **services):
-        if services.get("compat") == "keras":
-            raise ValueError("RAdam: compat='keras' does not exist, Keras has no RAdam")
         hypers = _adam_hypers(learning_rate, beta1, beta2, epsilon)
         Optimizer.__init__(self, "radam", ("m", "v"), hypers, **services)
 
@@ -252,6 +256,7 @@ class Adamax(Optimizer):
     """
 
     _defaults = {"keras": {"learning_rate": 0.001, "epsilon": 1e-7}}
+    _decays = DECAYS | {"optax": "decoupled"}
 
     beta1 = hyper("beta1", "Decay of m per step.", **DECAY)
     beta2 = hyper("beta2", "Decay of u per step.", **DECAY)

@@ -16,11 +16,15 @@ NAdam     momentum decay 0.004                    same                decay 1 / 
 RAdam     epsilon on the raw root                 same                (none) / after correction
 Adamax    epsilon joins the gradient's size       same                added after / as default
 Adadelta  learning rate 1, rho 0.9                same                0.001, 0.95 / as default
+decay     decoupled                               coupled, but AdamW  decoupled / the class's own
+average   begins with the first parameters        after their step    after their step / default
+clipping  by the norm                             by norm + 1e-6      by the norm
 ========  ======================================  ==================  ==========================
 """
 
+from fastreg import _checks
 from fastreg._optimizer import Optimizer
-from fastreg._optimizer_hypers import DECAY, Default, hyper, slot
+from fastreg._optimizer_hypers import DECAY, DECAYS, Default, hyper, slot
 from fastreg.adam import Adam, Adamax, AdamW, NAdam, RAdam
 
 __all__ = [
@@ -113,6 +117,7 @@ class Momentum(Optimizer):
 
     def __init__(self, learning_rate=Default(0.01), momentum=0.9, *, nesterov=False, **services):
         hypers = {"learning_rate": learning_rate, "momentum": momentum}
+        nesterov = _checks.flag("Momentum", "nesterov", nesterov)
         super().__init__("nesterov" if nesterov else "momentum", ("v",), hypers, **services)
 
 
@@ -237,8 +242,10 @@ class RMSprop(Optimizer):
         momentum=0.0,
         **services,
     ):
-        rule = "rmsprop" + "_centered" * bool(centered) + "_momentum" * bool(momentum)
-        slots = ("v",) + ("mean",) * bool(centered) + ("velocity",) * bool(momentum)
+        centered = _checks.flag("RMSprop", "centered", centered)
+        heavy = _checks.number("RMSprop", "momentum", momentum, **DECAY) > 0.0
+        rule = "rmsprop" + "_centered" * centered + "_momentum" * heavy
+        slots = ("v",) + ("mean",) * centered + ("velocity",) * heavy
         hypers = {
             "learning_rate": learning_rate,
             "beta": beta,
@@ -247,12 +254,12 @@ class RMSprop(Optimizer):
         }
         super().__init__(rule, slots, hypers, **services)
 
-    def _checked(self, name, value):
-        value = super()._checked(name, value)
+    def _checked(self, name, value, place=""):
+        value = super()._checked(name, value, place)
         if name == "momentum" and value and "velocity" not in self._slots:
             raise ValueError(
-                f"RMSprop: momentum must be 0 without a velocity, got {value!r}; give it to the "
-                "constructor"
+                f"RMSprop{place}: momentum must be 0 without a velocity, got {value!r}; give it to "
+                "the constructor"
             )
         return value
 
@@ -296,6 +303,7 @@ class Adadelta(Optimizer):
     """
 
     _defaults = {"keras": {"learning_rate": 0.001, "rho": 0.95, "epsilon": 1e-7}}
+    _decays = DECAYS | {"optax": "coupled"}
 
     rho = hyper("rho", "Decay of both means per step.", **DECAY)
     epsilon = hyper("epsilon", "Added inside both roots.", low=0.0)
@@ -344,6 +352,7 @@ class Lion(Optimizer):
     """
 
     _defaults = {"keras": {"learning_rate": 0.001}, "optax": {"weight_decay": 0.001}}
+    _decays = DECAYS | {"torch": "no class", "optax": "decoupled"}
 
     beta1 = hyper("beta1", "Weight of m in the blend.", **DECAY)
     beta2 = hyper("beta2", "Decay of m per step.", **DECAY)

@@ -124,6 +124,11 @@ def frozen(array):
     return array
 
 
+#: Stand for a SciPy matrix, torch's tensor and pandas' column.
+SPARSE, TENSOR, SERIES = (
+    type(kind, (), {method: None, "__repr__": lambda self: "foreign"})()
+    for kind, method in (("Sparse", "toarray"), ("Tensor", "detach"), ("Series", "to_numpy"))
+)
 BASE = np.arange(24.0)
 SWAPPED = np.dtype(float).newbyteorder()
 
@@ -132,13 +137,25 @@ UPDATES = [
     ({"w": np.ones(3)}, {"w": np.ones(3, np.float32)}, TypeError, r"grads\['w'\].*64.*float32"),
     ({"w": np.ones(3)}, {"w": np.ones(4)}, ValueError, r"grads\['w'\].*\(3,\).*\(4,\)"),
     ({"w": np.ones(3)}, {"w": np.ones((3, 1))}, ValueError, r"grads\['w'\].*\(3,\).*\(3, 1\)"),
-    ({"w": np.ones(3)}, {"w": [1.0, 2.0, 3.0]}, TypeError, r"grads\['w'\].*list"),
-    ({"w": np.ones(3)}, {"w": 1.0}, TypeError, r"grads\['w'\].*float"),
-    ({"w": np.ones(3)}, {"w": np.ones(3, int)}, TypeError, r"grads\['w'\].*int64"),
-    ({"w": np.ones(3)}, {"w": None}, ValueError, r"missing \['w'\]"),
+    ({"w": np.ones(3)}, {"w": np.ones(3, np.float16)}, TypeError, r"grads\['w'\].*float16"),
+    ({"w": np.ones(3)}, {"w": np.ones(3, np.longdouble)}, TypeError, r"grads\['w'\].*float"),
+    ({"w": np.ones(3)}, {"w": np.ones(3, complex)}, TypeError, r"grads\['w'\].*complex128"),
+    ({"w": np.ones(3)}, {"w": np.ones(3, object)}, TypeError, r"grads\['w'\].*object"),
+    ({"w": np.ones(3)}, {"w": ["1", "2", "3"]}, TypeError, r"grads\['w'\] must hold real numbers"),
+    ({"w": np.ones(3)}, {"w": [[1.0], [2.0, 3.0]]}, TypeError, r"grads\['w'\] must hold"),
+    ({"w": np.ones(3)}, {"w": [1.0, None, 3.0]}, TypeError, r"grads\['w'\] must hold"),
+    ({"w": np.ones(3)}, {"w": 10**400}, TypeError, r"grads\['w'\] must hold real numbers"),
+    ({"w": np.ones(3)}, {"w": 1j}, TypeError, r"grads\['w'\].*complex"),
+    ({"w": np.ones(3)}, {"w": [1.0, 2.0]}, ValueError, r"grads\['w'\].*\(3,\).*\(2,\)"),
+    ({"w": np.ones(3)}, {"w": np.array(1.0)}, ValueError, r"grads\['w'\].*\(3,\).*\(\)"),
+    ({"w": np.ones(3)}, {"w": np.ma.ones(3)}, TypeError, r"grads\['w'\].*Masked.*filled"),
+    ({"w": np.ones(3)}, {"w": np.ma.ones(3, int)}, TypeError, r"grads\['w'\].*Masked.*filled"),
+    ({"w": np.ma.ones(3)}, {"w": np.ones(3)}, TypeError, r"params\['w'\].*Masked.*filled"),
+    ({"w": np.ones(3)}, {"w": SPARSE}, TypeError, r"grads\['w'\].*Sparse.*toarray\(\)"),
+    ({"w": np.ones(3)}, {"w": TENSOR}, TypeError, r"grads\['w'\].*Tensor.*detach\(\)"),
+    ({"w": np.ones(3)}, {"w": SERIES}, TypeError, r"grads\['w'\].*Series.*to_numpy"),
     ({"w": np.ones(3)}, {}, ValueError, r"missing \['w'\]"),
     ({"w": np.ones(3)}, {"v": np.ones(3)}, ValueError, r"missing \['w'\].*not in params \['v'\]"),
-    ({}, {"v": np.ones(3)}, ValueError, r"not in params \['v'\]"),
     ({"w": np.ones(3, int)}, {"w": np.ones(3, int)}, TypeError, r"params\['w'\].*int64"),
     ({"w": np.ones(3, np.float16)}, {"w": np.ones(3, np.float16)}, TypeError, r"params\['w'\].*16"),
     ({"w": np.ones(3, SWAPPED)}, {"w": np.ones(3, SWAPPED)}, TypeError, r"params\['w'\].*native"),
@@ -149,6 +166,7 @@ UPDATES = [
     ({"w": np.float32(1)}, {"w": np.float64(1)}, TypeError, r"grads\['w'\]"),
     ({"w": frozen(np.ones(3))}, {"w": np.ones(3)}, ValueError, r"params\['w'\].*read-only"),
     ({"w": BASE[::2]}, {"w": np.ones(12)}, ValueError, r"params\['w'\].*contiguous.*strides"),
+    ({"w": BASE.reshape(2, 3, 4)[..., 0]}, {"w": np.ones((2, 3))}, ValueError, "any order of its"),
     ({"w": BASE[::-1]}, {"w": np.ones(24)}, ValueError, r"params\['w'\].*contiguous"),
     ({"w": np.broadcast_to(1.0, 3)}, {"w": np.ones(3)}, ValueError, r"params\['w'\]"),
     ({"a": BASE[:5], "b": BASE[4:9]}, {"a": BASE[9:14], "b": BASE[9:14]}, ValueError, "memory"),

@@ -168,6 +168,72 @@ def test_layouts_of_gradients_and_parameters(rule, dtype, rng):
         assert params["w"].flags[f"{order}_CONTIGUOUS"]
 
 
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(4))))
+def test_parameters_may_lie_in_any_order_of_their_axes(axes, dtype, rng):
+    """A channels-last weight, say; gradients in that layout, in another, or cut from a larger."""
+    shape, options = (3, 1, 4, 5), {"clip_norm": 0.5, "ema_decay": 0.9, "weight_decay": 0.1}
+    fast, slow = twins("Adam", **options)
+    stored = np.empty([shape[axis] for axis in axes], dtype)
+    param = stored.transpose(np.argsort(axes))
+    param[...] = rng.normal(size=shape)
+    params, copies = {"w": param, "b": np.ones(3, dtype)}, {"w": param.copy(order="K")}
+    copies["b"] = params["b"].copy()
+    laid = [
+        lambda grad: grad,
+        lambda grad: np.asfortranarray(grad),
+        lambda grad: np.copyto(like := np.empty_like(param), grad) or like,
+        lambda grad: np.repeat(grad, 2, axis=3)[..., ::2],
+        lambda grad: grad[::-1].copy()[::-1],
+    ]
+    for layout in laid:
+        grad, rest = rng.normal(size=shape).astype(dtype), np.ones(3, dtype)
+        fast.update(params, {"w": layout(grad), "b": rest})
+        slow.update(copies, {"w": grad, "b": rest})
+        assert fast.grad_norm == slow.grad_norm
+    assert params["w"] is param
+    harness.same_bits(param, copies["w"])
+    assert fast.m["w"].strides == np.empty_like(param).strides
+    again = optim.Adam(**options)
+    again.load_state_dict({
+        key: np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value
+        for key, value in fast.state_dict().items()
+    })  # fmt: skip
+    twice = {name: value.copy(order="K") for name, value in params.items()}
+    for optimizer, values in ((fast, params), (again, twice)):
+        optimizer.update(values, {"w": grad, "b": rest})
+    harness.same_bits(params["w"], twice["w"])
+
+
+def test_a_parameter_transposed_in_place_is_noticed():
+    optimizer, params = optim.Adam(0.1), {"w": np.ones((2, 3))}
+    optimizer.update(params, {"w": np.arange(6.0).reshape(2, 3)})
+    params["w"] = params["w"].T
+    with pytest.raises(ValueError, match=r"must keep shape \(2, 3\)"):
+        optimizer.update(params, {"w": np.ones((3, 2))})
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_whole_numbers_truth_values_lists_and_plain_numbers_are_gradients(rule, dtype):
+    """As in the chapter: floats of the parameter's type, a number for every element."""
+    exact = {"w": np.ones(4, dtype), "s": 1.0}
+    wanted = getattr(optim, rule)(clip_norm=5.0)
+    grads = [np.array([1, 0, 1, 1], dtype), np.full(4, 2.0, dtype)]
+    for grad, number in zip(grads, (1.0, 2.0), strict=True):
+        wanted.update(exact, {"w": grad, "s": number})
+    for first, second in (
+        (np.array([1, 0, 1, 1]), np.full(4, 2, np.int8)),
+        (np.array([True, False, True, True]), 2.0),
+        ([1, 0, 1, 1], [2.0, 2.0, 2.0, 2.0]),
+        ((1.0, False, True, 1), 2),
+        (np.array([1, 0, 1, 1], np.uint64), np.int32(2)),
+    ):
+        optimizer, params = getattr(optim, rule)(clip_norm=5.0), {"w": np.ones(4, dtype), "s": 1.0}
+        optimizer.update(params, {"w": first, "s": True, "extra": np.ones(9)})
+        optimizer.update(params, {"w": second, "s": np.int64(2), "extra": None})
+        harness.same_bits(params["w"], exact["w"])
+        assert params["s"] == exact["s"]
+
+
 @pytest.mark.parametrize("rule", RULES)
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(data=st.data())

@@ -1,6 +1,8 @@
 """What a step allows: callbacks of its own, other threads, forks, interrupts."""
 
 import contextlib
+import copy
+import importlib.util
 import os
 import signal
 import subprocess
@@ -8,11 +10,12 @@ import sys
 import textwrap
 import threading
 
+import harness
 import numpy as np
 import pytest
 from harness import step
 
-from fastreg import SGD
+from fastreg import SGD, Adam, optim
 
 
 def test_a_schedule_may_drop_the_gradients():
@@ -56,6 +59,134 @@ def test_a_schedule_may_assign_the_rate():
 
     optimizer = SGD(rate)
     np.testing.assert_array_equal(step(optimizer, [0.0], [1.0]), [-0.25])
+
+
+class Refusing(dict):
+    """Refuses to replace its entry ``locked`` once it is asked to."""
+
+    locked = None
+
+    def __setitem__(self, name, value):
+        if name == self.locked:
+            self.locked = None  # the entries before it can be put back
+            raise KeyError(name)
+        super().__setitem__(name, value)
+
+
+@pytest.mark.parametrize("rule", optim.__all__)
+@pytest.mark.parametrize("joined", [False, True], ids=["first step", "later step"])
+def test_an_entry_that_cannot_be_replaced_leaves_everything_as_it_was(rule, joined):
+    optimizer = getattr(optim, rule)(0.1, ema_decay=0.5)
+    params = Refusing({"a": 1.0, "w": np.ones(5), "b": 2.0, "c": np.float32(3.0)})
+    grads = {"a": 1.0, "w": np.ones(5), "b": -1.0, "c": np.float32(2.0)}
+    if joined:
+        optimizer.update(params, grads)
+    for call in (lambda: optimizer.update(params, grads), optimizer.swap_ema)[: 1 + joined]:
+        for name in "abc":
+            before, state = copy.deepcopy(dict(params)), optimizer.state_dict()
+            params.locked = name
+            with pytest.raises(KeyError, match=name):
+                call()
+            assert list(params) == list(before)
+            assert all(np.array_equal(params[key], before[key]) for key in params)
+            harness.same_states(optimizer.state_dict(), state)
+    plain = copy.deepcopy(dict(params))
+    again = copy.deepcopy(optimizer)
+    optimizer.update(params, grads)
+    again.update(plain, grads)
+    harness.same_states(optimizer.state_dict(), again.state_dict())
+
+
+def test_a_schedule_that_raises_leaves_everything_as_it_was():
+    def rate(step):
+        if step == 1:
+            raise ZeroDivisionError
+        return 0.1
+
+    optimizer = Adam(0.5, weight_decay=lambda step: 1.0, groups={"b": {"learning_rate": rate}})
+    params = {"a": np.ones(2), "b": np.ones(2), "s": 1.0}
+    grads = {name: np.ones(2) if name in "ab" else 1.0 for name in params}
+    optimizer.update(params, grads)
+    before, state = copy.deepcopy(params), optimizer.state_dict()
+    with pytest.raises(ZeroDivisionError):
+        optimizer.update(params, grads)
+    assert all(np.array_equal(params[key], before[key]) for key in params)
+    harness.same_states(optimizer.state_dict(), state)
+
+
+@pytest.mark.parametrize("assign", [
+    lambda optimizer: setattr(optimizer, "t", 5), lambda optimizer: setattr(optimizer, "m", {}),
+])  # fmt: skip
+def test_a_schedule_may_not_reset_its_own_step(assign):
+    optimizer = Adam(lambda step: assign(optimizer) or 0.1)
+    with pytest.raises(RuntimeError, match="called from inside its own update"):
+        step(optimizer, [0.0], [1.0])
+    assert optimizer.t == 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("_testcapi") is None, reason="needs _testcapi")
+def test_every_failed_allocation_of_a_step_is_a_memory_error_and_changes_nothing():
+    code = """
+        import _testcapi
+        import numpy as np
+        import fastreg
+
+        OPTIONS = dict(clip_norm=1.0, ema_decay=0.9, exclude=["b"], groups={"w": {"beta1": 0.5}})
+
+        def tried(prepare, call, k):
+            made = prepare()
+            try:
+                _testcapi.set_nomemory(k, k + 1)
+                call(*made)
+            except MemoryError:
+                failed = True
+            else:
+                failed = False
+            finally:
+                _testcapi.remove_mem_hooks()
+            return failed, made
+
+        def values():
+            return {"w": np.ones(1000), "b": np.ones(7), "s": 1.0}
+
+        def first():
+            return fastreg.Adam(**OPTIONS), values(), values()
+
+        def joining():
+            optimizer, params, grads = first()
+            optimizer.update({"w": params["w"]}, {"w": grads["w"]})
+            return optimizer, params, grads
+
+        def update(optimizer, params, grads):
+            optimizer.update(params, grads)
+
+        def load(optimizer, params, grads):
+            optimizer.load_state_dict(SAVED)
+
+        optimizer, params, grads = first()
+        optimizer.update(params, grads)
+        SAVED = optimizer.state_dict()
+        for prepare, call in ((first, update), (joining, update), (joining, load)):
+            failures = 0
+            for k in range(400):
+                expected = prepare()
+                failed, (optimizer, params, grads) = tried(prepare, call, k)
+                if failed:
+                    failures += 1
+                    assert optimizer.t == expected[0].t
+                    assert params["s"] == expected[1]["s"]
+                    assert all((params[n] == expected[1][n]).all() for n in "wb")
+                    mine, theirs = optimizer.state_dict(), expected[0].state_dict()
+                    assert list(mine) == list(theirs), (k, list(mine), list(theirs))
+                    assert all(np.array_equal(mine[n], theirs[n]) for n in mine)
+                    call(optimizer, params, grads)
+            assert failures > 5, failures
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300,
+        env={**os.environ, "PYTHONMALLOC": "malloc"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")

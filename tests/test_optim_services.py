@@ -205,7 +205,15 @@ def test_swapping_needs_averages(options):
         ({"groups": {"a": {"lr": 0.5}}}, ValueError, "no hyper-parameter 'lr'"),
         ({"groups": ["a"]}, TypeError, "groups must be a dict"),
         ({"groups": {"a": {"speed": 1}}}, ValueError, "no hyper-parameter 'speed'"),
-        ({"groups": {"a": {"learning_rate": -1}}}, ValueError, "learning_rate must be"),
+        (
+            {"groups": {"a": {"learning_rate": -1}}},
+            ValueError,
+            r"groups\['a'\]: learning_rate must be",
+        ),
+        ({"exclude": True}, TypeError, "exclude must be a predicate or a list"),
+        ({"exclude": 1.5}, TypeError, "exclude must be a predicate or a list"),
+        ({"clip_value": np.ones(2)}, TypeError, "clip_value must be"),
+        ({"weight_decay": None}, TypeError, "weight_decay must be"),
         ({"speed": 1}, TypeError, "unknown arguments speed"),
     ],
 )
@@ -220,6 +228,72 @@ def test_the_base_is_common():
         assert issubclass(getattr(optim, rule), fastreg.Optimizer)
 
 
-def test_keras_has_no_radam():
+def test_what_a_library_does_not_have_is_refused():
     with pytest.raises(ValueError, match="Keras has no RAdam"):
         fastreg.RAdam(compat="keras")
+    with pytest.raises(ValueError, match="torch has no Lion"):
+        fastreg.Lion(compat="torch")
+
+
+@pytest.mark.parametrize("rule", ["SGD", "Momentum", "AdaGrad", "RMSprop", "RAdam"])
+def test_decay_that_optax_does_not_have_is_refused(rule):
+    make = getattr(optim, rule)
+    for options in ({"weight_decay": 0.1}, {"weight_decay": lambda step: 0.1},
+                    {"groups": {"w": {"weight_decay": 0.1}}}):  # fmt: skip
+        with pytest.raises(
+            ValueError, match=rf"{rule}.*weight_decay must be 0 with compat='optax'"
+        ):
+            make(compat="optax", **options)
+    optimizer = make(compat="optax", weight_decay=0.0)
+    with pytest.raises(ValueError, match="weight_decay must be 0"):
+        optimizer.weight_decay = 0.1
+    with pytest.raises(ValueError, match="weight_decay must be 0"):
+        fastreg.Adam(amsgrad=True, weight_decay=0.1, compat="optax")
+
+
+def test_decay_is_the_library_s_own():
+    first = {
+        (None, "Adam"): 0.95 - 0.1, ("torch", "Adam"): 0.9, ("keras", "Adam"): 0.85,
+        ("torch", "AdamW"): 0.85, ("torch", "SGD"): 1.0 - 0.1 * 0.6, ("keras", "SGD"): 0.95 - 0.01,
+    }  # fmt: skip
+    for (library, rule), wanted in first.items():
+        for module in (optim, reference):
+            optimizer = getattr(module, rule)(0.1, weight_decay=0.5, compat=library)
+            np.testing.assert_allclose(step(optimizer, [1.0], [0.1]), wanted, rtol=1e-5)
+    coupled = step(fastreg.Adadelta(1.0, weight_decay=0.5, compat="optax"), [1.0], [0.1])
+    np.testing.assert_allclose(coupled, 1 - (1e-6 / (0.1 * 0.36 + 1e-6)) ** 0.5 * 0.6, rtol=1e-12)
+
+
+def test_averages_begin_where_the_library_s_do():
+    """3 becomes 2 and then 1: Keras and torch begin with a copy of 2."""
+    for library, wanted in ((None, [2.9, 2.71]), ("optax", [2.9, 2.71]), ("keras", [2.0, 1.9]),
+                            ("torch", [2.0, 1.9])):  # fmt: skip
+        for module in (optim, reference):
+            optimizer = module.SGD(1.0, ema_decay=0.9, compat=library)
+            params, found = {"w": np.array([3.0])}, []
+            for _ in wanted:
+                optimizer.update(params, {"w": np.ones(1)})
+                found.append(float(optimizer.ema["w"][0]))
+            np.testing.assert_allclose(found, wanted, rtol=1e-15)
+
+
+@pytest.mark.parametrize("compat", ["torch", "keras", "optax"])
+@pytest.mark.parametrize("rule", RULES)
+def test_services_under_compat_have_the_reference_s_bits(rule, compat, rng):
+    if optim.__dict__[rule]._decays.get(compat) == "no class":
+        return
+    options = {"clip_norm": 0.7, "ema_decay": 0.8, "exclude": ["1"], "weight_decay": 0.0}
+    if optim.__dict__[rule]._decays[compat] != "none":
+        options["weight_decay"] = 0.1
+    theirs = optim.__dict__[rule]._defaults.get(compat, {})
+    fast = getattr(optim, rule)(compat=compat, **options)
+    slow = getattr(reference, rule)(compat=compat, **(theirs | options))
+    params = [rng.normal(size=size) for size in (5, 20_000)]
+    copies = [value.copy() for value in params]
+    for _ in range(3):
+        grads = [rng.normal(size=value.shape) for value in params]
+        fast.update(params, grads)
+        slow.update(copies, grads)
+    for k in range(2):
+        harness.same_bits(params[k], copies[k])
+        harness.same_bits(fast.ema[k], slow.ema[k])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from harness import same_states, step
 
+import fastreg
 from fastreg import SGD, Momentum, optim
 
 RULES = optim.__all__
@@ -92,6 +93,29 @@ def test_a_state_is_a_copy(rng):
         (lambda s: s.update(skipped=2**70), ValueError, "'skipped'"),
         (lambda s: s.update(names=[["a"]]), ValueError, "'names'"),
         (lambda s: s.update(l1_mode="prox"), ValueError, "must be 'subgradient', got 'prox'"),
+        (lambda s: s.update(l1_mode=np.array(["prox"] * 2)), ValueError, "'l1_mode'"),
+        (lambda s: s.update(compat=np.zeros(2)), ValueError, "'compat'"),
+        (lambda s: s.update(optimizer=np.array(["Adam", "Adam"])), ValueError, "'optimizer'"),
+        (lambda s: s.update(rule=np.zeros(2)), ValueError, "'rule'"),
+        (lambda s: s.update(groups=np.zeros(2)), ValueError, "'groups'"),
+        (lambda s: s.update(exclude=[["*.b"]]), ValueError, "'exclude'"),
+        (lambda s: s.update(clip_norm=np.ones(1)), ValueError, "'clip_norm'"),
+        (lambda s: s.update({"hyper.beta1": None}), TypeError, "hyper.beta1"),
+        (lambda s: s.update({"hyper.beta1": "function"}), ValueError, "hyper.beta1"),
+        (lambda s: s.update({"hyper.learning_rate": None}), TypeError, "hyper.learning_rate"),
+        (lambda s: s.update({"hyper.epsilon": np.ones(2)}), TypeError, "hyper.epsilon"),
+        (lambda s: s.update(names=["a", "b", "b"]), ValueError, r"'names'\] must differ"),
+        (lambda s: s.update(names=["a", "b", "c", 0, "0"]), ValueError, r"'names'\] must differ"),
+        (lambda s: s.update(steps=[1, 2]), ValueError, r"'steps'\] must be a list"),
+        (lambda s: s.update(steps=[1, 2, 4]), ValueError, r"'steps'\] must be from 0 to 3"),
+        (lambda s: s.update(steps=[1, 2, None]), TypeError, "'steps'"),
+        (lambda s: s.update(steps=np.ones(3, int)), ValueError, "'steps'"),
+        (lambda s: s.update(memory=[1.0, 1.0, 2.0]), ValueError, "'memory'"),
+        (lambda s: s.update(start=4), ValueError, "'start'"),
+        (lambda s: s.update(swapped=1), TypeError, r"'swapped'\] must be True or False"),
+        (lambda s: s.update(swapped=True), ValueError, r"'swapped'\] must be False without"),
+        (lambda s: s.update({"c.v": np.ma.zeros(())}), TypeError, "'c.v'"),
+        (lambda s: s.update({"c.v": np.zeros((), ">f8")}), TypeError, "'c.v'"),
     ],
 )
 def test_a_bad_state_is_refused_whole(change, error, message, rng):
@@ -100,8 +124,9 @@ def test_a_bad_state_is_refused_whole(change, error, message, rng):
     change(state)
     with pytest.raises(error, match=message):
         optimizer.load_state_dict(state)
-    with pytest.raises(TypeError, match="state must be a dict"):
-        optimizer.load_state_dict([])
+    for none in ([], None, 1.0):
+        with pytest.raises(TypeError, match="Adam.load_state_dict: state must be a dict"):
+            optimizer.load_state_dict(none)
     same_states(optimizer.state_dict(), before)
 
 
@@ -109,6 +134,105 @@ def test_an_unclipped_state_removes_the_clip():
     clipped = SGD(0.1, clip_value=0.5)
     clipped.load_state_dict(SGD(0.1).state_dict())
     np.testing.assert_allclose(step(clipped, [0.0], [10.0]), [-1.0])
+
+
+# --- what must be the same, and what is taken over ---------------------------------------------
+
+
+def rate(step):
+    return 0.1
+
+
+#: (class, options, other options, what the refusal names)
+DIFFERENT = [
+    ("Adam", {}, {"learning_rate": rate}, "hyper.learning_rate.*must be a schedule"),
+    ("Adam", {"learning_rate": rate}, {}, "hyper.learning_rate.*must be a number"),
+    ("Adam", {"weight_decay": rate}, {}, "hyper.weight_decay"),
+    ("Adam", {"clip_norm": 1.0}, {}, "'clip_norm'.*None, got 1.0"),
+    ("Adam", {"clip_norm": 1.0}, {"clip_norm": 2.0}, "'clip_norm'"),
+    ("Adam", {"ema_decay": 0.5}, {"ema_decay": 0.9}, "'ema_decay'"),
+    ("Adam", {"ema_decay": 0.5}, {}, "'ema_decay'"),
+    ("Adam", {"exclude": ["*.b"]}, {}, "'exclude'"),
+    ("Adam", {"exclude": ["*.b"]}, {"exclude": ["*.c"]}, "'exclude'"),
+    ("Adam", {"exclude": str.isupper}, {"exclude": ["*.c"]}, "'exclude'"),
+    ("Adam", {"groups": {"a": {"beta1": 0.5}}}, {}, "'groups'"),
+    ("Adam", {"groups": {"a": {"beta1": 0.5}}}, {"groups": {"a": {"beta1": 0.6}}}, "'groups'"),
+    ("Adam", {"groups": {"a": {"beta1": 0.5}}}, {"groups": {"b": {"beta1": 0.5}}}, "'groups'"),
+    ("Adam", {"groups": {"a": {"learning_rate": rate}}},
+     {"groups": {"a": {"learning_rate": 0.1}}}, "'groups'"),
+    ("Adam", {"groups": {"a": {}, "*": {}}}, {"groups": {"*": {}, "a": {}}}, "'groups'"),
+    ("Adam", {"on_nonfinite": "skip"}, {}, "'on_nonfinite'"),
+    ("Adam", {"amsgrad": True}, {}, "'rule'"),
+    ("Adam", {"compat": "torch"}, {}, "'compat'"),
+    ("Momentum", {"nesterov": True}, {}, "'rule'.* must be 'momentum', got 'nesterov'"),
+    ("RMSprop", {"centered": True}, {"momentum": 0.5}, "'rule'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "one", "other", "message"), DIFFERENT)
+def test_what_only_the_constructor_sets_must_be_the_same(rule, one, other, message, rng):
+    for mine, theirs in ((one, other), (other, one)):
+        source, params = trained(rule, rng, theirs)
+        target, params = trained(rule, rng, mine)
+        before = target.state_dict()
+        with pytest.raises(ValueError, match=rf"{rule}.load_state_dict: state.*"):
+            target.load_state_dict(source.state_dict())
+        harness.same_states(target.state_dict(), before)
+    with pytest.raises(ValueError, match=message):
+        trained(rule, rng, other)[0].load_state_dict(trained(rule, rng, one)[0].state_dict())
+
+
+def test_a_schedule_goes_on_from_the_step_of_the_state(rng):
+    def falling(step):
+        return 1.0 / (1 + step)
+
+    options = {"learning_rate": falling, "groups": {"b": {"learning_rate": falling}}}
+    optimizer, params = trained("Adam", rng, options)
+    state = json.loads(json.dumps({
+        key: value for key, value in optimizer.state_dict().items()
+        if not isinstance(value, np.ndarray)
+    }))  # fmt: skip
+    assert state["hyper.learning_rate"] == "function"
+    resumed = fastreg.Adam(**options)
+    resumed.load_state_dict(optimizer.state_dict() | state)
+    assert resumed.lr == optimizer.lr == 0.25
+    copies = copy.deepcopy(params)
+    grads = {"a": np.ones((4, 3)), "b": np.ones(5), "c": 1.0}
+    optimizer.update(params, grads)
+    resumed.update(copies, grads)
+    harness.same_bits(copies["b"], params["b"])
+
+
+def test_numbers_that_may_be_assigned_are_those_of_the_state(rng):
+    optimizer, _ = trained("Adam", rng, {"groups": {"b": {"learning_rate": 0.3}}})
+    optimizer.lr, optimizer.beta1, optimizer.weight_decay, optimizer.clip_value = 0.5, 0.6, 0.7, 0.8
+    again = fastreg.Adam(groups={"b": {"learning_rate": 0.3}})
+    again.load_state_dict(optimizer.state_dict())
+    assert (again.lr, again.beta1, again.weight_decay, again.clip_value) == (0.5, 0.6, 0.7, 0.8)
+    harness.same_states(again.state_dict(), optimizer.state_dict())
+
+
+def test_averages_that_are_swapped_in_are_swapped_out_after_loading():
+    params, grads = {"w": np.array([4.0]), "s": 4.0}, {"w": np.array([4.0]), "s": 4.0}
+    optimizer = SGD(1.0, ema_decay=0.75)
+    optimizer.update(params, grads)
+    optimizer.swap_ema()
+    resumed, copied = SGD(1.0, ema_decay=0.75), pickle.loads(pickle.dumps(optimizer))
+    resumed.load_state_dict(optimizer.state_dict())
+    for one in (optimizer, resumed, copied):
+        values = {"w": params["w"].copy(), "s": params["s"]}
+        before = one.state_dict()
+        with pytest.raises(RuntimeError, match="SGD.update: .*call swap_ema"):
+            one.update(values, grads)
+        same_states(one.state_dict(), before)
+        assert values == {"w": 3.0, "s": 3.0}
+        one.swap_ema(values)
+        assert values == {"w": 0.0, "s": 0.0}
+        assert (one.ema["w"], one.ema["s"]) == (3.0, 3.0)
+        one.update(values, grads)
+        assert values == {"w": -4.0, "s": -4.0}
+    with pytest.raises(RuntimeError, match="needs ema_decay= and at least one update first"):
+        SGD(ema_decay=0.5).swap_ema()
 
 
 def test_names_that_read_alike_cannot_be_saved():

@@ -65,6 +65,8 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay."""
 
+    couples = ()
+
     def __init__(
         self,
         learning_rate=0.001,

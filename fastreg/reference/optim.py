@@ -125,6 +125,8 @@ class RMSprop(Optimizer):
 class Adadelta(Optimizer):
     """Steps in the units of the parameters."""
 
+    couples = ("torch", "optax")
+
     def __init__(self, learning_rate=1.0, rho=0.9, epsilon=1e-6, **services):
         hypers = {"learning_rate": learning_rate, "rho": rho, "epsilon": epsilon}
         super().__init__(("v", "d"), hypers, **services)

@@ -1,8 +1,8 @@
 """The textbook loop of every optimizer, and the services in their order.
 
 A rule is two methods: ``scalars`` computes what a step needs once, from the hyper-parameters of
-the parameter's group; ``move`` updates the state of one tensor and returns what is subtracted
-from the parameter, and the denominator of the rule's metric.
+the parameter's group and its own count of steps; ``move`` updates the state of one tensor and
+returns what is subtracted from the parameter, and the denominator of the rule's metric.
 """
 
 import fnmatch
@@ -13,6 +13,17 @@ import numpy as np
 __all__ = ["Optimizer"]
 
 BLOCK, LANES = 16384, 16
+
+
+def laid_out(grad, theta):
+    """A gradient in its parameter's dtype and layout; a plain number is every element's."""
+    grad = np.asarray(grad)
+    if grad.dtype.kind == "f" and grad.shape == np.shape(theta):
+        laid = np.empty_like(theta, dtype=grad.dtype, subok=False)
+    else:
+        laid = np.empty_like(theta, subok=False)
+    laid[...] = grad
+    return laid
 
 
 def squares(x):
@@ -37,6 +48,8 @@ def shrink(theta, threshold):
 class Optimizer:
     """The loop, and the services in their order."""
 
+    couples = ("torch",)  # the libraries whose weight_decay is added to the gradient
+
     def __init__(
         self,
         slots,
@@ -60,14 +73,36 @@ class Optimizer:
         self.groups, self.on_nonfinite = groups or {}, on_nonfinite
         self.ema_decay, self.compat = ema_decay, compat
         self.state, self.ema = {name: {} for name in slots}, {}
-        self.initial, self.memory, self.last = 0.0, {}, {}
-        self.t = self.skipped = 0
+        self.initial, self.last = 0.0, {}
+        self.steps, self.memory = {}, {}  # by name: steps taken, the rule's number
+        self.count = self.start = self.skipped = 0
         self.grad_norm = math.nan
+
+    @property
+    def t(self):
+        """Steps taken; an assigned number is the count of every parameter, too."""
+        return self.count
+
+    @t.setter
+    def t(self, value):
+        self.count = self.start = value
+        self.steps = dict.fromkeys(self.steps, value)
+        self.memory = {} if value == 0 else self.memory
 
     def __getattr__(self, name):
         if name in self.__dict__.get("state", {}):
             return self.state[name]
         raise AttributeError(name)
+
+    def __setattr__(self, name, value):
+        slots = self.__dict__.get("state", {})
+        if name not in slots:
+            object.__setattr__(self, name, value)
+            return
+        slots[name] = dict(value)
+        if name == next(iter(slots)):  # who is not in the first slot begins anew
+            self.steps = {key: self.steps.get(key, self.count) for key in value}
+            self.memory = {key: self.memory.get(key, 1.0) for key in value}
 
     @property
     def lr(self):
@@ -81,19 +116,22 @@ class Optimizer:
     def update(self, params, grads):
         """Advance one step; arrays change in place, scalar entries are replaced."""
         names = list(params) if isinstance(params, dict) else range(len(params))
-        scale = self.gradient_scale([grads[name] for name in names])
+        grads = {
+            name: laid_out(grads[name], params[name]) for name in names if grads[name] is not None
+        }
+        scale = self.gradient_scale(grads.values())
         if scale is None:
             self.skipped += 1
             return
         groups = {pattern: self.hypers_of(pattern) for pattern in (None, *self.groups)}
-        self.t += 1
-        for pattern, h in groups.items():  # all of them: a schedule goes on without its names
-            s = self.scalars(h, self.t, self.memory.get(pattern, 1.0))
-            self.memory[pattern] = s.get("memory", 1.0)
-            groups[pattern] = h, s
-        for name in names:
-            self.step(params, name, grads[name], scale, *groups[self.group_of(name)])
-        self.last = params
+        self.count += 1
+        for name, grad in grads.items():
+            h = groups[self.group_of(name)]
+            t = self.steps.get(name, self.start) + 1
+            s = self.scalars(h, t, self.memory.get(name, 1.0))
+            self.step(params, name, grad, scale, h, s)
+            self.steps[name], self.memory[name] = t, s.get("memory", 1.0)
+        self.last, self.start = params, 0
 
     def gradient_scale(self, grads):
         """The factor that clips the global norm; None if the step is to be skipped."""
@@ -104,22 +142,25 @@ class Optimizer:
             total += block  # in this order: sum() would compensate
         finite = all(np.isfinite(g).all() for g in grads)
         self.grad_norm = math.sqrt(total)
+        bound = self.grad_norm + (1e-6 if self.compat == "torch" else 0.0)
         if not finite and self.on_nonfinite == "raise":
             raise FloatingPointError("gradients must be finite")
         if not finite and self.on_nonfinite == "skip":
             return None
-        if self.clip_norm is not None and self.clip_norm < self.grad_norm < math.inf:
-            return self.clip_norm / self.grad_norm
+        if self.clip_norm is not None and self.clip_norm < bound < math.inf:
+            return self.clip_norm / bound
         return 1.0
 
     def step(self, params, name, g, scale, h, s):
         """Advance one parameter by its group's hyper-parameters and scalars."""
         theta = params[name]
         penalised = not self.excluded(name)
-        l2 = h["lambda_l2"] if penalised else 0.0
+        decay = h["weight_decay"] if penalised else 0.0
+        coupled = self.compat in self.couples
+        l2 = (h["lambda_l2"] if penalised else 0.0) + (decay if coupled else 0.0)
         l1 = h["lambda_l1"] if penalised and self.l1_mode == "subgradient" else 0.0
         prox = h["lambda_l1"] if penalised and self.l1_mode == "prox" else 0.0
-        keep = 1.0 - h["learning_rate"] * h["weight_decay"] if penalised else 1.0
+        keep = 1.0 if coupled else 1.0 - h["learning_rate"] * decay
         clip = math.inf if h["clip_value"] is None else h["clip_value"]
         served = (scale, clip, l2, l1, prox) != (1.0, math.inf, 0.0, 0.0, 0.0)
         served = served or self.ema_decay is not None
@@ -129,7 +170,7 @@ class Optimizer:
         state = {}
         for k, (slot, known) in enumerate(self.state.items()):
             first = np.full_like(theta, self.initial if k == 0 else 0.0, subok=False)
-            state[slot] = known.get(name, first)
+            state[slot] = known.get(name, first) if name in self.steps else first
         move, denominator = self.move(g, state, s)
         for slot, known in self.state.items():
             known[name] = state[slot]
@@ -145,7 +186,8 @@ class Optimizer:
         else:
             params[name] -= move
         if self.ema_decay is not None:
-            decay = self.ema_decay
+            first = self.count == 1 and self.compat in ("torch", "keras")
+            decay = 0.0 if first else self.ema_decay
             self.ema[name] = decay * average + (1.0 - decay) * params[name]
 
     def group_of(self, name):
@@ -166,7 +208,7 @@ class Optimizer:
     def swap_ema(self):
         """Exchange the parameters of the last update with their averages; others stay."""
         names = self.last if isinstance(self.last, dict) else range(len(self.last))
-        for name in names:
+        for name in filter(self.ema.__contains__, names):
             live, average = np.array(self.last[name]), self.ema[name]
             if isinstance(self.last[name], np.ndarray):
                 self.last[name][...] = average

@@ -43,7 +43,8 @@ def gradients():
 def cases():
     """(class, options, late learning rate): defaults first, then every option moved off them.
 
-    ``weight_decay`` is decoupled, ``lambda_l2`` is added to the gradient. The late learning
+    ``weight_decay`` is what the library does under this name, ``lambda_l2`` is added to the
+    gradient; in torch they are the same but for AdamW. The late learning
     rate shows whether a momentum buffer carries the rate of its day.
     """
     momentum = {"momentum": 0.9}
@@ -107,8 +108,6 @@ class Torch:
         )
         if "beta1" in options:
             arguments["betas"] = arguments.pop("beta1"), arguments.pop("beta2")
-        if "weight_decay" in options and rule != "AdamW":
-            arguments["decoupled_weight_decay"] = True
         return {"Momentum": "SGD", "AdaGrad": "Adagrad"}.get(rule, rule), arguments
 
     def play(self, name, arguments, late):
@@ -170,7 +169,7 @@ class Optax:
         names = {"beta": "decay", "beta1": "b1", "beta2": "b2", "epsilon": "eps"}
         names["initial_accumulator"] = "initial_accumulator_value"
         if rule == "Adadelta":  # the one alias that decays through the gradient
-            names |= {"lambda_l2": "weight_decay", "weight_decay": "decoupled_weight_decay"}
+            names["lambda_l2"] = "weight_decay"
         arguments = rename(options, **names)
         name = "sgd" if rule == "Momentum" else rule.lower()
         if "weight_decay" in options and hasattr(self.module, name + "w"):

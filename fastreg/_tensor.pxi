@@ -1,0 +1,74 @@
+# One tensor of an optimizer, as the kernels see it, and the units of work of a step.
+#
+# Each tensor has its own count of steps. Tensors of one group that have taken part in the same
+# steps share a row: their count, and the scalars of a step, which are computed once per row.
+
+cdef enum:
+    BLOCK = 16384  # elements of one kernel call; small tensors share a unit of about this size
+
+cdef struct Tensor:
+    fr_span span            # grad is NULL where this step leaves the tensor alone
+    int dtype
+    Py_ssize_t row          # of the step's scalars
+    bint born               # it has its state and a count: it has had a gradient
+    const void *disjoint    # the gradient last proven to share no memory with any target
+
+cdef struct Row:
+    int group
+    bint penalised, active  # active: this step moves its tensors
+    long long count         # steps they have taken
+    double memory, next_memory  # the rule's number from step to step (see fr_prepare)
+    Py_ssize_t idle         # while rows are split: the row of those that are left alone
+
+cdef struct Piece:
+    Py_ssize_t tensor, start, n
+
+
+cdef struct Step:
+    const Tensor *tensors
+    const Piece *pieces
+    const Py_ssize_t *units
+    const fr_step *scalars  # one per row
+    double *sums            # one a piece: of `summed` over the gradient
+    double scale
+    int rule, summed, asked
+
+
+cdef inline Py_ssize_t offset_of(const Tensor *tensor, const Piece *piece) noexcept nogil:
+    return piece.start * (4 if tensor.dtype == FR_FLOAT32 else 8)
+
+
+cdef void update_piece(const Step *s, const Piece *piece) noexcept nogil:
+    """Advance one piece of a tensor."""
+    cdef const Tensor *tensor = &s.tensors[piece.tensor]
+    cdef Py_ssize_t offset = offset_of(tensor, piece)
+    cdef fr_span span
+    cdef int k
+    span.param = <char *>tensor.span.param + offset
+    span.grad = <const char *>tensor.span.grad + offset
+    for k in range(FR_MAX_SLOTS):
+        span.slot[k] = <char *>tensor.span.slot[k] + offset if tensor.span.slot[k] else NULL
+    span.average = <char *>tensor.span.average + offset if tensor.span.average else NULL
+    span.n = piece.n
+    table.kernels[tensor.dtype].update[s.rule](&span, &s.scalars[tensor.row])
+
+
+cdef void update_unit(const void *job, Py_ssize_t unit) noexcept nogil:
+    """Advance the pieces of one unit."""
+    cdef const Step *s = <const Step *>job
+    cdef Py_ssize_t p
+    for p in range(s.units[unit], s.units[unit + 1]):
+        if s.tensors[s.pieces[p].tensor].span.grad:
+            update_piece(s, &s.pieces[p])
+
+
+cdef void sum_unit(const void *job, Py_ssize_t unit) noexcept nogil:
+    """Sum over the gradients of one unit, piece by piece."""
+    cdef const Step *s = <const Step *>job
+    cdef const Tensor *tensor
+    cdef Py_ssize_t p
+    for p in range(s.units[unit], s.units[unit + 1]):
+        tensor = &s.tensors[s.pieces[p].tensor]
+        s.sums[p] = table.kernels[tensor.dtype].sum[s.summed](
+            <const char *>tensor.span.grad + offset_of(tensor, &s.pieces[p]), s.pieces[p].n,
+            s.scale) if tensor.span.grad else 0.0
