@@ -101,7 +101,7 @@ def sweep(str where, str name, object structure, tuple sums=(), str result=None,
 
     ``sums`` and ``result`` are names in SUMS and MAPS; ``out`` lists the arrays to write.
     """
-    cdef list keys, given, sources, targets
+    cdef list keys, given, sources, targets, totals = [], results = []
     cdef Sweep job
     cdef WeightBlock *blocks
     cdef cnp.ndarray source, target
@@ -110,10 +110,11 @@ def sweep(str where, str name, object structure, tuple sums=(), str result=None,
     keys, given = unpack(structure)
     sources = targets = weights(where, name, keys, given)
     if result is not None:
-        targets = [new_array(<cnp.ndarray>source) for source in sources] if out is None else [
-            as_output(where, float_array(where, entry("out", key), target), <cnp.ndarray>source,
-                      entry("out", key))
-            for key, target, source in zip(keys, out, sources)]
+        targets = []
+        for key, given_out, source in zip(keys, sources if out is None else out, sources):
+            targets.append(new_array(source) if out is None else as_output(
+                where, float_array(where, entry("out", key), given_out), source,
+                entry("out", key)))
         if out is not None and len(sources) > 1:
             refuse_shared_outputs(where, keys, sources, targets)
     for source in sources:
@@ -142,13 +143,17 @@ def sweep(str where, str name, object structure, tuple sums=(), str result=None,
     with nogil:
         fr_run_tasks(sweep_block, &job, n_blocks, moved, asked, False)
     fr_merge(job.sums, n_blocks, job.n_sums)
-    totals = [job.sums[i] for i in range(job.n_sums)]
-    PyMem_Free(job.sums)
-    PyMem_Free(blocks)
+    try:
+        for i in range(job.n_sums):
+            totals.append(job.sums[i])
+    finally:
+        PyMem_Free(job.sums)
+        PyMem_Free(blocks)
     if result is None:
         return totals, None
-    return totals, pack(structure, [target if isinstance(value, np.ndarray) else target[()]
-                                    for value, target in zip(given, targets)])
+    for value, target in zip(given, targets):
+        results.append(target if isinstance(value, np.ndarray) else target[()])
+    return totals, pack(structure, results)
 
 
 cdef struct Rows:

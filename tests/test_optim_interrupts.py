@@ -184,7 +184,7 @@ def test_every_failed_allocation_of_a_step_is_a_memory_error_and_changes_nothing
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300,
-        env={**os.environ, "PYTHONMALLOC": "malloc"},
+        env={**os.environ, "PYTHONMALLOC": "malloc", "MALLOC_PERTURB_": "165"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
