@@ -2,6 +2,7 @@
 
 import importlib
 
+from fastreg import _command  # noqa: F401 - first: Ctrl-C during the other imports
 from fastreg._optimizer import Optimizer
 from fastreg.config import empty_cache, get_num_threads, num_threads, set_num_threads, show_config
 from fastreg.dropout import DropConnect, Dropout, SpatialDropout, StochasticDepth

@@ -1,18 +1,49 @@
 """The ``fastreg`` command: ``lab`` runs the experiments, ``info`` describes the build."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 import fastreg
+from fastreg import _command
 
 __all__ = ["main"]
+
+BROKEN_PIPE = 141  # what a shell reports of a process that SIGPIPE ended
 
 
 def main(argv=None):
     """Run the command line and return its exit status."""
-    arguments = parser().parse_args(argv)
-    return arguments.command(arguments) or 0
+    try:
+        _command.loaded()
+        try:
+            arguments = parser().parse_args(argv)
+            return arguments.command(arguments) or 0
+        finally:  # here, where it can be caught, and not when Python ends
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+    except BrokenPipeError:  # whoever reads has seen enough, as in "| head"
+        _discard_output()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return fail("fastreg: interrupted", status=130)
+    except OSError as error:
+        _discard_output()
+        return fail(f"fastreg: {error}")
+
+
+def _discard_output():
+    """Let what is still in the buffers go nowhere: Python flushes them when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            if stream is not None and not stream.closed:
+                os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def parser():
@@ -22,9 +53,22 @@ def parser():
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     about = "run the experiments and write a report"
-    command = commands.add_parser("lab", help=about, description=about.capitalize() + ".")
+    known = _command.experiments()
+    width = max(map(len, known))
+    command = commands.add_parser(
+        "lab",
+        help=about,
+        description=about.capitalize() + ".",
+        epilog="\n".join(
+            ["experiments:", *(f"  {name:<{width}}  {line}" for name, line in known.items())]
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     command.add_argument(
-        "exercise", nargs="*", metavar="EXERCISE", help="which experiments (default: all)"
+        "exercise",
+        nargs="*",
+        metavar="EXPERIMENT",
+        help="which of the experiments below (default: all)",
     )
     command.add_argument(
         "--data",
@@ -34,11 +78,14 @@ def parser():
         "file; FILE.csv#NAME names the target column, else it is the last",
     )
     command.add_argument(
-        "--seeds", type=seeds, metavar="N", help="trainings of each setting (default: 5; quick: 3)"
+        "--seeds",
+        type=seeds,
+        metavar="N",
+        help="trainings of each setting (default: 5; quick: 3)",
     )
-    command.add_argument("--quick", action="store_true", help="short trainings, under a minute")
+    command.add_argument("--quick", action="store_true", help="short trainings, under two minutes")
     command.add_argument(
-        "--jobs", type=positive, metavar="N", help="processes (default: one a core)"
+        "--jobs", type=positive, metavar="N", help="processes (default: one per core)"
     )
     command.add_argument(
         "--out", type=Path, default=Path("report"), metavar="DIR", help="where (default: report)"
@@ -70,10 +117,13 @@ def info(arguments):
 
 def lab(arguments):
     """Run the experiments, print what they found, write the report."""
+    _command.loading()
     try:
         from fastreg.lab import command
     except ModuleNotFoundError as error:
         return fail(error)
+    finally:
+        _command.loaded()
     try:
         return command.run(arguments)
     except command.RefusedError as error:

@@ -2,8 +2,13 @@
 
 import contextlib
 import io
+import os
+import pathlib
+import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -73,7 +78,7 @@ def test_lab_prints_findings_and_writes_the_report(tmp_path):
 @pytest.fixture
 def asked(monkeypatch):
     """What an experiment was asked for; it is then interrupted."""
-    module = pytest.importorskip("fastreg.lab.dropout_rate", reason="needs the extra 'lab'")
+    module = pytest.importorskip("fastreg.lab", reason="needs the extra 'lab'").dropout_rate
     asked = []
 
     def stop(**options):
@@ -105,7 +110,7 @@ def test_an_unknown_exercise_is_refused_with_the_known(tmp_path, capsys):
     assert main(["lab", "dropout", "--out", str(tmp_path / "out")]) == 1
     captured = capsys.readouterr()
     known = ", ".join(lab.EXPERIMENTS)
-    assert captured.err == f"fastreg lab: EXERCISE must be among {known}, got 'dropout'\n"
+    assert captured.err == f"fastreg lab: EXPERIMENT must be among {known}, got 'dropout'\n"
     assert not (tmp_path / "out").exists()
 
 
@@ -127,7 +132,7 @@ def test_a_page_that_cannot_be_written_costs_one_line_and_not_the_findings(tmp_p
     options = ["--quick", "--seeds", "2", "--jobs", "1", "--out", str(tmp_path)]
     assert main(["lab", "bias_variance", *options]) == 1
     captured = capsys.readouterr()
-    assert "lowest at degree" in captured.out
+    assert "Section 1.2: bias or variance?" in captured.out
     assert captured.err.splitlines()[-1].startswith("fastreg lab: the report could not be written")
 
 
@@ -154,7 +159,7 @@ def test_info_needs_no_extra():
 
 
 def test_an_experiment_that_fails_costs_no_other(tmp_path, monkeypatch, capsys):
-    module = pytest.importorskip("fastreg.lab.dropout_masks", reason="needs the extra 'lab'")
+    module = pytest.importorskip("fastreg.lab", reason="needs the extra 'lab'").dropout_masks
 
     def fail(**options):
         raise RuntimeError("two\nlines & more")
@@ -163,7 +168,10 @@ def test_an_experiment_that_fails_costs_no_other(tmp_path, monkeypatch, capsys):
     options = ["--quick", "--seeds", "2", "--jobs", "1", "--out", str(tmp_path)]
     assert main(["lab", "dropout_masks", "bias_variance", *options]) == 1
     captured = capsys.readouterr()
-    assert "lowest at degree" in captured.out and "Missing: dropout_masks: Runtime" in captured.out
+    assert (
+        "Section 1.2: bias or variance?" in captured.out
+        and "Missing: dropout_masks: Runtime" in captured.out
+    )
     (line,) = captured.err.splitlines()
     assert line.startswith("fastreg lab: dropout_masks: RuntimeError: two lines & more (")
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
@@ -180,3 +188,104 @@ def test_a_cache_that_cannot_be_written_is_refused_before_training(tmp_path, cap
     captured = capsys.readouterr()
     assert len(captured.err.splitlines()) == 1 and not captured.out
     assert captured.err.startswith("fastreg lab: --out must be a folder that can be made")
+
+
+def test_help_names_the_experiments_without_their_packages():
+    packages = ("jinja2", "joblib", "matplotlib", "sklearn", "tqdm")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({packages!r})); "
+        "from fastreg.__main__ import main; sys.exit(main(['lab', '--help']))"
+    )
+    shown = run(code=code).stdout
+    for path in (pathlib.Path(fastreg.__file__).parent / "lab" / "experiments").glob("[a-z]*.py"):
+        line = path.read_text(encoding="utf-8").splitlines()[0].strip('"')
+        assert re.search(rf"^  {path.stem} +{re.escape(line)}$", shown, re.MULTILINE), path.stem
+
+
+SHORT = ("--quick", "--seeds", "2", "--jobs", "1", "--out")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["info", "--help", "lab --help", "--version", "lab bias_variance"]
+)
+@pytest.mark.parametrize("both", [False, True], ids=["out", "out and err"])
+def test_a_closed_pipe_is_quiet(arguments, both, tmp_path):
+    command = [sys.executable, "-m", "fastreg", *arguments.split()]
+    if arguments == "lab bias_variance":
+        pytest.importorskip("sklearn", reason="needs the extra 'lab'")
+        command += [*SHORT, str(tmp_path)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    error = writer if both else subprocess.PIPE
+    with subprocess.Popen(command, stdout=writer, stderr=error) as process:
+        os.close(writer)
+        said = b"" if both else process.stderr.read()
+    assert said == b"" and process.returncode == 141
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no full device")
+def test_a_full_disk_is_one_line():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "fastreg", "info"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("fastreg: ")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals to groups are POSIX")
+@pytest.mark.parametrize("moment", [0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0])
+def test_an_interrupt_at_any_moment_is_one_line(moment, tmp_path):
+    """As a terminal sends it: to the whole group of processes."""
+    pytest.importorskip("sklearn", reason="needs the extra 'lab'")
+    arguments = ["lab", "optimizers", "--seeds", "50", "--jobs", "2", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", STARTED, *arguments], stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr.readline() == "up\n"
+    time.sleep(moment)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert len(said.splitlines()) == 1 and ": interrupted" in said
+
+
+#: What ``python -m fastreg`` does, with a sign of life when its first module is there.
+STARTED = """
+import runpy, sys, importlib.util
+sys.orig_argv = [sys.executable, "-m", "fastreg"]
+arguments, sys.argv = sys.argv[1:], ["-m"]
+class Alive:
+    def find_spec(self, name, *rest):
+        if name == "fastreg._optimizer":
+            print("up", file=sys.stderr, flush=True)
+sys.meta_path.insert(0, Alive())
+import fastreg
+sys.argv = ["fastreg", *arguments]
+runpy.run_module("fastreg", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_the_handler_is_for_the_command_alone():
+    code = "import signal, fastreg; print(signal.getsignal(signal.SIGINT).__name__)"
+    assert run(code=code).stdout == "default_int_handler\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminals of this kind are POSIX")
+def test_the_bar_says_which_experiment_of_how_many(tmp_path):
+    pytest.importorskip("sklearn", reason="needs the extra 'lab'")
+    import pty
+
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "fastreg", "lab", "dropout_masks", "bias_variance"]
+    process = subprocess.Popen(
+        [*command, *SHORT, str(tmp_path)], stdout=subprocess.DEVNULL, stderr=end
+    )
+    os.close(end)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal's end
+        while part := os.read(terminal, 4096):
+            shown += part
+    assert process.wait() == 0
+    for name in ("1 of 2: dropout_masks", "2 of 2: bias_variance"):
+        assert f"{name}: 100%" in shown.decode()

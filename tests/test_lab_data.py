@@ -8,6 +8,7 @@ import pytest
 for package in ("jinja2", "joblib", "matplotlib", "sklearn", "tqdm"):
     pytest.importorskip(package, reason="needs the extra 'lab'")
 
+from fastreg import data as files  # noqa: E402
 from fastreg.__main__ import main  # noqa: E402
 from fastreg.lab import data  # noqa: E402
 
@@ -120,7 +121,7 @@ BAD = {
     ),
     "one class": (table(*X.T, 0 * KINDS), "must have a target that varies, got 0 in every row"),
     "rare class": (changed(4, 5, 9), "must have 5 rows of each class, got 1 of class 9"),
-    "too few rows": (table(*X[:9].T, KINDS[:9]), "must have at least 50 rows, got 9"),
+    "too few rows": (table(*X[:9].T, KINDS[:9]), "must have at least 30 rows, got 9"),
     "empty": ("", "must have rows, got none"),
     "ragged": (table(*X.T, KINDS) + "1,2\n", "line 62 must have 5 entries, got 2"),
     "no text": (b"\xff\xfe\x00binary", "must be a text table in UTF-8"),
@@ -174,3 +175,48 @@ def test_ignorance_is_finite_where_a_cut_lost_a_class(tmp_path, monkeypatch):
     problems = [data.load(tmp_path / "rare.npz", seed) for seed in range(20)]
     assert any(2 not in problem.y_train and 2 in problem.y_val for problem in problems)
     assert all(0.6 < problem.ignorant_loss < 0.8 for problem in problems)
+
+
+def test_validation_and_test_rows_leave_no_trace_in_the_training_data(tmp_path):
+    rng, path = np.random.default_rng(0), tmp_path / "t.npz"
+    X, y = rng.normal(size=(100, 3)), np.arange(100) % 2 + 0.5 * rng.uniform(size=100)
+    np.savez(path, X=X, y=y)
+    clean = data.load(path, 7)
+    rows = files.split("rows", np.arange(100.0)[:, None], y, standardize=False, rng=7)
+    others = np.concatenate([rows.X_val, rows.X_test]).ravel().astype(int)
+    X[others] = 1000 + 50 * rng.normal(size=(len(others), 3))
+    np.savez(path, X=X, y=y)
+    other = data.load(path, 7)
+    np.testing.assert_array_equal(clean.X_train, other.X_train)
+    np.testing.assert_array_equal(clean.y_train, other.y_train)
+    assert (other.X_val == data.WIDEST).all() and (other.X_test == data.WIDEST).all()
+
+
+def test_a_number_sign_belongs_to_the_path_where_there_is_such_a_file(tmp_path):
+    for folder in ("C#", "a#b#c"):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "t#1.csv"
+        path.write_text(table(*X.T, KINDS, header="a,b,c#,d,kind"))
+        assert data.load(path).n_classes == 3
+        assert data.load(f"{path}#a").n_classes == data.load(f"{path}#c#").n_classes == 7
+        with pytest.raises(ValueError, match="must have one column 'price'"):
+            data.load(f"{path}#price")
+
+
+def test_a_target_that_the_file_does_not_have_is_refused_by_name(tmp_path):
+    np.savez(tmp_path / "t.npz", X=X, y=KINDS, other=np.arange(60) % 2)
+    assert data.load(f"{tmp_path / 't.npz'}#other").n_classes == 2
+    for name, array in (("images-idx3", X.reshape(60, 2, 2)), ("labels-idx1", KINDS)):
+        head = bytes([0, 0, 8, array.ndim])
+        head += b"".join(size.to_bytes(4, "big") for size in array.shape)
+        (tmp_path / f"t-{name}-ubyte").write_bytes(head + array.astype(np.uint8).tobytes())
+    for name in ("t.npz", "t-images-idx3-ubyte", "nowhere.csv"):
+        with pytest.raises(ValueError, match="price"):
+            data.load(f"{tmp_path / name}#price")
+    with pytest.raises(ValueError, match="digits#price"):
+        data.load("digits#price")
+
+
+def test_a_few_rows_of_one_target_have_a_score():
+    problem = data.load("diabetes")
+    assert problem.score(np.ones((3, 1)), np.zeros(3)) == 0.0

@@ -1,6 +1,9 @@
-"""What the lab's experiments find, on fixed seeds in the real setting."""
+"""Every experiment there is, in its smallest run: on any data it says no more than it measured."""
 
+import inspect
 import json
+import re
+import sys
 
 import numpy as np
 import pytest
@@ -8,144 +11,190 @@ import pytest
 for package in ("jinja2", "joblib", "matplotlib", "sklearn", "tqdm"):
     pytest.importorskip(package, reason="needs the extra 'lab'")
 
-from matplotlib.figure import Figure  # noqa: E402
+import matplotlib  # noqa: E402
+from matplotlib.collections import LineCollection, PolyCollection  # noqa: E402
+from matplotlib.container import ErrorbarContainer  # noqa: E402
+from matplotlib.contour import ContourSet  # noqa: E402
 
-import fastreg  # noqa: E402
-from fastreg.lab import (  # noqa: E402
-    bias_variance,
-    dropout_masks,
-    dropout_rate,
-    early_stopping,
-    fit_status,
-    fits,
-    speed,
-)
+import fastreg.lab  # noqa: E402
+from fastreg import _command  # noqa: E402
+from fastreg.lab import EXPERIMENTS, experiment, plots  # noqa: E402
+from fastreg.lab.fits import Outcomes  # noqa: E402
 
-TINY = {
-    dropout_rate: {"rates": (0.0, 0.9), "epochs": 2},
-    early_stopping: {"patiences": (1, 2), "epochs": 4},
-    bias_variance: {"degrees": (0, 2), "rounds": 4},
-    dropout_masks: {"rates": (0.1, 0.5)},
-    fit_status: {"epochs": 3},
-    speed: {"epochs": 1},
-}
-
-
-@pytest.mark.parametrize("data", ["wine", "diabetes"])
-@pytest.mark.parametrize("module", TINY, ids=lambda module: module.__name__.rpartition(".")[2])
-def test_experiments_run_on_classes_and_on_real_targets(module, data):
-    result = module.run(data, seeds=2, **TINY[module])
-    table = result.table()
-    assert {len(row) for row in table.rows} == {len(table.header)}
-    claims = [claim for claim, _ in result.findings()]
-    assert claims and all(claim in result.conclusion() for claim in claims)
-    raw = json.loads(result.to_json())
-    assert raw["experiment"] == result.name and len(raw["outcomes"]) == len(result.outcomes)
-    ax = Figure().subplots()
-    result.plot(ax)
-    assert ax.get_title(loc="left") or ax.get_title()
-    assert ax.get_xlabel() and (ax.get_ylabel() or ax.get_yticklabels())
-    for picture in result.pictures():
-        picture.draw(Figure(figsize=picture.size))
+DATA = ("wine", "diabetes", "own.csv")
 
 
 @pytest.fixture(scope="module")
-def dropout():
-    """The real setting, for the rates that matter."""
-    return dropout_rate.run(seeds=3, rates=(0.0, 0.3, 0.5, 0.9), epochs=40, jobs=2)
+def own(tmp_path_factory):
+    """A small table of one's own: 40 rows of two classes that are hard to tell apart."""
+    rng, path = np.random.default_rng(3), tmp_path_factory.mktemp("own") / "own.csv"
+    X, kind = rng.normal(size=(40, 3)), np.arange(40) % 2
+    rows = [",".join(map(str, row)) for row in np.column_stack([X + 0.3 * kind[:, None], kind])]
+    path.write_text("\n".join(["a,b,c,kind", *rows]) + "\n")
+    return str(path)
 
 
-def test_dropout_helps_against_noise_and_too_much_of_it_does_not(dropout):
-    assert dropout.best[dropout_rate.NOISE] in (0.3, 0.5)
-    none, best, high = (dropout.score(dropout_rate.NOISE, r).mean() for r in (0.0, 0.5, 0.9))
-    assert best > none + 0.02 > high + 0.5
-    assert dropout.last("loss", 0.0, 0.9).mean() > 1.5  # it cannot even learn the training rows
-    assert "Dropout 0.9 underfits" in dropout.conclusion()
+@pytest.fixture(scope="module", params=[(n, d) for n in EXPERIMENTS for d in DATA], ids="-".join)
+def result(request, own):
+    name, data = request.param
+    module = experiment(name)
+    data = own if data == "own.csv" else data
+    return module.run(data, seeds=2, progress=False, **module.TINY)
 
 
-def test_the_rate_is_chosen_on_validation_data(dropout):
-    for noise, best in dropout.best.items():
-        losses = {rate: dropout.last("val_loss", noise, rate).mean() for rate in dropout.rates}
-        assert losses[best] == min(losses.values())
+def test_tables_findings_and_json_hold_together(result):
+    assert str(result.table()) in map(str, result.tables().values())
+    for table in result.tables().values():
+        assert table.rows and {len(row) for row in table.rows} == {len(table.header)}
+        assert all(isinstance(cell, str) for row in table.rows for cell in row)
+    claims = [claim for claim, _ in result.findings()]
+    assert claims and all(claim and claim in result.conclusion() for claim in claims)
+    assert all(claim[0].isupper() or claim[0].isdigit() for claim in claims)
+    raw = json.loads(result.to_json())
+    assert raw["experiment"] == result.name and len(raw["outcomes"]) == len(result.outcomes)
+    assert raw["title"] == result.title and list(raw["tables"]) == list(result.tables())
 
 
-def test_variants_differ_in_nothing_but_the_rate(dropout):
-    first = dropout_rate.run(seeds=2, rates=(0.0, 1e-6), epochs=1)
-    curves = [first.outcomes.values("loss", rate=rate) for rate in first.rates]
-    np.testing.assert_allclose(curves[0], curves[1], rtol=1e-3)
+def test_the_title_begins_with_the_place_in_the_chapter(result):
+    line = _command.experiments()[result.name]
+    assert result.title.partition(": ")[0] == line.partition(": ")[0]
+    assert re.match(r"Sections? \d|Exercise \d: |Beyond the chapter: ", result.title)
 
 
-def test_early_stopping_saves_epochs_and_the_replay_agrees_with_live_runs():
-    result = early_stopping.run(seeds=3, epochs=60, jobs=2)
-    assert result.agreement() == (9, 9)
-    runs = [result.outcomes.values("epochs_run", patience=p) for p in (5, 10, 20)]
-    assert (runs[0] <= runs[1]).all() and (runs[1] <= runs[2]).all()
-    assert (runs[0] < 60).all()
-    assert result.gain(5).low > 0.02  # points of accuracy that memorising noise had cost
-    # A live run is the first part of the run without stopping, and keeps its best weights.
-    for seed in range(3):
-        whole, live = (result.outcomes.where(patience=p, seed=seed)[0] for p in (None, 5))
-        n = live["epochs_run"]
-        assert live["val_loss"] == whole["val_loss"][:n]
-        (replay,) = fastreg.EarlyStopping.replay(live["val_loss"], 5)
-        assert live["stopped"] and replay.best_epoch == n - 1 - 5
+def test_figures_are_drawn_and_told_in_words(result):
+    with matplotlib.rc_context(plots.STYLE):
+        for picture in result.pictures():
+            figure = plots.drawn(picture)
+            words = plots.describe(figure)
+            assert len(words) > 40 and picture.caption
+            titles = [ax.get_title(loc="left") for ax in figure.axes]
+            headline = " ".join((figure.get_suptitle() or titles[0]).split())
+            assert headline and words.startswith(headline[:30])
 
 
-def test_the_decomposition_adds_up_and_makes_a_u():
-    result = bias_variance.run(seeds=3, rounds=100, jobs=2)
-    for degree in result.degrees:
-        parts = sum(result.part(name, degree).mean() for name in ("bias2", "variance", "noise"))
-        assert parts == pytest.approx(result.total[degree], rel=0.02)
-    assert result.best in (3, 4, 5)
-    totals = list(result.total.values())
-    assert min(totals[0], totals[-1]) > 1.2 * min(totals)
-    bias2 = [result.part("bias2", degree).mean() for degree in (0, 1, 3)]
-    assert bias2[0] > 2 * bias2[1] > 20 * bias2[2]
-    assert result.part("variance", 9).mean() > 5 * result.part("variance", 3).mean()
+def bars(ax):
+    """The ends of the intervals that are drawn on an axis, as shares of its height."""
+    ends = []
+    for container in ax.containers:
+        if isinstance(container, ErrorbarContainer):
+            for lines in container.lines[2]:
+                ends += [segment[:, 1] for segment in lines.get_segments() if len(segment)]
+    for band in ax.collections:
+        if isinstance(band, PolyCollection) and not isinstance(band, (ContourSet, LineCollection)):
+            ends += [path.vertices[:, 1] for path in band.get_paths() if len(path.vertices)]
+    y = np.concatenate(ends) if ends else np.empty(0)
+    y = y[np.isfinite(y)]
+    points = np.column_stack([np.full_like(y, np.mean(ax.get_xlim())), y])
+    return ax.transAxes.inverted().transform(ax.transData.transform(points))[:, 1]
 
 
-def test_the_four_kinds_of_fit_are_told_apart():
-    result = fit_status.run(seeds=3, jobs=2)
-    expected = ["underfitting", "good fit", "overfitting", "diverging"]
-    assert [result.verdict[case] for case in result.cases] == expected
+def test_intervals_do_not_leave_their_axes(result):
+    with matplotlib.rc_context(plots.STYLE):
+        for picture in result.pictures():
+            figure = plots.drawn(picture)
+            figure.draw_without_rendering()
+            for ax in figure.axes:
+                y = bars(ax)
+                assert ((y >= -1e-6) & (y <= 1 + 1e-6)).all(), (picture.name, ax.get_title("left"))
 
 
-def test_masks_keep_their_share_and_average_to_the_image():
-    result = dropout_masks.run()
-    assert max(map(abs, result.z.values())) < 4
-    for rate in result.rates:
-        ratio = result.error[rate].mean(axis=1) / result.expected(rate)
-        assert ratio.min() > 0.7 and ratio.max() < 1.4
-    assert all(outcome["unchanged"] for outcome in result.outcomes)
+def test_shares_stay_between_0_and_100(result):
+    with matplotlib.rc_context(plots.STYLE):
+        for picture in result.pictures():
+            for ax in plots.drawn(picture).axes:
+                if ax.get_ylabel().endswith("accuracy (%)"):
+                    low, high = ax.dataLim.intervaly
+                    assert low >= -1e-9 and high <= 100 + 1e-9, picture.name
 
 
-def test_both_backends_train_the_same_network():
-    result = speed.run(epochs=4)
-    assert result.apart < 0.01
-    assert min(result.ratio.values()) > 1.5
+def test_other_test_results_change_no_choice(result):
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        made_up = Outcomes(
+            {key: rng.uniform() if key in ("test_score", "test_loss") else value
+             for key, value in one.items()}
+            for one in result.outcomes
+        )  # fmt: skip
+        assert type(result)(made_up, result.settings).choices() == result.choices()
 
 
-def scores(best, high, *, chosen=0.0):
-    """Made-up outcomes of three seeds, scores for the choice and for 0.9."""
-    outcomes = fits.Outcomes(
-        {"data": "wine", "label_noise": noise, "rate": rate, "seed": seed, "loss": [0.1],
-         "val_loss": [0.1 if rate == chosen else 0.2], "val_score": [0.9],
-         "test_score": (best if rate == 0.0 else high) + 0.001 * seed * (rate == 0.0)}
-        for noise in (0.0, dropout_rate.NOISE) for rate in (0.0, 0.9) for seed in range(3)
-    )  # fmt: skip
-    return dropout_rate.DropoutRate(outcomes, {})
+CHOOSING = {
+    "batch_norm", "batch_vs_layer_norm", "dropout_rate", "early_stopping", "l1_inputs", "l1_vs_l2",
+    "l2_weights", "optimizer_choice", "optimizers", "schedules",
+}  # fmt: skip
 
 
-def test_claims_about_dropout_hold_when_it_does_not_help():
-    assert "Dropout 0.9 fits: 9.9 points above 0." in scores(0.85, 0.95).conclusion()
-    assert "Dropout 0.9 fits: 10.1 points below 0." in scores(0.95, 0.85).conclusion()
-    assert "0.0 points below 0, within the noise." in scores(0.95, 0.951).conclusion()
-    assert "Dropout 0.9 fits: it is the choice." in scores(0.9, 0.9, chosen=0.9).conclusion()
-    scores(0.9, 0.8).plot(ax := Figure().subplots())
-    assert ax.get_title().startswith("On noisy labels dropout 0 is the choice; on")
+def test_experiments_that_choose_say_what():
+    for name in CHOOSING & set(EXPERIMENTS):
+        module = experiment(name)
+        result = module.run("wine", seeds=2, progress=False, **module.TINY)
+        assert result.choices(), name
 
 
-def test_a_rate_without_errors_is_on_the_figure():
-    scores(1.0, 0.9).plot(ax := Figure().subplots())
-    low, high = ax.transLimits.transform(ax.transScale.transform([(0, 0.0), (0.9, 10.0)]))[:, 1]
-    assert 0 < low < high < 1
+#: Those whose first finding compares what was trained in different ways.
+COMPARING = (
+    "batch_norm", "batch_vs_layer_norm", "covariate_shift", "dropout_rate", "early_stopping",
+    "l1_vs_l2", "l2_weights", "learning_rates", "optimizers", "schedules",
+)  # fmt: skip
+
+
+def settings_of(result):
+    """The names of the arguments of whatever trained."""
+    module = sys.modules[type(result).__module__]
+    homes = {getattr(value, "__module__", None) for value in vars(module).values()}
+    homes |= {base.__module__ for base in type(result).__mro__}
+    names = {"diverged"}
+    for home in homes & set(sys.modules):
+        for fit in map(vars(sys.modules[home]).get, ("fit", "aspects")):
+            names |= set(inspect.signature(fit).parameters) if fit else set()
+    return names
+
+
+def noise(value, rng):
+    """Numbers of the same shape that know nothing of what was trained."""
+    if isinstance(value, list):
+        return [noise(one, rng) for one in value]
+    return float(rng.normal(1.0, 0.01)) if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize("name", COMPARING)
+def test_what_is_noise_is_said_to_be_noise(name):
+    module = experiment(name)
+    result = module.run("wine", seeds=5, progress=False, **module.TINY)
+    settings, rng, alarms, rounds = settings_of(result), np.random.default_rng(1), 0, 20
+    for _ in range(rounds):
+        made_up = Outcomes(
+            {key: value if key in settings else noise(value, rng) for key, value in one.items()}
+            for one in result.outcomes
+        )
+        claim = type(result)(made_up, result.settings).findings()[0].claim
+        alarms += not re.search(r"[Ww]ithin the noise|chooses no dropout", claim)
+    assert alarms <= 4, "more than 1 in 20 by far"
+
+
+def test_an_experiment_is_found_by_its_file(tmp_path, monkeypatch):
+    (tmp_path / "new.py").write_text('"""Section 2.10: something new."""\n')
+    (tmp_path / "old.py").write_text('"""Section 2.9: something old."""\n')
+    (tmp_path / "task.py").write_text('"""Exercise 1: a task."""\n')
+    (tmp_path / "more.py").write_text('"""Beyond the chapter: more."""\n')
+    (tmp_path / "__init__.py").write_text('"""Not one."""\n')
+    monkeypatch.setattr(_command, "FOLDER", str(tmp_path))
+    assert list(_command.experiments()) == ["old", "new", "task", "more"]
+
+
+def test_the_chapter_is_covered_section_by_section():
+    places = " ".join(line.partition(": ")[0] for line in _command.experiments().values())
+    numbers = re.findall(r"\d(?:\.\d)?", places.partition("Exercise")[0])
+    expected = ["1.1", "1.2", "2.1", "2.2", "2.3", "3.1", "3.2", "3.3", "4.1", "4.2", "4.3", "4.4"]
+    expected += ["5.1", "5.2", "5.3", "6"]
+    assert list(dict.fromkeys(numbers)) == expected
+    exercises = re.findall(r"Exercise (\d)", places)
+    assert list(dict.fromkeys(exercises)) == list("123456")
+
+
+def test_experiments_are_imported_by_name():
+    for name in EXPERIMENTS:
+        assert getattr(fastreg.lab, name) is experiment(name)
+        assert name in dir(fastreg.lab)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        fastreg.lab.nothing  # noqa: B018

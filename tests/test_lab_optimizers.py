@@ -19,7 +19,8 @@ def tiny(request):
 def test_table_and_findings(tiny):
     assert sorted(row[0] for row in tiny.table().rows) == sorted(optimizers.NAMES)
     best = tiny.tuned[0]
-    assert tiny.findings()[0].claim.startswith(f"Tuned, {best[0]} ")
+    assert tiny.findings()[0].claim.startswith("Tuned: ")
+    assert f"{best[0]}'s mean is lowest" in tiny.conclusion()
     assert f"{tiny.at(best, 'val_loss')[-1].mean():.3f}" in tiny.conclusion()
     assert len(json.loads(tiny.to_json())["outcomes"]) == 7 * len(optimizers.RATES) * 2
 

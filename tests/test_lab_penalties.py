@@ -1,32 +1,12 @@
 """Exercise 1 of the lab: what the penalties do to weights and inputs, in the real setting."""
 
-import json
-
 import numpy as np
 import pytest
 
 for package in ("jinja2", "joblib", "matplotlib", "sklearn", "tqdm"):
     pytest.importorskip(package, reason="needs the extra 'lab'")
 
-from matplotlib.figure import Figure  # noqa: E402
-
 from fastreg.lab import l1_inputs, l1_vs_l2  # noqa: E402
-
-
-@pytest.mark.parametrize("data", ["wine", "diabetes", "synthetic"])
-@pytest.mark.parametrize("module", [l1_vs_l2, l1_inputs])
-def test_experiments_run_on_classes_and_on_real_targets(module, data):
-    result = module.run(data, seeds=2, strengths=(0.001, 0.1), epochs=2)
-    table = result.table()
-    assert [len(row) for row in table.rows] == [len(table.header)] * 4
-    for claim, _ in result.findings():
-        assert claim in result.conclusion()
-    assert len(json.loads(result.to_json())["outcomes"]) == len(result.outcomes)
-    result.plot(ax := Figure().subplots())
-    title = ax.get_title(loc="left") or ax.get_title()
-    assert title and ax.get_xlabel() and ax.get_ylabel()
-    for picture in result.pictures():
-        picture.draw(Figure(figsize=picture.size))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +67,7 @@ def test_variants_differ_in_nothing_but_the_penalty():
 
 def test_no_penalty_is_not_said_to_gain_on_itself():
     result = l1_vs_l2.run("wine", seeds=2, strengths=(0.3, 1.0), epochs=3)
-    assert "No penalty has the lowest validation loss. Test accuracy" in result.conclusion()
+    assert "Higher than with no penalty, the lowest mean: L2 by" in result.conclusion()
 
 
 def test_selecting_and_predicting_are_two_aims_only_where_they_differ():

@@ -1,5 +1,6 @@
 """The lab's report: a page that stands alone, shows what was measured and hides no gap."""
 
+import datetime
 import html
 import json
 import re
@@ -11,8 +12,10 @@ import pytest
 for package in ("jinja2", "joblib", "matplotlib", "sklearn", "tqdm"):
     pytest.importorskip(package, reason="needs the extra 'lab'")
 
+import matplotlib  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+import fastreg  # noqa: E402
 from fastreg.lab import EXPERIMENTS, bias_variance, experiment, fit_status, plots, report  # noqa: E402
 from fastreg.lab.fits import Outcomes  # noqa: E402
 from fastreg.lab.result import Finding, Picture, Result, Table  # noqa: E402
@@ -31,7 +34,9 @@ def results():
 def folder(results, tmp_path_factory):
     """Their report."""
     folder = tmp_path_factory.mktemp("report")
-    assert report.write(folder, results, seconds=1.0) == (folder / "index.html", [])
+    about = {"data": "my rows", "seeds": "0 to 1"}
+    written = report.write(folder, results, seconds=1.0, about=about)
+    assert written == (folder / "index.html", [])
     return folder
 
 
@@ -49,6 +54,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.stack, self.tags, self.addresses, self.ids, self.uses = [], [], [], [], []
+        self.words = []
         self.feed(text)
         self.close()
 
@@ -64,17 +70,19 @@ class Page(HTMLParser):
                 self.addresses.append(value)
             self.ids += [value] if name == "id" else []
             self.uses += re.findall(r"url\((.*?)\)", value or "")
+            self.words += [value] if name == "aria-label" and tag == "svg" else []
 
     def handle_endtag(self, tag):
         assert self.stack.pop() == tag
 
 
-def test_the_page_is_whole_and_asks_nothing_of_the_network(page):
+def test_the_page_is_whole_and_asks_nothing_of_the_network(page, folder):
     parsed = Page(page)
     assert not parsed.stack
     assert not {"script", "iframe", "img", "object", "embed"} & set(parsed.tags)
     local = [address for address in parsed.addresses if address != "data:,"]
-    assert local and all(address.startswith("#") for address in local)
+    files = {address for address in local if not address.startswith("#")}
+    assert files and all((folder / name).is_file() for name in files)
     assert "@import" not in page
     assert not re.search(r"url\(\s*['\"]?(?!#)", page)
 
@@ -82,7 +90,7 @@ def test_the_page_is_whole_and_asks_nothing_of_the_network(page):
 def test_ids_of_the_page_are_unique_and_their_uses_resolve(page):
     parsed = Page(page)
     assert len(parsed.ids) == len(set(parsed.ids))
-    uses = [a for a in parsed.addresses if a != "data:,"] + parsed.uses
+    uses = [a for a in parsed.addresses if a.startswith("#")] + parsed.uses
     assert {use.removeprefix("#") for use in uses} <= set(parsed.ids)
 
 
@@ -164,4 +172,52 @@ def test_every_experiment_is_one_short_file_with_one_signature(name):
     assert {"data", "seeds", "quick"} <= set(parameters)
     assert module.__doc__.splitlines()[0].endswith(".")
     with open(module.__file__, encoding="utf-8") as file:
-        assert len(file.readlines()) <= 155
+        assert len(file.readlines()) <= 230
+
+
+def test_date_data_and_seeds_stand_at_the_top(page):
+    top = page[page.index("<body>") : page.index("<main>")]
+    year = datetime.date.today().year
+    for words in ("my rows", "0 to 1", f"{year}, ", "1 seconds", f"fastreg {fastreg.__version__}"):
+        assert words in top
+
+
+def test_figures_have_their_content_in_words(page):
+    words = Page(page).words
+    assert len(words) == page.count("<svg") == page.count('role="img"')
+    assert "On average the error is lowest at degree 3" in words[0]
+    assert re.search(r"variance: from 0\.\d+ to 0\.\d+", words[0])
+
+
+def test_contents_lead_to_each_experiment_in_order(page, results):
+    contents = page[page.index("<nav") : page.index("</nav>")]
+    places = [contents.index(f'href="#{result.name}"') for result in results]
+    assert places == sorted(places)
+    for result in results:
+        assert result.findings()[0].claim in html.unescape(contents)
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_on_a_dark_ground_every_colour_of_the_figures_is_seen(page):
+    assert 'name="viewport"' in page
+    dark = page[page.index("prefers-color-scheme: dark") : page.index("* { box-sizing")]
+    (ground,) = re.findall(r"--paper: (#[0-9a-f]{6})", dark)
+    turned = dict(re.findall(r"--c([0-9a-f]{6}): (#[0-9A-Fa-f]{6})", dark))
+    used = set(re.findall(r"var\(--c([0-9a-f]{6}), #", page))
+    assert used and used == set(turned)
+    quiet = {plots.PAPER[1:].lower(), plots.GRID[1:].lower(), plots.AXIS[1:].lower()}
+    for colour in used - quiet:
+        assert contrast(turned[colour], ground) >= 3, colour
+    for colour in plots.shades(9):
+        code = matplotlib.colors.to_hex(colour)
+        assert contrast(plots._turned(code[1:]), ground) >= 2, code

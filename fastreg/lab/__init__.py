@@ -1,12 +1,15 @@
-"""The lab: the chapter's exercises as experiments that train real networks.
+"""The lab: the chapter's sections and exercises as experiments that train real networks.
 
-Each experiment is one module with ``run(data="digits", seeds=5, ...) -> result``; a result knows
-its ``table()``, its ``plot(ax)`` and its ``conclusion()``, and all of them come from the numbers of
-that run. ``fastreg lab`` runs the experiments and writes one report. The modules here are the only
-ones that may import the packages of the extra ``lab``.
+Each experiment is one module of `fastreg.lab.experiments` with ``run(data="digits", seeds=5, ...)
+-> result``; a result knows its ``table()``, its ``plot(ax)`` and its ``conclusion()``, and all of
+them come from the numbers of that run. ``from fastreg.lab import dropout_rate`` imports one.
+``fastreg lab`` runs the experiments and writes one report. The modules here are the only ones that
+may import the packages of the extra ``lab``.
 """
 
 import importlib
+
+from fastreg._command import experiments
 
 try:
     import jinja2  # noqa: F401
@@ -21,24 +24,22 @@ except ModuleNotFoundError as missing:
 
 __all__ = ["EXPERIMENTS", "experiment"]
 
-#: In the order of the report: the six exercises, the chapter's body, and the speed.
-EXPERIMENTS = (
-    "l1_vs_l2",
-    "l1_inputs",
-    "dropout_rate",
-    "batch_norm",
-    "optimizers",
-    "schedules",
-    "early_stopping",
-    "bias_variance",
-    "fit_status",
-    "rosenbrock",
-    "batch_vs_layer_norm",
-    "dropout_masks",
-    "speed",
-)
+#: In the order of the chapter: its sections, its exercises, and what goes beyond it.
+EXPERIMENTS = tuple(experiments())
 
 
 def experiment(name):
     """Return the module of an experiment, imported when first asked for."""
-    return importlib.import_module(f"{__name__}.{name}")
+    return importlib.import_module(f"{__name__}.experiments.{name}")
+
+
+def __getattr__(name):
+    """Let ``from fastreg.lab import dropout_rate`` find the experiment."""
+    if name in EXPERIMENTS:
+        return experiment(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    """Name the experiments, too."""
+    return [*globals(), *EXPERIMENTS]

@@ -22,9 +22,9 @@ def run(arguments):
     names = arguments.exercise or EXPERIMENTS
     unknown = [name for name in names if name not in EXPERIMENTS]
     if unknown:
-        raise RefusedError(f"EXERCISE must be among {', '.join(EXPERIMENTS)}, got {unknown[0]!r}")
+        raise RefusedError(f"EXPERIMENT must be among {', '.join(EXPERIMENTS)}, got {unknown[0]!r}")
     try:
-        data.load(arguments.data)
+        about = {"data": data.load(arguments.data).describe()}
     except (OSError, ValueError, TypeError) as error:
         raise RefusedError(f"--data: {error}") from error
     try:
@@ -35,16 +35,19 @@ def run(arguments):
         raise RefusedError(f"--out must be a folder that can be made, got {error}") from error
     begin = time.perf_counter()
     results, failed = [], []
-    for name in names:
+    seeds = arguments.seeds or (QUICK_SEEDS if arguments.quick else SEEDS)
+    for place, name in enumerate(names, start=1):
         try:
             result = experiment(name).run(
                 data=arguments.data,
-                seeds=arguments.seeds or (QUICK_SEEDS if arguments.quick else SEEDS),
+                seeds=seeds,
                 quick=arguments.quick,
                 jobs=arguments.jobs or get_num_threads(),
                 cache=arguments.out / "cache",
+                progress=f"{place} of {len(names)}",
             )
-            texts = (result.title, "", result.table(), "", result.conclusion(), "", "")
+            tables = [text for table in result.tables().values() for text in (table, "")]
+            texts = (result.title, "", *tables, result.conclusion(), "", "")
         except Exception as error:  # one that fails must not cost the others
             failed.append(f"{name}: {_where(error)}")
             print(f"fastreg lab: {failed[-1]}", file=sys.stderr, flush=True)
@@ -52,8 +55,11 @@ def run(arguments):
         print(*texts, sep="\n", flush=True)
         results.append(result)
     seconds = time.perf_counter() - begin
+    about["seeds"] = f"0 to {seeds - 1}, {'short' if arguments.quick else 'full'} trainings"
     try:
-        path, missing = report.write(arguments.out, results, seconds=seconds, failed=failed)
+        path, missing = report.write(
+            arguments.out, results, seconds=seconds, failed=failed, about=about
+        )
     except OSError as error:
         raise RefusedError(f"the report could not be written, got {error}") from error
     missing = [*failed, *missing]

@@ -17,7 +17,7 @@ from fastreg.nn import mse, softmax_cross_entropy
 __all__ = ["BUNDLED", "Problem", "fingerprint", "load"]
 
 BUNDLED = ("digits", "breast_cancer", "wine", "diabetes", "synthetic")
-FEWEST_ROWS = 50  # of a data set: 10 each for validation and test
+FEWEST_ROWS = 30  # of a data set: 6 each for validation and test
 FEWEST_PER_CLASS = 5  # so that each class comes in all three parts
 MOST_ROWS = 6000  # of a larger file, drawn with the seed: an experiment is a hundred trainings
 WIDEST = 3.0  # standard deviations: a pixel that one training image has would outweigh all others
@@ -58,6 +58,11 @@ class Problem(Dataset):
         return "accuracy (%)" if self.n_classes else "variance explained (%)"
 
     @property
+    def score_range(self):
+        """What the score can be, in per cent."""
+        return (0.0 if self.n_classes else -np.inf), 100.0
+
+    @property
     def error_label(self):
         """What the score leaves, and its unit, for an axis."""
         return "errors (%)" if self.n_classes else "variance left (%)"
@@ -75,7 +80,8 @@ class Problem(Dataset):
         """Return the share of rows read right, or of variance explained."""
         if self.n_classes:
             return float(np.mean(outputs.argmax(axis=1) == y))
-        return float(1.0 - np.mean((outputs[:, 0].astype(np.float64) - y) ** 2) / np.var(y))
+        left = np.mean((outputs[:, 0].astype(np.float64) - y) ** 2)
+        return float(1.0 - left / (np.var(y) or 1.0))  # a few rows may all have one target
 
     def describe(self):
         """Return one line for a list of settings."""
@@ -148,10 +154,20 @@ def fingerprint(data):
     """Return what tells apart two files of one name; empty for a bundled set."""
     if str(data) in BUNDLED:
         return ""
-    path = Path(str(data).partition("#")[0])
-    if not path.is_file():
+    path, _ = _place(str(data))
+    if path is None:
         raise ValueError(f"data must be one of {', '.join(BUNDLED)} or a file, got {str(data)!r}")
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _place(data):
+    """Return the file and the target's name: what follows a ``#`` that is not in the path."""
+    parts = data.split("#")
+    for end in range(len(parts), 0, -1):
+        path = Path("#".join(parts[:end]))
+        if path.is_file():
+            return path, "#".join(parts[end:]) if end < len(parts) else None
+    return None, None
 
 
 @functools.lru_cache(maxsize=4)
@@ -162,15 +178,17 @@ def _read(data, digest):
     if data in BUNDLED:
         X, y = getattr(sklearn.datasets, f"load_{data}")(return_X_y=True)
         return X, y.astype(np.int64 if data != "diabetes" else np.float64), None
-    name, _, target = data.partition("#")
-    path = Path(name)
+    path, target = _place(data)
+    is_images = "idx" in path.name and not {".csv", ".tsv", ".txt"} & set(path.suffixes)
     if path.suffix == ".npz":
-        X, y = read_npz(path)
-    elif "idx" in path.name and path.suffix not in (".csv", ".txt"):
+        X, y = read_npz(path, y="y" if target is None else target)
+    elif is_images:
+        if target is not None:
+            raise ValueError(f"{path} has its targets in a file of labels, not in {target!r}")
         X, y = read_idx(path), read_idx(_labels_of(path))
     else:
-        X, y = read_csv(path, target=target or -1)
-    return *_checked(name, X, y), None
+        X, y = read_csv(path, target=-1 if target is None else target)
+    return *_checked(path, X, y), None
 
 
 def _labels_of(path):

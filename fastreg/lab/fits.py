@@ -4,12 +4,16 @@ A fit is a function of its settings and of nothing else: plain arguments in, a d
 lists out. It is run by joblib, whose ``parallel_config`` also sends it to Dask or Ray.
 """
 
+import contextlib
 import functools
 import hashlib
 import inspect
 import itertools
 import json
 import os
+import random
+import signal
+import time
 import warnings
 from pathlib import Path
 
@@ -45,7 +49,7 @@ def seeds_of(seeds):
 
 
 class Outcomes(list):
-    """Dicts, one a fit: its settings and what came out."""
+    """Dicts, one per fit: its settings and what came out."""
 
     def where(self, **settings):
         """Return those that have these settings."""
@@ -54,7 +58,7 @@ class Outcomes(list):
         )
 
     def values(self, key, **settings):
-        """Return one number a seed, or a curve a seed: the seed is the last axis."""
+        """Return one number per seed, or a curve per seed: the seed is the last axis."""
         chosen = self.where(**settings)
         return np.array([outcome[key] for outcome in chosen], np.float64).T
 
@@ -74,8 +78,8 @@ def run(fit, settings, *, jobs=None, cache=None, progress=True):
         A folder. A fit whose outcome is there is not run again; outcomes are written as they
         arrive, so that an interrupted run goes on where it was. The key is the settings, the
         data file, the version of fastreg and all code that the fit can reach.
-    progress : bool, keyword-only
-        Whether to show a bar where the terminal is one.
+    progress : bool or str, keyword-only
+        Whether to show a bar where the terminal is one; a text stands before it.
     """
     label = fit.__module__.rpartition(".")[2]
     paths = [_path(cache, label, fit, one) for one in settings]
@@ -83,33 +87,74 @@ def run(fit, settings, *, jobs=None, cache=None, progress=True):
     missing = [i for i, outcome in enumerate(found) if outcome is None]
     if cache is not None:
         Path(cache).mkdir(parents=True, exist_ok=True)
-    tasks = (joblib.delayed(_numbered)(i, fit, settings[i]) for i in missing)
-    arriving = tqdm(
-        _parallel(jobs)(tasks) if missing else (),
+    random.Random(0).shuffle(missing)  # so that the first are like the rest, and so the estimate
+    bar = Bar(
         total=len(settings),
         initial=len(settings) - len(missing),
-        desc=label,
+        desc=f"{progress}: {label}" if isinstance(progress, str) else label,
         unit="fit",
         disable=None if progress else True,
     )
-    for i, text in arriving:
-        _remember(paths[i], text)
-        found[i] = json.loads(text)
+    bar.workers = min(joblib.effective_n_jobs(jobs), max(1, len(missing)))
+    with bar:
+        for i, text, seconds in _arriving(jobs, fit, settings, missing):
+            _remember(paths[i], text)
+            found[i] = json.loads(text)
+            bar.count(seconds)
     return Outcomes({**one, **outcome} for one, outcome in zip(settings, found, strict=True))
 
 
-def _parallel(jobs):
-    """Return joblib's runner: outcomes as they arrive, or at the end."""
+class Bar(tqdm):
+    """A bar that estimates from the fits' own times: not from the start of the processes."""
+
+    workers, done, spent = 1, 0, 0.0
+
+    def count(self, seconds):
+        """Take note of a fit and the seconds it took."""
+        self.done, self.spent = self.done + 1, self.spent + seconds
+        self.update()
+
+    @property
+    def format_dict(self):
+        """What the bar says, with the rate that it goes by."""
+        rate = self.workers * self.done / self.spent if self.spent else None
+        return super().format_dict | {"rate": rate}
+
+
+def _arriving(jobs, fit, settings, missing):
+    """Yield outcomes as they arrive, or at the end, from a backend that cannot do that."""
+    if not missing:
+        return
+    tasks = [joblib.delayed(_numbered)(i, fit, settings[i]) for i in missing]
     try:
-        return joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
     except ValueError:
-        return joblib.Parallel(n_jobs=jobs)
+        yield from joblib.Parallel(n_jobs=jobs)(tasks)
+        return
+    with _interrupts_held():
+        arriving = parallel(tasks)
+    yield from arriving
+
+
+@contextlib.contextmanager
+def _interrupts_held():
+    """Hold Ctrl-C back while processes start: they inherit that, and we alone answer to it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _numbered(i, fit, settings):
     """Run one fit on one thread; its outcome is the same whoever runs beside it."""
+    begin = time.perf_counter()
     with threadpool_limits(1), fastreg.num_threads(1):
-        return i, json.dumps(fit(**settings))
+        text = json.dumps(fit(**settings))
+    return i, text, time.perf_counter() - begin
 
 
 def _path(cache, label, fit, settings):
@@ -159,7 +204,7 @@ def train(trainer, problem, *, epochs, batch_size=64):
     Returns
     -------
     dict
-        ``loss`` and ``val_loss``, ``train_score`` and ``val_score``: lists of an entry an epoch;
+        ``loss`` and ``val_loss``, ``train_score`` and ``val_score``: lists of an entry per epoch;
         ``test_score`` and ``test_loss`` of the last weights; ``seconds`` of training;
         ``diverged``. A run whose loss is no longer finite goes on as infinity (losses) and 0
         (scores).

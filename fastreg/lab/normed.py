@@ -54,8 +54,12 @@ class Sensitivity(Result):
         self.best = {norm: (self.rates[j], self.scales[i]) for norm, (i, j) in best.items()}
         self.middle = int(np.abs(np.log(self.scales)).argmin())
 
+    def choices(self):
+        """Each norm's setting, and the loss to reach."""
+        return self.best, self.target
+
     def get(self, key, norm, rate, scale):
-        """Return a value or a curve a seed."""
+        """Return a value or a curve per seed."""
         return self.outcomes.values(key, norm=norm, rate=rate, scale=scale)
 
     def span(self, norm, *, of_rates):

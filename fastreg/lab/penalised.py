@@ -60,11 +60,23 @@ def fit(data, penalty, strength, noise, epochs, seed):
         **{key: outcome[key][-1] for key in ("loss", "val_loss", "val_score")},
         "test_score": outcome["test_score"],
         "near_zero": near.share,
+        **spread_of(weights),
         "zeros": near.zeros / near.size,
         "pull": float(np.median(pulls)) if near.count else 0.0,
         "held": float(np.mean(pulls <= strength)) if near.count else 0.0,
         "histogram": (np.histogram(weights, EDGES)[0] / near.size).tolist(),
         "inputs": np.abs(model.params["0.W"]).max(axis=1).tolist(),  # largest weight of each
+    }
+
+
+def spread_of(weights):
+    """Return how large weights are, and how evenly their squares are shared out."""
+    squares = np.sort(weights.astype(np.float64) ** 2)[::-1]
+    tenth = squares[: len(squares) // 10].sum()
+    return {
+        "std": float(weights.std()),
+        "largest": float(np.abs(weights).max()),
+        "tenth": float(tenth / squares.sum()) if squares.any() else 0.0,
     }
 
 
@@ -80,8 +92,12 @@ class Penalised(Result):
             losses = [self.get("val_loss", penalty, s).mean() for s in self.strengths]
             self.best[penalty] = self.strengths[int(np.argmin(losses))]
 
+    def choices(self):
+        """Each penalty's strength."""
+        return self.best
+
     def get(self, key, penalty, strength=None):
-        """Return a value a seed, at the chosen strength unless told."""
+        """Return a value per seed, at the chosen strength unless told."""
         if strength is None or penalty == PENALTIES[0]:
             strength = self.best[penalty]
         return self.outcomes.values(key, penalty=penalty, strength=strength)

@@ -1,7 +1,9 @@
 """How the lab's figures look: colours told apart by all readers, means with their intervals."""
 
+import colorsys
 import io
 import re
+import textwrap
 
 import matplotlib
 import numpy as np
@@ -16,11 +18,16 @@ __all__ = [
     "COLOURS",
     "GREEN",
     "GREY",
+    "INK",
     "MUTED",
     "ORANGE",
+    "PAPER",
     "PURPLE",
     "STYLE",
     "curve",
+    "dark",
+    "describe",
+    "drawn",
     "headline",
     "intervals",
     "label_end",
@@ -32,9 +39,16 @@ __all__ = [
 
 # Okabe & Ito (2008): told apart by colour-blind readers, and in greyscale.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#1F2933", "#8A929B")
-GREY = "#8A929B"
-INK, MUTED = "#1F2933", "#5B6570"
+GREY, INK, MUTED, PAPER = "#8A929B", "#1F2933", "#5B6570", "#FEFEFE"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", INK, GREY)
+AXIS, GRID = "#C5CBD1", "#E9ECEF"
+
+#: What the page puts in their place on a dark ground; others are turned from dark to light.
+DARK = {
+    BLUE: "#4DA6E0", ORANGE: "#F5853F", GREEN: "#35C498", PURPLE: "#DE9BC1", "#E69F00": "#F0B93A",
+    "#56B4E9": "#A5DAF7", GREY: "#8F98A2", INK: "#E4E8EC", MUTED: "#A3ADB8", PAPER: "#14181D",
+    AXIS: "#4A535D", GRID: "#262D35",
+}  # fmt: skip
 
 STYLE = {
     "svg.fonttype": "none",  # text stays text: selectable, searchable, in the page's font
@@ -42,7 +56,7 @@ STYLE = {
     "font.size": 9.5,
     "text.color": INK,
     "axes.labelcolor": INK,
-    "axes.edgecolor": "#C5CBD1",
+    "axes.edgecolor": AXIS,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlelocation": "left",
@@ -50,7 +64,7 @@ STYLE = {
     "axes.titleweight": "bold",
     "axes.axisbelow": True,
     "axes.grid": True,
-    "grid.color": "#E9ECEF",
+    "grid.color": GRID,
     "grid.linewidth": 0.8,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
@@ -63,28 +77,39 @@ STYLE = {
 }
 
 
-def curve(ax, x, runs, *, colour, label=None, **style):
-    """Draw the mean of a curve a run, and its 95 % interval as a band.
+def _ends(ax, runs, scale, within):
+    """Return the mean and the ends of its interval, cut to what values and axis can be."""
+    mean, half = (np.asarray(one) * scale for one in mean_interval(runs))
+    low, high = np.maximum(mean - half, within[0]), np.minimum(mean + half, within[1])
+    if ax.get_yscale() == "log":  # an interval that goes below 0 has no end there
+        low = np.maximum(low, scale * np.asarray(runs).min(axis=-1))
+    return mean, low, high
 
-    ``runs`` has shape (len(x), n_seeds), as `Outcomes.values` returns it.
+
+def curve(ax, x, runs, *, colour, label=None, within=(-np.inf, np.inf), **style):
+    """Draw the mean of a curve per run, and its 95 % interval as a band.
+
+    ``runs`` has shape (len(x), n_seeds), as `Outcomes.values` returns it. ``within`` is what the
+    values can be, such as 0 to 100 for a share; the scale of the axis is set before.
     """
-    mean, half = mean_interval(runs)
+    mean, low, high = _ends(ax, runs, 1.0, within)
     (line,) = ax.plot(x, mean, color=colour, label=label, **style)
-    low, high = mean - half, mean + half
-    if ax.get_yscale() == "log":
-        low = np.maximum(low, np.asarray(runs).min(axis=-1))  # a band below 0 has no end there
     ax.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
     return line
 
 
-def intervals(ax, x, values, *, colour, label=None, marker="o", line=True, scale=1.0):
-    """Draw a mean at each x with its 95 % interval as a bar; ``values`` holds an array a point."""
-    mean, half = np.array([mean_interval(one) for one in values]).T * scale
+def intervals(ax, x, values, *, colour, label=None, marker="o", line=True, scale=1.0,
+              within=(-np.inf, np.inf)):  # fmt: skip
+    """Draw a mean at each x with its 95 % interval as a bar; ``values`` holds an array a point.
+
+    ``within`` is as for `curve`, after multiplication by ``scale``.
+    """
+    mean, low, high = np.array([_ends(ax, one, scale, within) for one in values]).T
     ax.errorbar(
-        x, mean, yerr=half, fmt=marker + ("-" if line else ""), color=colour, label=label,
-        capsize=3, ms=5, elinewidth=1.4,
+        x, mean, yerr=np.maximum([mean - low, high - mean], 0), fmt=marker + ("-" if line else ""),
+        color=colour, label=label, capsize=3, ms=5, elinewidth=1.4,
     )  # fmt: skip
-    return mean, half
+    return mean, high - mean
 
 
 def label_end(ax, x, y, text, colour, *, dy=0):
@@ -95,15 +120,24 @@ def label_end(ax, x, y, text, colour, *, dy=0):
     )  # fmt: skip
 
 
-def named_curves(ax, x, runs, colours, *, gap=0.065):
-    """Draw a `curve` a name, called by name behind its end; names that would overlap move apart.
+def named_curves(ax, x, runs, colours, *, within=(-np.inf, np.inf)):
+    """Draw a `curve` per name, called by name behind its end; names that would overlap move apart.
 
-    ``runs`` and ``colours`` are dicts by name. Scale and limits of the y axis, if any, come first:
-    a curve that ends beyond them is named at the edge. ``gap`` is the least distance between two
-    names as a share of the axis.
+    ``runs`` and ``colours`` are dicts by name. Panels that share their y axis are given together:
+    a list of axes and one of runs.
     """
-    for name, values in runs.items():
-        curve(ax, x, values, colour=colours[name])
+    panels = (
+        list(zip(ax, runs, strict=True)) if isinstance(ax, (list, np.ndarray)) else [(ax, runs)]
+    )
+    for panel, values in panels:  # all of them first: each may widen the axis that they share
+        for name, one in values.items():
+            curve(panel, x, one, colour=colours[name], label=name, within=within)
+    for panel, values in panels:
+        _name_ends(panel, x, values, colours)
+
+
+def _name_ends(ax, x, runs, colours, gap=0.065):
+    """Write the names behind the ends, at least ``gap`` of the axis apart."""
     low, high = ax.get_ylim()
     ax.set_ylim(low, high)
     ends = np.array([mean_interval(values[-1]).mean for values in runs.values()])
@@ -127,28 +161,93 @@ def shades(n):
 
 
 def headline(figure, text):
-    """Give a figure of several panels its finding as a headline."""
-    figure.suptitle(text, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+    """Give a figure of several panels its finding as a headline, broken to its width."""
+    width = int(12.5 * figure.get_figwidth())
+    lines = textwrap.fill(text, width)
+    figure.suptitle(lines, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
 
 
-def _drawn(picture):
+def drawn(picture):
+    """Return the figure of a picture."""
     figure = Figure(figsize=picture.size, layout="constrained")
     FigureCanvasAgg(figure)
     picture.draw(figure)
+    for ax in figure.axes:
+        width = int(14 * ax.get_position().width * picture.size[0])
+        ax.set_title(textwrap.fill(ax.get_title(loc="left"), max(width, 16)), loc="left")
     return figure
 
 
+def describe(figure):
+    """Return in words what a figure shows, for readers who do not see it."""
+    parts = [figure.get_suptitle()]
+    for ax in figure.axes:
+        axes = " against ".join(filter(None, [ax.get_ylabel(), ax.get_xlabel()]))
+        parts.append(": ".join(filter(None, [ax.get_title(loc="left"), axes])))
+        handles, labels = ax.get_legend_handles_labels()
+        for handle, label in zip(handles, labels, strict=True):
+            if (y := _heights(handle)) is not None and len(y):
+                parts.append(
+                    f"{label}: {y[0]:.3g}" if len(y) == 1
+                    else f"{label}: from {y[0]:.3g} to {y[-1]:.3g}"
+                    + (f", {min(y):.3g} at the lowest" if min(y) < min(y[0], y[-1]) else "")
+                    + (f", {max(y):.3g} at the highest" if max(y) > max(y[0], y[-1]) else "")
+                )  # fmt: skip
+    text = ". ".join(" ".join(part.split()).rstrip(".") for part in parts if part)
+    return text[:1200] + ("…" if len(text) > 1200 else ".")
+
+
+def _heights(handle):
+    """Return the values of what was drawn, if it has such."""
+    if hasattr(handle, "datavalues"):  # bars
+        return np.asarray(handle.datavalues)
+    line = handle[0] if isinstance(handle, tuple) and handle else handle
+    if hasattr(line, "get_ydata"):
+        y = np.asarray(line.get_ydata(), np.float64)
+        return y[np.isfinite(y)]
+    return None
+
+
 def svg(picture, prefix):
-    """Return a picture as an ``<svg>`` element; ids carry the prefix: plots share a page."""
+    """Return a picture as an ``<svg>`` element and its description in words.
+
+    Ids carry the prefix, since plots share a page. Colours are CSS variables with the colour to
+    fall back on: a page that defines them, as `dark` does, changes them.
+    """
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": prefix}):
         file = io.StringIO()
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        _drawn(picture).savefig(file, format="svg", transparent=True, metadata=metadata)
+        figure = drawn(picture)
+        figure.savefig(file, format="svg", transparent=True, metadata=metadata)
     element = file.getvalue()[file.getvalue().index("<svg") :]
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", element)
+    element = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", element)
+    return re.sub(r"(?<=: )#([0-9a-f]{6})\b", _variable, element), describe(figure)
+
+
+def _variable(match):
+    """Black and white stay: they are written on coloured ground."""
+    colour = match[1]
+    return match[0] if colour in ("000000", "ffffff") else f"var(--c{colour}, #{colour})"
+
+
+def dark(text):
+    """Return CSS that gives the variables in a text their colours on a dark ground."""
+    known = {light.lower(): other for light, other in DARK.items()}
+    rules = []
+    for colour in sorted(set(re.findall(r"var\(--c([0-9a-f]{6}),", text))):
+        rules.append(f"--c{colour}: {known.get('#' + colour) or _turned(colour)};")
+    return " ".join(rules)
+
+
+def _turned(colour):
+    """Exchange light for dark, at the same hue."""
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4))
+    hue, light, strength = colorsys.rgb_to_hls(red, green, blue)
+    turned = colorsys.hls_to_rgb(hue, 0.9 - 0.7 * light, strength)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in turned)
 
 
 def png(picture, path, *, dpi=110):
     """Write a picture as a PNG file."""
     with matplotlib.rc_context(STYLE):
-        _drawn(picture).savefig(path, format="png", dpi=dpi, facecolor="white")
+        drawn(picture).savefig(path, format="png", dpi=dpi, facecolor="white")

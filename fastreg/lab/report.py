@@ -17,8 +17,8 @@ from fastreg.lab import plots
 __all__ = ["environment", "write"]
 
 
-def write(folder, results, *, seconds, failed=()):
-    """Write ``index.html``, a page that needs no other file, and a JSON file and PNGs a result.
+def write(folder, results, *, seconds, failed=(), about=None):
+    """Write ``index.html``, a page that needs no other file, and per result a JSON file and PNGs.
 
     Parameters
     ----------
@@ -30,6 +30,8 @@ def write(folder, results, *, seconds, failed=()):
         What the experiments took.
     failed : sequence of str, keyword-only
         Experiments without a result, with the reason; the page says so.
+    about : dict of str, keyword-only
+        What all experiments share, such as data and seeds, for the top of the page.
 
     Returns
     -------
@@ -44,13 +46,18 @@ def write(folder, results, *, seconds, failed=()):
     page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         template.read_text(encoding="utf-8")
     )
+    now = datetime.datetime.now().astimezone()
     text = page.render(
         sections=sections,
         failed=failed,
         environment=environment(),
-        version=fastreg.__version__,
-        seconds=seconds,
-        date=f"{datetime.date.today():%d %B %Y}",
+        about={
+            "date": f"{now:%d %B %Y, %H:%M} {now:%z}",
+            **(about or {}),
+            "time taken": f"{seconds:.0f} seconds",
+            "version": f"fastreg {fastreg.__version__}",
+        },
+        dark=plots.dark("".join(one.get("svg", "") for s in sections for one in s["figures"])),
     )
     path = folder / "index.html"
     path.write_text(text, encoding="utf-8")
@@ -60,12 +67,14 @@ def write(folder, results, *, seconds, failed=()):
 
 def _section(folder, result):
     (folder / f"{result.name}.json").write_text(result.to_json(), encoding="utf-8")
+    place, _, title = result.title.partition(": ")
     return {
         "name": result.name,
-        "title": result.title,
+        "place": place if title else "",
+        "title": (title[:1].upper() + title[1:]) or place,
         "question": result.question,
         "findings": result.findings(),
-        "table": result.table(),
+        "tables": result.tables(),
         "settings": result.settings,
         "source": result.source,
         "figures": [_figure(folder, result.name, picture) for picture in result.pictures()],
@@ -78,9 +87,10 @@ def _figure(folder, name, picture):
     figure = {"name": prefix, "wide": picture.wide, "caption": picture.caption}
     try:
         plots.png(picture, folder / f"{prefix}.png")
-        return {**figure, "svg": plots.svg(picture, prefix)}
+        element, words = plots.svg(picture, prefix)
     except Exception as error:
         return {**figure, "missing": f"{prefix}: {type(error).__name__}: {error}"}
+    return {**figure, "svg": element.removeprefix("<svg"), "words": words}
 
 
 def environment():

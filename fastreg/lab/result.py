@@ -1,9 +1,9 @@
 """What an experiment hands back: a table, figures and findings, all from the numbers of its run."""
 
-import importlib
 import inspect
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,6 @@ import fastreg
 from fastreg.lab.fits import Outcomes
 
 __all__ = ["Finding", "Picture", "Result", "Table"]
-
-SHARED = ("fastreg.lab.penalised", "fastreg.lab.normed")  # hold the fits of two experiments each
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,11 @@ class Result:
     Attributes
     ----------
     outcomes : Outcomes
-        One dict a fit: its settings and what came out.
+        One dict per fit: its settings and what came out.
     settings : dict of str
         What a reader needs to repeat it.
     title, question : str
-        Of the experiment, set on the class.
+        Of the experiment, set on the class; the title begins with the place in the chapter.
     """
 
     outcomes: Outcomes
@@ -85,6 +83,14 @@ class Result:
     def table(self):
         """Return the numbers as a `Table`."""
         raise NotImplementedError
+
+    def tables(self):
+        """Return the tables of the report by heading; `table` alone unless there are more."""
+        return {"The numbers": self.table()}
+
+    def choices(self):
+        """Return what was chosen; validation data alone may have had a say in it."""
+        return ()
 
     def findings(self):
         """Return a list of `Finding`, the answer first."""
@@ -112,7 +118,10 @@ class Result:
         """The code of the experiment, and what it shares with another."""
         module = inspect.getmodule(type(self))
         homes = {getattr(value, "__module__", None) for value in vars(module).values()}
-        shared = [importlib.import_module(name) for name in SHARED if name in homes]
+        shared = [
+            sys.modules[home] for home in sorted(homes - {None, module.__name__})
+            if home.startswith(__package__) and hasattr(sys.modules[home], "fit")
+        ]  # fmt: skip
         return "\n\n".join(map(inspect.getsource, [module, *shared]))
 
     def seeds(self):
@@ -125,9 +134,14 @@ class Result:
             _jsonable(
                 {
                     "experiment": self.name,
+                    "title": self.title,
                     "fastreg": fastreg.__version__,
                     "settings": self.settings,
                     "table": {"header": self.table().header, "rows": self.table().rows},
+                    "tables": {
+                        name: {"header": table.header, "rows": table.rows}
+                        for name, table in self.tables().items()
+                    },
                     "findings": [finding._asdict() for finding in self.findings()],
                     "outcomes": list(self.outcomes),
                 }

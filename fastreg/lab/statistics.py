@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t
 
-__all__ = ["Interval", "mean_interval", "paired_difference"]
+__all__ = ["Interval", "Ranking", "listed", "mean_interval", "paired_difference"]
 
 
 class Interval(NamedTuple):
@@ -34,6 +34,7 @@ class Interval(NamedTuple):
         """Return ``mean ± half`` with so many digits after the point."""
         if not math.isfinite(self.mean):
             return "–"
+        digits = 0 if digits > 2 and abs(scale * self.mean) >= 100 else digits
         half = f" ± {scale * self.half:z.{digits}f}" if math.isfinite(self.half) else ""
         return f"{scale * self.mean:z.{digits}f}{half}"
 
@@ -45,7 +46,7 @@ class Interval(NamedTuple):
 def mean_interval(values, *, among=2):
     """Return the mean over the last axis and its 95 % interval by Student's t.
 
-    The values, one a seed, are taken as independent draws; so close to normal that t holds.
+    The values, one per seed, are taken as independent draws; so close to normal that t holds.
     An axis more in front, such as epochs, gives arrays. ``among`` is for differences, see
     `paired_difference`.
 
@@ -85,6 +86,78 @@ def paired_difference(first, second, *, among=2):
     return mean_interval(
         np.asarray(first, np.float64) - np.asarray(second, np.float64), among=among
     )
+
+
+class Ranking:
+    """Who is best of many, and who is surely worse, counting all of their pairs.
+
+    Parameters
+    ----------
+    values : dict
+        What was measured, an array with one value per seed, by name.
+    highest : bool, keyword-only
+        Whether more is better.
+
+    Attributes
+    ----------
+    names : list of str
+        The best mean first.
+    gaps : dict of Interval
+        How much each of the others is worse than the best, pairs of the same seed.
+    equal, behind : list of str
+        The others within the noise of the best, and those surely worse.
+
+    Examples
+    --------
+    >>> Ranking({"a": [1.0, 2.0, 3.0], "b": [1.1, 1.9, 3.0], "c": [9.0, 9.9, 11.0]}).claim("loss")
+    'Within the noise a and b share the lowest loss; surely higher: c.'
+    """
+
+    def __init__(self, values, *, highest=False):
+        sign = -1.0 if highest else 1.0
+        self.words = ("highest", "lower") if highest else ("lowest", "higher")
+        values = {name: np.asarray(one, np.float64) for name, one in values.items()}
+        self.names = sorted(values, key=lambda name: sign * values[name].mean())
+        self.best, *rest = self.names
+        self.gaps = {
+            name: paired_difference(
+                sign * values[name], sign * values[self.best], among=max(2, len(values))
+            )
+            for name in rest
+        }
+        self.behind = [
+            name for name, gap in self.gaps.items()
+            if gap.excludes_zero or math.isinf(gap.mean)  # it diverged
+        ]  # fmt: skip
+        self.equal = [name for name in rest if name not in self.behind]
+
+    def claim(self, what):
+        """Say who is best at ``what``; what is within the noise comes first."""
+        best, worse = self.words
+        if not self.behind:
+            return f"Within the noise the {len(self.names)} cannot be told apart by {what}."
+        if not self.equal:
+            text = f"{self.best} has the {best} {what}, surely below all others."
+            text = text.replace("below", "above") if best == "highest" else text
+            return text[0].upper() + text[1:]
+        behind = listed(self.behind) if len(self.behind) < 5 else f"the other {len(self.behind)}"
+        return (
+            f"Within the noise {listed([self.best, *self.equal])} share the {best} {what}; "
+            f"surely {worse}: {behind}."
+        )
+
+    def evidence(self, digits=3, *, scale=1.0):
+        """List how much worse each of the others is."""
+        return ", ".join(
+            f"{name} by {gap.text(digits, scale=scale) if math.isfinite(gap.mean) else '∞'}"
+            for name, gap in self.gaps.items()
+        )
+
+
+def listed(names):
+    """Join names as a sentence does: ``a, b and c``."""
+    *most, last = map(str, names)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _plain(*values):

@@ -1,4 +1,4 @@
-"""Dropout's masks made visible: what one keeps, and what many of them average to."""
+"""Section 2.3: dropout's masks made visible; what one keeps, what many of them average to."""
 
 import math
 
@@ -11,6 +11,8 @@ from fastreg.lab.fits import grid, seeds_of
 from fastreg.lab.fits import run as run_fits
 from fastreg.lab.result import Finding, Picture, Result, Table
 from fastreg.lab.statistics import mean_interval
+
+TINY = {"rates": (0.1, 0.5)}
 
 __all__ = ["DropoutMasks", "fit", "run"]
 
@@ -50,7 +52,7 @@ def fit(rate, counts, seed):
 class DropoutMasks(Result):
     """Shares kept, and errors of averages by the number of masks."""
 
-    title = "What does dropout drop?"
+    title = "Section 2.3: what does dropout drop?"
     question = (
         "Each training step draws a new mask and divides what is kept by 1 - p. Does a mask keep "
         "its share, do many average to the image again, and is evaluation left alone?"
@@ -113,14 +115,14 @@ class DropoutMasks(Result):
 
     def plot(self, ax):
         """Draw the error of the average against the number of masks."""
+        ax.set(xscale="log", yscale="log", xlabel="masks averaged",
+               ylabel="error of the average (pixel value)")  # fmt: skip
         for rate, colour in zip(self.rates, plots.shades(len(self.rates)), strict=True):
             mean, _ = plots.intervals(
                 ax, self.counts, self.error[rate], colour=colour, line=False, label=f"rate {rate:g}"
             )
             ax.plot(self.counts, self.expected(rate), color=colour, lw=1)
-        ax.set(xscale="log", yscale="log", xlabel="masks averaged",
-               ylabel="error of the average (pixel value)")  # fmt: skip
-        ax.set_title(self.findings()[0].claim.removesuffix(".").replace(": ", ":\n"))
+        ax.set_title(self.findings()[0].claim.removesuffix("."))
         ax.legend(loc="lower left")
 
     def plot_masks(self, figure):

@@ -8,9 +8,11 @@ from fastreg.lab.data import load
 from fastreg.lab.fits import grid, seeds_of, train
 from fastreg.lab.fits import run as run_fits
 from fastreg.lab.result import Finding, Picture, Result, Table
-from fastreg.lab.statistics import mean_interval, paired_difference
+from fastreg.lab.statistics import Ranking, mean_interval, paired_difference
 from fastreg.nn import mlp
 from fastreg.train import Trainer
+
+TINY = {"epochs": 2}
 
 __all__ = ["Schedules", "fit", "run"]
 
@@ -56,10 +58,10 @@ def fit(data, name, peak, epochs, seed):
 class Schedules(Result):
     """Rates and losses by epoch, and how each schedule ends."""
 
-    title = "Which learning-rate schedule?"
+    title = "Exercise 5: which learning-rate schedule?"
     question = (
-        "Four schedules, each with the highest rate that gives it the lowest validation loss: does "
-        "one end better than the others by more than the noise?"
+        "Four schedules, each from the peak rate that gives it the lowest validation loss: which "
+        "achieves the best final test accuracy, and by more than the noise?"
     )
 
     def __post_init__(self):
@@ -69,6 +71,10 @@ class Schedules(Result):
         self.peak = {name: min(self.peaks, key=lambda peak: self.final(name, peak).mean())
                      for name in NAMES}  # fmt: skip
         self.ranked = sorted(NAMES, key=lambda name: self.final(name).mean())
+
+    def choices(self):
+        """Each schedule's highest rate, and their order."""
+        return self.peak, self.ranked
 
     def at(self, key, name, peak=None):
         """What came out, with the schedule's own highest rate if none is given."""
@@ -85,7 +91,7 @@ class Schedules(Result):
     def table(self):
         """Losses and scores of each schedule, the best first."""
         header = ("schedule", "highest rate", "training loss", "validation loss",
-                  "change an epoch at the end", f"test {self.problem.score_label}")  # fmt: skip
+                  "change per epoch at the end", f"test {self.problem.score_label}")  # fmt: skip
         rows = []
         for name in self.ranked:
             score = mean_interval(self.at("test_score", name)).percent()
@@ -96,35 +102,45 @@ class Schedules(Result):
 
     def findings(self):
         """Which ends best, whether beyond the noise, and what a schedule is good for."""
-        best, *rest = self.ranked
-        worse = {name: paired_difference(self.final(name), self.final(best), among=len(NAMES))
-                 for name in rest}  # fmt: skip
-        beyond = [name for name in rest if worse[name].excludes_zero]
-        calm, *_, restless = sorted(NAMES, key=lambda name: self.unrest(name).mean())
+        unit = self.problem.score_label
+        scores = {name: self.at("test_score", name) for name in NAMES}
+        score = Ranking(scores, highest=True)
+        loss = Ranking({name: self.final(name) for name in NAMES})
+        calm = Ranking({name: self.unrest(name) for name in NAMES})
+        each = [f"{name} {mean_interval(scores[name]).percent()}" for name in score.names]
         return [
             Finding(
-                f"{best.capitalize()} ends lowest, "
-                + (f"surely below {', '.join(beyond)}." if beyond else "but not beyond the noise."),
-                f"Validation loss {mean_interval(self.final(best)).text()}; in pairs of one seed "
-                f"higher are {', '.join(f'{name} {worse[name].text(4)}' for name in rest)}.",
+                score.claim(f"final test {unit.partition(' (')[0]}"),
+                f"Test {unit}: {', '.join(each)}. In points lower than {score.best}, pairs of the "
+                f"same seed: {score.evidence(1, scale=100)}.",
             ),
             Finding(
-                f"{calm.capitalize()} is calmest at the end.",
-                f"Its validation loss changes by {self.unrest(calm).mean():.1e} an epoch, that of "
-                f"{restless} by {self.unrest(restless).mean():.1e}.",
+                loss.claim("validation loss"),
+                f"The lowest mean is that of {loss.best}, "
+                f"{mean_interval(self.final(loss.best)).text()}; "
+                f"higher in pairs of the same seed: {loss.evidence(4)}.",
             ),
-        ]  # fmt: skip
+            Finding(
+                calm.claim("unrest at the end"),
+                f"The validation loss of {calm.best} changes by "
+                f"{self.unrest(calm.best).mean():.1e} per epoch at the "
+                f"end, that of {calm.names[-1]} by "
+                f"{self.unrest(calm.names[-1]).mean():.1e}.",
+            ),
+        ]
 
     def plot(self, ax):
         """Draw the final validation loss against the highest rate."""
         best, *_, worst = sorted(NAMES, key=lambda name: self.final(name, self.peaks[-1]).mean())
-        gap = paired_difference(*(self.final(name, self.peaks[-1]) for name in (worst, best)))
+        gap = paired_difference(*(self.final(name, self.peaks[-1]) for name in (worst, best)),
+                                among=len(NAMES))  # fmt: skip
         ax.set(xscale="log", xlabel="highest learning rate", ylabel=self.problem.loss_label,
-               title=f"From {self.peaks[-1]:g} {worst} ends {gap.text()} above {best}")  # fmt: skip
+               title=f"From {self.peaks[-1]:g} {worst} ends {gap.text()} above {best}"
+               + ("" if gap.excludes_zero else ", within the noise"))  # fmt: skip
         for i, name in enumerate(NAMES):
             places = [peak * 1.04 ** (i - 1.5) for peak in self.peaks]  # beside each other
             runs = [self.final(name, peak) for peak in self.peaks]
-            plots.intervals(ax, places, runs, colour=COLOURS[name], label=name)
+            plots.intervals(ax, places, runs, colour=COLOURS[name], label=name, within=(0, np.inf))
         ax.set_xticks(self.peaks, map(str, self.peaks))
         ax.minorticks_off()
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -137,14 +153,25 @@ class Schedules(Result):
             ax.set_ylabel("step size" if key == "rate" else self.problem.loss_label)
             for name, colour in COLOURS.items():
                 runs = self.at(key, name)
-                plots.curve(ax, range(1, len(runs) + 1), runs, colour=colour, label=name)
+                plots.curve(ax, range(1, len(runs) + 1), runs, colour=colour, label=name,
+                            within=(0, np.inf))  # fmt: skip
         figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-        lowest = mean_interval(self.final(self.ranked[0])).text()
-        plots.headline(figure, f"{self.findings()[0].claim} Validation loss: {lowest}")
+        plots.headline(figure, self.findings()[1].claim)
+
+    def plot_scores(self, figure):
+        """Draw the final test scores, each schedule from its own highest rate."""
+        ax = figure.subplots()
+        ax.set(ylabel=f"test {self.problem.score_label}", xlabel="schedule")
+        for i, name in enumerate(self.ranked):
+            plots.intervals(ax, [i], [self.at("test_score", name)], colour=COLOURS[name],
+                            label=name, scale=100, within=self.problem.score_range)  # fmt: skip
+        ax.set_xticks(range(len(NAMES)), self.ranked)
+        ax.set_title(self.findings()[0].claim.removesuffix("."))
 
     def pictures(self):
-        """Curves, and the final loss against the highest rate."""
+        """Scores, curves, and the final loss against the highest rate."""
         return [
+            Picture("scores", self.plot_scores, (10.4, 3.2), "Means; bars: 95 % intervals."),
             Picture("curves", self.plot_curves, (10.4, 4.2), "Means; bands: 95 % intervals."),
             Picture("peaks", lambda f: self.plot(f.subplots()), (10.4, 3.6), "95 % intervals."),
         ]

@@ -1,4 +1,4 @@
-"""Rosenbrock's valley: the paths of SGD, Momentum, RMSprop and Adam on its contour plot."""
+"""Section 4.4: the paths of SGD, Momentum, RMSprop and Adam down Rosenbrock's valley."""
 
 import numpy as np
 
@@ -8,6 +8,8 @@ from fastreg.lab.fits import grid, seeds_of
 from fastreg.lab.fits import run as run_fits
 from fastreg.lab.result import Finding, Picture, Result, Table
 from fastreg.lab.statistics import mean_interval
+
+TINY = {"steps": 30}
 
 __all__ = ["Rosenbrock", "fit", "gradient", "run", "value"]
 
@@ -66,7 +68,7 @@ def fit(name, rate, steps, seed):
 class Rosenbrock(Result):
     """Paths, and the steps it takes to arrive."""
 
-    title = "Down Rosenbrock's valley"
+    title = "Section 4.4: down Rosenbrock's valley"
     question = "A curved valley, steep across, flat along: who arrives, each at its best rate?"
 
     def __post_init__(self):
@@ -126,9 +128,9 @@ class Rosenbrock(Result):
             path = np.array(outcome["path"])
             label, width = f"{name}, {self.rate[name]:g}: {outcome['end']:.0e}", (5, 2, 1.2, 1.2)[i]
             ax.plot(*path.T, color=COLOURS[name], lw=width, label=label)
-            ax.plot(*path[-1], "s", ms=8, mec="white", color=COLOURS[name], zorder=5)
-        ax.plot(*path[0], "ko")
-        ax.plot(1, 1, "k*", ms=12, mec="white", zorder=6)
+            ax.plot(*path[-1], "s", ms=8, mec=plots.PAPER, color=COLOURS[name], zorder=5)
+        ax.plot(*path[0], "o", color=plots.INK)
+        ax.plot(1, 1, "*", color=plots.INK, ms=12, mec=plots.PAPER, zorder=6)
         ax.set(xlabel="x", ylabel="y", title=self.findings()[0].claim)
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="rate: last value")
 

@@ -1,4 +1,4 @@
-"""Exercise 1, continued: which inputs L1 switches off, checked where the useless ones are known."""
+"""Section 2.1: which inputs L1 switches off, checked where the useless ones are known."""
 
 import numpy as np
 
@@ -6,6 +6,8 @@ from fastreg.lab import plots
 from fastreg.lab.penalised import PENALTIES, SMALL, STYLES, Penalised, train_all
 from fastreg.lab.result import Finding, Picture, Result, Table
 from fastreg.lab.statistics import mean_interval, paired_difference
+
+TINY = {"strengths": (0.001, 0.1), "epochs": 2}
 
 __all__ = ["L1Inputs", "run"]
 
@@ -22,7 +24,7 @@ def run(data="digits", seeds=5, *, quick=False, **how):
 class L1Inputs(Result):
     """Inputs switched off by penalty and strength."""
 
-    title = "Which inputs does L1 switch off?"
+    title = "Section 2.1: which inputs does L1 switch off?"
     question = (
         "An input is off if none of its weights into the first layer reaches 0.01. In the "
         "synthetic set the class depends on few of the inputs, and the others are noise: does the "
@@ -39,8 +41,12 @@ class L1Inputs(Result):
         keeping = [s for s in self.synthetic.strengths if not self.off(PROX, s)[1].any()]
         self.keeping = max(keeping, default=None)
 
+    def choices(self):
+        """The strengths on both sets, and that which keeps all informative inputs."""
+        return self.synthetic.best, self.keeping, self.asked and self.asked.best
+
     def off(self, penalty, strength=None):
-        """Return the shares of useless and of informative inputs that are off, a value a seed."""
+        """Return the shares of useless and of informative inputs that are off, a value per seed."""
         dead = self.synthetic.get("inputs", penalty, strength) < SMALL
         return dead[~self.informative].mean(axis=0), dead[self.informative].mean(axis=0)
 
@@ -63,8 +69,9 @@ class L1Inputs(Result):
         count = np.bincount(self.informative)
         found = [
             Finding(
-                f"L1 {'tells' if apart.low > 0 else 'does not surely tell'} useless inputs from "
-                "informative ones.",
+                "L1 tells useless inputs from informative ones."
+                if apart.low > 0
+                else "Within the noise L1 does not tell useless inputs from informative ones.",
                 f"At λ = {chosen:g}, the best for the validation loss, proximal L1 switches off "
                 f"{mean_interval(useless).percent()} % of the {count[0]} useless and "
                 f"{mean_interval(informative).percent()} % of the {count[1]} informative inputs; "
@@ -114,7 +121,8 @@ class L1Inputs(Result):
         for known, colour, marker, label in ((False, plots.BLUE, "o", "useless"),
                                              (True, plots.ORANGE, "D", "informative")):  # fmt: skip
             at = np.flatnonzero(self.informative == known)
-            plots.intervals(ax, at, runs[at], colour=colour, marker=marker, label=label, line=False)
+            plots.intervals(ax, at, runs[at], colour=colour, marker=marker, label=label, line=False,
+                            within=(0, np.inf))  # fmt: skip
         ax.axhline(SMALL, color=plots.GREY, ls=":")
 
     def plot_inputs(self, figure):
@@ -125,8 +133,11 @@ class L1Inputs(Result):
         panels[1].legend()
         runs = [self.synthetic.get("inputs", one).mean(axis=1) for one in (L2, PROX)]
         times = [r[self.informative].mean() / r[~self.informative].mean() for r in runs]
-        plots.headline(figure, f"An informative input's weight is {times[1]:.1f} times a useless "
-                               f"one's with L1, {times[0]:.1f} times with L2")  # fmt: skip
+        plots.headline(
+            figure,
+            f"On average an informative input's weight is {times[1]:.1f} times "
+            f"a useless one's with L1, {times[0]:.1f} times with L2",
+        )
 
     def plot_strengths(self, figure):
         """Draw the shares switched off against the strength, a panel a kind of input."""
@@ -136,7 +147,8 @@ class L1Inputs(Result):
             ax.set(xscale="log", xlabel="strength λ", ylabel=f"{name} inputs off (%)")
             for penalty, (colour, ls) in zip(PENALTIES, STYLES, strict=True):
                 runs = np.array([100 * self.off(penalty, s)[kind] for s in strengths])
-                plots.curve(ax, strengths, runs, colour=colour, ls=ls, label=penalty)
+                plots.curve(ax, strengths, runs, colour=colour, ls=ls, label=penalty,
+                            within=(0, 100))  # fmt: skip
         panels[0].legend()
         share = self.keeping and 100 * self.off(PROX, self.keeping)[0].mean()
         plots.headline(figure, "No λ keeps every informative input" if share is None else

@@ -1,5 +1,7 @@
 """Exercise 2: train with several dropout rates; which is best, what does a high one do."""
 
+import numpy as np
+
 from fastreg import Adam
 from fastreg.lab import plots
 from fastreg.lab.data import load
@@ -7,9 +9,11 @@ from fastreg.lab.fits import grid, seeds_of, train
 from fastreg.lab.fits import run as run_fits
 from fastreg.lab.plots import BLUE, ORANGE
 from fastreg.lab.result import Finding, Picture, Result, Table
-from fastreg.lab.statistics import mean_interval, paired_difference
+from fastreg.lab.statistics import Ranking, mean_interval, paired_difference
 from fastreg.nn import mlp
 from fastreg.train import Trainer
+
+TINY = {"rates": (0.0, 0.3, 0.9), "epochs": 2}
 
 __all__ = ["DropoutRate", "fit", "run"]
 
@@ -44,7 +48,7 @@ def fit(data, label_noise, rate, epochs, seed):
 class DropoutRate(Result):
     """Curves and test scores by dropout rate, on clean and on noisy labels."""
 
-    title = "How much dropout?"
+    title = "Exercise 2: how much dropout?"
     question = (
         "The same network is trained with dropout rates from none to very high, on clean labels "
         "and on labels with noise to overfit. Validation loss chooses the rate."
@@ -61,11 +65,11 @@ class DropoutRate(Result):
         }
 
     def last(self, curve, noise, rate):
-        """Return where a curve ends, a value a seed."""
+        """Return where a curve ends, a value per seed."""
         return self.outcomes.values(curve, label_noise=noise, rate=rate)[-1]
 
     def score(self, noise, rate):
-        """Return the test scores, a value a seed."""
+        """Return the test scores, a value per seed."""
         return self.outcomes.values("test_score", label_noise=noise, rate=rate)
 
     def table(self):
@@ -82,33 +86,54 @@ class DropoutRate(Result):
                              *(mean_interval(score).percent() for score in scores)))  # fmt: skip
         return Table((*header, f"test {unit}"), rows)
 
+    def choices(self):
+        """The rate for each kind of labels."""
+        return self.best
+
     def findings(self):
         """The best rate on both kinds of labels, and what the highest did."""
         return [self._choice(NOISE), self._choice(0.0), self._highest()]
 
     def _choice(self, noise):
-        best, none = self.best[noise], self.rates[0]
+        best, none, kind = self.best[noise], self.rates[0], self.kinds[noise]
         gain = paired_difference(self.score(noise, best), self.score(noise, none))
-        sure = "" if gain.excludes_zero else ", within the noise"
+        worth = f"{gain.percent()} points of test {self.problem.score_label}"
+        claim = f"On {kind} labels dropout {best:g} is worth {worth}."
+        if best == none:
+            claim = f"On {kind} labels the validation loss chooses no dropout."
+        elif not gain.excludes_zero:
+            claim = (
+                f"Within the noise dropout {best:g} cannot be told from none on {kind} labels: it "
+                f"is worth {worth}."
+            )
+        ranking = Ranking({f"{rate:g}": self.last("val_loss", noise, rate) for rate in self.rates})
         loss = mean_interval(self.last("val_loss", noise, best)).text()
         score = mean_interval(self.score(noise, best)).percent()
-        claim = f"On {self.kinds[noise]} labels dropout {best:g} has the lowest validation loss"
-        evidence = f"Validation loss {loss}; test {self.problem.score_label} {score}"
-        if best != none:
-            claim += f" and is worth {100 * gain.mean:.1f} points on test data{sure}"
-            evidence += f", {gain.percent()} points more than with {none:g} (pairs of a seed)"
-        return Finding(f"{claim}.", f"{evidence}.")
+        return Finding(
+            claim,
+            f"{best:g} has the lowest mean validation loss, {loss}. {ranking.claim('loss')} Test "
+            f"{self.problem.score_label}: {score}; differences are of pairs of the same seed.",
+        )
 
     def _highest(self):
         high, best = self.rates[-1], self.best[0.0]
         train, val = (self.last(key, 0.0, high).mean() for key in ("loss", "val_loss"))
-        kind = "underfits" if train > max(val - train, 0.2 * self.problem.ignorant_loss) else "fits"
-        worse = paired_difference(self.score(0.0, best), self.score(0.0, high))
-        side = f"{'above' if worse.mean < 0 else 'below'} {best:g}"
-        side += "" if worse.excludes_zero else ", within the noise"
-        place = f"{100 * abs(worse.mean):.1f} points {side}"
+        underfits = train > max(val - train, 0.2 * self.problem.ignorant_loss)
+        cost = paired_difference(self.score(0.0, best), self.score(0.0, high))
+        points = f"{cost.percent()} points of test {self.problem.score_label}"
+        if high == best:
+            claim = f"Even dropout {high:g}, the highest, does no harm on clean labels."
+        elif not cost.excludes_zero:
+            claim = (
+                f"Within the noise dropout {high:g} cannot be told from {best:g} on clean labels: "
+                f"it costs {points}."
+            )
+        elif cost.mean < 0:
+            claim = f"Dropout {high:g} scores more than {best:g} does: it gains {points[1:]}."
+        else:
+            claim = f"Dropout {high:g} {'underfits and ' if underfits else ''}costs {points}."
         return Finding(
-            f"Dropout {high:g} {kind}: {place if high != best else 'it is the choice'}.",
+            claim,
             f"On clean labels it ends with a training loss of {train:.2g} and validation at "
             f"{val:.2g}; knowing nothing costs {self.problem.ignorant_loss:.2g}, and with {best:g} "
             f"training loss goes to {self.last('loss', 0.0, best).mean():.2g}.",
@@ -116,40 +141,68 @@ class DropoutRate(Result):
 
     def plot(self, ax):
         """Draw the errors on test data against the rate."""
-        noisy, none = self.best[NOISE], self.rates[0]
-        gain = paired_difference(self.score(NOISE, noisy), self.score(NOISE, none)).percent()
-        worth = f"{noisy:g} is worth {gain} points" if noisy != none else f"{none:g} is the choice"
-        ax.set_title(f"On noisy labels dropout {worth}; on clean ones {self.best[0.0]:g} is chosen")
+        ax.set_title(self.findings()[0].claim.removesuffix("."))
+        ax.set_yscale("symlog", linthresh=1, linscale=0.3)  # there may be no errors at all
+        most = 100 if self.problem.n_classes else np.inf
         for (noise, kind), colour in zip(self.kinds.items(), (BLUE, ORANGE), strict=True):
             errors = [1.0 - self.score(noise, rate) for rate in self.rates]
-            mean, _ = plots.intervals(ax, self.rates, errors, colour=colour, scale=100)
-            plots.label_end(ax, self.rates[-1], mean[-1], kind, colour, dy=6 if noise else -6)
+            mean, _ = plots.intervals(ax, self.rates, errors, colour=colour, scale=100,
+                                      label=f"{kind} labels", within=(0, most))  # fmt: skip
             place = self.rates.index(self.best[noise])
             ax.plot(self.best[noise], mean[place], "o", ms=12, mfc="none", color=colour)
         ax.set(xlabel="dropout rate", ylabel=f"test {self.problem.error_label}")
-        ax.set_yscale("symlog", linthresh=1, linscale=0.3)  # there may be no errors at all
         ax.set_ylim(bottom=-0.3)
         ax.set_yticks(ticks := (0, 1, 2, 5, 10, 20, 50, 100), map(str, ticks))
+        ax.legend()
+
+    def plot_accuracy(self, figure):
+        """Draw training and validation scores against the epoch: a row a kind, a column a rate."""
+        grid = figure.subplots(2, len(self.rates), sharex=True, sharey="row", squeeze=False)
+        low, high = self.problem.score_range
+        for row, (noise, kind) in zip(grid, self.kinds.items(), strict=True):
+            for ax, rate in zip(row, self.rates, strict=True):
+                for key, name, colour in (("val_score", "validation", ORANGE),
+                                          ("train_score", "training", BLUE)):  # fmt: skip
+                    runs = self.outcomes.values(key, label_noise=noise, rate=rate)
+                    runs = 100 * np.maximum(runs, -1)  # a variance explained has no lower end
+                    plots.curve(ax, range(1, len(runs) + 1), runs, colour=colour, label=name,
+                                within=(max(-100, low), high))  # fmt: skip
+                if noise == 0.0:
+                    ax.set_title(f"rate {rate:g}")
+                else:
+                    ax.set_xlabel("epoch")
+            row[0].set_ylabel(f"{kind} labels:\n{self.problem.score_label}")
+        grid[0, -1].legend(loc="lower right")
+        plots.headline(figure, self.findings()[2].claim)
 
     def plot_curves(self, figure):
         """Draw the losses on noisy labels against the epoch, a panel a rate."""
         panels = figure.subplots(1, len(self.rates), sharey=True)
         for ax, rate in zip(panels, self.rates, strict=True):
             ax.set(title=f"rate {rate:g}", xlabel="epoch")
-            for key, colour in (("val_loss", ORANGE), ("loss", BLUE)):
+            for key, name, colour in (("val_loss", "validation", ORANGE),
+                                      ("loss", "training", BLUE)):  # fmt: skip
                 runs = self.outcomes.values(key, label_noise=NOISE, rate=rate)
-                plots.curve(ax, range(1, len(runs) + 1), runs, colour=colour)
+                plots.curve(ax, range(1, len(runs) + 1), runs, colour=colour, label=name,
+                            within=(0, np.inf))  # fmt: skip
         panels[0].set_ylabel(self.problem.loss_label)
-        ends = [self.last("loss", NOISE, r).mean() for r in (self.rates[0], self.best[NOISE])]
-        plots.headline(figure, "On noisy labels training (blue) learns the noise, to {:.2g} without"
-                       " dropout, {:.2g} with {:g}; validation: orange".format(
-                           *ends, self.best[NOISE]))  # fmt: skip
+        panels[-1].legend()
+        low, best = (self.rates[0], self.best[NOISE])
+        ends = [mean_interval(self.last("loss", NOISE, rate)).text(2) for rate in (low, best)]
+        plots.headline(
+            figure,
+            f"On noisy labels training loss ends at {ends[0]} with dropout "
+            f"{low:g}" + (f", at {ends[1]} with {best:g}" if best != low else ""),
+        )
 
     def pictures(self):
         """The scores by rate, and the curves behind them."""
         return [
             Picture("by_rate", lambda figure: self.plot(figure.subplots()), (10.4, 3.6),
                     "Bars: 95 % intervals over the seeds. Rings: chosen by validation loss."),
+            Picture("accuracy", self.plot_accuracy, (10.4, 5.0),
+                    "Mean over the seeds; bands: 95 % intervals, within what is possible. Both are "
+                    "measured without dropout; on noisy labels training counts the noisy ones."),
             Picture("curves", self.plot_curves, (10.4, 3.2),
-                    "Mean over the seeds; bands: 95 % intervals. Losses are without dropout."),
+                    "Noisy labels. Mean over the seeds; bands: 95 % intervals; without dropout."),
         ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from statistics import median
 
+import numpy as np
+
 import fastreg
 from fastreg.lab import plots
 from fastreg.lab.data import load
@@ -9,9 +11,11 @@ from fastreg.lab.fits import run as run_fits
 from fastreg.lab.fits import seeds_of, train
 from fastreg.lab.result import Finding, Picture, Result, Table
 from fastreg.lab.search import METHODS, search
-from fastreg.lab.statistics import mean_interval, paired_difference
+from fastreg.lab.statistics import Ranking, mean_interval
 from fastreg.nn import mlp
 from fastreg.train import Trainer
+
+TINY = {"epochs": 2, "method": "grid"}
 
 __all__ = ["Optimizers", "fit", "run"]
 
@@ -53,7 +57,7 @@ def fit(data, name, rate, epochs, seed):
 class Optimizers(Result):
     """Curves, scores and times of each optimizer, at the common and at its own rate."""
 
-    title = "Which optimizer?"
+    title = "Exercise 4: which optimizer?"
     question = (
         "Seven optimizers train the same network: first all at one learning rate, then each at the "
         "rate of its lowest validation loss. The test data are asked once, at the end."
@@ -74,6 +78,10 @@ class Optimizers(Result):
         (slow, low), *_, (fast, high) = sorted(self.tuned, key=lambda pair: pair[1])
         self.extremes = f"The best rates go from {low:.2g} ({slow}) to {high:.2g} ({fast})"
 
+    def choices(self):
+        """Each optimizer's rate, and their order."""
+        return self.tuned, self.contrast
+
     def at(self, pair, key):
         """What came out with an optimizer and a rate, the seed as the last axis."""
         return self.outcomes.values(key, name=pair[0], rate=pair[1])
@@ -82,7 +90,7 @@ class Optimizers(Result):
         """Losses, scores and times of each optimizer, the best first."""
         unit = f"test {self.problem.score_label}"
         header = ("optimizer", f"validation loss at {COMMON:g}", f"{unit} at {COMMON:g}",
-                  "its rate", "validation loss", unit, "training (s)", "a step (µs)")  # fmt: skip
+                  "its rate", "validation loss", unit, "training (s)", "step (µs)")  # fmt: skip
         rows = []
         for same, own in zip(self.common, self.tuned, strict=True):
             scores = [mean_interval(self.at(pair, "test_score")).percent() for pair in (same, own)]
@@ -94,18 +102,23 @@ class Optimizers(Result):
 
     def findings(self):
         """Whether one is best, what the rate does, and what a step costs."""
-        best, *rest = self.tuned
-        unit, score = self.problem.score_label, mean_interval(self.at(best, "test_score")).percent()
-        worse = {pair[0]: paired_difference(self.loss[pair], self.loss[best], among=len(NAMES))
-                 for pair in rest}  # fmt: skip
-        behind = [f"{name} by {gap.text()}" for name, gap in worse.items() if gap.excludes_zero]
+        ranking = Ranking({pair[0]: self.loss[pair] for pair in self.tuned})
+        score = Ranking({pair[0]: self.at(pair, "test_score") for pair in self.tuned}, highest=True)
+        scores = [
+            f"{name} {mean_interval(self.at((name, rate), 'test_score')).percent()}"
+            for name, rate in self.tuned
+        ]
         edge = [name for name, rate in self.tuned if rate in (RATES[0], RATES[-1])]
         (cheap, a), *_, (dear, b) = sorted((self.at(p, "step").mean(), p[0]) for p in self.tuned)
         return [
             Finding(
-                f"Tuned, {best[0]} ends lowest.",
-                f"Validation loss {mean_interval(self.loss[best]).text()}, test {unit} {score}. Of "
-                f"the other {len(rest)}, surely higher: {', '.join(behind) or 'none'}.",
+                f"Tuned: {ranking.claim('validation loss')}",
+                f"{ranking.best}'s mean is lowest, {mean_interval(self.loss[self.tuned[0]]).text()}"
+                f"; higher in pairs of the same seed: {ranking.evidence()}.",
+            ),
+            Finding(
+                f"On test data: {score.claim(self.problem.score_label.partition(' (')[0])}",
+                f"Test {self.problem.score_label}, tuned: {', '.join(scores)}.",
             ),
             Finding(
                 f"{self.contrast}.",
@@ -117,28 +130,33 @@ class Optimizers(Result):
 
     def plot(self, ax):
         """Draw the search: final validation loss against the rate."""
+        most = 2 * self.problem.ignorant_loss  # what is higher is drawn there
+        ax.set(xscale="log", yscale="log", xlabel="learning rate", title=self.extremes,
+               ylabel=f"validation {self.problem.loss_label}")  # fmt: skip
         for name, colour in COLOURS.items():
             rates = [rate for tried, rate in self.loss if tried == name]
-            ax.plot(rates, [self.loss[name, rate].mean() for rate in rates], ".-", color=colour)
+            means = [min(self.loss[name, rate].mean(), most) for rate in rates]
+            ax.plot(rates, means, ".-", color=colour)
         for name, rate in self.tuned:
-            best = [rate], [self.loss[name, rate]]
-            plots.intervals(ax, *best, colour=COLOURS[name], label=name, line=False)
-        ax.set(xscale="log", yscale="log", xlabel="learning rate", title=self.extremes,
-               ylim=(self.loss[self.tuned[0]].mean() / 2, 2 * self.problem.ignorant_loss),
-               ylabel=f"validation {self.problem.loss_label}")  # fmt: skip
+            best = [rate], [np.minimum(self.loss[name, rate], most)]
+            plots.intervals(ax, *best, colour=COLOURS[name], label=name, line=False,
+                            within=(0, most))  # fmt: skip
         ax.axvline(COMMON, color=plots.GREY, ls=":")
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
     def plot_curves(self, figure):
         """Draw training and validation losses by epoch, at the common rate and tuned."""
+        most = 10 * self.problem.ignorant_loss  # what is higher is drawn there
         for row, key in zip(figure.subplots(2, 2, sharey="row"), ("loss", "val_loss"), strict=True):
-            for ax, pairs in zip(row, (self.common, self.tuned), strict=True):
-                runs = {name: self.at((name, rate), key) for name, rate in pairs}
-                ax.set(yscale="log", xlabel="epoch")
-                plots.named_curves(ax, range(1, len(runs["Adam"]) + 1), runs, COLOURS)
             kind = f"{'training' if key == 'loss' else 'validation'} loss"
             row[0].set(title=f"{kind}, {COMMON:g} for all", ylabel=self.problem.loss_label)
             row[1].set_title(f"{kind}, each at its own rate")
+            runs = [{pair[0]: np.minimum(self.at(pair, key), most) for pair in pairs}
+                    for pairs in (self.common, self.tuned)]  # fmt: skip
+            for ax in row:
+                ax.set(yscale="log", xlabel="epoch")
+            epochs = range(1, len(runs[0]["Adam"]) + 1)
+            plots.named_curves(row, epochs, runs, COLOURS, within=(0, most))
         plots.headline(figure, self.contrast)
 
     def pictures(self):
@@ -146,5 +164,6 @@ class Optimizers(Result):
         return [
             Picture("curves", self.plot_curves, (10.4, 6.4), "Means; bands: 95 % intervals."),
             Picture("search", lambda figure: self.plot(figure.subplots()), (10.4, 4.0),
-                    "Means of the last epoch; bars: 95 % intervals; dotted: the common rate."),
+                    "Means of the last epoch; bars: 95 % intervals; dotted: the common rate. A "
+                    "loss above twice that of ignorance counts as that."),
         ]  # fmt: skip

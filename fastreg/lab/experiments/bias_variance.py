@@ -1,4 +1,4 @@
-"""The chapter's U curve: bias and variance of polynomials against their degree."""
+"""Section 1.2: the U curve; bias and variance of polynomials against their degree."""
 
 import numpy as np
 
@@ -8,7 +8,9 @@ from fastreg.lab.fits import grid, seeds_of
 from fastreg.lab.fits import run as run_fits
 from fastreg.lab.plots import BLUE, GREEN, GREY, ORANGE
 from fastreg.lab.result import Finding, Picture, Result, Table
-from fastreg.lab.statistics import mean_interval
+from fastreg.lab.statistics import Ranking, mean_interval
+
+TINY = {"degrees": (0, 2), "rounds": 4}
 
 __all__ = ["BiasVariance", "fit", "run"]
 
@@ -23,7 +25,7 @@ def run(data="digits", seeds=5, *, quick=False, degrees=DEGREES, rounds=None, **
                     seed=seeds_of(seeds))  # fmt: skip
     about = {
         "data": f"made up, whatever the other experiments use: sin 2πx with normal noise of "
-        f"{SIGMA:g}; {rounds} fresh samples of {POINTS} points a seed, the same for every degree",
+        f"{SIGMA:g}; {rounds} fresh samples of {POINTS} points per seed, the same for every degree",
         "model": "polynomial by least squares",
         "error": "squared, at 2000 noisy points from 0.05 to 0.95",
         "seeds": f"0 to {seeds - 1}",
@@ -62,7 +64,7 @@ def fit(degree, n_points, sigma, rounds, seed):
 class BiasVariance(Result):
     """The error's parts by degree."""
 
-    title = "Bias or variance?"
+    title = "Section 1.2: bias or variance?"
     question = "Error is bias² + variance + noise. How do the parts change with a model's capacity?"
 
     def __post_init__(self):
@@ -72,7 +74,7 @@ class BiasVariance(Result):
         self.best = min(self.degrees, key=self.total.get)
 
     def part(self, name, degree):
-        """Return a part of the error, a value a seed."""
+        """Return a part of the error, a value per seed."""
         return self.outcomes.values(name, degree=degree)
 
     def table(self):
@@ -93,11 +95,13 @@ class BiasVariance(Result):
         bias2, variance = (
             {d: self.part(name, d).mean() for d in self.degrees} for name in ("bias2", "variance")
         )
-        claim = f"The error is lowest at degree {best}."
+        ranking = Ranking({f"degree {d}": self.part("total", d) for d in self.degrees})
+        claim = ranking.claim("error")
         evidence = (
-            f"From degree {low} to {high} bias² goes from {bias2[low]:.2g} to {bias2[high]:.2g} and"
-            f" variance from {variance[low]:.2g} to {variance[high]:.2g}; their sum with the noise "
-            f"goes {self.total[low]:.3g}, {self.total[best]:.3g}, {self.total[high]:.3g}."
+            f"The lowest mean is that of degree {best}. From degree {low} to {high} bias² goes "
+            f"from {bias2[low]:.2g} to {bias2[high]:.2g} "
+            f"and variance from {variance[low]:.2g} to {variance[high]:.2g}; their sum with the "
+            f"noise goes {self.total[low]:.3g}, {self.total[best]:.3g}, {self.total[high]:.3g}."
         )
         off = max(
             abs(self.part("residual", degree).mean()) / self.total[degree]
@@ -124,7 +128,8 @@ class BiasVariance(Result):
         ax.axhline(noise, color=GREY, ls=":", lw=1.4)
         ax.annotate(f"noise {noise:.3f}", (self.degrees[0], noise), (0, 4), color=GREY,
                     textcoords="offset points")  # fmt: skip
-        ax.set_title(f"The error is lowest at degree {self.best}: {self.total[self.best]:.3f}, "
+        ax.set_title(f"On average the error is lowest at degree {self.best}: "
+                     f"{self.total[self.best]:.3f}, "
                      f"{self.total[self.degrees[0]]:.2f} at {self.degrees[0]}, "
                      f"{self.total[self.degrees[-1]]:.2f} at {self.degrees[-1]}")  # fmt: skip
 

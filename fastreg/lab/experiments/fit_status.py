@@ -1,4 +1,4 @@
-"""The chapter's fit-status table: underfitting, good fit, overfitting and divergence, diagnosed."""
+"""Section 1.1: underfitting, good fit, overfitting and divergence, told apart by their curves."""
 
 from collections import Counter
 
@@ -14,6 +14,8 @@ from fastreg.lab.result import Finding, Picture, Result, Table
 from fastreg.lab.statistics import mean_interval
 from fastreg.nn import mlp
 from fastreg.train import Trainer
+
+TINY = {"epochs": 3}
 
 __all__ = ["FitStatus", "fit", "run"]
 
@@ -57,7 +59,7 @@ def fit(data, case, units, dropout, label_noise, optimizer, rate, epochs, seed):
 class FitStatus(Result):
     """The verdict on each network."""
 
-    title = "Underfitting or overfitting?"
+    title = "Section 1.1: underfitting or overfitting?"
     question = (
         "Four networks are built to show one kind of fit each. Does the diagnosis tell them apart "
         "from their loss curves alone?"
@@ -72,21 +74,33 @@ class FitStatus(Result):
         }
         self.verdict = {case: v.most_common(1)[0][0] for case, v in self.verdicts.items()}
         self.kinds = len(set(self.verdict.values()))
+        self.ignorant = load(self.outcomes[0]["data"]).ignorant_loss
 
     def _last(self, key, case):
         return self.outcomes.values(key, case=case)[-1]
 
     def table(self):
-        """Losses and verdict of each network."""
-        header = ("network", "training loss", "validation loss", "seeds that agree", "verdict")
+        """The chapter's table of scenarios with what was measured in each."""
+        header = ("scenario", "network", "training error", "validation error", "seeds that agree",
+                  "status")  # fmt: skip
+        meaning = {"underfitting": "model too simple", "good fit": "optimal",
+                   "overfitting": "model memorises", "diverging": "rate too high"}  # fmt: skip
         rows = []
         for case in self.cases:
-            losses = [self._last(key, case) for key in ("loss", "val_loss")]
-            text = [mean_interval(x).text() if np.isfinite(x).all() else "∞" for x in losses]
-            verdicts = self.verdicts[case]
-            agree = f"{verdicts[self.verdict[case]]} of {verdicts.total()}"
-            rows.append((case, *text, agree, self.verdict[case]))
+            verdict, verdicts = self.verdict[case], self.verdicts[case]
+            errors = [self._error(key, case) for key in ("loss", "val_loss")]
+            agree = f"{verdicts[verdict]} of {verdicts.total()}"
+            rows.append((verdict, case, *errors, agree, meaning.get(verdict, verdict)))
         return Table(header, rows)
+
+    def _error(self, key, case):
+        """Return a final loss with a word for it: the shares of ignorance's loss are ours."""
+        losses = self._last(key, case)
+        if not np.isfinite(losses).all():
+            return "infinite"
+        share = losses.mean() / self.ignorant
+        word = "very low" if share < 0.02 else "low" if share < 0.25 else "high"
+        return f"{word} ({mean_interval(losses).text()})"
 
     def findings(self):
         """How many kinds of fit are told apart, and why."""
@@ -96,10 +110,18 @@ class FitStatus(Result):
             first = self.outcomes.where(case=case, verdict=verdict)[0]
             why = f"Seed {first['seed']}: {first['reason']}."
             reasons.append(Finding(f"{case}: {verdict}.", why))
-        claim = f"The diagnosis tells {self.kinds} kinds of fit apart."
+        kinds = f"{self.kinds} kinds of fit" if self.kinds > 1 else "no kinds of fit"
         agree = sum(v[self.verdict[case]] for case, v in self.verdicts.items())
         of = len(self.outcomes)
-        return [Finding(claim, f"{agree} of {of} trainings get their network's verdict."), *reasons]
+        sure = f"{agree} of {of} trainings have their network's verdict"
+        return [
+            Finding(
+                f"The diagnosis tells {kinds} apart: {sure}.",
+                "In the table an error is the loss, very low below 2 % and low below 25 % of "
+                f"{self.ignorant:.2g}, which knowing the class shares alone costs.",
+            ),
+            *reasons,
+        ]
 
     def plot(self, ax, case=None):
         """Draw the curves of one network, the first unless another is named."""
@@ -110,16 +132,18 @@ class FitStatus(Result):
         for key, colour in (("val_loss", ORANGE), ("loss", BLUE)):
             for outcome in self.outcomes.where(case=case):
                 epochs = range(1, len(outcome[key]) + 1)
-                ax.plot(epochs, outcome[key], color=colour, lw=1.2)
+                label = {"loss": "training", "val_loss": "validation"}[key]
+                first = outcome["seed"] == self.seeds()[0]
+                ax.plot(epochs, outcome[key], color=colour, lw=1.2, label=label if first else None)
 
     def plot_all(self, figure):
         """Draw the curves of every network."""
         for ax, case in zip(figure.subplots(1, len(self.cases)), self.cases, strict=True):
             self.plot(ax, case)
             ax.set_ylabel("" if case != self.cases[0] else ax.get_ylabel())
-        plots.headline(figure, "From the curves of training (blue) and validation (orange), "
-                       f"{self.kinds} kinds of fit are told apart")  # fmt: skip
+        figure.axes[-1].legend()
+        plots.headline(figure, self.findings()[0].claim)
 
     def pictures(self):
         """All the curves."""
-        return [Picture("curves", self.plot_all, (10.4, 3.4), "Loss; a line a seed.")]
+        return [Picture("curves", self.plot_all, (10.4, 3.4), "Loss; one line per seed.")]

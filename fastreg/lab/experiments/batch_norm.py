@@ -10,6 +10,8 @@ from fastreg.lab.normed import COLOURS, NAMES, Sensitivity, fit
 from fastreg.lab.result import Finding, Picture, Table
 from fastreg.lab.statistics import mean_interval, paired_difference
 
+TINY = {"rates": (0.01, 3.0), "scales": (1.0, 10.0), "epochs": 2}
+
 __all__ = ["BatchNormAblation", "run"]
 
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # three decades
@@ -37,7 +39,7 @@ def run(data="digits", seeds=5, *, quick=False, rates=None, scales=None, epochs=
 class BatchNormAblation(Sensitivity):
     """Losses by norm, learning rate and initial scale."""
 
-    title = "What does batch norm make possible?"
+    title = "Exercise 3: what does batch norm make possible?"
     question = (
         "The same network is trained without a norm, with batch norm and with layer norm, for "
         "learning rates and initial scales over decades. Which settings train at all?"
@@ -63,24 +65,45 @@ class BatchNormAblation(Sensitivity):
         share = [f"{mean_interval(self.reached[n]).percent()} % with {NAMES[n]}" for n in NAMES]
         return [
             Finding(
-                f"Batch norm {'makes' if more.low > 0 else 'does not surely make'} more settings "
-                "train.",
+                "Batch norm makes more settings train."
+                if more.low > 0
+                else "Within the noise as many settings train without batch norm as with it.",
                 f"A validation loss of {self.target:.2g}, nine tenths of the way from ignorance to "
                 f"the best, is reached by {', '.join(share)} of {self.mean['none'].size} settings: "
                 f"{more.text(1, scale=100)} points more with batch norm than without.",
             ),
+            self._initial(),
             self._end("rate", self.middle, -1),
             self._end("scale", -1, int(self.mean["batch"][-1].argmin())),
         ]
+
+    def _initial(self):
+        """Say how much the scale of the initial weights matters, at each norm's best rate."""
+        spread = {}
+        for norm in NAMES:
+            j = self.rates.index(self.best[norm][0])
+            last = np.log10(np.minimum(self.last[norm][:, j], self.ignorant))
+            spread[norm] = last.max(axis=0) - last.min(axis=0)
+        less = paired_difference(spread["none"], spread["batch"])
+        text = [f"{mean_interval(spread[norm]).text(2)} with {NAMES[norm]}" for norm in NAMES]
+        return Finding(
+            "Batch norm makes training less sensitive to the initial weights."
+            if less.low > 0
+            else "Within the noise batch norm is as sensitive to the initial weights.",
+            f"Over scales from {self.scales[0]:g} to {self.scales[-1]:g}, each norm at its best "
+            f"rate, the last validation loss varies by so many powers of ten: {', '.join(text)}. "
+            f"Difference, pairs of the same seed: {less.text(2)}.",
+        )
 
     def _end(self, what, i, j):
         """Say what a setting at the end of the grid does; it trains below half of ignorance."""
         ok = {norm: int((self.last[norm][i, j] < self.ignorant / 2).sum()) for norm in NAMES}
         n, diverged = len(self.seeds()), self.get("diverged", "none", self.rates[j], self.scales[i])
         apart = ok["batch"] > n / 2 > ok["none"]
-        verdict = "trains with batch norm and fails without" if apart else "does not show it"
         return Finding(
-            f"The largest {what} {verdict}.",
+            f"The largest {what} trains with batch norm and fails without."
+            if apart
+            else f"The largest {what} does not tell batch norm from none.",
             f"At rate {self.rates[j]:g} and scale {self.scales[i]:g} half of ignorance's loss is "
             f"left behind by {', '.join(f'{ok[m]} of {n} runs with {NAMES[m]}' for m in NAMES)}; "
             f"{diverged.sum():.0f} runs without a norm diverged.",
@@ -88,13 +111,14 @@ class BatchNormAblation(Sensitivity):
 
     def plot(self, ax):
         """Draw the last validation loss against the learning rate."""
+        within = (0, self.ignorant)
         spans = [self.span(norm, of_rates=True) for norm in ("batch", "none")]
         ax.set(xscale="log", yscale="log", xlabel="learning rate",
                ylabel=self.problem.loss_label, title=f"Rates that reach {self.target:.2g}: "
                f"{spans[0]} with batch norm, {spans[1]} without")  # fmt: skip
         for norm, name in NAMES.items():
             runs = np.minimum(self.last[norm][self.middle], self.ignorant)
-            plots.intervals(ax, self.rates, runs, colour=COLOURS[norm], label=name)
+            plots.intervals(ax, self.rates, runs, colour=COLOURS[norm], label=name, within=within)
         ax.axhline(self.target, color=plots.GREY, ls=":")
         ax.legend()
 
@@ -116,8 +140,8 @@ class BatchNormAblation(Sensitivity):
             ax.set_yticks(range(len(self.scales)), [f"{x:g}" for x in self.scales])
             ax.grid(visible=False)
         share = [f"{100 * self.reached[norm].mean():.0f} %" for norm in ("batch", "none")]
-        plots.headline(figure, f"With batch norm {share[0]} of the settings end with a loss of "
-                               f"{self.target:.2g} or less, without {share[1]}")  # fmt: skip
+        plots.headline(figure, f"{self.findings()[0].claim} On average {share[0]} end with a loss "
+                               f"of {self.target:.2g} or less, without {share[1]}")  # fmt: skip
 
     def plot_curves(self, figure):
         """Draw the loss curves: rates above, scales below, a column a norm."""
@@ -131,8 +155,9 @@ class BatchNormAblation(Sensitivity):
                     at = (fixed, value) if row else (value, fixed)
                     runs = np.minimum(self.get("loss", norm, *at), self.ignorant)
                     plots.curve(
-                        ax, range(1, len(runs) + 1), runs, colour=colour, label=f"{value:g}"
-                    )
+                        ax, range(1, len(runs) + 1), runs, colour=colour, label=f"{value:g}",
+                        within=(0, self.ignorant),
+                    )  # fmt: skip
                 ax.label_outer()
             panels[2].legend(title="scale" if row else "rate", loc=(1.02, 0))
         ends = [sum(m[self.middle] < self.ignorant / 2) for m in self.mean.values()]
@@ -147,5 +172,6 @@ class BatchNormAblation(Sensitivity):
                     f"Last validation loss; bold where it is reached. {how}"),
             Picture("rates", lambda figure: self.plot(figure.subplots()), (10.4, 3.4),
                     f"Last validation loss at scale {self.scales[self.middle]:g}. {how}"),
-            Picture("curves", self.plot_curves, (10.4, 5.4), f"Darker is larger. {how}"),
+            Picture("curves", self.plot_curves, (10.4, 5.4),
+                    f"The stronger the colour, the larger. {how}"),
         ]  # fmt: skip

@@ -9,9 +9,11 @@ from fastreg.lab.fits import grid, seeds_of, train
 from fastreg.lab.fits import run as run_fits
 from fastreg.lab.plots import BLUE, GREEN, ORANGE, PURPLE
 from fastreg.lab.result import Finding, Picture, Result, Table
-from fastreg.lab.statistics import mean_interval, paired_difference
+from fastreg.lab.statistics import Ranking, mean_interval, paired_difference
 from fastreg.nn import mlp
 from fastreg.train import Trainer
+
+TINY = {"patiences": (1, 2), "epochs": 4}
 
 __all__ = ["EarlyStop", "fit", "run"]
 
@@ -49,7 +51,7 @@ def fit(data, label_noise, patience, epochs, seed):
 class EarlyStop(Result):
     """Curves of a run without stopping, and where each patience ends it."""
 
-    title = "When to stop?"
+    title = "Exercise 6: when to stop?"
     question = (
         "A network that can learn the noise in its labels is trained to the end, and again with "
         "early stopping. What does each patience keep, and what does it save?"
@@ -65,6 +67,10 @@ class EarlyStop(Result):
             for one in self.outcomes.where(patience=None)
         ]
 
+    def choices(self):
+        """The epochs that each patience keeps."""
+        return self.replays, [self.saved(patience).tolist() for patience in self.patiences]
+
     def agreement(self):
         """Return how many live runs ended with the epoch that the replay says, of how many."""
         live = [self.outcomes.values("epochs_run", patience=p) for p in self.patiences]
@@ -73,16 +79,20 @@ class EarlyStop(Result):
         return int(same.sum()), same.size
 
     def saved(self, patience):
-        """Return the share of the epochs that a patience saves, a value a seed."""
+        """Return the share of the epochs that a patience saves, a value per seed."""
         return 1.0 - self.outcomes.values("epochs_run", patience=patience) / self.epochs
 
     def score(self, patience):
-        """Return the test scores, a value a seed."""
+        """Return the test scores, a value per seed."""
         return self.outcomes.values("test_score", patience=patience)
 
     def gain(self, patience):
         """Return what stopping adds to the test score, as an interval."""
         return paired_difference(self.score(patience), self.score(None))
+
+    def called(self, patience):
+        """Return the name of a patience."""
+        return f"patience {patience}" if patience else "no stopping"
 
     def table(self):
         """Epochs and test scores of each patience."""
@@ -104,18 +114,29 @@ class EarlyStop(Result):
             f"patience {p}: {self.gain(p).percent()} points, {100 * self.saved(p).mean():.0f} % "
             "of the epochs saved" for p in self.patiences
         )  # fmt: skip
-        sure = "" if self.gain(first).excludes_zero else ", within the noise"
         more = paired_difference(self.score(last), self.score(first))
         losses = self.outcomes.values("val_loss", patience=None)
         lowest = mean_interval(losses.argmin(axis=0) + 1).text(1)
         train = self.outcomes.values("loss", patience=None)[-1].mean()
         same, of = self.agreement()
+        unit = self.problem.score_label
+        points = f"{self.gain(first).percent()} points of test {unit}"
+        saves = f"saves {100 * self.saved(first).mean():.0f} % of the epochs"
+        scores = {self.called(p): self.score(p) for p in (None, *self.patiences)}
+        each = [f"{name} {mean_interval(values).percent()}" for name, values in scores.items()]
         return [
             Finding(
-                f"Patience {first} saves {100 * self.saved(first).mean():.0f} % of the epochs and "
-                f"changes the test score by {100 * self.gain(first).mean:+.1f} points{sure}.",
+                f"Patience {first} {saves} and {'gains' if self.gain(first).mean > 0 else 'costs'}"
+                f" {points.removeprefix('-')}."
+                if self.gain(first).excludes_zero
+                else f"Within the noise stopping does not change the test score; patience {first} "
+                f"{saves}.",
                 f"Against no stopping: {worth}. Patience {last} scores {more.percent()} points "
                 f"more than {first} (pairs of the same seed).",
+            ),
+            Finding(
+                Ranking(scores, highest=True).claim(f"test {unit.partition(' (')[0]}"),
+                f"Final test {unit}: {', '.join(each)}.",
             ),
             Finding(
                 f"Validation loss is lowest at epoch {lowest}.",
@@ -132,23 +153,37 @@ class EarlyStop(Result):
         """Draw the curves without stopping, and where each patience ends."""
         for key, name, colour in (("val_loss", "validation", ORANGE), ("loss", "training", BLUE)):
             runs = self.outcomes.values(key, patience=None)
-            plots.curve(ax, range(1, self.epochs + 1), runs, colour=colour)
+            plots.curve(ax, range(1, self.epochs + 1), runs, colour=colour, label=name,
+                        within=(0, np.inf))  # fmt: skip
             plots.label_end(ax, self.epochs, runs[-1].mean(), name, colour)
         for place, patience in enumerate(self.patiences):
-            colour = (GREEN, PURPLE, "#1F2933")[place % 3]
+            colour = (GREEN, PURPLE, plots.INK)[place % 3]
             runs = self.outcomes.values("epochs_run", patience=patience)
             ax.axvline(runs.mean(), color=colour, ls="--", lw=1.4)
             text = f"patience {patience}: epoch {runs.mean():.0f}, {self.gain(patience).percent()}"
             ax.annotate(text, (runs.mean(), 1 - 0.08 * place), (5, -12), color=colour,
                         xycoords=("data", "axes fraction"), textcoords="offset points",
-                        fontweight="bold", bbox={"fc": "w", "ec": "none", "pad": 1})  # fmt: skip
+                        fontweight="bold",
+                        bbox={"fc": plots.PAPER, "ec": "none", "pad": 1})  # fmt: skip
         ax.set(xlabel="epoch", ylabel=self.problem.loss_label)
         ax.set_title(self.findings()[0].claim.removesuffix("."))
 
+    def plot_scores(self, figure):
+        """Draw the test score of each patience."""
+        ax, names = figure.subplots(), [self.called(p) for p in (None, *self.patiences)]
+        values = [self.score(patience) for patience in (None, *self.patiences)]
+        ax.set(xlabel="early stopping", ylabel=f"test {self.problem.score_label}")
+        plots.intervals(ax, range(len(names)), values, colour=BLUE, scale=100, line=False,
+                        label=self.problem.score_label,
+                        within=self.problem.score_range)  # fmt: skip
+        ax.set_xticks(range(len(names)), names)
+        ax.set_title(self.findings()[1].claim.removesuffix("."))
+
     def pictures(self):
-        """The curves, marked."""
+        """The curves, marked, and the test scores."""
         return [
             Picture("curves", lambda figure: self.plot(figure.subplots()), (10.4, 4.2),
                     "Mean of the runs without stopping; bands: 95 % intervals. Dashed: mean epoch "
                     "at which a patience stops, with its gain in test score in points."),
+            Picture("scores", self.plot_scores, (10.4, 3.2), "Means; bars: 95 % intervals."),
         ]  # fmt: skip
