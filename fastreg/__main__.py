@@ -75,7 +75,26 @@ def parser():
         default="digits",
         metavar="NAME|FILE",
         help="digits (default), breast_cancer, wine, diabetes, synthetic, or a CSV, npz or IDX "
-        "file; FILE.csv#NAME names the target column, else it is the last",
+        "file, plain or gzipped; FILE.csv#NAME names the target column, else it is the last",
+    )
+    command.add_argument(
+        "--drop-columns",
+        type=lambda text: text.split(","),
+        metavar="NAME,...",
+        help="columns of the CSV file to leave out, by name or by place, from 0",
+    )
+    command.add_argument(
+        "--missing",
+        choices=["refuse", "drop"],
+        help="what to do with rows of the CSV file in which an entry is missing (default: refuse)",
+    )
+    command.add_argument(
+        "--words",
+        choices=["refuse", "one-hot"],
+        help="what to do with features of the CSV file that are words (default: refuse)",
+    )
+    command.add_argument(
+        "--delimiter", metavar="CHARACTER", help="between entries (default: the one that fits)"
     )
     command.add_argument(
         "--seeds",

@@ -25,6 +25,7 @@ LEAF = {"numpy", "fastreg._arrays", "fastreg._checks", "fastreg._kernels", "fast
 ALLOWED = {
     "_arrays": {"numpy", "fastreg._checks"},
     "_checks": set(),
+    "_command": set(),
     "_seeds": {"numpy", "fastreg._checks"},
     "_layer": {"fastreg._kernels"},
     "_optimizer": {

@@ -66,7 +66,7 @@ def test_lab_prints_findings_and_writes_the_report(tmp_path):
     done = run("lab", "fit_status", "speed", *options)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""  # no progress bar where there is no terminal
-    for word in ("verdict", "underfitting", "fastreg (ms a step)", "both"):
+    for word in ("verdict", "underfitting", "fastreg (ms per step)", "both"):
         assert word in done.stdout
     assert f"Report: {folder.resolve() / 'index.html'}" in done.stdout
     assert "<svg" in (folder / "index.html").read_text(encoding="utf-8")
@@ -220,7 +220,7 @@ def test_a_closed_pipe_is_quiet(arguments, both, tmp_path):
     with subprocess.Popen(command, stdout=writer, stderr=error) as process:
         os.close(writer)
         said = b"" if both else process.stderr.read()
-    assert said == b"" and process.returncode == 141
+    assert said == b"" and process.returncode in ((0, 141) if "-" in arguments else (141,))
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no full device")
@@ -275,8 +275,10 @@ def test_the_handler_is_for_the_command_alone():
 def test_the_bar_says_which_experiment_of_how_many(tmp_path):
     pytest.importorskip("sklearn", reason="needs the extra 'lab'")
     import pty
+    import termios
 
     terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 100))
     command = [sys.executable, "-m", "fastreg", "lab", "dropout_masks", "bias_variance"]
     process = subprocess.Popen(
         [*command, *SHORT, str(tmp_path)], stdout=subprocess.DEVNULL, stderr=end

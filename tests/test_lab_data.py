@@ -220,3 +220,46 @@ def test_a_target_that_the_file_does_not_have_is_refused_by_name(tmp_path):
 def test_a_few_rows_of_one_target_have_a_score():
     problem = data.load("diabetes")
     assert problem.score(np.ones((3, 1)), np.zeros(3)) == 0.0
+
+
+WIDE = (
+    ";size;heating;rooms;rent\n"
+    + "".join(
+        f"{i};{i % 7}.5;{('gas', 'oil', '')[i % 3]};{i % 5};{i % 3 % 2}\n" for i in range(120)
+    )
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.tsv", "a?b#c.csv"])
+def test_a_table_as_people_have_it_is_read_as_told(name, tmp_path, capsys):
+    path = tmp_path / name
+    text = (WIDE.replace(";", "\t") if name == "t.tsv" else WIDE).encode()
+    path.write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    told = data.with_options(f"{path}#rent", drop=["0"], missing="drop", words="one-hot")
+    problem = data.load(told)
+    assert (problem.n_in, problem.n_classes, problem.rows) == (4, 2, 80)
+    assert data.load(f"{path}?drop=0,heating#rent").n_in == 2
+    # ... and the same from the command line, where it is the experiment that gets it
+    options = ["--drop-columns", "0", "--missing", "drop", "--words", "one-hot", "--delimiter"]
+    options += ["\t" if name == "t.tsv" else ";", "--out", str(tmp_path / "out"), "--quick"]
+    command = ["lab", "fit_status", "--data", f"{path}#rent", *options, "--seeds", "2"]
+    assert main([*command, "--jobs", "1"]) == 0
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "4 features, 2 classes" in page
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [("?missing=drop#rent", "the number of the row"), ("?missing=fill#rent", "missing"),
+     ("?drop=0#rent", "heating"), ("?colour=red#rent", "colour"), ("#price", "price")],
+)  # fmt: skip
+def test_a_table_read_otherwise_than_told_is_refused(query, message, tmp_path):
+    (tmp_path / "t.csv").write_text(WIDE)
+    with pytest.raises((ValueError, TypeError), match=message):
+        data.load(f"{tmp_path / 't.csv'}{query}")
+
+
+def test_options_are_for_tables(tmp_path):
+    np.savez(tmp_path / "t.npz", X=X, y=KINDS)
+    with pytest.raises(ValueError, match="is no text table and takes no 'missing'"):
+        data.load(f"{tmp_path / 't.npz'}?missing=drop")

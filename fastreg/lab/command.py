@@ -23,8 +23,15 @@ def run(arguments):
     unknown = [name for name in names if name not in EXPERIMENTS]
     if unknown:
         raise RefusedError(f"EXPERIMENT must be among {', '.join(EXPERIMENTS)}, got {unknown[0]!r}")
+    options = {
+        "drop": arguments.drop_columns,
+        "missing": arguments.missing,
+        "words": arguments.words,
+        "delimiter": arguments.delimiter,
+    }
     try:
-        about = {"data": data.load(arguments.data).describe()}
+        source = data.with_options(arguments.data, **options)
+        about = {"data": data.load(source).describe()}
     except (OSError, ValueError, TypeError) as error:
         raise RefusedError(f"--data: {error}") from error
     try:
@@ -39,7 +46,7 @@ def run(arguments):
     for place, name in enumerate(names, start=1):
         try:
             result = experiment(name).run(
-                data=arguments.data,
+                data=source,
                 seeds=seeds,
                 quick=arguments.quick,
                 jobs=arguments.jobs or get_num_threads(),

@@ -5,6 +5,7 @@ A problem is split and standardised so that nothing leaks from validation or tes
 
 import functools
 import hashlib
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import sklearn.datasets
 from fastreg.data import Dataset, read_csv, read_idx, read_npz, split
 from fastreg.nn import mse, softmax_cross_entropy
 
-__all__ = ["BUNDLED", "Problem", "fingerprint", "load"]
+__all__ = ["BUNDLED", "OPTIONS", "Problem", "fingerprint", "load", "with_options"]
 
 BUNDLED = ("digits", "breast_cancer", "wine", "diabetes", "synthetic")
+OPTIONS = ("drop", "missing", "words", "delimiter", "encoding")  # of `read_csv`
 FEWEST_ROWS = 30  # of a data set: 6 each for validation and test
 FEWEST_PER_CLASS = 5  # so that each class comes in all three parts
 MOST_ROWS = 6000  # of a larger file, drawn with the seed: an experiment is a hundred trainings
@@ -50,12 +52,22 @@ class Problem(Dataset):
     @property
     def loss_label(self):
         """The loss and its unit, for an axis."""
-        return "cross-entropy (nats a sample)" if self.n_classes else "squared error (variances)"
+        return "cross-entropy (nats per sample)" if self.n_classes else "squared error (variances)"
 
     @property
     def score_label(self):
         """The score and its unit, for an axis."""
         return "accuracy (%)" if self.n_classes else "variance explained (%)"
+
+    @property
+    def score_name(self):
+        """The score without its unit."""
+        return self.score_label.partition(" (")[0]
+
+    @property
+    def score_step(self):
+        """What one test row more is worth."""
+        return 1.0 / len(self.y_test) if self.n_classes else 0.0
 
     @property
     def score_range(self):
@@ -103,8 +115,10 @@ def load(data, seed=0, *, label_noise=0.0):
     data : str or path
         One of `BUNDLED`; or a CSV file, whose last column is the target unless another is named
         as in ``"houses.csv#price"``; or an ``.npz`` file with arrays X and y; or an IDX file of
-        images beside one of labels, named as MNIST's are. Whole-number targets are classes where
-        each comes at least 5 times.
+        images beside one of labels, named as MNIST's are. What `fastreg.data.read_csv` is to do
+        with a table is written as in an address,
+        ``"houses.csv?drop=id,city&missing=drop&words=one-hot#price"``; see `with_options`.
+        Whole-number targets are classes where each comes at least 5 times.
     seed : int
         Governs the split.
     label_noise : float, keyword-only
@@ -154,20 +168,55 @@ def fingerprint(data):
     """Return what tells apart two files of one name; empty for a bundled set."""
     if str(data) in BUNDLED:
         return ""
-    path, _ = _place(str(data))
+    path, _, _ = _place(str(data))
     if path is None:
         raise ValueError(f"data must be one of {', '.join(BUNDLED)} or a file, got {str(data)!r}")
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def with_options(data, **options):
+    """Return a data set's name with options for `fastreg.data.read_csv`, those that are not None.
+
+    ``drop`` is a sequence of names or places; see `OPTIONS` for the others.
+
+    Examples
+    --------
+    >>> with_options("digits", missing=None)
+    'digits'
+    """
+    options = {name: value for name, value in options.items() if value is not None}
+    path, given, target = _place(data)
+    if not options or path is None:
+        return data
+    if "drop" in options:
+        options["drop"] = ",".join(map(str, options["drop"]))
+    query = urllib.parse.urlencode({**given, **options})
+    return f"{path}?{query}" + ("" if target is None else f"#{target}")
+
+
 def _place(data):
-    """Return the file and the target's name: what follows a ``#`` that is not in the path."""
-    parts = data.split("#")
-    for end in range(len(parts), 0, -1):
-        path = Path("#".join(parts[:end]))
-        if path.is_file():
-            return path, "#".join(parts[end:]) if end < len(parts) else None
-    return None, None
+    """Return the file, the options behind a ``?`` and the target behind a ``#``.
+
+    Either sign may also be part of the path: where there is such a file, it is.
+    """
+    for end in [len(data), *(i for i in range(len(data) - 1, 0, -1) if data[i] in "?#")]:
+        if Path(data[:end]).is_file():
+            query, found, target = data[end:].partition("#")
+            options = urllib.parse.parse_qsl(query.removeprefix("?"), keep_blank_values=True)
+            return Path(data[:end]), dict(options), target if found else None
+    return None, {}, None
+
+
+def _read_table(path, target, options):
+    """Read a text table; its delimiter is looked for unless it is told."""
+    unknown = set(options) - set(OPTIONS)
+    if unknown:
+        raise ValueError(f"{path} can be read with {', '.join(OPTIONS)}, got {min(unknown)!r}")
+    if "drop" in options:  # digits are a place
+        names = [name for name in options["drop"].split(",") if name]
+        options["drop"] = [int(name) if name.isdecimal() else name for name in names]
+    options = {"delimiter": None, **options}
+    return read_csv(path, target=-1 if target is None else target, **options)
 
 
 @functools.lru_cache(maxsize=4)
@@ -178,8 +227,10 @@ def _read(data, digest):
     if data in BUNDLED:
         X, y = getattr(sklearn.datasets, f"load_{data}")(return_X_y=True)
         return X, y.astype(np.int64 if data != "diabetes" else np.float64), None
-    path, target = _place(data)
+    path, options, target = _place(data)
     is_images = "idx" in path.name and not {".csv", ".tsv", ".txt"} & set(path.suffixes)
+    if options and (is_images or path.suffix == ".npz"):
+        raise ValueError(f"{path} is no text table and takes no {min(options)!r}")
     if path.suffix == ".npz":
         X, y = read_npz(path, y="y" if target is None else target)
     elif is_images:
@@ -187,7 +238,7 @@ def _read(data, digest):
             raise ValueError(f"{path} has its targets in a file of labels, not in {target!r}")
         X, y = read_idx(path), read_idx(_labels_of(path))
     else:
-        X, y = read_csv(path, target=-1 if target is None else target)
+        X, y = _read_table(path, target, options)
     return *_checked(path, X, y), None
 
 

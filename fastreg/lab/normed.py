@@ -67,4 +67,6 @@ class Sensitivity(Result):
         ok = self.mean[norm] <= self.target
         values, ok = (self.rates, ok[self.middle]) if of_rates else (self.scales, ok.any(axis=1))
         found = [value for value, reached in zip(values, ok, strict=True) if reached]
-        return f"{found[0]:g} to {found[-1]:g}" if found else "none"
+        return (
+            " to ".join(dict.fromkeys(f"{x:g}" for x in (found[0], found[-1]))) if found else "none"
+        )

@@ -76,7 +76,7 @@ def spread_of(weights):
     return {
         "std": float(weights.std()),
         "largest": float(np.abs(weights).max()),
-        "tenth": float(tenth / squares.sum()) if squares.any() else 0.0,
+        "tenth": float(tenth / squares.sum()) if squares.any() else float("nan"),
     }
 
 

@@ -82,7 +82,8 @@ def _ends(ax, runs, scale, within):
     mean, half = (np.asarray(one) * scale for one in mean_interval(runs))
     low, high = np.maximum(mean - half, within[0]), np.minimum(mean + half, within[1])
     if ax.get_yscale() == "log":  # an interval that goes below 0 has no end there
-        low = np.maximum(low, scale * np.asarray(runs).min(axis=-1))
+        lowest = scale * np.asarray(runs).min(axis=-1)
+        low = np.where(low < lowest / 10, lowest, low)
     return mean, low, high
 
 
@@ -162,7 +163,7 @@ def shades(n):
 
 def headline(figure, text):
     """Give a figure of several panels its finding as a headline, broken to its width."""
-    width = int(12.5 * figure.get_figwidth())
+    width = int(9.6 * figure.get_figwidth())
     lines = textwrap.fill(text, width)
     figure.suptitle(lines, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
 

@@ -43,12 +43,12 @@ class Interval(NamedTuple):
         return self.text(digits, scale=100.0)
 
 
-def mean_interval(values, *, among=2):
+def mean_interval(values, *, among=2, step=0.0):
     """Return the mean over the last axis and its 95 % interval by Student's t.
 
     The values, one per seed, are taken as independent draws; so close to normal that t holds.
-    An axis more in front, such as epochs, gives arrays. ``among`` is for differences, see
-    `paired_difference`.
+    An axis more in front, such as epochs, gives arrays. ``among`` and ``step`` are for
+    differences, see `paired_difference`.
 
     References
     ----------
@@ -66,17 +66,21 @@ def mean_interval(values, *, among=2):
         if n < 2:
             return Interval(*_plain(mean, np.full_like(mean, np.nan)))
         quantile = 1.0 - 0.025 / math.comb(among, 2)
-        half = t.ppf(quantile, n - 1) * values.std(axis=-1, ddof=1) / math.sqrt(n)
+        spread = np.sqrt(values.var(axis=-1, ddof=1) + step**2 / 6)
+        half = t.ppf(quantile, n - 1) * spread / math.sqrt(n)
     return Interval(*_plain(mean, half))
 
 
-def paired_difference(first, second, *, among=2):
+def paired_difference(first, second, *, among=2, step=0.0):
     """Return the mean of ``first - second``, pair by pair, with its interval.
 
     The pairs share split, initial weights and order, so that what these do to both cancels.
     Whoever picks the best of many must say among how many: the 95 % are then for all their
     differences at once, by Bonferroni's inequality, since the best of 7 equals would otherwise
-    seem better than some other in 40 % of all experiments.
+    seem better than some other in 40 % of all experiments. ``step`` is for values that are
+    counted, such as the share of 30 rows, 1 / 30: a few seeds may well give the same difference of
+    one row, which is no reason for an interval of no width. Each value is uncertain by a step, a
+    variance of step² / 12.
 
     Examples
     --------
@@ -84,7 +88,7 @@ def paired_difference(first, second, *, among=2):
     False
     """
     return mean_interval(
-        np.asarray(first, np.float64) - np.asarray(second, np.float64), among=among
+        np.asarray(first, np.float64) - np.asarray(second, np.float64), among=among, step=step
     )
 
 
@@ -97,6 +101,8 @@ class Ranking:
         What was measured, an array with one value per seed, by name.
     highest : bool, keyword-only
         Whether more is better.
+    step : float, keyword-only
+        Of values that are counted, see `paired_difference`.
 
     Attributes
     ----------
@@ -113,7 +119,7 @@ class Ranking:
     'Within the noise a and b share the lowest loss; surely higher: c.'
     """
 
-    def __init__(self, values, *, highest=False):
+    def __init__(self, values, *, highest=False, step=0.0):
         sign = -1.0 if highest else 1.0
         self.words = ("highest", "lower") if highest else ("lowest", "higher")
         values = {name: np.asarray(one, np.float64) for name, one in values.items()}
@@ -121,7 +127,7 @@ class Ranking:
         self.best, *rest = self.names
         self.gaps = {
             name: paired_difference(
-                sign * values[name], sign * values[self.best], among=max(2, len(values))
+                sign * values[name], sign * values[self.best], among=max(2, len(values)), step=step
             )
             for name in rest
         }

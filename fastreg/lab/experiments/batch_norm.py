@@ -61,7 +61,8 @@ class BatchNormAblation(Sensitivity):
 
     def findings(self):
         """How many settings train with each norm, and what happens at the ends."""
-        more = paired_difference(self.reached["batch"], self.reached["none"])
+        more = paired_difference(self.reached["batch"], self.reached["none"],
+                                 step=1 / self.mean["none"].size)  # fmt: skip
         share = [f"{mean_interval(self.reached[n]).percent()} % with {NAMES[n]}" for n in NAMES]
         return [
             Finding(

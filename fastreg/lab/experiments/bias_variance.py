@@ -16,6 +16,7 @@ __all__ = ["BiasVariance", "fit", "run"]
 
 DEGREES = tuple(range(10))
 POINTS, SIGMA = 40, 0.3
+FLOOR = 1e-3  # an estimate of bias² may be nothing, or less
 
 
 def run(data="digits", seeds=5, *, quick=False, degrees=DEGREES, rounds=None, **how):
@@ -115,14 +116,14 @@ class BiasVariance(Result):
 
     def plot(self, ax):
         """Draw the U curve and its parts."""
-        ax.set(yscale="log", ylim=(2e-3, 1.5), xlabel="degree of the polynomial",
+        ax.set(yscale="log", xlabel="degree of the polynomial",
                ylabel="squared error")  # fmt: skip
         for name, label, colour in (
             ("bias2", "bias²", BLUE), ("variance", "variance", ORANGE), ("total", "error", GREEN),
         ):  # fmt: skip
-            runs = [self.part(name, degree) for degree in self.degrees]
-            mean, _ = plots.intervals(ax, self.degrees, runs, colour=colour)
-            high = (self.degrees[-1], max(mean[-1], 2e-3))
+            runs = [np.maximum(self.part(name, degree), FLOOR) for degree in self.degrees]
+            mean, _ = plots.intervals(ax, self.degrees, runs, colour=colour, label=label)
+            high = (self.degrees[-1], mean[-1])
             plots.label_end(ax, *high, label, colour, dy=-14 if name == "variance" else 0)
         noise = np.mean([self.part("noise", degree) for degree in self.degrees])
         ax.axhline(noise, color=GREY, ls=":", lw=1.4)
@@ -137,5 +138,6 @@ class BiasVariance(Result):
         """The U curve."""
         return [
             Picture("u_curve", lambda figure: self.plot(figure.subplots()), (10.4, 4.0),
-                    "Means over the seeds; bars: 95 % intervals."),
+                    "Means over the seeds; bars: 95 % intervals. A part below "
+                    f"{FLOOR:g} counts as that."),
         ]  # fmt: skip

@@ -96,8 +96,9 @@ class DropoutRate(Result):
 
     def _choice(self, noise):
         best, none, kind = self.best[noise], self.rates[0], self.kinds[noise]
-        gain = paired_difference(self.score(noise, best), self.score(noise, none))
-        worth = f"{gain.percent()} points of test {self.problem.score_label}"
+        gain = paired_difference(self.score(noise, best), self.score(noise, none),
+                                 step=self.problem.score_step)  # fmt: skip
+        worth = f"{gain.percent()} points of test {self.problem.score_name}"
         claim = f"On {kind} labels dropout {best:g} is worth {worth}."
         if best == none:
             claim = f"On {kind} labels the validation loss chooses no dropout."
@@ -119,8 +120,9 @@ class DropoutRate(Result):
         high, best = self.rates[-1], self.best[0.0]
         train, val = (self.last(key, 0.0, high).mean() for key in ("loss", "val_loss"))
         underfits = train > max(val - train, 0.2 * self.problem.ignorant_loss)
-        cost = paired_difference(self.score(0.0, best), self.score(0.0, high))
-        points = f"{cost.percent()} points of test {self.problem.score_label}"
+        cost = paired_difference(self.score(0.0, best), self.score(0.0, high),
+                                 step=self.problem.score_step)  # fmt: skip
+        points = f"{cost.percent()} points of test {self.problem.score_name}"
         if high == best:
             claim = f"Even dropout {high:g}, the highest, does no harm on clean labels."
         elif not cost.excludes_zero:

@@ -88,7 +88,9 @@ class EarlyStop(Result):
 
     def gain(self, patience):
         """Return what stopping adds to the test score, as an interval."""
-        return paired_difference(self.score(patience), self.score(None))
+        return paired_difference(
+            self.score(patience), self.score(None), step=self.problem.score_step
+        )
 
     def called(self, patience):
         """Return the name of a patience."""
@@ -114,13 +116,13 @@ class EarlyStop(Result):
             f"patience {p}: {self.gain(p).percent()} points, {100 * self.saved(p).mean():.0f} % "
             "of the epochs saved" for p in self.patiences
         )  # fmt: skip
-        more = paired_difference(self.score(last), self.score(first))
+        more = paired_difference(self.score(last), self.score(first), step=self.problem.score_step)
         losses = self.outcomes.values("val_loss", patience=None)
         lowest = mean_interval(losses.argmin(axis=0) + 1).text(1)
         train = self.outcomes.values("loss", patience=None)[-1].mean()
         same, of = self.agreement()
         unit = self.problem.score_label
-        points = f"{self.gain(first).percent()} points of test {unit}"
+        points = f"{self.gain(first).percent()} points of test {self.problem.score_name}"
         saves = f"saves {100 * self.saved(first).mean():.0f} % of the epochs"
         scores = {self.called(p): self.score(p) for p in (None, *self.patiences)}
         each = [f"{name} {mean_interval(values).percent()}" for name, values in scores.items()]
@@ -135,7 +137,9 @@ class EarlyStop(Result):
                 f"more than {first} (pairs of the same seed).",
             ),
             Finding(
-                Ranking(scores, highest=True).claim(f"test {unit.partition(' (')[0]}"),
+                Ranking(scores, highest=True, step=self.problem.score_step).claim(
+                    f"test {self.problem.score_name}"
+                ),
                 f"Final test {unit}: {', '.join(each)}.",
             ),
             Finding(
@@ -161,9 +165,10 @@ class EarlyStop(Result):
             runs = self.outcomes.values("epochs_run", patience=patience)
             ax.axvline(runs.mean(), color=colour, ls="--", lw=1.4)
             text = f"patience {patience}: epoch {runs.mean():.0f}, {self.gain(patience).percent()}"
-            ax.annotate(text, (runs.mean(), 1 - 0.08 * place), (5, -12), color=colour,
+            late = runs.mean() > 0.6 * self.epochs  # no room at the right
+            ax.annotate(text, (runs.mean(), 1 - 0.08 * place), (-5 if late else 5, -12),
                         xycoords=("data", "axes fraction"), textcoords="offset points",
-                        fontweight="bold",
+                        ha="right" if late else "left", fontweight="bold", color=colour,
                         bbox={"fc": plots.PAPER, "ec": "none", "pad": 1})  # fmt: skip
         ax.set(xlabel="epoch", ylabel=self.problem.loss_label)
         ax.set_title(self.findings()[0].claim.removesuffix("."))

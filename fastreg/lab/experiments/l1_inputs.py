@@ -65,7 +65,10 @@ class L1Inputs(Result):
     def findings(self):
         """Whether L1 finds the useless inputs, at which price, and what it drops elsewhere."""
         useless, informative = self.off(PROX)
-        chosen, apart = self.synthetic.best[PROX], paired_difference(useless, informative)
+        chosen, apart = (
+            self.synthetic.best[PROX],
+            paired_difference(useless, informative, step=1 / self.informative.sum()),
+        )
         count = np.bincount(self.informative)
         found = [
             Finding(

@@ -106,7 +106,8 @@ class LearningRates(Result):
 
     def _finding(self, section, name, other, why):
         gap = self._gap(other, name, -1)
-        score = paired_difference(self.get("test_score", name), self.get("test_score", other))
+        score = paired_difference(self.get("test_score", name), self.get("test_score", other),
+                                  step=load(self.outcomes[0]["data"]).score_step)  # fmt: skip
         claim = f"Section {section}: within the noise {name} ends where {other} does."
         if gap.excludes_zero:
             side = "lower" if gap.mean > 0 else "higher"
@@ -122,7 +123,8 @@ class LearningRates(Result):
         """Draw the chapter's rates against the epoch."""
         for (name, rate), colour in zip(CHAPTER.items(), plots.COLOURS, strict=False):
             epochs = np.arange(_last(name) + 1)
-            ax.plot(epochs, [rate(int(epoch)) for epoch in epochs], color=colour, label=name)
+            ax.plot(epochs, [rate(int(epoch)) for epoch in epochs], color=colour, label=name,
+                    drawstyle="steps-post")  # fmt: skip
         ax.set(xlabel="epoch", ylabel="learning rate", title="The chapter's learning rates")
         ax.legend()
 

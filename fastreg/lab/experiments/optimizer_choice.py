@@ -66,13 +66,14 @@ class OptimizerChoice(optimizers.Optimizers):
 
     def _default(self):
         """Whether Adam comes near the best at more rates than others."""
-        gaps = {name: paired_difference(self.near["Adam"], self.near[name], among=len(self.near))
+        gaps = {name: paired_difference(self.near["Adam"], self.near[name], among=len(self.near),
+                                        step=1 / len(optimizers.RATES))
                 for name in self.near if name != "Adam"}  # fmt: skip
         more = [name for name, gap in gaps.items() if gap.low > 0]
         less = [name for name, gap in gaps.items() if gap.high < 0]
         same = [name for name in gaps if name not in more and name not in less]
         parts = [
-            f"{words} {listed(names)}"
+            f"{words} {listed(names) if len(names) < len(gaps) else 'all others'}"
             for words, names in (("within the noise it forgives as much as", same),
                                  ("it forgives more than", more), ("it forgives less than", less))
             if names
@@ -89,7 +90,8 @@ class OptimizerChoice(optimizers.Optimizers):
         """Compare two optimizers, each at its best rate."""
         pairs = [(one, self.best[one]) for one in (name, other)]
         loss = paired_difference(*(self.loss[pair] for pair in pairs))
-        score = paired_difference(*(self.at(pair, "test_score") for pair in pairs))
+        score = paired_difference(*(self.at(pair, "test_score") for pair in pairs),
+                                  step=self.problem.score_step)  # fmt: skip
         unit = self.problem.score_label
         verdict = f"within the noise {name} tests as {other} does"
         if score.excludes_zero:

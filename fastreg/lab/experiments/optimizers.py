@@ -74,7 +74,9 @@ class Optimizers(Result):
         self.common = [(name, COMMON) for name, _ in self.tuned]
         means = [[self.loss[pair].mean() for pair in pairs] for pairs in (self.common, self.tuned)]
         one, own = (f"{max(mean) / min(mean):.3g} times the lowest" for mean in means)
-        self.contrast = f"Highest validation loss at {COMMON:g} for all: {one}; tuned: {own}"
+        self.contrast = (
+            f"On average the highest validation loss at {COMMON:g} for all: {one}; tuned: {own}"
+        )
         (slow, low), *_, (fast, high) = sorted(self.tuned, key=lambda pair: pair[1])
         self.extremes = f"The best rates go from {low:.2g} ({slow}) to {high:.2g} ({fast})"
 
@@ -103,7 +105,8 @@ class Optimizers(Result):
     def findings(self):
         """Whether one is best, what the rate does, and what a step costs."""
         ranking = Ranking({pair[0]: self.loss[pair] for pair in self.tuned})
-        score = Ranking({pair[0]: self.at(pair, "test_score") for pair in self.tuned}, highest=True)
+        score = Ranking({pair[0]: self.at(pair, "test_score") for pair in self.tuned},
+                        highest=True, step=self.problem.score_step)  # fmt: skip
         scores = [
             f"{name} {mean_interval(self.at((name, rate), 'test_score')).percent()}"
             for name, rate in self.tuned
@@ -117,7 +120,7 @@ class Optimizers(Result):
                 f"; higher in pairs of the same seed: {ranking.evidence()}.",
             ),
             Finding(
-                f"On test data: {score.claim(self.problem.score_label.partition(' (')[0])}",
+                f"On test data: {score.claim(self.problem.score_name)}",
                 f"Test {self.problem.score_label}, tuned: {', '.join(scores)}.",
             ),
             Finding(

@@ -104,13 +104,13 @@ class Schedules(Result):
         """Which ends best, whether beyond the noise, and what a schedule is good for."""
         unit = self.problem.score_label
         scores = {name: self.at("test_score", name) for name in NAMES}
-        score = Ranking(scores, highest=True)
+        score = Ranking(scores, highest=True, step=self.problem.score_step)
         loss = Ranking({name: self.final(name) for name in NAMES})
         calm = Ranking({name: self.unrest(name) for name in NAMES})
         each = [f"{name} {mean_interval(scores[name]).percent()}" for name in score.names]
         return [
             Finding(
-                score.claim(f"final test {unit.partition(' (')[0]}"),
+                score.claim(f"final test {self.problem.score_name}"),
                 f"Test {unit}: {', '.join(each)}. In points lower than {score.best}, pairs of the "
                 f"same seed: {score.evidence(1, scale=100)}.",
             ),

@@ -17,12 +17,12 @@ NAMES = ("SGD", "Momentum", "AdaGrad", "RMSprop", "Adam")
 COLOURS = dict(zip(NAMES, plots.COLOURS, strict=False))
 RATE, NOISE, PARAMETERS = 0.01, 0.1, 200
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # for the moving target
-PERIOD = 200  # steps after which the target jumps
+PERIOD = 40  # steps after which the target jumps
 
 
 def run(data=None, seeds=5, *, quick=False, steps=None, **how):
     """Feed each optimizer steady, alternating and moving gradients; there are no data."""
-    steps = steps or (400 if quick else 1000)
+    steps = steps or (400 if quick else 2000)
     same = {"name": list(NAMES), "steps": [steps], "seed": seeds_of(seeds)}
     fits = [
         *grid(task=["steady", "alternating"], rate=[RATE], **same),
