@@ -101,7 +101,7 @@ def curve(ax, x, runs, *, colour, label=None, within=(-np.inf, np.inf), **style)
 
 def intervals(ax, x, values, *, colour, label=None, marker="o", line=True, scale=1.0,
               within=(-np.inf, np.inf)):  # fmt: skip
-    """Draw a mean at each x with its 95 % interval as a bar; ``values`` holds an array a point.
+    """Draw a mean at each x with its 95 % interval as a bar; ``values`` holds an array per point.
 
     ``within`` is as for `curve`, after multiplication by ``scale``.
     """

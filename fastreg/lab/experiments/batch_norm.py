@@ -124,7 +124,7 @@ class BatchNormAblation(Sensitivity):
         ax.legend()
 
     def plot_sensitivity(self, figure):
-        """Draw the last validation loss of every rate and scale, a panel a norm."""
+        """Draw the last validation loss of every rate and scale, a panel per norm."""
         limits = {"vmin": np.log(self.target / 4), "vmax": np.log(self.ignorant)}
         for ax, norm in zip(figure.subplots(1, 3), NAMES, strict=True):
             cell = np.minimum(self.last[norm], self.ignorant).mean(axis=2)
@@ -145,7 +145,7 @@ class BatchNormAblation(Sensitivity):
                                f"of {self.target:.2g} or less, without {share[1]}")  # fmt: skip
 
     def plot_curves(self, figure):
-        """Draw the loss curves: rates above, scales below, a column a norm."""
+        """Draw the loss curves: rates above, scales below, a column per norm."""
         for row, panels in enumerate(figure.subplots(2, 3, sharex=True, sharey=True)):
             values = self.scales if row else self.rates
             for ax, norm in zip(panels, NAMES, strict=True):

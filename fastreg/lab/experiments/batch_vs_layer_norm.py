@@ -199,7 +199,7 @@ class BatchVsLayerNorm(Result):
         ax.legend()
 
     def plot_rates(self, figure):
-        """Draw the last validation loss against the rate, a panel a batch size."""
+        """Draw the last validation loss against the rate, a panel per batch size."""
         panels = figure.subplots(1, len(self.sizes), sharey=True, squeeze=False)[0]
         for ax, size in zip(panels, self.sizes, strict=True):
             ax.set(xscale="log", yscale="log", xlabel="learning rate", title=f"batches of {size}")

@@ -158,7 +158,7 @@ class DropoutRate(Result):
         ax.legend()
 
     def plot_accuracy(self, figure):
-        """Draw training and validation scores against the epoch: a row a kind, a column a rate."""
+        """Draw training and validation scores against the epoch: a row per kind, a column per rate."""
         grid = figure.subplots(2, len(self.rates), sharex=True, sharey="row", squeeze=False)
         low, high = self.problem.score_range
         for row, (noise, kind) in zip(grid, self.kinds.items(), strict=True):
@@ -178,7 +178,7 @@ class DropoutRate(Result):
         plots.headline(figure, self.findings()[2].claim)
 
     def plot_curves(self, figure):
-        """Draw the losses on noisy labels against the epoch, a panel a rate."""
+        """Draw the losses on noisy labels against the epoch, a panel per rate."""
         panels = figure.subplots(1, len(self.rates), sharey=True)
         for ax, rate in zip(panels, self.rates, strict=True):
             ax.set(title=f"rate {rate:g}", xlabel="epoch")

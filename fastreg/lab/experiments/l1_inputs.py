@@ -143,7 +143,7 @@ class L1Inputs(Result):
         )
 
     def plot_strengths(self, figure):
-        """Draw the shares switched off against the strength, a panel a kind of input."""
+        """Draw the shares switched off against the strength, a panel per kind of input."""
         panels = figure.subplots(1, 2, sharey=True)
         strengths = self.synthetic.strengths
         for kind, (ax, name) in enumerate(zip(panels, ("useless", "informative"), strict=True)):
