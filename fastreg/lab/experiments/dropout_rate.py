@@ -158,7 +158,7 @@ class DropoutRate(Result):
         ax.legend()
 
     def plot_accuracy(self, figure):
-        """Draw training and validation scores against the epoch: a row per kind, a column per rate."""
+        """Draw both scores against the epoch: a row per kind, a column per rate."""
         grid = figure.subplots(2, len(self.rates), sharex=True, sharey="row", squeeze=False)
         low, high = self.problem.score_range
         for row, (noise, kind) in zip(grid, self.kinds.items(), strict=True):
