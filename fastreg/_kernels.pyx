@@ -27,7 +27,6 @@ from libc.string cimport memcmp, memcpy
 
 import contextvars
 import os
-import weakref
 from contextlib import suppress
 
 import numpy as np
@@ -71,6 +70,7 @@ def rules():
     return {fr_rules[i].name.decode(): fr_rules[i].slots for i in range(FR_RULE_COUNT)}
 
 
+include "_lock.pxi"
 include "_threads.pxi"
 include "_memory.pxi"
 include "_arrays.pxi"

@@ -1,8 +1,6 @@
 """What every layer with a training and an inference mode shares."""
 
-import threading
-
-from fastreg._kernels import guarded
+from fastreg._kernels import Lock
 
 __all__ = ["Layer"]
 
@@ -12,12 +10,7 @@ class Layer:
 
     def __init__(self):
         self.training = True
-        self.renew_lock()
-        guarded.add(self)
-
-    def renew_lock(self):
-        """Start with a lock of one's own, as a forked child must."""
-        self._lock = threading.Lock()
+        self._lock = Lock(type(self).__name__)
 
     def train(self):
         """Enter training mode."""
@@ -34,8 +27,7 @@ class Layer:
 
     def __setstate__(self, state):
         self.__dict__.update(state)
-        self.renew_lock()
-        guarded.add(self)
+        self._lock = Lock(type(self).__name__)
 
     def _forwarded(self, last):
         """What the last forward call left for backward."""

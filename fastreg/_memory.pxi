@@ -15,8 +15,30 @@ cdef extern from *:
     #else
     static void fr_huge_pages(void *data, size_t bytes) { (void)data; (void)bytes; }
     #endif
+
+    /* The pool is entered with the GIL, which is its lock and is never given up inside. Python
+     * without one needs a mutex, and a fork must find nobody inside: its handlers are C, so that
+     * no Python code, which may free arrays, runs while they hold the mutex. */
+    #ifdef Py_GIL_DISABLED
+    static PyMutex fr_pool_mutex;
+    static void fr_enter_pool(void) { PyMutex_Lock(&fr_pool_mutex); }
+    static void fr_leave_pool(void) { PyMutex_Unlock(&fr_pool_mutex); }
+    #if !defined(_WIN32)
+    static void fr_open_pool(void) { memset(&fr_pool_mutex, 0, sizeof fr_pool_mutex); }
+    static void fr_guard_pool(void) { pthread_atfork(fr_enter_pool, fr_leave_pool, fr_open_pool); }
+    #else
+    static void fr_guard_pool(void) {}
+    #endif
+    #else
+    static void fr_enter_pool(void) {}
+    static void fr_leave_pool(void) {}
+    static void fr_guard_pool(void) {}
+    #endif
     """
     void fr_huge_pages(void *data, size_t bytes) noexcept nogil
+    void fr_enter_pool() noexcept
+    void fr_leave_pool() noexcept
+    void fr_guard_pool() noexcept
 
 cdef enum:
     POOL_MIN_BYTES = 64 * 1024           # smaller arrays never see the pool
@@ -33,23 +55,8 @@ cdef struct Idle:
 cdef Idle idle[POOL_LIMIT_BLOCKS]
 cdef int idle_blocks = 0
 cdef size_t idle_bytes = 0, live_bytes = 0
-cdef cython.pymutex pool_lock
 
-
-def hold_pool():
-    """Wait until no thread is inside the pool, and let none in: a fork copies what it finds."""
-    pool_lock.acquire()
-
-
-def release_pool():
-    """Let threads in again, in the parent and in the child."""
-    pool_lock.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=hold_pool, after_in_parent=release_pool, after_in_child=release_pool)
-
+fr_guard_pool()
 
 cdef bint streams(cnp.ndarray target, cnp.ndarray source) noexcept:
     """Whether a kernel from ``source`` to ``target`` should write past the caches."""
@@ -82,50 +89,55 @@ cdef void *take(size_t bytes) noexcept:
     global idle_blocks, idle_bytes, live_bytes
     cdef void *memory = NULL
     cdef int i
-    with pool_lock:
-        for i in range(idle_blocks - 1, -1, -1):  # the last returned is the warmest
-            if idle[i].bytes == bytes:
-                memory = idle[i].memory
-                idle_blocks -= 1
-                idle_bytes -= bytes
-                while i < idle_blocks:
-                    idle[i] = idle[i + 1]
-                    i += 1
-                break
-        live_bytes += bytes
+    fr_enter_pool()
+    for i in range(idle_blocks - 1, -1, -1):  # the last returned is the warmest
+        if idle[i].bytes == bytes:
+            memory = drop_idle(i)
+            break
+    live_bytes += bytes
+    fr_leave_pool()
     if memory == NULL:
         memory = PyMem_RawMalloc(bytes + 64)
         if memory == NULL:
-            with pool_lock:
-                live_bytes -= bytes
+            fr_enter_pool()
+            live_bytes -= bytes
+            fr_leave_pool()
         else:
             fr_huge_pages(memory, bytes)
+    return memory
+
+
+cdef void *drop_idle(int i) noexcept:
+    """Take idle block i out of the list; the pool has been entered."""
+    global idle_blocks, idle_bytes
+    cdef void *memory = idle[i].memory
+    idle_blocks -= 1
+    idle_bytes -= idle[i].bytes
+    while i < idle_blocks:
+        idle[i] = idle[i + 1]
+        i += 1
     return memory
 
 
 cdef void give(void *memory, size_t bytes) noexcept:
     """Keep a block for the next array; free the oldest ones beyond the limits."""
     global idle_blocks, idle_bytes, live_bytes
-    cdef Idle oldest
-    cdef int i
-    with pool_lock:
-        live_bytes -= bytes
-    if bytes > POOL_LIMIT_BYTES:
-        PyMem_RawFree(memory)
-        return
-    while True:
-        with pool_lock:
-            if idle_blocks < POOL_LIMIT_BLOCKS and idle_bytes + bytes <= POOL_LIMIT_BYTES:
-                idle[idle_blocks] = Idle(memory, bytes)
-                idle_blocks += 1
-                idle_bytes += bytes
-                return
-            oldest = idle[0]
-            idle_blocks -= 1
-            idle_bytes -= oldest.bytes
-            for i in range(idle_blocks):
-                idle[i] = idle[i + 1]
-        PyMem_RawFree(oldest.memory)
+    cdef void *oldest
+    fr_enter_pool()
+    live_bytes -= bytes
+    while bytes <= POOL_LIMIT_BYTES:
+        if idle_blocks < POOL_LIMIT_BLOCKS and idle_bytes + bytes <= POOL_LIMIT_BYTES:
+            idle[idle_blocks] = Idle(memory, bytes)
+            idle_blocks += 1
+            idle_bytes += bytes
+            fr_leave_pool()
+            return
+        oldest = drop_idle(0)
+        fr_leave_pool()
+        PyMem_RawFree(oldest)
+        fr_enter_pool()
+    fr_leave_pool()
+    PyMem_RawFree(memory)
 
 
 cdef cnp.ndarray pooled(int ndim, cnp.npy_intp *shape, int kind):
@@ -157,15 +169,11 @@ cdef cnp.ndarray new_array(cnp.ndarray like):
 
 def empty_cache():
     """Give the idle blocks back to the system."""
-    global idle_blocks, idle_bytes
-    cdef void *memory
+    cdef void *memory = NULL
     while True:
-        memory = NULL
-        with pool_lock:
-            if idle_blocks:
-                idle_blocks -= 1
-                idle_bytes -= idle[idle_blocks].bytes
-                memory = idle[idle_blocks].memory
+        fr_enter_pool()
+        memory = drop_idle(idle_blocks - 1) if idle_blocks else NULL
+        fr_leave_pool()
         if memory == NULL:
             return
         PyMem_RawFree(memory)

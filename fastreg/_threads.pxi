@@ -13,19 +13,6 @@ cdef extern from *:
     """
     const char *FR_COMPILER
 
-# A lock that another thread held when the process forked would never open in the child.
-guarded = weakref.WeakSet()
-
-
-def renew_locks():
-    """Give everything that has a lock a new one."""
-    for owner in list(guarded):
-        owner.renew_lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=renew_locks)
-
 
 @cython.final
 cdef class ThreadScope:

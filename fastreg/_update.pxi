@@ -5,12 +5,6 @@ cdef enum:
 
 cdef long long LAST_STEP = 2**62  # a counter ends here
 
-@cython.final
-cdef class Lock:
-    """A mutex that can be replaced: a forked child cannot open its parent's."""
-
-    cdef cython.pymutex mutex
-
 
 @cython.final
 cdef class Group:
@@ -55,8 +49,9 @@ cdef class Group:
             first[i] = numbers[0][i]
         self.schedules = dict(numbers[1])
 
-    cdef follow(self, str where, long long t):
-        """Ask the schedules for their values at step t."""
+    cdef dict ask(self, str where, long long t):
+        """The values of the schedules at step t, by name of the hyper-parameter."""
+        cdef dict values = {}
         for name, schedule in list(self.schedules.items()):
             value = schedule(t)
             number = -1.0
@@ -70,7 +65,8 @@ cdef class Group:
                     f"{where}: the schedule of {name} must give a finite number of at least 0, "
                     f"got {value!r} at step {t}"
                 )
-            self.field(name)[0] = number
+            values[name] = number
+        return values
 
 
 cdef class Updater:
@@ -87,7 +83,8 @@ cdef class Updater:
     cdef dict born          # steps and the rule's memory by name, of names not bound: see settled
     cdef Binding binding
     cdef Lock lock
-    cdef unsigned long owner  # the thread inside, 0 if none
+    cdef set asking         # threads that are asking the caller's functions
+    cdef dict members       # what a predicate said, by name
     cdef object __weakref__
     cdef public object assign          # name -> (group, is it penalised?)
     cdef public str on_nonfinite
@@ -102,8 +99,7 @@ cdef class Updater:
                   bint averaged=False):
         cdef int k
         self.name = name
-        self.renew_lock()
-        guarded.add(self)
+        self.lock, self.asking, self.members = Lock(name, "update"), set(), {}
         self.rule = list(rules()).index(rule)
         self.n_slots = fr_rules[self.rule].slots
         self.groups, self.slots, self.initial, self.born = [], [], [], {}
@@ -114,16 +110,6 @@ cdef class Updater:
             self.initial.append(None if k == self.n_slots else initial if k == 0 else 0.0)
         self.on_nonfinite = "propagate"
         self.grad_norm = float("nan")
-
-    def renew_lock(self):
-        """Start with a lock of one's own, as a forked child must."""
-        self.lock, self.owner = Lock(), 0
-
-    cdef enter(self, str what):
-        """Refuse to be called from a schedule or a predicate of the step that is under way."""
-        if self.owner == PyThread_get_thread_ident():
-            raise RuntimeError(
-                f"{self.name}.{what}: called from inside its own update, by a schedule or exclude")
 
     def get_hyper(self, str key, int group=0):
         """A hyper-parameter: a number, or its schedule."""
@@ -147,8 +133,7 @@ cdef class Updater:
         """Replace a slot by checked copies. Names that the first one lacks begin anew; those that
         are new there have taken as many steps as the optimizer."""
         cdef dict born = {}
-        self.enter("state")
-        with self.lock.mutex:
+        with self.lock.during("state"):
             if k == 0:
                 settled = self.settled()
                 for name in entries:
@@ -161,8 +146,7 @@ cdef class Updater:
     def set_t(self, long long t):
         """Assign a count of steps to the optimizer and to every parameter."""
         cdef dict born = {}
-        self.enter("t")
-        with self.lock.mutex:
+        with self.lock.during("t"):
             for name, (_, memory) in self.settled().items():
                 born[name] = t, memory if t else 1.0
             self.born, self.binding = born, None
@@ -188,16 +172,11 @@ cdef class Updater:
         """Everything that changes from step to step, as copies of one moment."""
         cdef int k
         cdef list slots = []
-        self.enter("state_dict")
-        with self.lock.mutex:
-            self.owner = PyThread_get_thread_ident()
-            try:
-                born = dict(self.settled())
-                for k in range(len(self.slots)):
-                    slots.append(self.filled(k))
-                return self.t, self.skipped, self.start, self.swapped, born, slots
-            finally:
-                self.owner = 0
+        with self.lock.reading():
+            born = dict(self.settled())
+            for k in range(len(self.slots)):
+                slots.append(self.filled(k))
+            return self.t, self.skipped, self.start, self.swapped, born, slots
 
     def __reduce__(self):
         cdef list groups = []
@@ -220,13 +199,12 @@ cdef class Updater:
         cdef list places = [], numbers = []
         cdef Py_ssize_t i
         cdef uintptr_t place
-        self.enter("load_state_dict")
         for name, (value, members) in hypers.items():
             for k in members:
                 group = self.groups[k]
                 places.append(<uintptr_t>group.field(name))
                 numbers.append(float(value))
-        with self.lock.mutex:
+        with self.lock.during("load_state_dict"):
             self.t, self.skipped, self.start, self.swapped, self.born, self.slots = snapshot
             self.binding = None
             for i in range(len(places)):
@@ -235,15 +213,57 @@ cdef class Updater:
 
     def update(self, object params, object grads):
         """Advance one step."""
-        self.enter("update")
-        with self.lock.mutex:
-            self.owner = PyThread_get_thread_ident()
+        cdef long long t
+        cdef list values
+        while True:
+            t = self.t
+            values = self.ask(params)
+            self.lock.enter("update")
             try:
-                self.advance(params, grads)
+                if values is None or t == self.t:  # another thread may have taken that step
+                    self.advance(params, grads, values)
+                    return
             finally:
-                self.owner = 0
+                self.lock.leave()
 
-    cdef advance(self, object params, object grads):
+    cdef list ask(self, object params):
+        """What the caller's functions say to the next step: the values of each group's schedules;
+        None if there are no such functions.
+
+        No lock is held while they run, so they may do as they like: wait for another thread that
+        uses this optimizer, read its state, fork. They may not take a step of it.
+        """
+        cdef Group group
+        cdef Binding binding = self.binding
+        cdef bint scheduled = False, predicate = False
+        for group in self.groups:
+            scheduled |= len(group.schedules) > 0
+        if self.assign is not None and callable(getattr(self.assign, "exclude", self.assign)):
+            predicate = isinstance(params, (dict, list, tuple)) and not (
+                binding is not None and binding.covers(params))
+        if not scheduled and not predicate:
+            return None
+        inside = PyThread_get_thread_ident() + fr_forks  # a thread of this process
+        if inside in self.asking:
+            raise RuntimeError(
+                f"{self.name}.update: called from inside its own update, by a schedule or exclude")
+        self.asking.add(inside)
+        try:
+            if predicate:
+                names = params if isinstance(params, dict) else range(len(params))
+                self.members = {name: self.assign(name) for name in names}
+            return [group.ask(f"{self.name}.update", self.t) for group in self.groups]
+        finally:
+            self.asking.discard(inside)
+
+    cdef tuple member(self, object name):
+        """The group of a parameter, and whether it is penalised."""
+        if self.assign is None:
+            return 0, True
+        found = self.members.get(name)
+        return self.assign(name) if found is None else found
+
+    cdef advance(self, object params, object grads, list values):
         """Check everything, then run; the lock is held."""
         cdef Binding binding
         cdef Group group
@@ -256,9 +276,10 @@ cdef class Updater:
         if self.t >= LAST_STEP or self.skipped >= LAST_STEP:
             raise OverflowError(
                 f"{self.name}.update: the count of steps ends at 2**62; assign a smaller t")
-        for group in self.groups:
-            if group.schedules:
-                group.follow(f"{self.name}.update", self.t)
+        if values is not None:
+            for group, numbers in zip(self.groups, values):
+                for name, number in numbers.items():
+                    group.field(name)[0] = number
         binding = self.bind(params, grads)
         held = binding.take_gradients(grads)
         if binding.newborn:
@@ -335,13 +356,8 @@ cdef class Updater:
     def swap_averages(self, object params):
         """Exchange the parameters, those of the last update if None, with their averages."""
         where = f"{self.name}.swap_ema"
-        self.enter("swap_ema")
-        with self.lock.mutex:
-            self.owner = PyThread_get_thread_ident()
-            try:
-                self.swap(where, params)
-            finally:
-                self.owner = 0
+        with self.lock.during("swap_ema"):
+            self.swap(where, params)
 
     cdef swap(self, str where, object params):
         cdef Binding binding = self.binding
@@ -400,7 +416,7 @@ cdef class Updater:
         else:
             names, values = list(range(len(params))), list(params)
         for name in names:
-            kinds.append((0, True) if self.assign is None else self.assign(name))
+            kinds.append(self.member(name))
         if isinstance(grads, dict):
             for name in names:
                 if name not in born and (<dict>grads).get(name) is not None:

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import signal
 import threading
 import tracemalloc
 
@@ -121,32 +120,6 @@ def test_a_forked_child_has_memory_of_its_own():
         os._exit(0 if ok else 1)
     assert os.waitpid(child, 0)[1] == 0
     np.testing.assert_array_equal(Y, 1.0)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_fork_waits_for_threads_inside_the_pool():
-    """A child that starts with the pool's lock taken would wait for it without end."""
-    inside, leave = threading.Event(), threading.Event()
-
-    def visit():
-        _kernels.hold_pool()
-        inside.set()
-        leave.wait()
-        _kernels.release_pool()
-
-    visitor = threading.Thread(target=visit)
-    visitor.start()
-    inside.wait()
-    threading.Timer(0.2, leave.set).start()
-    child = os.fork()
-    if child == 0:
-        signal.alarm(5)
-        result()
-        os._exit(0)
-    visitor.join()
-    assert os.waitpid(child, 0)[1] == 0
-    result()
 
 
 def test_a_block_too_large_to_keep_drives_nothing_out():

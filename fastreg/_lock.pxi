@@ -1,0 +1,243 @@
+# Locks that neither a fork, a signal handler nor a finaliser turns into a deadlock.
+#
+# A lock knows the thread inside: a second entry of that thread, which could only wait for itself,
+# is refused by name, and reading the state is let in. In a forked child a lock that another
+# thread held is open, and one that the forking thread holds is still its own. The child's handler
+# is C, inside fork itself: no Python code runs before it.
+
+cdef extern from *:
+    """
+    #include <pythread.h>
+    static unsigned long fr_forks = 0;         /* between this process and the one it began as */
+    static unsigned long fr_forked_thread = 0; /* the thread that came through the last of them */
+    #if !defined(_WIN32)
+    #include <pthread.h>
+    static void fr_in_child(void) { fr_forks++; fr_forked_thread = PyThread_get_thread_ident(); }
+    static void fr_count_forks(void) { pthread_atfork(NULL, NULL, fr_in_child); }
+    #else
+    static void fr_count_forks(void) {}
+    #endif
+    """
+    unsigned long fr_forks, fr_forked_thread
+    void fr_count_forks()
+    ctypedef void *PyThread_type_lock
+    ctypedef struct PyObject
+    PyThread_type_lock PyThread_allocate_lock() nogil
+    void PyThread_free_lock(PyThread_type_lock) nogil
+    int PyThread_acquire_lock(PyThread_type_lock, int) nogil
+    int PyThread_acquire_lock_timed(PyThread_type_lock, long long microseconds, int intr) nogil
+    void PyThread_release_lock(PyThread_type_lock) nogil
+    int PY_LOCK_ACQUIRED, PY_LOCK_FAILURE
+    int PyErr_CheckSignals() except -1
+    object PyObject_GenericGetDict(object, void *)
+    bint PyDict_Next(dict, Py_ssize_t *, PyObject **, PyObject **)
+    PyObject *PyDict_GetItemWithError(dict, object)
+    int PyDict_SetItem(dict, object, object) except -1
+
+fr_count_forks()
+
+
+cdef class Lock:
+    """One thread at a time: ``with`` waits for the others, and Ctrl-C ends the wait."""
+
+    cdef PyThread_type_lock mutex
+    cdef unsigned long owner  # the thread inside, 0 if none
+    cdef unsigned long forks  # fr_forks when the mutex was made
+    cdef str name, what       # for errors: whose, and what is under way while it is held
+
+    def __cinit__(self, str name not None, str what="call", *owners):
+        self.name, self.what, self.forks = name, what, fr_forks
+        self.mutex = PyThread_allocate_lock()
+        if not self.mutex:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        if self.mutex:
+            PyThread_free_lock(self.mutex)
+
+    cdef bint is_stale(self) noexcept:
+        """Whether the thread that may be inside stayed behind in another process."""
+        return self.forks != fr_forks and self.owner != fr_forked_thread
+
+    cdef bint is_mine(self) noexcept:
+        return self.owner == PyThread_get_thread_ident() and not self.is_stale()
+
+    cdef int refuse_own(self, str method) except -1:
+        """Refuse a thread that is inside: it would wait for itself."""
+        if self.is_mine():
+            where = self.name if method is None else f"{self.name}.{method}"
+            raise RuntimeError(
+                f"{where}: called from inside its own {self.what}, by what that calls, a signal "
+                "handler or a finaliser; only the state may be read there"
+            )
+        return 0
+
+    cdef int enter(self, str method=None) except -1:
+        """Wait until no other thread is inside."""
+        if self.is_stale():
+            self.renew()
+        self.refuse_own(method)
+        if not PyThread_acquire_lock(self.mutex, 0):
+            self.wait()
+        self.owner = PyThread_get_thread_ident()
+        return 0
+
+    cdef Lock during(self, str method):
+        """This lock, for ``with``, where a refusal is to name the method."""
+        self.refuse_own(method)
+        return self
+
+    cdef int wait(self) except -1:
+        cdef int got = PY_LOCK_FAILURE
+        while got != PY_LOCK_ACQUIRED:
+            PyErr_CheckSignals()
+            with nogil:
+                got = PyThread_acquire_lock_timed(self.mutex, -1, 1)
+        return 0
+
+    cdef void leave(self) noexcept:
+        self.owner = 0
+        PyThread_release_lock(self.mutex)
+
+    cdef int renew(self) except -1:
+        """Begin anew in a child. The old mutex is left as it is: its holder will not come."""
+        cdef PyThread_type_lock mutex
+        with cython.critical_section(self):
+            if self.is_stale():
+                mutex = PyThread_allocate_lock()
+                if not mutex:
+                    raise MemoryError()
+                self.mutex, self.owner = mutex, 0
+                self.forks = fr_forks
+        return 0
+
+    cdef void look_back(self, int readers) noexcept:
+        """A reader comes (1) inside a call, or goes (-1): it sees what was before the call."""
+
+    def __enter__(self):
+        self.enter()
+
+    def __exit__(self, kind, error, trace):
+        self.leave()
+
+    def reading(self):
+        """A context for reading the state: inside a call of this thread, that before the call."""
+        return Reading(self)
+
+
+@cython.final
+cdef class Reading:
+    """Lets a reader in once no other thread is inside."""
+
+    cdef Lock lock
+    cdef bint inside
+
+    def __cinit__(self, Lock lock not None):
+        self.lock = lock
+
+    def __enter__(self):
+        self.inside = self.lock.is_mine()
+        if self.inside:
+            self.lock.look_back(1)
+        else:
+            self.lock.enter()
+
+    def __exit__(self, kind, error, trace):
+        if self.inside:
+            self.lock.look_back(-1)
+        else:
+            self.lock.leave()
+
+
+@cython.final
+cdef class Whole(Lock):
+    """A lock over several objects: a call that fails leaves their attributes as they were.
+
+    What an attribute holds is not copied, so the call must replace arrays, not change them."""
+
+    cdef tuple owners
+    cdef object caller  # of the call under way
+    cdef list before    # and a copy of everybody's attributes before it
+    cdef int readers    # inside that call
+
+    def __cinit__(self, str name not None, str what="call", *owners):
+        self.owners = owners
+
+    def run(self, function, caller, *args):
+        """``function(caller, *args)``, which leaves the caller and the owners as they were if it
+        fails. No interrupt comes between the call and what surrounds it."""
+        cdef list before = []
+        self.enter(function.__name__)
+        try:
+            self.caller = caller
+            for owner in self.owners:
+                before.append(copied(owner))
+            before.append(copied(caller))
+            self.before = before
+            return function(caller, *args)
+        except BaseException:
+            self.exchange()
+            self.forget_new()
+            raise
+        finally:
+            self.before = self.caller = None  # `before` and its arrays die when the lock is open
+            self.leave()
+
+    cdef void look_back(self, int readers) noexcept:
+        if self.readers == 0:
+            self.exchange()
+        self.readers += readers
+        if self.readers == 0:
+            self.exchange()
+
+    cdef void exchange(self) noexcept:
+        """Exchange the attributes with those before the call; nothing is allocated or freed."""
+        cdef Py_ssize_t i
+        if self.before is not None:
+            for i in range(len(self.before)):
+                if self.before[i] is not None:
+                    exchange_values(attributes(self.owner(i)), <dict>self.before[i])
+
+    cdef object owner(self, Py_ssize_t i):
+        return self.owners[i] if i < len(self.owners) else self.caller
+
+    cdef int forget_new(self) except -1:
+        """Remove attributes that the call brought."""
+        cdef Py_ssize_t i
+        if self.before is not None:
+            for i in range(len(self.before)):
+                if self.before[i] is not None:
+                    remove_others(attributes(self.owner(i)), <dict>self.before[i])
+        return 0
+
+
+cdef inline dict attributes(object owner):
+    return <dict>PyObject_GenericGetDict(owner, NULL)
+
+
+cdef dict copied(object owner):
+    """A copy of an object's attributes; None if it has no dictionary of them."""
+    if isinstance(getattr(owner, "__dict__", None), dict):
+        return attributes(owner).copy()
+    return None
+
+
+cdef int remove_others(dict one, dict other) except -1:
+    if len(one) > len(other):
+        for name in [name for name in one if name not in other]:
+            del one[name]
+    return 0
+
+
+cdef void exchange_values(dict one, dict other) noexcept:
+    """Exchange the values of every key of ``other``; all of them stay alive."""
+    cdef PyObject *key
+    cdef PyObject *value
+    cdef PyObject *now
+    cdef Py_ssize_t place = 0
+    while PyDict_Next(other, &place, &key, &value):
+        now = PyDict_GetItemWithError(one, <object>key)
+        if now != value and now != NULL:
+            mine, theirs = <object>now, <object>value
+            PyDict_SetItem(other, <object>key, mine)
+            PyDict_SetItem(one, <object>key, theirs)
