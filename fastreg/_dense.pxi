@@ -58,14 +58,58 @@ cdef bint is_matrix(cnp.ndarray array, cnp.ndarray like) noexcept:
             and same_shape(array, like) and is_dense(array))
 
 
-def matrix_product(cnp.ndarray a not None, cnp.ndarray b not None):
-    """``a @ b`` by NumPy's BLAS, in an array from the pool."""
+cdef cnp.ndarray weight_matrix(str where, object value):
+    """A layer's W, whatever array stands there."""
+    cdef cnp.ndarray w = float_array(where, "W", value)
+    if cnp.PyArray_NDIM(w) != 2:
+        raise ValueError(f"{where}: W must have shape (n_in, n_out), got {np.shape(w)}")
+    return w
+
+
+cdef cnp.ndarray product(cnp.ndarray a, cnp.ndarray b):
+    """``a @ b`` by NumPy's BLAS, in an array from the pool; both are matrices of one dtype."""
     cdef cnp.npy_intp[2] shape
-    cdef cnp.ndarray product
+    cdef cnp.ndarray result
     shape[0], shape[1] = cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(b, 1)
-    product = pooled(2, shape, cnp.PyArray_TYPE(a))
-    np.dot(a, b, product)
-    return product
+    result = pooled(2, shape, cnp.PyArray_TYPE(a))
+    np.dot(a, b, result)
+    return result
+
+
+def dense_product(object x, object weights):
+    """``x @ weights`` for the input and the W of a dense layer."""
+    cdef str where = "Dense.forward"
+    cdef cnp.ndarray w = weight_matrix(where, weights), array
+    if not isinstance(x, cnp.ndarray):
+        raise TypeError(f"{where}: X must be an array, got {type(x).__name__}")
+    array = x
+    if cnp.PyArray_NDIM(array) != 2 or cnp.PyArray_DIM(array, 1) != cnp.PyArray_DIM(w, 0):
+        raise ValueError(
+            f"{where}: X must have shape (N, {cnp.PyArray_DIM(w, 0)}), got {np.shape(x)}")
+    if dtype_row(float_array(where, "X", array)) != dtype_row(w):
+        raise TypeError(
+            f"{where}: X must be {w.dtype}, got {x.dtype}; convert it, or give the layer that "
+            "dtype")
+    return product(array, w)
+
+
+def dense_gradients(cnp.ndarray x not None, object weights, cnp.ndarray dy not None,
+                    bint input_gradient):
+    """``dy @ weights.T``, or None, and ``x.T @ dy`` for the X of the last forward call."""
+    cdef str where = "Dense.backward"
+    cdef cnp.ndarray w = weight_matrix(where, weights)
+    if cnp.PyArray_NDIM(x) != 2 or cnp.PyArray_DIM(x, 1) != cnp.PyArray_DIM(w, 0) or (
+            dtype_row(x) != dtype_row(w)):
+        raise ValueError(
+            f"{where}: W must fit the X of the last forward call, {x.dtype} of shape "
+            f"{np.shape(x)}, got {w.dtype} of shape {np.shape(w)}")
+    if cnp.PyArray_NDIM(dy) != 2 or cnp.PyArray_DIM(dy, 0) != cnp.PyArray_DIM(x, 0) or (
+            cnp.PyArray_DIM(dy, 1) != cnp.PyArray_DIM(w, 1) or dtype_row(dy) != dtype_row(w)):
+        shape = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(w, 1)
+        raise ValueError(f"{where}: dY must be {w.dtype} of shape {shape}, got {dy.dtype} of "
+                         f"shape {np.shape(dy)}")
+    dw = product(x.T, dy)
+    return product(dy, w.T) if input_gradient else None, dw
 
 
 def bias_gate(cnp.ndarray y not None, object bias, bint relu, object draw):
@@ -74,7 +118,8 @@ def bias_gate(cnp.ndarray y not None, object bias, bint relu, object draw):
     job.batch = batch_job(y)
     job.batch.target, job.bias = <char *>cnp.PyArray_DATA(y), NULL
     if bias is not None:
-        if cnp.PyArray_SIZE(<cnp.ndarray?>bias) != job.batch.cols or not is_dense(bias) or (
+        float_array("Dense", "b", bias)
+        if cnp.PyArray_SIZE(<cnp.ndarray>bias) != job.batch.cols or not is_dense(bias) or (
                 cnp.PyArray_TYPE(bias) != cnp.PyArray_TYPE(y)):
             raise ValueError(
                 f"Dense: b must be contiguous, of shape ({job.batch.cols},) and {y.dtype}, got "
@@ -110,11 +155,15 @@ def gate_backward(str where, object dy, object y, double scale, cnp.ndarray dbia
     cdef cnp.ndarray grad = as_input(where, "dY", dy)
     cdef cnp.ndarray target = grad, output
     cdef DenseJob job
-    if cnp.PyArray_NDIM(grad) != 2 or (dbias is not None and (
+    if cnp.PyArray_NDIM(grad) != 2:
+        raise ValueError(f"{where}: dY must have shape (N, n_out), got {np.shape(grad)}")
+    if dbias is not None and (
             cnp.PyArray_SIZE(dbias) != cnp.PyArray_DIM(grad, 1)
-            or cnp.PyArray_TYPE(dbias) != cnp.PyArray_TYPE(grad))):
+            or cnp.PyArray_TYPE(dbias) != cnp.PyArray_TYPE(grad)):
         raise ValueError(f"{where}: dY must be {dbias.dtype} of shape (N, {dbias.size}), got "
                          f"{grad.dtype} of shape {np.shape(grad)}")
+    if dbias is not None and not (is_dense(dbias) and cnp.PyArray_ISWRITEABLE(dbias)):
+        raise ValueError(f"{where}: db must be contiguous and writeable")
     job.y, job.scale = NULL, scale
     if y is not None:
         output = y

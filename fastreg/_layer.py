@@ -4,13 +4,22 @@ from fastreg._kernels import Lock
 
 __all__ = ["Layer"]
 
+GRADIENTS = ("dW", "db", "dgamma", "dbeta")
+
 
 class Layer:
-    """A mode, and a lock so that two threads may share one object."""
+    """A mode, a lock so that two threads may share one object, and what pickles leave out.
+
+    A call computes first and then assigns all its results in one statement, so that one that
+    fails leaves the layer as it was.
+    """
+
+    _batch = ("_last",)  # the attributes that hold the last batch
 
     def __init__(self):
         self.training = True
         self._lock = Lock(type(self).__name__)
+        self._last = None  # what the last forward call left for backward
 
     def train(self):
         """Enter training mode."""
@@ -21,9 +30,10 @@ class Layer:
         self.training = False
 
     def __getstate__(self):
+        """Weights and state; neither the last batch nor its gradients."""
         state = self.__dict__.copy()
         del state["_lock"]
-        return state
+        return state | dict.fromkeys((*self._batch, *(n for n in GRADIENTS if n in state)))
 
     def __setstate__(self, state):
         self.__dict__.update(state)

@@ -136,11 +136,13 @@ cdef class Reading:
         self.lock = lock
 
     def __enter__(self):
+        """Return whether a call of this thread is under way."""
         self.inside = self.lock.is_mine()
         if self.inside:
             self.lock.look_back(1)
         else:
             self.lock.enter()
+        return self.inside
 
     def __exit__(self, kind, error, trace):
         if self.inside:
@@ -157,30 +159,35 @@ cdef class Whole(Lock):
 
     cdef tuple owners
     cdef object caller  # of the call under way
-    cdef list before    # and a copy of everybody's attributes before it
+    cdef list before    # a copy of everybody's attributes before it
+    cdef list arrays    # that it writes in place
+    cdef list kept      # and copies of them
     cdef int readers    # inside that call
 
     def __cinit__(self, str name not None, str what="call", *owners):
         self.owners = owners
 
-    def run(self, function, caller, *args):
+    def run(self, function, caller, *args, list arrays=[]):
         """``function(caller, *args)``, which leaves the caller and the owners as they were if it
-        fails. No interrupt comes between the call and what surrounds it."""
-        cdef list before = []
-        self.enter(function.__name__)
+        fails, and what the ``arrays`` hold. No interrupt comes between the call and this."""
+        cdef list before = [], kept = []
+        self.enter(function.__name__.strip("_"))
         try:
             self.caller = caller
             for owner in self.owners:
                 before.append(copied(owner))
             before.append(copied(caller))
-            self.before = before
+            for array in arrays:
+                kept.append(array.copy(order="K"))
+            self.before, self.arrays, self.kept = before, arrays, kept
             return function(caller, *args)
         except BaseException:
             self.exchange()
             self.forget_new()
             raise
         finally:
-            self.before = self.caller = None  # `before` and its arrays die when the lock is open
+            # What is forgotten here dies when the lock is open: `before` and `kept` hold it.
+            self.before = self.arrays = self.kept = self.caller = None
             self.leave()
 
     cdef void look_back(self, int readers) noexcept:
@@ -196,9 +203,11 @@ cdef class Whole(Lock):
         if self.before is not None:
             for i in range(len(self.before)):
                 if self.before[i] is not None:
-                    exchange_values(attributes(self.owner(i)), <dict>self.before[i])
+                    exchange_values(attributes(self.owner_of(i)), <dict>self.before[i])
+            for i in range(len(self.arrays)):
+                exchange_elements(self.arrays[i], self.kept[i])
 
-    cdef object owner(self, Py_ssize_t i):
+    cdef object owner_of(self, Py_ssize_t i):
         return self.owners[i] if i < len(self.owners) else self.caller
 
     cdef int forget_new(self) except -1:
@@ -207,7 +216,7 @@ cdef class Whole(Lock):
         if self.before is not None:
             for i in range(len(self.before)):
                 if self.before[i] is not None:
-                    remove_others(attributes(self.owner(i)), <dict>self.before[i])
+                    remove_others(attributes(self.owner_of(i)), <dict>self.before[i])
         return 0
 
 
@@ -217,9 +226,10 @@ cdef inline dict attributes(object owner):
 
 cdef dict copied(object owner):
     """A copy of an object's attributes; None if it has no dictionary of them."""
-    if isinstance(getattr(owner, "__dict__", None), dict):
+    try:
         return attributes(owner).copy()
-    return None
+    except AttributeError:
+        return None
 
 
 cdef int remove_others(dict one, dict other) except -1:
@@ -241,3 +251,25 @@ cdef void exchange_values(dict one, dict other) noexcept:
             mine, theirs = <object>now, <object>value
             PyDict_SetItem(other, <object>key, mine)
             PyDict_SetItem(one, <object>key, theirs)
+
+
+cdef int exchange_elements(cnp.ndarray one, cnp.ndarray other) except -1:
+    """Exchange what two arrays of one shape and dtype hold."""
+    if cnp.PyArray_IS_C_CONTIGUOUS(one) or cnp.PyArray_IS_F_CONTIGUOUS(one):  # and so is the other, its copy in the same order
+        exchange_bytes(<char *>cnp.PyArray_DATA(one), <char *>cnp.PyArray_DATA(other),
+                       cnp.PyArray_NBYTES(one))
+        return 0
+    values = one.copy()
+    cnp.PyArray_CopyInto(one, other)
+    return cnp.PyArray_CopyInto(other, values)
+
+
+cdef void exchange_bytes(char *a, char *b, Py_ssize_t left) noexcept nogil:
+    cdef char buffer[4096]
+    cdef Py_ssize_t part
+    while left:
+        part = min(left, <Py_ssize_t>sizeof(buffer))
+        memcpy(buffer, a, part)
+        memcpy(a, b, part)
+        memcpy(b, buffer, part)
+        a, b, left = a + part, b + part, left - part

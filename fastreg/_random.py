@@ -29,6 +29,7 @@ class RandomLayer(Layer):
 
     _names = "X", "dout"  # what errors call the arguments of forward and backward
     _rate_below_one = False
+    _batch = ()  # noise is a few numbers, whatever the batch
 
     def __init_subclass__(cls):
         cls._forward, cls._backward = f"{cls.__name__}.forward", f"{cls.__name__}.backward"
@@ -38,7 +39,7 @@ class RandomLayer(Layer):
         self.drop_rate = drop_rate
         self._key = None if rng is None else _seeds.key(type(self).__name__, rng)
         self._calls = 0
-        self._last = None  # (shape, noise, its shape) of the last forward call; inference: no noise
+        # _last: (shape, noise, its shape) of the last forward call; inference: no noise
         self._drawn = None  # (noise, its shape, dtype) of the last training call
 
     @property
@@ -76,9 +77,7 @@ class RandomLayer(Layer):
                 self._last = X.shape, None, self._drop_rate
                 return result
             noise_shape = self._noise_shape_of(where, name, X)
-            if self._key is None:
-                self._key = _seeds.key("", None)
-            noise = self._key, self._calls, *self._scalars
+            noise = self._next_noise(X)
             result = self._noisy(where, name, X, out, noise, noise_shape)
             # One statement without a call: an interrupt finds all of it done or nothing.
             self._last, self._drawn, self._calls = (
@@ -113,17 +112,10 @@ class RandomLayer(Layer):
             return self._gradient(where, name, dout, out, noise, extra, shape)
 
     def _next_noise(self, X):
-        """Count a training call on X that a fused kernel makes; return its noise."""
-        with self._lock:
-            if self._key is None:
-                self._key = _seeds.key("", None)
-            noise = self._key, self._calls, *self._scalars
-            self._last, self._drawn, self._calls = (
-                (X.shape, noise, None),
-                (noise, X.shape, X.dtype),
-                self._calls + 1 & MAX_CALL,
-            )
-            return noise
+        """Return the noise of the next training call, on X; it is not counted yet."""
+        if self._key is None:
+            self._key = _seeds.key("", None)
+        return self._key, self._calls, *self._scalars
 
     def reset(self, *, call=0):
         """Let the next training call be number ``call``; 0 replays the noise from the start.

@@ -26,7 +26,7 @@ class RowNorm(Layer):
         for name, make in zip(self._names, (np.ones, np.zeros), strict=False):
             setattr(self, name, make(shape) if self.affine else None)
             setattr(self, f"d{name}", None)
-        self._last = None  # (X, statistics) of the last forward call
+        # _last: (X, statistics) of the last forward call
 
     def _rows(self, where, X):
         """The number of rows in X, of rows in a sample, and of channels in a row."""
@@ -88,9 +88,11 @@ class RowNorm(Layer):
                 where, dY, out, X, *self._rows(where, X), statistics, gamma, self._centred
             )
             if self.affine:
-                for name, gradient in zip(self._names, gradients, strict=False):
-                    dtype = getattr(self, name).dtype
-                    setattr(self, f"d{name}", gradient.reshape(self._shape).astype(dtype))
+                slopes = {
+                    f"d{name}": gradient.reshape(self._shape).astype(getattr(self, name).dtype)
+                    for name, gradient in zip(self._names, gradients, strict=False)
+                }
+                self.__dict__.update(slopes)  # in one: an interrupt finds all or none
             return dX
 
     def _parameter(self, where, name, default, X):

@@ -101,6 +101,8 @@ class BatchNorm(Layer):
     momentum = _checks.Checked(_checks.optional_number, low=0.0, high=1.0)
     epsilon = _checks.Checked(_checks.number, low=0.0, open_low=True)
 
+    _batch = "_last", "_trained"
+
     def __init__(
         self,
         n_features,
@@ -131,12 +133,9 @@ class BatchNorm(Layer):
         self.running_var = np.ones(shape) if track_running_stats else None
         self.batches = 0
         self.dgamma = self.dbeta = None
-        self._last = None  # (X, by_batch, statistics) of the last forward call
+        # _last: (X, by_batch, statistics) of the last forward call
         self._trained = None  # (X, statistics) of the last training call, or what stands for cache
         self._warned = False
-
-    def __getstate__(self):
-        return {**super().__getstate__(), "_trained": None}  # a batch is no part of a pickle
 
     @property
     def cache(self):
@@ -217,23 +216,26 @@ class BatchNorm(Layer):
         where = "BatchNorm.forward"
         self._mind_one_value(X)
         with self._lock:
-            X = batch_input(where, "X", X, self.n_features, self.axis == -1)
-            gamma, beta = self._affine(where)
-            running = self._running(where) if self.track_running_stats else None
-            by_batch = self.training or running is None
+            by_batch = self.training or not self.track_running_stats
             if by_batch:
-                statistics = self._batch_statistics(where, X)
+                X, statistics, gamma, beta, moved = self._observed(where, X)
             else:
-                mean, var = (values.reshape(1, -1) for values in running)
+                X = batch_input(where, "X", X, self.n_features, self.axis == -1)
+                gamma, beta = self._affine(where)
+                mean, var = (values.reshape(1, -1) for values in self._running(where))
                 statistics = np.vstack([mean, var, 1.0 / np.sqrt(var + self.epsilon)])
+                moved = self.running_mean, self.running_var, self.batches
             in_place = not self.training
             Y = batch_normalize(where, X, out, in_place, statistics, gamma, beta, self.axis == -1)
-            if self.training and running is not None:
-                self._track(running, statistics, X.size // self.n_features)
             overwritten = in_place and np.may_share_memory(X, Y)
-            self._last = None if overwritten else (X, by_batch, statistics)
-            if self.training:
-                self._trained = X, statistics
+            last = None if overwritten else (X, by_batch, statistics)
+            trained = (X, statistics) if self.training else self._trained
+            # One statement without a call: an interrupt finds all of it done or nothing.
+            (self.running_mean, self.running_var, self.batches), self._last, self._trained = (
+                moved,
+                last,
+                trained,
+            )
             return Y
 
     def backward(self, dY, *, out=None):
@@ -260,7 +262,7 @@ class BatchNorm(Layer):
             dX, dgamma, dbeta = batch_backward(
                 where, dY, out, X, by_batch, statistics, gamma, self.axis == -1
             )
-            self._store(dgamma, dbeta)
+            self.dgamma, self.dbeta = self._slopes(dgamma, dbeta)
             return dX
 
     def fold_into(self, W, b):
@@ -308,21 +310,15 @@ class BatchNorm(Layer):
             folded_b = (flat_b.ravel() - mean.ravel()) * scale + beta.ravel()
             return (flat_W * scale).astype(W.dtype), folded_b.reshape(b.shape).astype(b.dtype)
 
-    def _observe(self, where, X):
-        """Take a training batch that a fused kernel normalises.
-
-        Returns X, its statistics, gamma and beta; the running statistics move.
-        """
-        self._mind_one_value(X)
-        with self._lock:
-            X = batch_input(where, "X", X, self.n_features, self.axis == -1)
-            gamma, beta = self._affine(where)
-            running = self._running(where) if self.track_running_stats else None
-            statistics = self._batch_statistics(where, X)
-            if running is not None:
-                self._track(running, statistics, X.size // self.n_features)
-            self._last, self._trained = (X, True, statistics), (X, statistics)
-            return X, statistics, gamma, beta
+    def _observed(self, where, X):
+        """X, its statistics, gamma, beta, and what the running statistics become in training."""
+        X = batch_input(where, "X", X, self.n_features, self.axis == -1)
+        gamma, beta = self._affine(where)
+        statistics = self._batch_statistics(where, X)
+        moved = self.running_mean, self.running_var, self.batches
+        if self.training and self.track_running_stats:
+            moved = self._moved(where, statistics, X.size // self.n_features)
+        return X, statistics, gamma, beta, moved
 
     def _mind_one_value(self, X):
         """Warn of the first training batch with one value per channel."""
@@ -332,11 +328,14 @@ class BatchNorm(Layer):
         self._warned = True
         warnings.warn(ONE_VALUE, RuntimeWarning, stacklevel=3)
 
-    def _store(self, dgamma, dbeta):
-        """Keep the gradients in the shapes and dtypes of what they belong to."""
-        if self.affine:
-            self.dgamma = dgamma.reshape(self.gamma.shape).astype(self.gamma.dtype, copy=False)
-            self.dbeta = dbeta.reshape(self.beta.shape).astype(self.beta.dtype, copy=False)
+    def _slopes(self, dgamma, dbeta):
+        """The gradients in the shapes and dtypes of what they belong to."""
+        if not self.affine:
+            return None, None
+        return (
+            dgamma.reshape(self.gamma.shape).astype(self.gamma.dtype, copy=False),
+            dbeta.reshape(self.beta.shape).astype(self.beta.dtype, copy=False),
+        )
 
     def _batch_statistics(self, where, X):
         """Mean, biased variance and 1 / sqrt(variance + epsilon) of the batch's channels."""
@@ -351,15 +350,14 @@ class BatchNorm(Layer):
             )
         return batch_statistics(X, self.epsilon, self.axis == -1)
 
-    def _track(self, running, statistics, count):
-        """Move the running statistics towards those of a batch of ``count`` values a channel."""
-        mean, var = statistics[0], statistics[1]
+    def _moved(self, where, statistics, count):
+        """The running statistics after a batch of ``count`` values per channel, and the batches."""
+        running, mean, var = self._running(where), statistics[0], statistics[1]
         keep = self.batches / (self.batches + 1) if self.momentum is None else self.momentum
         if self.unbiased_running_var:
             var = var * (count / (count - 1))
-        moved = blend(running[0], mean, keep), blend(running[1], var, keep)
-        # One statement without a call: an interrupt finds all of them moved or none.
-        (self.running_mean, self.running_var), self.batches = moved, self.batches + 1
+        moved_mean, moved_var = blend(running[0], mean, keep), blend(running[1], var, keep)
+        return moved_mean, moved_var, self.batches + 1
 
     def _affine(self, where):
         """Gamma and beta in float64."""

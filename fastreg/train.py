@@ -230,6 +230,7 @@ class Trainer(Predictor):
             finally:
                 self.model.eval()
                 self._restore_best()
+                self._good = None
         if self.stop_training and self.stop_reason is None:
             self.stop_reason = "callback"
         self._tell("on_train_end", None)

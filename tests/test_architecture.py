@@ -65,6 +65,7 @@ ALLOWED = {
     "nn/block": {
         "numpy",
         "fastreg._kernels",
+        "fastreg._random",
         "fastreg.dropout",
         "fastreg.norm",
         "fastreg.nn.activations",
@@ -74,6 +75,7 @@ ALLOWED = {
     "nn/losses": LEAF | {"fastreg._arrays", "fastreg._targets", "fastreg.nn.activations"},
     "nn/sequential": {
         "numpy",
+        "fastreg._kernels",
         "fastreg._arrays",
         "fastreg._checks",
         "fastreg._seeds",

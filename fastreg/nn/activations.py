@@ -33,18 +33,15 @@ class ReLU(Layer):
     [[0. 2.]] [[0. 4.]]
     """
 
-    def __init__(self):
-        super().__init__()
-        self._Y = None
-
     def forward(self, X):
         """Return ``max(X, 0)``, element by element; NaN stays NaN."""
-        self._Y = np.maximum(X, 0, out=empty_like("ReLU.forward", "X", X))
-        return self._Y
+        Y = np.maximum(X, 0, out=empty_like("ReLU.forward", "X", X))
+        self._last = Y
+        return Y
 
     def backward(self, dY):
         """Return ``dY`` where the input was positive and 0 elsewhere."""
-        Y = self._forwarded(self._Y)
+        Y = self._forwarded(self._last)
         dX = empty_like("ReLU.backward", "dY", dY, Y)
         np.greater(Y, 0, out=dX)
         return np.multiply(dX, dY, out=dX)
@@ -78,7 +75,6 @@ class LeakyReLU(Layer):
     def __init__(self, slope=0.01):
         super().__init__()
         self.slope = number("LeakyReLU", "slope", slope, low=0.0)
-        self._factor = None
 
     def forward(self, X):
         """Return X where it is positive and ``slope X`` elsewhere; NaN stays NaN."""
@@ -91,12 +87,12 @@ class LeakyReLU(Layer):
             np.less_equal(X, 0, out=factor)
             factor *= X.dtype.type(self.slope)
             np.maximum(factor, 1, out=factor)
-        self._factor = factor
+        self._last = factor
         return np.multiply(X, factor, out=Y)
 
     def backward(self, dY):
         """Return ``dY`` where the input was positive and ``slope dY`` elsewhere."""
-        factor = self._forwarded(self._factor)
+        factor = self._forwarded(self._last)
         return np.multiply(dY, factor, out=empty_like("LeakyReLU.backward", "dY", dY, factor))
 
 
@@ -115,18 +111,15 @@ class Tanh(Layer):
     [[0. 1.]] [[3. 0.]]
     """
 
-    def __init__(self):
-        super().__init__()
-        self._Y = None
-
     def forward(self, X):
         """Return ``tanh(X)``."""
-        self._Y = np.tanh(X, out=empty_like("Tanh.forward", "X", X))
-        return self._Y
+        Y = np.tanh(X, out=empty_like("Tanh.forward", "X", X))
+        self._last = Y
+        return Y
 
     def backward(self, dY):
         """Return ``dY (1 - Y^2)``."""
-        Y = self._forwarded(self._Y)
+        Y = self._forwarded(self._last)
         dX = empty_like("Tanh.backward", "dY", dY, Y)
         np.multiply(Y, Y, out=dX)
         np.subtract(1, dX, out=dX)
@@ -148,18 +141,15 @@ class Sigmoid(Layer):
     [[0.5 0. ]] [[1. 0.]]
     """
 
-    def __init__(self):
-        super().__init__()
-        self._Y = None
-
     def forward(self, X):
         """Return ``1 / (1 + exp(-X))``."""
-        self._Y = sigmoid(X, out=empty_like("Sigmoid.forward", "X", X))
-        return self._Y
+        Y = sigmoid(X, out=empty_like("Sigmoid.forward", "X", X))
+        self._last = Y
+        return Y
 
     def backward(self, dY):
         """Return ``dY Y (1 - Y)``."""
-        Y = self._forwarded(self._Y)
+        Y = self._forwarded(self._last)
         dX = empty_like("Sigmoid.backward", "dY", dY, Y)
         np.subtract(1, Y, out=dX)
         np.multiply(dX, Y, out=dX)
@@ -185,10 +175,6 @@ class GELU(Layer):
     >>> GELU().forward(np.array([[-10.0, 0.0, 1.0]])).round(4) + 0.0
     array([[0.    , 0.    , 0.8412]])
     """
-
-    def __init__(self):
-        super().__init__()
-        self._last = None  # X and the hyperbolic tangent
 
     def forward(self, X):
         """Return the gated X."""

@@ -2,9 +2,17 @@
 
 import numpy as np
 
-from fastreg._kernels import bias_gate, gate_backward, norm_gate, norm_gate_backward
+from fastreg._kernels import (
+    bias_gate,
+    dense_gradients,
+    dense_product,
+    gate_backward,
+    norm_gate,
+    norm_gate_backward,
+)
 from fastreg.dropout import Dropout
 from fastreg.nn.activations import ReLU
+from fastreg._random import MAX_CALL
 from fastreg.nn.dense import Dense
 from fastreg.norm import BatchNorm
 
@@ -52,25 +60,40 @@ class Block:
 
     def forward(self, X):
         """Return the last layer's output."""
-        self._last = None
-        training = all(part.training for part in (self.norm, self.dropout) if part is not None)
+        dense, norm, dropout = self.dense, self.norm, self.dropout
+        training = (norm is None or norm.training) and (dropout is None or dropout.training)
         if not training or np.ndim(X) != 2:
+            self._last = None
             for layer in self.layers:
                 X = layer.forward(X)
             return X
-        dense, norm, dropout = self.dense, self.norm, self.dropout
-        bias = None
+        given, bias = X, None
         if dense is not None:
-            X, bias = dense._product(X), dense.b
+            X, bias = dense_product(X, dense.W), dense.b
+        draw = dropout and dropout._next_noise(X)
         if norm is None:
-            draw = dropout and dropout._next_noise(X)
             Y, statistics, gamma = bias_gate(X, bias, True, draw), None, None
         else:
             if bias is not None:
                 X = bias_gate(X, bias, False, None)
-            X, statistics, gamma, beta = norm._observe("BatchNorm.forward", X)
-            draw = dropout and dropout._next_noise(X)
+            norm._mind_one_value(X)
+            X, statistics, gamma, beta, moved = norm._observed("BatchNorm.forward", X)
             Y = norm_gate(X, statistics, gamma, beta, True, draw)
+        # Everything is computed; from here on nothing is called that could fail.
+        if dense is not None:
+            dense._last = given
+        if norm is not None:
+            (norm.running_mean, norm.running_var, norm.batches), norm._last, norm._trained = (
+                moved,
+                (X, True, statistics),
+                (X, statistics),
+            )
+        if draw is not None:
+            dropout._last, dropout._drawn, dropout._calls = (
+                (Y.shape, draw, None),
+                (draw, Y.shape, Y.dtype),
+                draw[1] + 1 & MAX_CALL,
+            )
         self._last = X, statistics, gamma, Y, 1.0 if draw is None else draw[3]
         return Y
 
@@ -83,11 +106,18 @@ class Block:
             skipped = {"input_gradient": input_gradient} if dense is not None else {}
             return self.layers[0].backward(dY, **skipped)
         X, statistics, gamma, Y, scale = self._last
+        db = None if dense is None else dense._bias_gradient()
         if norm is None:
-            d = gate_backward("Dense.backward", dY, Y, scale, dense._bias_gradient())
-            return dense._products(d, input_gradient)
-        d, dgamma, dbeta = norm_gate_backward(
-            "BatchNorm.backward", dY, Y, X, statistics, gamma, scale
-        )
-        norm._store(dgamma, dbeta)
-        return d if dense is None else dense.backward(d, input_gradient=input_gradient)
+            dX = gate_backward("Dense.backward", dY, Y, scale, db)
+        else:
+            dX, *sums = norm_gate_backward(
+                "BatchNorm.backward", dY, Y, X, statistics, gamma, scale
+            )
+            slopes = norm._slopes(*sums)
+            dX = dX if db is None else gate_backward("Dense.backward", dX, None, 1.0, db)
+        if dense is not None:
+            dX, dW = dense_gradients(dense._last, dense.W, dX, input_gradient)
+            dense.dW, dense.db = dW, db
+        if norm is not None:
+            norm.dgamma, norm.dbeta = slopes
+        return dX

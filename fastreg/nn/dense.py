@@ -6,7 +6,7 @@ import numpy as np
 
 from fastreg._arrays import float_dtype
 from fastreg._checks import LARGEST, flag, number, shown, size
-from fastreg._kernels import bias_gate, gate_backward, matrix_product
+from fastreg._kernels import bias_gate, dense_gradients, dense_product, empty_like, gate_backward
 from fastreg._layer import Layer
 from fastreg._seeds import generator
 
@@ -86,54 +86,28 @@ class Dense(Layer):
         self.W = (std * generator(where, rng).standard_normal((n_in, n_out))).astype(dtype)
         self.b = np.zeros(n_out, dtype) if bias else None
         self.dW = self.db = None
-        self._X = None
 
     def forward(self, X):
         """Return ``X W + b`` for X of shape (N, n_in)."""
-        Y = self._product(X)
-        return Y if self.b is None else bias_gate(Y, self.b, False, None)
+        with self._lock:
+            Y = dense_product(X, self.W)
+            if self.b is not None:
+                bias_gate(Y, self.b, False, None)
+            self._last = X
+            return Y
 
     def backward(self, dY, *, input_gradient=True):
         """Store ``dW = X' dY`` and ``db``, the column sums of dY; return ``dX = dY W'``.
 
-        The arrays of ``dW`` and ``db`` are used again by the next call. With
-        ``input_gradient=False``, nothing is returned and the second product is saved.
+        With ``input_gradient=False``, nothing is returned and the second product is saved.
         """
-        self._forwarded(self._X)
-        return self._products(
-            gate_backward("Dense.backward", dY, None, 1.0, self._bias_gradient()), input_gradient
-        )
-
-    def _product(self, X):
-        """Check X, keep it for backward, and return ``X W``."""
-        W = self.W
-        if not isinstance(X, np.ndarray):
-            raise TypeError(f"Dense.forward: X must be an array, got {type(X).__name__}")
-        if X.ndim != 2 or X.shape[1] != len(W):
-            raise ValueError(f"Dense.forward: X must have shape (N, {len(W)}), got {X.shape}")
-        if X.dtype != W.dtype:
-            raise TypeError(
-                f"Dense.forward: X must be {W.dtype}, got {X.dtype}; convert it, or "
-                "give the layer that dtype"
-            )
-        self._X = X
-        return matrix_product(X, W)
+        with self._lock:
+            X, db = self._forwarded(self._last), self._bias_gradient()
+            dY = gate_backward("Dense.backward", dY, None, 1.0, db)
+            dX, dW = dense_gradients(X, self.W, dY, input_gradient)
+            self.dW, self.db = dW, db
+            return dX
 
     def _bias_gradient(self):
-        """The array for ``db``, or None."""
-        if self.b is not None and (self.db is None or self.db.shape != self.b.shape):
-            self.db = np.empty_like(self.b)
-        return self.db
-
-    def _products(self, dY, input_gradient):
-        """Store ``dW``; return ``dY W'`` if it is wanted."""
-        X, W = self._X, self.W
-        if dY.shape != (len(X), W.shape[1]) or dY.dtype != W.dtype:
-            raise ValueError(
-                f"Dense.backward: dY must be {W.dtype} of shape {(len(X), W.shape[1])}, got "
-                f"{dY.dtype} of shape {dY.shape}"
-            )
-        if self.dW is None or self.dW.shape != W.shape:
-            self.dW = np.empty(W.shape, W.dtype)
-        np.dot(X.T, dY, self.dW)
-        return matrix_product(dY, W.T) if input_gradient else None
+        """A new array for ``db``, or None."""
+        return None if self.b is None else empty_like("Dense.backward", "b", self.b)

@@ -1,5 +1,6 @@
 """Layers one after another, and the network most people want, in one call."""
 
+import copy
 import itertools
 from collections.abc import Mapping
 
@@ -8,6 +9,7 @@ import numpy as np
 import fastreg.reference
 from fastreg._arrays import float_dtype
 from fastreg._checks import LARGEST, flag, number, sequence, shown, size
+from fastreg._kernels import Whole
 from fastreg._seeds import generator
 from fastreg.dropout import Dropout
 from fastreg.nn import activations
@@ -20,6 +22,7 @@ __all__ = ["PARAMETERS", "Sequential", "mlp"]
 PARAMETERS = ("W", "b", "gamma", "beta")
 STATISTICS = ("running_mean", "running_var")  # arrays that are state but not trained
 MOVING = (*STATISTICS, "batches", "_calls")  # what a forward pass in training moves
+ASSEMBLED = ("_state", "_parameters", "_slopes", "_moving", "_stages", "_whole")
 
 
 class Sequential:
@@ -65,6 +68,11 @@ class Sequential:
             raise ValueError(
                 f"Sequential: layers must be one or more distinct objects, got {shown(self.layers)}"
             )
+        self._assemble()
+        self.train()
+
+    def _assemble(self):
+        """What follows from the layers alone."""
         self._state = [
             (f"{i}.{name}", layer, name)
             for i, layer in enumerate(self.layers)
@@ -77,7 +85,20 @@ class Sequential:
             (layer, name) for layer in self.layers for name in MOVING if hasattr(layer, name)
         ]
         self._stages = blocks(self.layers)
-        self.train()
+        fused = [stage for stage in self._stages if isinstance(stage, Block)]
+        self._whole = Whole("Sequential", "call", *self.layers, *fused)
+
+    def __getstate__(self):
+        """The layers, which leave the last batch and its gradients out."""
+        with self._whole.reading() as inside:
+            state = {name: value for name, value in vars(self).items() if name not in ASSEMBLED}
+            if inside:  # a handler is saving: the layers as they are before this call
+                state["layers"] = tuple(copy.copy(layer) for layer in self.layers)
+            return state
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._assemble()
 
     @property
     def params(self):
@@ -95,16 +116,13 @@ class Sequential:
     def forward(self, X):
         """Return the last layer's output for X, one row per sample.
 
-        If a layer refuses, the running statistics and call counts of those before it are put back.
+        If it fails, or is interrupted, every layer is as it was before; so with `backward`.
         """
-        before = self.marks() if self.training else ()
-        try:
-            for stage in self._stages:
-                X = stage.forward(X)
-        except BaseException:
-            for layer, name, value in before:
-                setattr(layer, name, value)
-            raise
+        return self._whole.run(Sequential._forward, self, X)
+
+    def _forward(self, X):
+        for stage in self._stages:
+            X = stage.forward(X)
         return X
 
     def backward(self, dY, *, input_gradient=True):
@@ -113,6 +131,9 @@ class Sequential:
         Training has no use for the latter, and ``input_gradient=False`` saves its matrix product
         where the first layer is a `Dense`.
         """
+        return self._whole.run(Sequential._backward, self, dY, input_gradient)
+
+    def _backward(self, dY, input_gradient):
         first, *others = self._stages
         for stage in reversed(others):
             dY = stage.backward(dY)
@@ -122,12 +143,18 @@ class Sequential:
 
     def train(self):
         """Put every layer in training mode."""
+        self._whole.run(Sequential._train, self)
+
+    def _train(self):
         self.training = True
         for layer in self.layers:
             layer.train()
 
     def eval(self):
         """Put every layer in evaluation mode."""
+        self._whole.run(Sequential._eval, self)
+
+    def _eval(self):
         self.training = False
         for layer in self.layers:
             layer.eval()
@@ -143,12 +170,13 @@ class Sequential:
         Parameters and running statistics are arrays; what a layer's own ``state_dict`` adds, such
         as the seed and call count of dropout, are arrays or JSON-able values.
         """
-        state = {key: array.copy() for key, array in self.arrays.items()}
-        for i, layer in enumerate(self.layers):
-            own = layer.state_dict() if hasattr(layer, "state_dict") else {}
-            for name, value in own.items():
-                state.setdefault(f"{i}.{name}", value)
-        return state
+        with self._whole.reading():
+            state = {key: array.copy() for key, array in self.arrays.items()}
+            for i, layer in enumerate(self.layers):
+                own = layer.state_dict() if hasattr(layer, "state_dict") else {}
+                for name, value in own.items():
+                    state.setdefault(f"{i}.{name}", value)
+            return state
 
     def load_state_dict(self, state):
         """Take over a state; nothing changes unless every name, shape and dtype fits.
@@ -162,20 +190,19 @@ class Sequential:
             raise TypeError(
                 f"Sequential.load_state_dict: state must be a dict, got {type(state).__name__}"
             )
+        arrays = [array for array in self.arrays.values() if isinstance(array, np.ndarray)]
+        self._whole.run(Sequential._load_state_dict, self, state, arrays=arrays)
+
+    def _load_state_dict(self, state):
+        arrays = self.arrays
         differences = differ(self.state_dict(), state)
+        differences += [f"{k} is read-only here" for k, a in arrays.items() if not a.flags.writeable]
         if differences:
             raise ValueError(
                 "Sequential.load_state_dict: state must fit the network; " + "; ".join(differences)
             )
-        before = self.state_dict()
-        try:
-            self._write(state)
-        except BaseException:  # a layer refuses what only it can judge, or Ctrl-C
-            self._write(before)
-            raise
-
-    def _write(self, state):
-        for key, array in self.arrays.items():
+        state = {key: copy.copy(value) for key, value in state.items()}  # some may be our arrays
+        for key, array in arrays.items():
             array[...] = state[key]
         for i, layer in enumerate(self.layers):
             if hasattr(layer, "load_state_dict"):
