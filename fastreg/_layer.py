@@ -1,6 +1,6 @@
 """What every layer with a training and an inference mode shares."""
 
-from fastreg._kernels import Lock
+from fastreg._kernels import Whole
 
 __all__ = ["Layer"]
 
@@ -18,7 +18,7 @@ class Layer:
 
     def __init__(self):
         self.training = True
-        self._lock = Lock(type(self).__name__)
+        self._lock = Whole(type(self).__name__)
         self._last = None  # what the last forward call left for backward
 
     def train(self):
@@ -37,7 +37,7 @@ class Layer:
 
     def __setstate__(self, state):
         self.__dict__.update(state)
-        self._lock = Lock(type(self).__name__)
+        self._lock = Whole(type(self).__name__)
 
     def _forwarded(self, last):
         """What the last forward call left for backward."""

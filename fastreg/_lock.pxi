@@ -178,7 +178,7 @@ cdef class Whole(Lock):
                 before.append(copied(owner))
             before.append(copied(caller))
             for array in arrays:
-                kept.append(array.copy(order="K"))
+                kept.append((<cnp.ndarray?>array).copy(order="K"))
             self.before, self.arrays, self.kept = before, arrays, kept
             return function(caller, *args)
         except BaseException:

@@ -135,7 +135,7 @@ class RandomLayer(Layer):
 
         ``key`` is None as long as it is still to be drawn from NumPy's global state.
         """
-        with self._lock:
+        with self._lock.reading():
             return {"stream": STREAM, "key": self._key, "call": self._calls}
 
     def load_state_dict(self, state):

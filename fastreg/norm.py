@@ -157,7 +157,7 @@ class BatchNorm(Layer):
 
     def state_dict(self):
         """Return everything that training changes: copies of the arrays, and ``batches``."""
-        with self._lock:
+        with self._lock.reading():
             return {**{name: getattr(self, name).copy() for name in self._arrays()},
                     "batches": self.batches}  # fmt: skip
 
@@ -181,14 +181,18 @@ class BatchNorm(Layer):
                 shape = (1, self.n_features)
                 raise ValueError(f"{where}: {name} must have shape {shape}, got {array.shape}")
             new[name] = array.copy()
-        with self._lock:
-            for name, array in new.items():
-                own = getattr(self, name)
-                if own.shape == array.shape and own.dtype == array.dtype and own.flags.writeable:
-                    own[...] = array  # whoever holds it, such as an optimizer, goes on with it
-                else:
-                    setattr(self, name, array)
-            self.batches = batches
+        self._lock.run(
+            BatchNorm._take, self, new, batches, arrays=[getattr(self, name) for name in names]
+        )
+
+    def _take(self, new, batches):
+        for name, array in new.items():
+            own = getattr(self, name)
+            if own.shape == array.shape and own.dtype == array.dtype and own.flags.writeable:
+                own[...] = array  # whoever holds it, such as an optimizer, goes on with it
+            else:
+                setattr(self, name, array)
+        self.batches = batches
 
     def _arrays(self):
         """The names of the arrays that training changes."""

@@ -188,7 +188,10 @@ def test_copies_behave_alike(clone, rng):
     X, dY = rng.normal(size=(2, 8, 3))
     layer = BatchNorm(3)
     layer.forward(X)
-    twin = clone(layer)
+    twin = clone(layer)  # without the last batch
+    with pytest.raises(RuntimeError, match="forward must be called first"):
+        twin.backward(dY)
+    harness.same_bits(layer.forward(X), twin.forward(X))
     harness.same_bits(layer.backward(dY), twin.backward(dY))
 
 

@@ -110,9 +110,7 @@ class Block:
         if norm is None:
             dX = gate_backward("Dense.backward", dY, Y, scale, db)
         else:
-            dX, *sums = norm_gate_backward(
-                "BatchNorm.backward", dY, Y, X, statistics, gamma, scale
-            )
+            dX, *sums = norm_gate_backward("BatchNorm.backward", dY, Y, X, statistics, gamma, scale)
             slopes = norm._slopes(*sums)
             dX = dX if db is None else gate_backward("Dense.backward", dX, None, 1.0, db)
         if dense is not None:

@@ -196,7 +196,9 @@ class Sequential:
     def _load_state_dict(self, state):
         arrays = self.arrays
         differences = differ(self.state_dict(), state)
-        differences += [f"{k} is read-only here" for k, a in arrays.items() if not a.flags.writeable]
+        differences += [
+            f"{k} is read-only here" for k, a in arrays.items() if not a.flags.writeable
+        ]
         if differences:
             raise ValueError(
                 "Sequential.load_state_dict: state must fit the network; " + "; ".join(differences)
