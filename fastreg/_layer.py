@@ -14,7 +14,7 @@ class Layer:
     fails leaves the layer as it was.
     """
 
-    _batch = ("_last",)  # the attributes that hold the last batch
+    _batch: tuple[str, ...] = ("_last",)  # the attributes that hold the last batch
 
     def __init__(self):
         self.training = True

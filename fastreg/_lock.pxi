@@ -21,7 +21,6 @@ cdef extern from *:
     unsigned long fr_forks, fr_forked_thread
     void fr_count_forks()
     ctypedef void *PyThread_type_lock
-    ctypedef struct PyObject
     PyThread_type_lock PyThread_allocate_lock() nogil
     void PyThread_free_lock(PyThread_type_lock) nogil
     int PyThread_acquire_lock(PyThread_type_lock, int) nogil

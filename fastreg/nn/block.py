@@ -10,9 +10,9 @@ from fastreg._kernels import (
     norm_gate,
     norm_gate_backward,
 )
+from fastreg._random import MAX_CALL
 from fastreg.dropout import Dropout
 from fastreg.nn.activations import ReLU
-from fastreg._random import MAX_CALL
 from fastreg.nn.dense import Dense
 from fastreg.norm import BatchNorm
 
