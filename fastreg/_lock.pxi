@@ -233,8 +233,9 @@ cdef dict copied(object owner):
 
 cdef int remove_others(dict one, dict other) except -1:
     if len(one) > len(other):
-        for name in [name for name in one if name not in other]:
-            del one[name]
+        for name in list(one):
+            if name not in other:
+                del one[name]
     return 0
 
 

@@ -69,6 +69,11 @@ cdef class Group:
         return values
 
 
+cdef object asker():
+    """The calling thread, as one of this process."""
+    return PyThread_get_thread_ident() + fr_forks
+
+
 cdef class Updater:
     """One optimizer's rule, hyper-parameters, step count and state, and its lock.
 
@@ -111,6 +116,18 @@ cdef class Updater:
         self.on_nonfinite = "propagate"
         self.grad_norm = float("nan")
 
+    cdef Lock during(self, str method):
+        """The lock, for a method that no function that a step asks may call."""
+        self.refuse_asking(method)
+        return self.lock.during(method)
+
+    cdef int refuse_asking(self, str method) except -1:
+        if self.asking and asker() in self.asking:
+            raise RuntimeError(
+                f"{self.name}.{method}: called from inside its own update, by a schedule or exclude"
+            )
+        return 0
+
     def get_hyper(self, str key, int group=0):
         """A hyper-parameter: a number, or its schedule."""
         cdef Group g = self.groups[group]
@@ -133,7 +150,7 @@ cdef class Updater:
         """Replace a slot by checked copies. Names that the first one lacks begin anew; those that
         are new there have taken as many steps as the optimizer."""
         cdef dict born = {}
-        with self.lock.during("state"):
+        with self.during("state"):
             if k == 0:
                 settled = self.settled()
                 for name in entries:
@@ -146,7 +163,7 @@ cdef class Updater:
     def set_t(self, long long t):
         """Assign a count of steps to the optimizer and to every parameter."""
         cdef dict born = {}
-        with self.lock.during("t"):
+        with self.during("t"):
             for name, (_, memory) in self.settled().items():
                 born[name] = t, memory if t else 1.0
             self.born, self.binding = born, None
@@ -204,7 +221,7 @@ cdef class Updater:
                 group = self.groups[k]
                 places.append(<uintptr_t>group.field(name))
                 numbers.append(float(value))
-        with self.lock.during("load_state_dict"):
+        with self.during("load_state_dict"):
             self.t, self.skipped, self.start, self.swapped, self.born, self.slots = snapshot
             self.binding = None
             for i in range(len(places)):
@@ -236,6 +253,7 @@ cdef class Updater:
         cdef Group group
         cdef Binding binding = self.binding
         cdef bint scheduled = False, predicate = False
+        cdef list values = []
         for group in self.groups:
             scheduled |= len(group.schedules) > 0
         if self.assign is not None and callable(getattr(self.assign, "exclude", self.assign)):
@@ -243,16 +261,19 @@ cdef class Updater:
                 binding is not None and binding.covers(params))
         if not scheduled and not predicate:
             return None
-        inside = PyThread_get_thread_ident() + fr_forks  # a thread of this process
-        if inside in self.asking:
-            raise RuntimeError(
-                f"{self.name}.update: called from inside its own update, by a schedule or exclude")
+        self.refuse_asking("update")
+        inside = asker()
         self.asking.add(inside)
         try:
             if predicate:
                 names = params if isinstance(params, dict) else range(len(params))
-                self.members = {name: self.assign(name) for name in names}
-            return [group.ask(f"{self.name}.update", self.t) for group in self.groups]
+                members = {}
+                for name in names:
+                    members[name] = self.assign(name)
+                self.members = members
+            for group in self.groups:
+                values.append(group.ask(f"{self.name}.update", self.t))
+            return values
         finally:
             self.asking.discard(inside)
 
@@ -356,7 +377,7 @@ cdef class Updater:
     def swap_averages(self, object params):
         """Exchange the parameters, those of the last update if None, with their averages."""
         where = f"{self.name}.swap_ema"
-        with self.lock.during("swap_ema"):
+        with self.during("swap_ema"):
             self.swap(where, params)
 
     cdef swap(self, str where, object params):
