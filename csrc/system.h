@@ -9,6 +9,7 @@
 static void fr_helper(int k); /* what thread k does: the team's */
 
 #ifdef _WIN32
+#include <limits.h>
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
 #include <process.h>

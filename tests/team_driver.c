@@ -67,7 +67,9 @@ static void forks(int n)
         pid_t child = fork();
         if (!child) {
             alarm(20);
+            assert(team.helpers == 0);
             many_regions(12);
+            assert(team.helpers > 0);
             _exit(0);
         }
         assert(waitpid(child, &status, 0) == child);
