@@ -28,7 +28,7 @@ def float_dtype(where, name, value):
     """Return the dtype float32 or float64 that ``value`` names."""
     try:
         dtype = None if value is None else np.dtype(value)
-    except (TypeError, ValueError):
+    except Exception:  # also what foreign code raises
         dtype = None
     if dtype not in (np.float32, np.float64) or not dtype.isnative:
         raise TypeError(f"{where}: {name} must be float32 or float64, got {shown(value)}")

@@ -68,7 +68,7 @@ def is_number(value):
     """Whether ``float(value)`` would read a number, not a truth value or a text."""
     if isinstance(value, (bool, str, bytes, bytearray)) or hasattr(value, "filled"):
         return False
-    if getattr(value, "ndim", 0) != 0:
+    if getattr(value, "ndim", 0) != 0 or getattr(value, "requires_grad", False):
         return False
     dtype = getattr(value, "dtype", None)
     return getattr(dtype, "kind", "f") in "iuf" and "bool" not in str(dtype)
@@ -110,7 +110,7 @@ def number(where, name, value, *, low=-math.inf, high=math.inf, open_low=False, 
 def integer(where, name, value, *, low=None, high=None):
     """Return ``value`` as an int between ``low`` and ``high``."""
     try:
-        if _is_bool(value):
+        if not is_number(value):
             raise TypeError
         result = operator.index(value)
     except TypeError:

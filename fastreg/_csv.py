@@ -127,6 +127,8 @@ def read_csv(
     _check_delimiter(delimiter)
     if not isinstance(encoding, str):
         raise TypeError(f"read_csv: encoding must be a str, got {shown(encoding)}")
+    if "\0" in encoding:
+        raise ValueError(f"read_csv: encoding must be a name, got {shown(encoding)}")
     lines, rows, head, delimiter = _rows(where, path, delimiter, encoding)
     names, target, features = _layout(choices, lines, rows, head, delimiter, header)
     if names is not None:

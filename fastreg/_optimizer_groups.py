@@ -31,10 +31,10 @@ def _matches(name, pattern):
 def checked_groups(where, groups, known):
     """Return ``groups``, a dictionary of overrides of known hyper-parameters by pattern."""
     if not isinstance(groups, dict) or not all(isinstance(v, dict) for v in groups.values()):
-        raise TypeError(f"{where}: groups must be a dict of pattern: dict, got {groups!r}")
+        raise TypeError(f"{where}: groups must be a dict of pattern: dict, got {shown(groups)}")
     for pattern, own in groups.items():
         if not isinstance(pattern, str):
-            raise TypeError(f"{where}: groups must have patterns of names, got {pattern!r}")
+            raise TypeError(f"{where}: groups must have patterns of names, got {shown(pattern)}")
         for name in own:
             if name not in known:
                 raise ValueError(f"{where}: groups[{pattern!r}] has no hyper-parameter {name!r}")

@@ -78,6 +78,13 @@ def slot(k, doc):
     return property(read, write, doc=doc)
 
 
+def _is_infinite(value):
+    try:
+        return _checks.is_number(value) and float(value) == math.inf
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return False
+
+
 class HyperParameters:
     """What an optimizer knows of its numbers: bounds, groups that share them, names."""
 
@@ -94,7 +101,7 @@ class HyperParameters:
         return getattr(getattr(prop, "fget", None), "bounds", None)
 
     def _checked(self, name, value, place=""):
-        if name == "clip_value" and (value is None or (type(value) is float and value == math.inf)):
+        if name == "clip_value" and (value is None or _is_infinite(value)):
             return math.inf
         if not (callable(value) and name in SCHEDULED):
             value = _checks.number(self._name + place, name, value, **self._bounds(name))

@@ -31,8 +31,8 @@ def _checked(where, rng):
         if not isinstance(rng, (bool, np.bool_, str, bytes, np.ma.MaskedArray)):
             return np.random.default_rng(rng)
         error = TypeError
-    except (TypeError, ValueError) as refused:
-        error = type(refused)
+    except Exception as refused:  # also what the seed's own code raises
+        error = ValueError if isinstance(refused, ValueError) else TypeError
     raise error(
         f"{where}: rng must be what numpy.random.default_rng takes (None, an integer of at least "
         f"0, a sequence of them, or a Generator), got {shown(rng)}"

@@ -4,12 +4,11 @@ Nothing here knows where the columns come from: `fastreg._csv` reads them from t
 takes them from pandas.
 """
 
-import operator
 from dataclasses import dataclass
 
 import numpy as np
 
-from fastreg._checks import choice, shown
+from fastreg._checks import choice, integer, items, shown
 
 __all__ = ["Choices", "Column", "assemble", "from_frame", "label", "short"]
 
@@ -62,9 +61,9 @@ class Choices:
     def __post_init__(self):
         self.target = self._column("target", self.target)
         if self.drop is not None:
-            if isinstance(self.drop, (str, bytes)) or not hasattr(self.drop, "__iter__"):
-                self.drop = (self.drop,)
-            self.drop = tuple(self._column("drop", one) for one in self.drop)
+            found = items(self.drop)
+            found = (self.drop,) if found is None else found
+            self.drop = tuple(self._column("drop", one) for one in found)
         choice(self.where, "missing", self.missing, ("refuse", "drop"))
         choice(self.where, "words", self.words, ("refuse", "one-hot"))
 
@@ -72,9 +71,7 @@ class Choices:
         if isinstance(value, str):
             return value.strip()
         try:
-            if isinstance(value, (bool, np.bool_)):
-                raise TypeError
-            return operator.index(value)
+            return integer(self.where, name, value, low=-(2**31), high=2**31)
         except TypeError:
             raise TypeError(
                 f"{self.where}: {name} must be the name of a column or its place, an int from 0, "

@@ -115,6 +115,10 @@ class LiveDiagnosis(Callback):
 
     def __init__(self, *, every=10, report=print, **settings):
         self.every = integer("LiveDiagnosis", "every", every, low=1)
+        if not callable(report):
+            raise TypeError(
+                f"LiveDiagnosis: report must be a function, got {_checks.shown(report)}"
+            )
         self.report, self.settings, self.last = report, settings, None
 
     def on_epoch_end(self, epoch, logs=None):

@@ -53,7 +53,7 @@ def compare_optimizers(*, optimizers=None, start=(-1.0, 1.0), steps=1000, verbos
     (1001, (-1.0, 1.0, 4.0))
     """
     where = "compare_optimizers"
-    steps = _checks.integer(where, "steps", steps, low=0)
+    steps = _checks.integer(where, "steps", steps, low=0, high=2**53)
     verbose = _checks.flag(where, "verbose", verbose)
     start = _checks.sequence(where, "start", start, "two numbers")
     start = [_checks.number(where, "start", coordinate) for coordinate in start]

@@ -243,6 +243,9 @@ def show_config(*, file=None):
 
     from fastreg import __version__
 
+    if file is not None and not callable(getattr(file, "write", None)):
+        raise TypeError(f"show_config: file must be an open text file, got {_checks.shown(file)}")
+
     build, pool = _kernels.build_info(), _kernels.pool_info()
     lines = {
         "fastreg": __version__,

@@ -14,6 +14,9 @@ from fastreg._seeds import generator
 __all__ = ["BiasVariance", "bias_variance"]
 
 
+MOST_JOBS = 2**15
+
+
 class BiasVariance(NamedTuple):
     """The parts of a model's expected error, averaged over the test points.
 
@@ -114,7 +117,7 @@ def bias_variance(
     _same_shape("truth", target, y_test)
     rows = len(y) if train_size is None else size(where, "train_size", train_size)
     progress = flag(where, "progress", progress)
-    if n_jobs is not None and integer(where, "n_jobs", n_jobs) == 0:
+    if n_jobs is not None and integer(where, "n_jobs", n_jobs, low=-MOST_JOBS, high=MOST_JOBS) == 0:
         raise ValueError(f"{where}: n_jobs must not be 0; -1 means all cores")
     seeds = generator(where, rng).integers(2**32, size=(rounds, 4))
     joblib = _extra("joblib")
@@ -146,6 +149,11 @@ def bias_variance(
 def _one_round(make_model, X, y, X_test, size, rng):
     rows = rng.integers(len(y), size=size)
     model = make_model(rng=rng) if _takes_rng(make_model) else make_model()
+    if not (hasattr(model, "fit") and hasattr(model, "predict")):
+        raise TypeError(
+            "bias_variance: make_model must return a model with fit and predict, got "
+            f"{shown(model)}"
+        )
     model.fit(X[rows], y[rows])
     return np.asarray(model.predict(X_test))
 

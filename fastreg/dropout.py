@@ -203,9 +203,11 @@ class StochasticDepth(Dropout):
 
     def __init__(self, drop_rate=0.5, *, mode="row", rng=None):
         super().__init__(drop_rate, rng=rng)
-        if mode not in ("row", "batch"):
+        if not isinstance(mode, str) or mode not in ("row", "batch"):
             error = ValueError if isinstance(mode, str) else TypeError
-            raise error(f"StochasticDepth: mode must be 'row' or 'batch', got {mode!r}")
+            raise error(
+                f"StochasticDepth: mode must be 'row' or 'batch', got {_checks.shown(mode)}"
+            )
         self.mode = mode
 
     def _noise_shape_of(self, where, name, X):
@@ -279,7 +281,7 @@ def _noise_shape(value):
         return None
     if not isinstance(value, (tuple, list)):
         raise TypeError(
-            f"Dropout: noise_shape must be a tuple of int or None, got {value!r}; "
+            f"Dropout: noise_shape must be a tuple of int or None, got {_checks.shown(value)}; "
             "write one entry an axis"
         )
     return tuple(

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from fastreg._checks import integer, number
+from fastreg._checks import integer, number, shown
 from fastreg._kernels import group_squares, scale_groups
 from fastreg._weights import dense, pack, sweep, unpack
 
@@ -189,7 +189,7 @@ class _Groups:
         ndim = array.ndim
         axes = sorted({a + ndim if a < 0 else a for a in axis})
         if len(axes) < len(axis) or axes[0] < 0 or axes[-1] >= ndim:
-            got = f"{axis} for shape {array.shape}"
+            got = f"{shown(axis)} for shape {array.shape}"
             raise ValueError(f"{where}: axis must name axes of {label}, each once, got {got}")
         others = [a for a in range(ndim) if a not in axes]
         self.by_rows = axes[-1] >= len(axes) or len(axes) == ndim  # unless they lead

@@ -61,7 +61,8 @@ class GroupNorm(RowNorm):
         self.n_groups = _checks.integer(where, "n_groups", n_groups, low=1)
         if self.n_features % self.n_groups:
             raise ValueError(
-                f"{where}: n_groups must be a divisor of n_features, {n_features}, got {n_groups}"
+                f"{where}: n_groups must be a divisor of n_features, {n_features}, got "
+                f"{_checks.shown(n_groups)}"
             )
         super().__init__((self.n_features,), epsilon, affine)
 

@@ -51,7 +51,9 @@ class _LastAxesNorm(RowNorm):
             shape += (_checks.size(where, "n_features", n, room),)
             room //= shape[-1]
         if not shape:
-            raise ValueError(f"{where}: n_features must be one or more sizes, got {n_features!r}")
+            raise ValueError(
+                f"{where}: n_features must be one or more sizes, got {_checks.shown(n_features)}"
+            )
         super().__init__(shape, epsilon, affine)
         self.n_features = n_features
 

@@ -120,7 +120,7 @@ class BatchNorm(Layer):
         self.momentum, self.epsilon = momentum, epsilon
         self.axis = _checks.integer(where, "axis", axis)
         if self.axis not in (1, -1):
-            raise ValueError(f"{where}: axis must be 1 or -1, got {axis!r}")
+            raise ValueError(f"{where}: axis must be 1 or -1, got {_checks.shown(axis)}")
         self.affine = _checks.flag(where, "affine", affine)
         self.track_running_stats = _checks.flag(where, "track_running_stats", track_running_stats)
         self.unbiased_running_var = _checks.flag(

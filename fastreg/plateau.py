@@ -8,7 +8,7 @@ improvement are counted, and the count is compared with ``patience``.
 import math
 from collections.abc import Mapping
 
-from fastreg._checks import Checked, choice, integer, is_number, number
+from fastreg._checks import Checked, choice, integer, is_number, number, shown
 
 __all__ = ["Plateau", "ReduceOnPlateau"]
 
@@ -178,9 +178,9 @@ def loss_value(where, name, value):
     try:
         if is_number(value):
             return float(value)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         pass
-    raise TypeError(f"{where}: {name} must be a number within float64, got {value!r}")
+    raise TypeError(f"{where}: {name} must be a number within float64, got {shown(value)}")
 
 
 def to_json(value):

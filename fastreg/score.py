@@ -3,16 +3,20 @@
 import numpy as np
 
 from fastreg._arrays import real
+from fastreg._checks import shown
 from fastreg._targets import link_of, shares, weights
 
 __all__ = [
     "Predictor",
     "accuracy",
     "check_alike",
+    "check_model",
+    "check_part",
     "check_table",
     "check_weights",
     "evaluate",
     "link_of",
+    "loss_of",
     "outputs_of",
     "probabilities",
 ]
@@ -83,6 +87,8 @@ def evaluate(model, loss, X, y):
     >>> evaluate(model, softmax_cross_entropy, np.eye(2), np.array([0, 1]))
     (0.0, 1.0)
     """
+    check_model("evaluate", model)
+    check_part("evaluate", "loss", loss, "__call__")
     X, y = check_table("evaluate", "X", X, "y", y, model, loss)
     return Predictor(model, loss)._evaluate(X, y, {})
 
@@ -163,8 +169,50 @@ class Predictor:
 
     def _evaluate(self, X, y, options):
         outputs = outputs_of(self.model, X)
-        value, _ = self.loss(outputs, y, **options)
+        value, _ = loss_of("evaluate", self.loss, outputs, y, options)
         return value, accuracy(outputs, y, link_of(self.loss))
+
+
+def check_model(where, model):
+    """Refuse what is no network.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mlp
+    >>> check_model("evaluate", mlp([2, 2], rng=0))
+    """
+    for method in ("forward", "backward", "train", "eval"):
+        check_part(where, "model", model, method)
+
+
+def check_part(where, name, part, method, *, optional=False):
+    """Refuse an object of the wrong kind, or its class, before anything is trained.
+
+    Examples
+    --------
+    >>> check_part("Trainer", "loss", print, "__call__")
+    """
+    if optional and part is None:
+        return
+    iterable = method == "update" and hasattr(part, "__iter__")  # a dict has update, too
+    if isinstance(part, type) or iterable or not hasattr(part, method):
+        kind = {"__call__": "callable", "__iter__": "a sequence"}.get(method, f"with {method}()")
+        raise TypeError(f"{where}: {name} must be {kind}, got {shown(part)}")
+
+
+def loss_of(where, loss, outputs, y, options):
+    """Return what a loss returns, if it is the value and the gradient.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mse
+    >>> loss_of("fit", mse, np.ones((1, 1)), np.zeros((1, 1)), {})
+    (1.0, array([[2.]]))
+    """
+    result = loss(outputs, y, **options)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"{where}: loss must return (value, gradient), got {shown(result)}")
+    return result
 
 
 def check_table(where, X_name, X, y_name, y, model, loss):
@@ -180,7 +228,7 @@ def check_table(where, X_name, X, y_name, y, model, loss):
     >>> X.dtype, y.dtype
     (dtype('float32'), dtype('int64'))
     """
-    if X is None or (y is None and y_name):
+    if y_name and (X is None or y is None):
         missing = X_name if X is None else y_name
         raise ValueError(f"{where}: {X_name} and {y_name} must come together, got no {missing}")
     X = real(where, X_name, X)

@@ -5,12 +5,21 @@ What counts as an improvement is said in `fastreg.plateau`.
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, ValuesView
+from collections.abc import Iterator, Mapping, ValuesView
 from numbers import Number
 from types import NoneType
 from typing import NamedTuple
 
-from fastreg._checks import Checked, choice, flag, integer, optional_number
+from fastreg._checks import (
+    Checked,
+    choice,
+    flag,
+    integer,
+    items,
+    optional_number,
+    sequence,
+    shown,
+)
 from fastreg.plateau import Plateau, from_json, loss_value, to_json
 
 __all__ = ["EarlyStopping", "Replay"]
@@ -146,7 +155,11 @@ class EarlyStopping(Plateau):
         if isinstance(model_weights, (Iterator, ValuesView)):
             model_weights = list(model_weights)
         # Copied first: if memory runs out here, the epoch has not been counted.
-        weights = copy.deepcopy(model_weights) if best and self.restore_best else None
+        weights = (
+            _copied("EarlyStopping", "model_weights", model_weights)
+            if best and self.restore_best
+            else None
+        )
         if best:
             self.best_loss, self.best_epoch, self.best_weights = (loss, len(self.history), weights)
         self.history.append(loss)
@@ -237,10 +250,10 @@ class EarlyStopping(Plateau):
         [3, None]
         """
         where = "EarlyStopping.replay"
-        if not isinstance(val_losses, Iterable):
-            raise TypeError(f"{where}: val_losses must be a sequence of losses, got {val_losses!r}")
+        val_losses = sequence(where, "val_losses", val_losses, "losses")
         losses = [loss_value(where, "val_losses", loss) for loss in val_losses]
-        patiences = patience if isinstance(patience, Iterable) else (patience,)
+        patiences = items(patience)
+        patiences = (patience,) if patiences is None else patiences
         settings = {**settings, "restore_best": False, "verbose": False}
         watches = [cls(p, min_delta, **settings) for p in patiences]
         for watch in watches:
@@ -278,7 +291,7 @@ class EarlyStopping(Plateau):
         names = ("best_epoch", "stop_reason", "history", "best_weights")
         where, checked = self._checked_state(state, names)
         if not isinstance(state["history"], (list, tuple)):
-            raise TypeError(f"{where}: history must be a list, got {state['history']!r}")
+            raise TypeError(f"{where}: history must be a list, got {shown(state['history'])}")
         checked["history"] = [loss_value(where, "history", from_json(v)) for v in state["history"]]
         epoch, last = state["best_epoch"], len(checked["history"]) - 1
         if epoch is not None:
@@ -288,8 +301,17 @@ class EarlyStopping(Plateau):
         if reason is not None:
             choice(where, "stop_reason", reason, _REASONS)
         checked["stop_reason"] = reason
-        checked["best_weights"] = copy.deepcopy(state["best_weights"])
+        checked["best_weights"] = _copied(where, "best_weights", state["best_weights"])
         vars(self).update(checked)
+
+
+def _copied(where, name, weights):
+    try:
+        return copy.deepcopy(weights)
+    except TypeError as error:
+        raise TypeError(
+            f"{where}: {name} must be arrays that can be copied, got {shown(weights)}; {error}"
+        ) from None
 
 
 def _pairs(saved, live, where, holder=None, key=None):

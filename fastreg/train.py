@@ -7,14 +7,24 @@ import time
 import numpy as np
 
 from fastreg import checkpoint
-from fastreg._checks import integer
+from fastreg._checks import flag, integer, sequence
+from fastreg._checks import path as path_of
 from fastreg._loop import Presses, interruptible, marks, progress_bar, rewind
 from fastreg._measure import of_gradients, of_weights, rate_of
 from fastreg._resume import check_cut, state_of, take
 from fastreg._schedule import members
 from fastreg._seeds import generator
 from fastreg._targets import NoWeightError, link_of
-from fastreg.score import Predictor, check_alike, check_table, check_weights, evaluate
+from fastreg.score import (
+    Predictor,
+    check_alike,
+    check_model,
+    check_part,
+    check_table,
+    check_weights,
+    evaluate,
+    loss_of,
+)
 
 __all__ = ["Trainer", "evaluate", "fit"]
 
@@ -92,21 +102,24 @@ class Trainer(Predictor):
         wanted = {
             "loss": (loss, "__call__"), "optimizer": (optimizer, "update"),
             "schedule": (schedule, "__call__"), "early_stopping": (early_stopping, "__call__"),
-            "penalties": (penalties, "__iter__"), "callbacks": (callbacks, "__iter__"),
         }  # fmt: skip
+        check_model("Trainer", model)
         for name, (part, method) in wanted.items():
-            _check_part(name, part, method, optional=name in ("schedule", "early_stopping"))
-        penalties, callbacks = tuple(penalties), tuple(callbacks)
+            check_part(
+                "Trainer", name, part, method, optional=name in ("schedule", "early_stopping")
+            )
+        penalties = sequence("Trainer", "penalties", penalties, "penalties")
+        callbacks = sequence("Trainer", "callbacks", callbacks, "callbacks")
         for i, penalty in enumerate(penalties):
-            _check_part(f"penalties[{i}]", penalty, "value_and_gradient")
+            check_part("Trainer", f"penalties[{i}]", penalty, "value_and_gradient")
         for i, callback in enumerate(callbacks):
-            _check_part(f"callbacks[{i}]", callback, "on_train_batch_end")
+            check_part("Trainer", f"callbacks[{i}]", callback, "on_train_batch_end")
         super().__init__(model, loss)
         link_of(loss)
         self.optimizer = optimizer
         self.schedule, self.early_stopping = schedule, early_stopping
         self.penalties, self.callbacks = penalties, callbacks
-        self.progress = progress
+        self.progress = flag("Trainer", "progress", progress)
         self.rng = generator("Trainer", rng)
         self._begin()
 
@@ -209,6 +222,7 @@ class Trainer(Predictor):
                 if hasattr(part, "reset"):
                     part.reset()
         else:
+            resume_from = path_of(where, "resume_from", resume_from)
             state = checkpoint.load(resume_from)
             check_cut(resume_from, state, cut)
             take(self, resume_from, state, going_on=True)
@@ -294,7 +308,7 @@ class Trainer(Predictor):
     def _slopes(self, X, y, options, before):
         """Forward, loss and backward: the loss with penalties, parameters and gradients."""
         model = self.model
-        value, gradient = self.loss(model.forward(X), y, **options)
+        value, gradient = loss_of("Trainer.fit", self.loss, model.forward(X), y, options)
         if not math.isfinite(value):
             rewind(before)
             self._give_up(f"the loss of step {self.step} is {value}")
@@ -413,6 +427,7 @@ class Trainer(Predictor):
         OSError
             If the disk refuses.
         """
+        path = path_of("Trainer.save", "path", path)
         checkpoint.save(path, state_of(self))
 
     def load(self, path):
@@ -431,19 +446,13 @@ class Trainer(Predictor):
         OSError
             If it cannot be read.
         """
+        path = path_of("Trainer.load", "path", path)
         take(self, path, checkpoint.load(path))
 
 
 def _batches(model):
     """Where batch norm's counts of batches stand; see `Sequential.marks`."""
     return [mark for mark in marks(model) if mark[1] == "batches"]
-
-
-def _check_part(name, part, method, *, optional=False):
-    """Refuse an object of the wrong kind before anything is trained."""
-    if not (hasattr(part, method) or (optional and part is None)):
-        kind = {"__call__": "callable", "__iter__": "a sequence"}.get(method, f"with {method}()")
-        raise TypeError(f"Trainer: {name} must be {kind}, got {part!r}")
 
 
 def fit(model, loss, optimizer, X, y, *, epochs, batch_size=64, rng=None, **data):

@@ -63,7 +63,6 @@ ALLOWED = {
     },
     "nn/activations": LEAF | {"fastreg._layer"},
     "nn/block": {
-        "numpy",
         "fastreg._kernels",
         "fastreg._random",
         "fastreg.dropout",
@@ -119,7 +118,7 @@ ALLOWED = {
     "plateau": {"fastreg._checks"},
     "rates": {"fastreg._steps"},
     "reference/nn": {"numpy"},
-    "score": {"numpy", "fastreg._arrays", "fastreg._targets"},
+    "score": {"numpy", "fastreg._arrays", "fastreg._checks", "fastreg._targets"},
     "reference/group": {"numpy", "fastreg.reference.penalty"},
     "reference/dropout": {"numpy", "fastreg.reference.random"},
     "reference/noise": {"numpy", "fastreg.reference.dropout", "fastreg.reference.random"},

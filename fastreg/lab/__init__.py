@@ -22,6 +22,8 @@ except ModuleNotFoundError as missing:
         "fastreg lab needs the extra 'lab': pip install 'fastreg[lab]'", name=missing.name
     ) from missing
 
+from fastreg._checks import shown
+
 __all__ = ["EXPERIMENTS", "experiment"]
 
 #: In the order of the chapter: its sections, its exercises, and what goes beyond it.
@@ -30,6 +32,10 @@ EXPERIMENTS = tuple(experiments())
 
 def experiment(name):
     """Return the module of an experiment, imported when first asked for."""
+    if not isinstance(name, str) or name not in EXPERIMENTS:
+        raise ValueError(
+            f"experiment: name must be one of {', '.join(EXPERIMENTS)}, got {shown(name)}"
+        )
     return importlib.import_module(f"{__name__}.experiments.{name}")
 
 

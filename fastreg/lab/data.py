@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import sklearn.datasets
 
+from fastreg._checks import integer, number
+from fastreg._checks import path as path_of
 from fastreg.data import Dataset, read_csv, read_idx, read_npz, split
 from fastreg.nn import mse, softmax_cross_entropy
 
@@ -139,6 +141,9 @@ def load(data, seed=0, *, label_noise=0.0):
     >>> load("wine").sizes
     (108, 35, 35)
     """
+    path_of("load", "data", data)
+    seed = integer("load", "seed", seed, low=0)
+    label_noise = number("load", "label_noise", label_noise, low=0.0, high=1.0)
     X, y, informative = _read(str(data), fingerprint(data))
     rows = len(X)
     if rows > MOST_ROWS:

@@ -71,10 +71,7 @@ def softmax_cross_entropy(
     where = "softmax_cross_entropy"
     logits = _outputs(where, "logits", logits)
     labels = check_labels(where, real(where, "labels", labels), *logits.shape)
-    if label_smoothing != 0.0:
-        label_smoothing = _checks.number(
-            where, "label_smoothing", label_smoothing, low=0.0, high=1.0
-        )
+    label_smoothing = _checks.number(where, "label_smoothing", label_smoothing, low=0.0, high=1.0)
     by_row = weights(where, "sample_weight", sample_weight, len(labels))
     if class_weights is not None:
         by_class = weights(where, "class_weights", class_weights, logits.shape[1])[labels]
@@ -167,8 +164,8 @@ def binary_cross_entropy(logits, targets, *, label_smoothing=0.0, sample_weight=
     if not (targets.min() >= 0 and targets.max() <= 1):
         raise ValueError(f"{where}: targets must be from 0 to 1, got {targets.min()} … "
                          f"{targets.max()}")  # fmt: skip
-    if label_smoothing != 0.0:
-        s = _checks.number(where, "label_smoothing", label_smoothing, low=0.0, high=1.0)
+    s = _checks.number(where, "label_smoothing", label_smoothing, low=0.0, high=1.0)
+    if s:
         targets = np.multiply(1 - s, targets, out=empty_like(where, "targets", targets))
         targets += logits.dtype.type(s / 2)
     losses = _binary_losses(logits, targets)

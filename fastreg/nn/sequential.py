@@ -131,6 +131,7 @@ class Sequential:
         Training has no use for the latter, and ``input_gradient=False`` saves its matrix product
         where the first layer is a `Dense`.
         """
+        input_gradient = flag("Sequential.backward", "input_gradient", input_gradient)
         return self._whole.run(Sequential._backward, self, dY, input_gradient)
 
     def _backward(self, dY, input_gradient):
