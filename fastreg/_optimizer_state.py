@@ -51,7 +51,7 @@ def alike(found, mine):
         )
     if isinstance(mine, (str, type(None))):
         return type(found) is type(mine) and found == mine
-    return _checks.is_number(found) and not isinstance(found, np.ndarray) and found == mine
+    return isinstance(found, (int, float, np.number)) and _checks.is_number(found) and found == mine
 
 
 class State:

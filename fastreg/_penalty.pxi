@@ -48,7 +48,7 @@ def weights(str where, str name, list keys not None, list arrays not None):
     for key, value in zip(keys, arrays):
         if isinstance(value, (int, float, np.generic)):
             value = np.asarray(value)
-        if not (isinstance(value, cnp.ndarray) and dtype_row(value) >= 0
+        if not (cnp.PyArray_CheckExact(value) and dtype_row(value) >= 0
                 and is_dense(value)):
             value = as_input(where, entry(name, key), value)
         dense.append(value)

@@ -326,7 +326,7 @@ class BatchNorm(Layer):
 
     def _mind_one_value(self, X):
         """Warn of the first training batch with one value per channel."""
-        one = getattr(X, "size", None) == self.n_features and np.ndim(X) > 1
+        one = isinstance(X, np.ndarray) and X.size == self.n_features and X.ndim > 1
         if self._warned or not (self.training and one) or self.unbiased_running_var:
             return
         self._warned = True

@@ -108,12 +108,7 @@ ALLOWED = {
     "dropout": LEAF | {"fastreg._random"},
     "noise": LEAF | {"fastreg._random"},
     "norm": LEAF | {"fastreg._layer"},
-    "optim": {
-        "fastreg._checks",
-        "fastreg._optimizer",
-        "fastreg._optimizer_hypers",
-        "fastreg.adam",
-    },
+    "optim": {"fastreg._checks", "fastreg._optimizer", "fastreg._optimizer_hypers", "fastreg.adam"},
     "penalty": {"fastreg._checks", "fastreg._weights"},
     "plateau": {"fastreg._checks"},
     "rates": {"fastreg._steps"},

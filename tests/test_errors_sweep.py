@@ -124,8 +124,6 @@ def fault(call, name, label, value):
 @pytest.mark.parametrize("call", CALLS, ids=repr)
 def test_valid_arguments_are_taken(call):
     arguments = valid_arguments(call)
-    for name, (value, kind) in call.arguments.items():
-        assert isinstance(kind(value), (bool, np.bool_, type(None))), name
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         call.make()(**arguments)
@@ -156,6 +154,7 @@ MODULES = [
 ]
 #: What takes no argument of a user, and records that the library makes.
 LEFT_OUT = {
+    "cache",
     "Optimizer",
     "Dataset",
     "CheckpointError",

@@ -1,0 +1,117 @@
+"""Valid calls of the optimizers."""
+
+import math
+
+from bad_values import flag, integer, listed, number, one_of
+from calls import RATE, SHARE, add, entries, f32, f64, setters
+
+from fastreg import optim
+
+
+def scheduled(value):
+    return callable(value) or RATE(value)
+
+
+def clip(value):
+    """None and infinity clip nothing."""
+    infinite = isinstance(value, float) and value == math.inf
+    return value is None or infinite or number(0.0, open_low=True)(value)
+
+
+def excluded(value):
+    if callable(value) and not isinstance(value, type):
+        return True
+    return None if callable(value) else listed(lambda item: isinstance(item, str))(value)
+
+
+def grouped(value):
+    return value is None or (isinstance(value, dict) and not value)
+
+
+SERVICES = {
+    "weight_decay": (0.01, scheduled),
+    "lambda_l2": (0.01, RATE),
+    "lambda_l1": (0.01, RATE),
+    "l1_mode": ("prox", one_of("subgradient", "prox")),
+    "clip_norm": (1.0, number(0.0, open_low=True, none=True)),
+    "clip_value": (1.0, clip),
+    "exclude": (["*.b"], excluded),
+    "groups": ({"b*": {"learning_rate": 0.1}}, grouped),
+    "on_nonfinite": ("skip", one_of("propagate", "skip", "raise")),
+    "ema_decay": (0.5, number(0.0, 1.0, open_high=True, none=True)),
+    "compat": (None, one_of("torch", "keras", "optax", none=True)),
+}
+OWN = {
+    "learning_rate": (1e-3, scheduled),
+    "epsilon": (1e-8, RATE),
+    "initial_accumulator": (0.1, RATE),
+    "momentum_decay": (0.004, RATE),
+    "amsgrad": (True, flag),
+    "nesterov": (True, flag),
+    "centered": (True, flag),
+    **dict.fromkeys(("beta", "beta1", "beta2", "rho", "momentum"), (0.5, SHARE)),
+}
+RULES = {
+    "SGD": (),
+    "Momentum": ("momentum", "nesterov"),
+    "AdaGrad": ("epsilon", "initial_accumulator"),
+    "RMSprop": ("beta", "epsilon", "centered", "momentum"),
+    "Adam": ("beta1", "beta2", "epsilon", "amsgrad"),
+    "AdamW": ("beta1", "beta2", "epsilon"),
+    "NAdam": ("beta1", "beta2", "epsilon", "momentum_decay"),
+    "RAdam": ("beta1", "beta2", "epsilon"),
+    "Adamax": ("beta1", "beta2", "epsilon"),
+    "Adadelta": ("rho", "epsilon"),
+    "Lion": ("beta1", "beta2"),
+}
+
+
+def tensors():
+    return {"a": f64(3), "b": f32(2, 2)}
+
+
+def params_fit(value):
+    return False
+
+
+def stepped(name):
+    options = {"momentum": 0.5} if name == "RMSprop" else {}
+    rule = getattr(optim, name)(ema_decay=0.5, **options)
+    rule.update(tensors(), tensors())
+    return rule
+
+
+def rules():
+    for name, own in RULES.items():
+        cls = getattr(optim, name)
+        kinds = {key: OWN[key] for key in ("learning_rate", *own)}
+        if name in ("SGD", "RAdam", "AdamW"):  # all share their code; these take more care of it
+            kinds |= SERVICES
+        if name == "RAdam":
+            kinds["compat"] = (None, one_of("torch", "optax", none=True))
+        add(name, lambda cls=cls: cls, **kinds)
+        numbers = {key: kind for key, (value, kind) in kinds.items() if isinstance(value, float)}
+        for key in ("learning_rate", "clip_norm", "initial_accumulator", "ema_decay"):
+            numbers.pop(key, None)
+        numbers |= {"lr": scheduled, "weight_decay": scheduled, "t": integer(0, 2**62)}
+        numbers |= {"lambda_l1": RATE, "lambda_l2": RATE, "clip_value": clip}
+        setters(name, lambda name=name: stepped(name), **numbers)
+        add(
+            f"{name}.update",
+            lambda name=name: stepped(name).update,
+            params=(tensors(), params_fit),
+            grads=(tensors(), params_fit),
+        )
+        state = stepped(name).state_dict()
+        add(
+            f"{name}.load_state_dict",
+            lambda name=name: stepped(name).load_state_dict,
+            state=(state, params_fit),
+        )
+        if name in ("Momentum", "Adam"):
+            entries(
+                f"{name}.load_state_dict", lambda name=name: stepped(name).load_state_dict, state
+            )
+
+
+rules()
