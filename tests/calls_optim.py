@@ -99,7 +99,7 @@ def rules():
         add(
             f"{name}.update",
             lambda name=name: stepped(name).update,
-            params=(tensors(), params_fit),
+            params=(tensors(), lambda v: None if isinstance(v, dict) and not v else False),
             grads=(tensors(), params_fit),
         )
         state = stepped(name).state_dict()
