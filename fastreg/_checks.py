@@ -150,7 +150,7 @@ def sequence(where, name, value, what):
     """Return the items of ``value`` as a tuple; ``what`` says which they should be."""
     result = items(value)
     if result is None:
-        raise TypeError(f"{where}: {name} must be a list of {what}, got {shown(value)}")
+        raise TypeError(f"{where}: {name} must be a sequence of {what}, got {shown(value)}")
     return result
 
 
