@@ -1,7 +1,5 @@
 """Layers that run as one: what follows a matrix product, in one pass each way."""
 
-import numpy as np
-
 from fastreg._kernels import (
     bias_gate,
     dense_gradients,
@@ -62,7 +60,7 @@ class Block:
         """Return the last layer's output."""
         dense, norm, dropout = self.dense, self.norm, self.dropout
         training = (norm is None or norm.training) and (dropout is None or dropout.training)
-        if not training or np.ndim(X) != 2:
+        if not training or getattr(X, "ndim", 0) != 2:
             self._last = None
             for layer in self.layers:
                 X = layer.forward(X)

@@ -101,6 +101,7 @@ class Dense(Layer):
 
         With ``input_gradient=False``, nothing is returned and the second product is saved.
         """
+        input_gradient = flag("Dense.backward", "input_gradient", input_gradient)
         with self._lock:
             X, db = self._forwarded(self._last), self._bias_gradient()
             dY = gate_backward("Dense.backward", dY, None, 1.0, db)

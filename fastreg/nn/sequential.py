@@ -204,7 +204,10 @@ class Sequential:
             raise ValueError(
                 "Sequential.load_state_dict: state must fit the network; " + "; ".join(differences)
             )
-        state = {key: copy.copy(value) for key, value in state.items()}  # some may be our arrays
+        state = {  # some may be our arrays
+            key: value.copy() if isinstance(value, np.ndarray) else value
+            for key, value in state.items()
+        }
         for key, array in arrays.items():
             array[...] = state[key]
         for i, layer in enumerate(self.layers):
