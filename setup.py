@@ -17,8 +17,13 @@ THREADS = os.environ.get("FASTREG_THREADS", "1") != "0"
 DEBUG = os.environ.get("FASTREG_DEBUG", "0") == "1"
 SANITIZE = os.environ.get("FASTREG_SANITIZE", "")
 
-UNIX = ["-std=c11", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
-UNIX += ["-ffp-contract=off", "-O0" if DEBUG else "-O3", "-g" if DEBUG or SANITIZE else "-g0"]
+# These come after the CFLAGS and LDFLAGS of whoever builds, and a later flag wins: -ffast-math
+# there would lose NaN and bits here, and at link time make the whole process flush subnormals.
+PRECISE = ["-O0" if DEBUG else "-O3", "-fno-fast-math", "-fno-unsafe-math-optimizations"]
+UNIX = [*PRECISE, "-fno-finite-math-only", "-fno-associative-math", "-fno-reciprocal-math"]
+UNIX += ["-fsigned-zeros", "-fno-rounding-math", "-fno-math-errno", "-fno-trapping-math"]
+UNIX += ["-ffp-contract=off", "-std=c11", "-fvisibility=hidden"]
+UNIX += ["-g" if DEBUG or SANITIZE else "-g0"]
 MSVC = ["/std:c11", "/experimental:c11atomics", "/fp:precise", "/Od" if DEBUG else "/O2"]
 
 
@@ -32,7 +37,7 @@ class build_flags(build_ext):  # noqa: N801  (setuptools names commands in lower
                 extension.extra_compile_args = MSVC
             else:
                 extension.extra_compile_args = UNIX + sanitize
-                extension.extra_link_args = ["-pthread"] * THREADS + sanitize
+                extension.extra_link_args = PRECISE + ["-pthread"] * THREADS + sanitize
         one_by_one = self.compiler.compile
 
         def together(sources, *args, **options):

@@ -22,7 +22,9 @@ void fr_gradients(double *gradients, double *dscale, double *dbeta, const double
 void fr_blend(double *blend, const double *before, const double *now, double keep, ptrdiff_t cols)
 {
     for (ptrdiff_t c = 0; c < cols; c++)
-        blend[c] = keep * before[c] + (1.0 - keep) * now[c];
+        blend[c] = keep == 0.0   ? now[c] /* a share of 0 leaves out even an infinity */
+                   : keep == 1.0 ? before[c]
+                                 : keep * before[c] + (1.0 - keep) * now[c];
 }
 
 void fr_add_rows(double *matrix, ptrdiff_t rows, ptrdiff_t cols)

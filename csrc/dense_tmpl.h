@@ -160,10 +160,30 @@ FR_INLINE real row_sum(const real *x, ptrdiff_t n)
            ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
+/* sum (z - most), in halves that cannot overflow. */
+FR_INLINE double half_sum(const real *z, ptrdiff_t n, real most)
+{
+    double sum = 0;
+    for (ptrdiff_t k = 0; k < n; k++)
+        sum += 0.5 * (double)z[k] - 0.5 * (double)most;
+    return sum;
+}
+
+/* The first place of 1, a row's largest exponential; some place where there is NaN. */
+FR_INLINE ptrdiff_t place_of(const real *exponentials, ptrdiff_t n)
+{
+    ptrdiff_t k = 0;
+    while (k < n - 1 && exponentials[k] != 1)
+        k++;
+    return k;
+}
+
 /* Softmax cross-entropy, row by row, in runs that stay in L1. With targets q = (1 - smoothing)
  * onehot + smoothing / K, the loss of a row is log sum exp z - sum q z and its gradient
- * softmax(z) - q; both are multiplied by the row's share. The logarithm, one a row and in the
- * value alone, is the C library's. */
+ * softmax(z) - q; both are multiplied by the row's share. The largest exponential is 1 and left
+ * out of the sum, so that what the others add to it keeps its digits: the loss of a sure row, and
+ * its gradient 1 - p, do not round to 0. The logarithm, one a row and in the value alone, is the
+ * C library's. */
 static void cross_entropy(void *dz_, double *loss, const void *z_, const int64_t *labels,
                           const double *shares, double share, double smoothing, ptrdiff_t rows,
                           ptrdiff_t cols)
@@ -180,24 +200,30 @@ static void cross_entropy(void *dz_, double *loss, const void *z_, const int64_t
         for (ptrdiff_t r = 0; r < here; r++) {
             const real *row = run + r * cols;
             const real most = row_max(row, cols);
-            double target = (double)(row[labels[begin + r]] - most) * on;
+            double target = (0.5 * (double)row[labels[begin + r]] - 0.5 * (double)most) * on;
             for (ptrdiff_t k = 0; k < cols; k++)
                 drun[r * cols + k] = row[k] - most;
             if (off != 0)
-                target += (double)row_sum(drun + r * cols, cols) * off;
-            value -= target * (shares ? shares[begin + r] : share);
+                target += half_sum(row, cols, most) * off;
+            value -= target * (2.0 * (shares ? shares[begin + r] : share));
         }
         for (ptrdiff_t i = 0; i < here * cols; i++)
             drun[i] = EXP(drun[i]);
         for (ptrdiff_t r = 0; r < here; r++) {
             real *row = drun + r * cols;
-            const double weight = shares ? shares[begin + r] : share;
-            const real sum = row_sum(row, cols), factor = (real)(weight / (double)sum);
-            const real even = (real)(weight * off);
+            const double weight = shares ? shares[begin + r] : share, q = on + off;
+            const ptrdiff_t label = labels[begin + r];
+            const ptrdiff_t peak = place_of(row, cols);
+            const double top = (double)row[peak], at_label = (double)row[label];
+            row[peak] = 0;
+            const double rest = (double)row_sum(row, cols) + (top - 1.0), sum = 1.0 + rest;
+            const real factor = (real)(weight / sum), even = (real)(weight * off);
+            row[peak] = (real)top;
             for (ptrdiff_t k = 0; k < cols; k++)
                 row[k] = row[k] * factor - even;
-            row[labels[begin + r]] -= (real)(weight * on);
-            value += log((double)sum) * weight;
+            row[label] = (real)(label == peak ? weight * (((1.0 - q) - q * rest) / sum)
+                                              : weight * (at_label / sum - q));
+            value += log1p(rest) * weight;
         }
     }
     *loss = value;

@@ -42,28 +42,32 @@
 #define FR_ELEMENTWISE
 #endif
 
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "fastreg needs IEEE arithmetic: setup.py turns -ffast-math off, build with its flags"
+#endif
 _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic must round to float");
 
 /* Optimizers ----------------------------------------------------------------------------- */
 
-/* The rules: name, state slots an element. A row here is an element step in update_tmpl.h and
+/* The rules: name, state slots an element, and the slot whose squares may leave the type's range
+ * (-1: none; of v and peak the peak). A row here is an element step in update_tmpl.h and
  * a prepare function in rules.c. */
 #define FR_RULES(RULE)                                                                           \
-    RULE(sgd, 0)                                                                                 \
-    RULE(momentum, 1)                                                                            \
-    RULE(nesterov, 1)                                                                            \
-    RULE(adagrad, 1)                                                                             \
-    RULE(rmsprop, 1)                                                                             \
-    RULE(rmsprop_centered, 2)                                                                    \
-    RULE(rmsprop_momentum, 2)                                                                    \
-    RULE(rmsprop_centered_momentum, 3)                                                           \
-    RULE(adam, 2)                                                                                \
-    RULE(amsgrad, 3)                                                                             \
-    RULE(nadam, 2)                                                                               \
-    RULE(radam, 2)                                                                               \
-    RULE(adamax, 2)                                                                              \
-    RULE(adadelta, 2)                                                                            \
-    RULE(lion, 1)
+    RULE(sgd, 0, -1)                                                                             \
+    RULE(momentum, 1, -1)                                                                        \
+    RULE(nesterov, 1, -1)                                                                        \
+    RULE(adagrad, 1, 0)                                                                          \
+    RULE(rmsprop, 1, 0)                                                                          \
+    RULE(rmsprop_centered, 2, 0)                                                                 \
+    RULE(rmsprop_momentum, 2, 0)                                                                 \
+    RULE(rmsprop_centered_momentum, 3, 0)                                                        \
+    RULE(adam, 2, 1)                                                                             \
+    RULE(amsgrad, 3, 2)                                                                          \
+    RULE(nadam, 2, 1)                                                                            \
+    RULE(radam, 2, 1)                                                                            \
+    RULE(adamax, 2, -1)                                                                          \
+    RULE(adadelta, 2, 0)                                                                         \
+    RULE(lion, 1, -1)
 
 /* Hyper-parameters as the user names them; a rule reads the ones it needs. lambda_prox is
  * lambda_l1 where the penalty is applied by its proximal operator; coupled is 1 where a library's
@@ -89,12 +93,14 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic must round to float");
 /* Whose formula: the chapter's, or a library's where it differs. */
 enum { FR_CHAPTER, FR_TORCH, FR_KERAS, FR_OPTAX };
 
-/* The scalars of one step, computed once in double. The first six serve every rule: gradients
- * are multiplied by scale and clipped to +-clip, penalties l2 * p + l1 * sign(p) added,
- * parameters multiplied by keep, moved, shrunk by prox / denominator, and averaged. The rest is
- * the rules', in the names that update_tmpl.h uses. */
+/* The scalars of one step, computed once in double. The first nine serve every rule: gradients
+ * are multiplied by scale and unit (1, or a power of two that scale is out of range without) and
+ * clipped to +-clip, penalties l2 * p + l1 * sign(p) added, parameters multiplied by keep, moved,
+ * shrunk by prox / denominator, and averaged. The rest is the rules', in the names that
+ * update_tmpl.h uses. */
 #define FR_STEP(FIELD)                                                                           \
     FIELD(scale)                                                                                 \
+    FIELD(unit)                                                                                  \
     FIELD(clip)                                                                                  \
     FIELD(l2)                                                                                    \
     FIELD(l1)                                                                                    \
@@ -112,6 +118,7 @@ enum { FR_CHAPTER, FR_TORCH, FR_KERAS, FR_OPTAX };
     FIELD(one_minus_beta2)                                                                       \
     FIELD(inside)                                                                                \
     FIELD(epsilon)                                                                               \
+    FIELD(floor)                                                                                 \
     FIELD(root)                                                                                  \
     FIELD(peak)
 
@@ -120,7 +127,7 @@ enum { FR_NO_SERVICES, FR_DECAY_ALONE, FR_ALL_SERVICES };
 
 #define FR_MAX_SLOTS 3
 
-#define FR_DECLARE_ENUM(name, slots) FR_RULE_##name,
+#define FR_DECLARE_ENUM(name, slots, watched) FR_RULE_##name,
 enum { FR_RULES(FR_DECLARE_ENUM) FR_RULE_COUNT };
 
 #define FR_DECLARE_FIELD(name) double name;
@@ -158,7 +165,7 @@ extern const int fr_hyper_count;
  * gradients; penalised is 0 for tensors that decay and penalties leave alone. memory is one
  * number that the rule keeps from step to step, 1 before the first. */
 void fr_prepare(fr_step *step, int rule, const fr_hyper *hyper, double t, double scale,
-                int penalised, double *memory);
+                double unit, int penalised, double *memory);
 
 /* Dropout -------------------------------------------------------------------------------- */
 
@@ -236,6 +243,22 @@ void fr_gradients(double *gradients, double *dscale, double *dbeta, const double
 void fr_blend(double *blend, const double *before, const double *now, double keep,
               ptrdiff_t cols);
 
+/* Whether the sums of a row or channel with these statistics stay far from the ends of the range,
+ * in float or in double, and whether sums of gradients, the second by x less its mean times
+ * inv_std, have done so. If not, extreme_tmpl.h is for them. */
+FR_INLINE int fr_is_plain(double mean, double inv_std, int is_float)
+{
+    return fabs(mean) < (is_float ? 1e30 : 1e300) && inv_std > (is_float ? 1e-15 : 1e-140) &&
+           inv_std < (is_float ? 1e13 : 1e140);
+}
+
+FR_INLINE int fr_plain_sums(double sum, double dot, int is_float)
+{
+    const double size = fabs(sum) + fabs(dot);
+    return size == 0.0 ||
+           (size > (is_float ? 1e-25 : 1e-280) && size < (is_float ? 1e30 : 1e300));
+}
+
 /* Dense networks -------------------------------------------------------------------------- */
 
 /* What follows an affine map: ReLU if asked for, then dropout if there is a mask. */
@@ -279,9 +302,9 @@ typedef void (*fr_cross_entropy)(void *dz, double *loss, const void *z, const in
     SUM(zeros, 1)                                                                                \
     SUM(nonfinite, 1)
 
-/* What can be computed from each element: a sign(x), b x, their sum, and the proximal operators
- * of a |x| and of a |x| + (b - 1) x^2 / 2. */
-#define FR_MAPS(MAP) MAP(l1) MAP(l2) MAP(elastic) MAP(soft) MAP(prox)
+/* What can be computed from each element: 0, a sign(x), b x, their sum, and the proximal
+ * operators of a |x| and of a |x| + (b - 1) x^2 / 2. */
+#define FR_MAPS(MAP) MAP(zero) MAP(l1) MAP(l2) MAP(elastic) MAP(soft) MAP(prox)
 
 #define FR_DECLARE_SUM(name, plain) FR_SUM_##name,
 #define FR_DECLARE_MAP(name) FR_MAP_##name,
@@ -375,6 +398,7 @@ enum {
     FR_PANEL_RUN = 1024,  /* elements finished in L1 before they are streamed */
     FR_PANEL_ROWS = 32,   /* rows summed in `real` before they are merged in double */
     FR_SUM_LANES = 16,    /* running sums of a span */
+    FR_RUN = 1024,        /* elements of an update that are looked at before it */
     FR_MASK_BATCH = 1024, /* elements whose noise sits in L1 together */
     FR_ROW_LANES = 32,    /* accumulators along a row */
     FR_ROW_BLOCK = 2048,  /* elements of a row summed in `real` before they are merged */

@@ -13,11 +13,12 @@
 #include "dropout_tmpl.h"
 #include "norm_tmpl.h"
 #include "penalty_tmpl.h"
+#include "extreme_tmpl.h" /* of contiguous rows, for rownorm_tmpl.h */
 #include "rownorm_tmpl.h"
 #include "update_tmpl.h"
 #include "dense_tmpl.h" /* composes the ones above */
 
-#define FR_UPDATE_ENTRY(rule, slots) [FR_RULE_##rule] = update_##rule,
+#define FR_UPDATE_ENTRY(rule, slots, watched) [FR_RULE_##rule] = update_##rule,
 #define FR_SUM_ENTRY(name, plain) [FR_SUM_##name] = sum_##name,
 #define FR_MAP_ENTRY(name) [FR_MAP_##name] = map_##name,
 #define FR_ENTRY(type, name) .name = name,

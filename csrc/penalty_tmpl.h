@@ -90,6 +90,13 @@ FR_INLINE real l1(real x, real a, real b)
     return a * (x > 0 ? (real)1 : x < 0 ? (real)-1 : x == 0 ? (real)0 : x);
 }
 
+/* 0, whatever x: the gradient of a penalty of strength 0. */
+FR_INLINE real zero(real x, real a, real b)
+{
+    (void)x, (void)a, (void)b;
+    return 0;
+}
+
 FR_INLINE real l2(real x, real a, real b)
 {
     (void)a;

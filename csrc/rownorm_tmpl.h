@@ -109,8 +109,14 @@ static void row_statistics(double *statistics, const real *x, ptrdiff_t rows, pt
             statistics[2 * r + 1] = (double)rest[r].second - shift * (double)rest[r].first;
         }
     }
-    for (ptrdiff_t r = 0; r < rows; r++)
+    int plain = 1;
+    for (ptrdiff_t r = 0; r < rows; r++) {
         statistics[2 * r + 1] = 1.0 / sqrt(statistics[2 * r + 1] / (double)n + epsilon);
+        plain &= plain_row(statistics + 2 * r);
+    }
+    for (ptrdiff_t r = 0; !plain && r < rows; r++)
+        if (!plain_row(statistics + 2 * r))
+            extreme_statistics(statistics + 2 * r, x + r * n, n, epsilon, centred);
 }
 
 /* Rows that stay in L1 together. */
@@ -137,15 +143,18 @@ static void layer_forward(void *y_, double *statistics, const void *x_, fr_rows 
             const pair mean = parts(statistics[0]);
             const real inv_std = (real)statistics[1];
             fr_prefetch(x + tile * n, (size_t)n * sizeof(real));
-            for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
-                const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
-                const real *from = x + begin, *scale = gamma + begin, *shift = beta + begin;
-                real *y = sink_next(&sink, here);
-                FR_ELEMENTWISE
-                for (ptrdiff_t i = 0; i < here; i++)
-                    y[i] =
-                        (((from[i] - mean.first) - mean.second) * inv_std) * scale[i] + shift[i];
-            }
+            if (!plain_row(statistics))
+                extreme_forward(&sink, x, statistics, n, 1, gamma, beta);
+            else
+                for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
+                    const ptrdiff_t here = n - begin < FR_PANEL_RUN ? n - begin : FR_PANEL_RUN;
+                    const real *from = x + begin, *scale = gamma + begin, *shift = beta + begin;
+                    real *y = sink_next(&sink, here);
+                    FR_ELEMENTWISE
+                    for (ptrdiff_t i = 0; i < here; i++)
+                        y[i] = (((from[i] - mean.first) - mean.second) * inv_std) * scale[i] +
+                               shift[i];
+                }
             gamma += n, beta += n;
             if (gamma == gamma_end)
                 gamma = gamma_, beta = beta_;
@@ -166,6 +175,11 @@ static void group_forward(void *y, double *statistics, const void *x_, fr_rows s
         const real *gamma = (const real *)gamma_ + first, *beta = (const real *)beta_ + first;
         row_statistics(statistics, x, 1, shape.channels * shape.run, epsilon, centred);
         const pair centre = parts(statistics[0]);
+        if (!plain_row(statistics)) {
+            extreme_forward(&sink, x, statistics, shape.channels, shape.run, gamma, beta);
+            x += shape.channels * shape.run;
+            continue;
+        }
         for (ptrdiff_t c = 0; c < shape.channels; c++, x += shape.run)
             scale_run(&sink, x, shape.run, centre.first, centre.second,
                       (real)((double)gamma[c] * statistics[1]), beta[c]);
@@ -229,11 +243,20 @@ static void layer_backward(void *dx_, double *dgamma, double *dbeta, const void 
         const ptrdiff_t rows = shape.rows - done < tile ? shape.rows - done : tile;
         const ptrdiff_t first = (shape.first + done) % shape.groups * n;
         const real *gamma = (const real *)gamma_ + first;
-        column_sums(dgamma + first, dbeta + first, dy, x, rows, n, statistics);
+        int plain = 1;
         for (ptrdiff_t r = 0; r < rows; r++) {
             const pair mean = parts(statistics[2 * r]);
             row_dots(sum + r, dot + r, dy + r * n, x + r * n, gamma, n, mean.first, mean.second);
+            plain &= plain_row(statistics + 2 * r) &&
+                     plain_sums(sum[r], dot[r] * statistics[2 * r + 1]);
         }
+        if (!plain) {
+            for (ptrdiff_t r = 0; r < rows; r++, x += n, dy += n, statistics += 2)
+                extreme_backward(&sink, dgamma + first, dbeta + first, dy, x, statistics, gamma,
+                                 n, 1, centred);
+            continue;
+        }
+        column_sums(dgamma + first, dbeta + first, dy, x, rows, n, statistics);
         for (ptrdiff_t r = 0; r < rows; r++, x += n, dy += n, statistics += 2) {
             const pair mean = parts(statistics[0]);
             const double inv_std = statistics[1];
@@ -273,9 +296,16 @@ static void group_backward(void *dx_, double *dgamma, double *dbeta, const void 
         const pair centre = parts(statistics[0]);
         const double inv_std = statistics[1];
         double all = 0, all_dots = 0;
+        if (!plain_row(statistics)) {
+            extreme_backward(&sink, dgamma + first, dbeta + first, dy, x, statistics, gamma,
+                             shape.channels, run, centred);
+            continue;
+        }
         for (ptrdiff_t c = 0; c < shape.channels; c++) {
             double sum, dot;
             run_dots(&sum, &dot, dy + c * run, x + c * run, run, centre.first, centre.second);
+            if (!plain_sums(sum, dot * inv_std))
+                extreme_dots(&sum, &dot, dy + c * run, x + c * run, run, statistics[0]);
             dbeta[first + c] += sum;
             dgamma[first + c] += dot * inv_std;
             all += sum * (double)gamma[c];

@@ -110,17 +110,18 @@ PREPARE(nadam)
     const double root_bc2 = sqrt(1.0 - pow(h->beta2, t)), lr = h->learning_rate * root_bc2;
     decay_rates(s, h->beta1, h->beta2);
     s->epsilon = h->epsilon * root_bc2;
+    s->rate = lr;
     s->prox *= lr;
     if (h->compat == FR_OPTAX) {
-        s->gradient_rate = lr * (1.0 - h->beta1) / (1.0 - pow(h->beta1, t));
-        s->rate = lr * h->beta1 / (1.0 - pow(h->beta1, t + 1.0));
+        s->gradient_rate = (1.0 - h->beta1) / (1.0 - pow(h->beta1, t));
+        s->momentum = h->beta1 / (1.0 - pow(h->beta1, t + 1.0));
         return;
     }
     const double now = h->beta1 * (1.0 - 0.5 * pow(0.96, t * h->momentum_decay));
     const double next = h->beta1 * (1.0 - 0.5 * pow(0.96, (t + 1.0) * h->momentum_decay));
     *memory *= now;
-    s->gradient_rate = lr * (1.0 - now) / (1.0 - *memory);
-    s->rate = lr * next / (1.0 - *memory * next);
+    s->gradient_rate = (1.0 - now) / (1.0 - *memory);
+    s->momentum = next / (1.0 - *memory * next);
 }
 
 /* Rectified where the length of the approximated average exceeds 5; epsilon on the raw root, in
@@ -135,7 +136,7 @@ PREPARE(radam)
     decay_rates(s, h->beta1, h->beta2);
     s->rate = h->learning_rate / (1.0 - pow(h->beta1, t));
     s->prox *= h->learning_rate;
-    s->root = 0.0, s->epsilon = 1.0;
+    s->root = 0.0, s->epsilon = 1.0, s->floor = h->epsilon;
     if (optax ? length >= 5.0 : length > 5.0) {
         const double rectified =
             sqrt((length - 4.0) * (length - 2.0) * most / ((most - 4.0) * (most - 2.0) * length));
@@ -172,7 +173,7 @@ PREPARE(lion)
     decay_rates(s, h->beta1, h->beta2);
 }
 
-#define FR_ROW(rule, slots) {#rule, slots, rule##_prepare},
+#define FR_ROW(rule, slots, watched) {#rule, slots, rule##_prepare},
 const fr_rule fr_rules[FR_RULE_COUNT] = {FR_RULES(FR_ROW)};
 
 #define FR_FIELD_NAME(name) #name,
@@ -180,11 +181,12 @@ const char *const fr_hyper_names[] = {FR_HYPER(FR_FIELD_NAME)};
 const int fr_hyper_count = sizeof fr_hyper_names / sizeof *fr_hyper_names;
 
 void fr_prepare(fr_step *step, int rule, const fr_hyper *hyper, double t, double scale,
-                int penalised, double *memory)
+                double unit, int penalised, double *memory)
 {
     const double decay = penalised ? hyper->weight_decay : 0.0;
     memset(step, 0, sizeof *step);
-    step->scale = scale;
+    step->scale = scale, step->unit = unit;
+    step->floor = -1.0;
     step->clip = hyper->clip_value;
     step->keep = hyper->coupled ? 1.0 : 1.0 - hyper->learning_rate * decay;
     step->l1 = penalised ? hyper->lambda_l1 : 0.0;
@@ -193,8 +195,10 @@ void fr_prepare(fr_step *step, int rule, const fr_hyper *hyper, double t, double
     step->average = hyper->ema_decay;
     step->one_minus_average = 1.0 - hyper->ema_decay;
     fr_rules[rule].prepare(step, hyper, t, memory);
+    if (step->floor < 0.0) /* roots below it do not count beside epsilon */
+        step->floor = step->inside > 0.0 ? HUGE_VAL : step->epsilon;
     step->services = step->keep != 1.0 ? FR_DECAY_ALONE : FR_NO_SERVICES;
-    if (scale != 1.0 || step->clip < HUGE_VAL || step->l1 != 0.0 || step->l2 != 0.0 ||
-        step->prox != 0.0)
+    if (scale != 1.0 || unit != 1.0 || step->clip < HUGE_VAL || step->l1 != 0.0 ||
+        step->l2 != 0.0 || step->prox != 0.0)
         step->services = FR_ALL_SERVICES;
 }

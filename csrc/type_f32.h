@@ -2,4 +2,13 @@
 #define real float
 #define FR_TYPE f32
 #define SQRT sqrtf
+#define FABS fabsf
 #define EXP exp_f32
+/* Sizes whose squares are near the ends of the range, and the units that take them to its middle.
+ */
+#define LARGE 0x1p60f
+#define SMALL 0x1p-40f
+#define LARGE_UNIT 0x1p-80f
+#define SMALL_UNIT 0x1p100f
+#define SMALLEST FLT_MIN
+#define LARGEST FLT_MAX

@@ -2,4 +2,13 @@
 #define real double
 #define FR_TYPE f64
 #define SQRT sqrt
+#define FABS fabs
 #define EXP exp_f64
+/* Sizes whose squares are near the ends of the range, and the units that take them to its middle.
+ */
+#define LARGE 0x1p500
+#define SMALL 0x1p-400
+#define LARGE_UNIT 0x1p-600
+#define SMALL_UNIT 0x1p700
+#define SMALLEST DBL_MIN
+#define LARGEST DBL_MAX

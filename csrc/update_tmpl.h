@@ -5,6 +5,12 @@
  * rule's own metric, in which the proximal L1 penalty shrinks. The loop reads and writes every
  * array once: (3 + 2 * slots) * sizeof(real) bytes an element, 2 * sizeof(real) more for the
  * moving average.
+ *
+ * Squares of gradients leave the type's range long before gradients do: in float32 beyond 1.8e19,
+ * and below 1e-19, which counts where epsilon is as small. A run that holds such an element is
+ * computed with care: each element in a unit of its own, a power of two, which costs no digit and
+ * changes no bit of the others. A mean of squares that the type cannot hold is kept as minus its
+ * root.
  */
 
 /* fr_step in the precision of the arrays. */
@@ -26,8 +32,71 @@ FR_INLINE real shrink(real p, real t)
     return p > t ? p - t : p < -t ? p + t : p == p ? (real)0 : p;
 }
 
+/* What g and the root of v are multiplied by, and by what the result is turned back. */
+typedef struct {
+    real unit, back;
+} units;
+
+FR_INLINE units units_of(real g, real v, real floor, const int careful)
+{
+    if (!careful)
+        return (units){1, 1};
+    const real low = floor < SMALL ? SMALL : (real)0; /* what lies below it matters, or nothing */
+    const int large = (g > LARGE) | (g < -LARGE) | (v > LARGE * LARGE) | (v < -LARGE);
+    const int small = (g < low) & (g > -low) & (v < low * low) & (v > -low);
+    return (units){large   ? LARGE_UNIT
+                   : small ? SMALL_UNIT
+                           : (real)1,
+                   large   ? 1 / LARGE_UNIT
+                   : small ? 1 / SMALL_UNIT
+                           : (real)1};
+}
+
+/* v in square units. */
+FR_INLINE real in_units(real v, units u, const int careful)
+{
+    if (!careful)
+        return v;
+    const real once = v * u.unit;
+    return once * (v < 0 ? once : u.unit);
+}
+
+/* The v to store: minus its root where the type cannot hold it. */
+FR_INLINE real held(real v, real root, units u, const int careful)
+{
+    if (!careful)
+        return v;
+    const real plain = v * u.back * u.back;
+    const int fits = (plain <= LARGEST) & ((plain >= SMALLEST) | (u.back == 1));
+    return fits ? plain : root <= LARGEST ? (real)0 - root : root;
+}
+
+/* v = keep v + feed g^2; returns sqrt(v + inside). */
+FR_INLINE real root_mean_square(real *v, real g, real keep, real feed, real inside,
+                                const scalars *s, const int careful)
+{
+    const units u = units_of(g, *v, s->floor, careful);
+    const real size = g * u.unit, mean = keep * in_units(*v, u, careful) + feed * (size * size);
+    const real root = SQRT(mean + inside * u.unit * u.unit) * u.back;
+    *v = held(mean, root, u, careful);
+    return root;
+}
+
+/* The same for the variance v - mean^2, which is 0 where rounding makes it negative. */
+FR_INLINE real root_variance(real *v, real *mean, real g, const scalars *s, const int careful)
+{
+    const units u = units_of(g, *v, s->floor, careful);
+    const real size = g * u.unit;
+    const real square = s->beta2 * in_units(*v, u, careful) + s->one_minus_beta2 * (size * size);
+    *mean = s->beta2 * *mean + s->one_minus_beta2 * g;
+    *v = held(square, SQRT(square) * u.back, u, careful);
+    const real centre = *mean * u.unit, variance = square - centre * centre;
+    return SQRT((variance < 0 ? (real)0 : variance) + s->inside * u.unit * u.unit) * u.back;
+}
+
 #define ELEMENT(rule)                                                                            \
-    FR_INLINE real rule(real g, real slot[FR_MAX_SLOTS], const scalars *s, real *denominator)
+    FR_INLINE real rule(real g, real slot[FR_MAX_SLOTS], const scalars *s, real *denominator,    \
+                        const int careful)
 
 ELEMENT(sgd)
 {
@@ -55,46 +124,41 @@ ELEMENT(nesterov)
 /* Duchi, Hazan & Singer (2011). slot: v, the sum of squares. */
 ELEMENT(adagrad)
 {
-    slot[0] = slot[0] + g * g;
-    *denominator = SQRT(slot[0] + s->inside) + s->epsilon;
-    return s->rate * g / *denominator;
+    *denominator = root_mean_square(&slot[0], g, 1, 1, s->inside, s, careful) + s->epsilon;
+    return s->rate * (g / *denominator);
 }
 
 /* Tieleman & Hinton (2012). slot: v. */
 ELEMENT(rmsprop)
 {
-    slot[0] = s->beta2 * slot[0] + s->one_minus_beta2 * (g * g);
-    *denominator = SQRT(slot[0] + s->inside) + s->epsilon;
-    return s->rate * g / *denominator;
+    const real root =
+        root_mean_square(&slot[0], g, s->beta2, s->one_minus_beta2, s->inside, s, careful);
+    *denominator = root + s->epsilon;
+    return s->rate * (g / *denominator);
 }
 
-/* Graves (2013). slot: v, mean. The variance v - mean^2 is 0 where rounding makes it negative. */
+/* Graves (2013). slot: v, mean. */
 ELEMENT(rmsprop_centered)
 {
-    slot[0] = s->beta2 * slot[0] + s->one_minus_beta2 * (g * g);
-    slot[1] = s->beta2 * slot[1] + s->one_minus_beta2 * g;
-    const real variance = slot[0] - slot[1] * slot[1];
-    *denominator = SQRT((variance < 0 ? (real)0 : variance) + s->inside) + s->epsilon;
-    return s->rate * g / *denominator;
+    *denominator = root_variance(&slot[0], &slot[1], g, s, careful) + s->epsilon;
+    return s->rate * (g / *denominator);
 }
 
 /* slot: v, velocity. */
 ELEMENT(rmsprop_momentum)
 {
-    slot[0] = s->beta2 * slot[0] + s->one_minus_beta2 * (g * g);
-    *denominator = SQRT(slot[0] + s->inside) + s->epsilon;
-    slot[1] = s->momentum * slot[1] + s->feed * g / *denominator;
+    const real root =
+        root_mean_square(&slot[0], g, s->beta2, s->one_minus_beta2, s->inside, s, careful);
+    *denominator = root + s->epsilon;
+    slot[1] = s->momentum * slot[1] + s->feed * (g / *denominator);
     return s->rate * slot[1];
 }
 
 /* slot: v, mean, velocity. */
 ELEMENT(rmsprop_centered_momentum)
 {
-    slot[0] = s->beta2 * slot[0] + s->one_minus_beta2 * (g * g);
-    slot[1] = s->beta2 * slot[1] + s->one_minus_beta2 * g;
-    const real variance = slot[0] - slot[1] * slot[1];
-    *denominator = SQRT((variance < 0 ? (real)0 : variance) + s->inside) + s->epsilon;
-    slot[2] = s->momentum * slot[2] + s->feed * g / *denominator;
+    *denominator = root_variance(&slot[0], &slot[1], g, s, careful) + s->epsilon;
+    slot[2] = s->momentum * slot[2] + s->feed * (g / *denominator);
     return s->rate * slot[2];
 }
 
@@ -103,38 +167,42 @@ ELEMENT(rmsprop_centered_momentum)
 ELEMENT(adam)
 {
     slot[0] = s->beta1 * slot[0] + s->one_minus_beta1 * g;
-    slot[1] = s->beta2 * slot[1] + s->one_minus_beta2 * (g * g);
-    *denominator = SQRT(slot[1]) + s->epsilon;
-    return s->rate * slot[0] / *denominator;
+    const real root = root_mean_square(&slot[1], g, s->beta2, s->one_minus_beta2, 0, s, careful);
+    *denominator = root + s->epsilon;
+    return s->rate * (slot[0] / *denominator);
 }
 
 /* Reddi, Kale & Kumar (2018). slot: m, v, peak. */
 ELEMENT(amsgrad)
 {
     slot[0] = s->beta1 * slot[0] + s->one_minus_beta1 * g;
-    slot[1] = s->beta2 * slot[1] + s->one_minus_beta2 * (g * g);
-    const real raised = s->peak * slot[1];
-    slot[2] = slot[2] >= raised ? slot[2] : raised;
-    *denominator = SQRT(slot[2]) + s->epsilon;
-    return s->rate * slot[0] / *denominator;
+    const units u = units_of(g, slot[2], s->floor, careful); /* the peak is above v */
+    const real size = g * u.unit;
+    const real v = s->beta2 * in_units(slot[1], u, careful) + s->one_minus_beta2 * (size * size);
+    const real before = in_units(slot[2], u, careful), raised = s->peak * v;
+    const real peak = before >= raised ? before : raised, root = SQRT(peak) * u.back;
+    slot[1] = held(v, SQRT(v) * u.back, u, careful);
+    slot[2] = held(peak, root, u, careful);
+    *denominator = root + s->epsilon;
+    return s->rate * (slot[0] / *denominator);
 }
 
 /* Dozat (2016). slot: m, v. */
 ELEMENT(nadam)
 {
     slot[0] = s->beta1 * slot[0] + s->one_minus_beta1 * g;
-    slot[1] = s->beta2 * slot[1] + s->one_minus_beta2 * (g * g);
-    *denominator = SQRT(slot[1]) + s->epsilon;
-    return (s->gradient_rate * g + s->rate * slot[0]) / *denominator;
+    const real root = root_mean_square(&slot[1], g, s->beta2, s->one_minus_beta2, 0, s, careful);
+    *denominator = root + s->epsilon;
+    return s->rate * ((s->gradient_rate * g + s->momentum * slot[0]) / *denominator);
 }
 
 /* Liu et al. (2020). slot: m, v. root is 0 in the steps whose variance is not yet tractable. */
 ELEMENT(radam)
 {
     slot[0] = s->beta1 * slot[0] + s->one_minus_beta1 * g;
-    slot[1] = s->beta2 * slot[1] + s->one_minus_beta2 * (g * g);
-    *denominator = s->root * SQRT(slot[1]) + s->epsilon;
-    return s->rate * slot[0] / *denominator;
+    const real root = root_mean_square(&slot[1], g, s->beta2, s->one_minus_beta2, 0, s, careful);
+    *denominator = s->root * root + s->epsilon;
+    return s->rate * (slot[0] / *denominator);
 }
 
 /* Kingma & Ba (2015), section 7. slot: m, u. */
@@ -145,15 +213,16 @@ ELEMENT(adamax)
     slot[0] = s->beta1 * slot[0] + s->one_minus_beta1 * g;
     slot[1] = faded >= size ? faded : size;
     *denominator = slot[1] + s->epsilon;
-    return s->rate * slot[0] / *denominator;
+    return s->rate * (slot[0] / *denominator);
 }
 
 /* Zeiler (2012). slot: v, d, the mean squares of gradients and of steps. */
 ELEMENT(adadelta)
 {
-    slot[0] = s->beta2 * slot[0] + s->one_minus_beta2 * (g * g);
-    const real before = SQRT(slot[1] + s->inside), now = SQRT(slot[0] + s->inside);
-    const real move = before / now * g;
+    const real before = SQRT(slot[1] + s->inside);
+    const real now =
+        root_mean_square(&slot[0], g, s->beta2, s->one_minus_beta2, s->inside, s, careful);
+    const real move = before * (g / now);
     slot[1] = s->beta2 * slot[1] + s->one_minus_beta2 * (move * move);
     *denominator = now / before;
     return s->rate * move;
@@ -168,11 +237,13 @@ ELEMENT(lion)
     return s->rate * sign(blend);
 }
 
-typedef real element(real g, real slot[FR_MAX_SLOTS], const scalars *s, real *denominator);
+typedef real element(real g, real slot[FR_MAX_SLOTS], const scalars *s, real *denominator,
+                     const int careful);
 
 /* Inlined with everything after `step` constant: no call and no test is left inside. */
 FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *element,
-                           const int slots, const int services, const int averaged)
+                           const int slots, const int services, const int averaged,
+                           const int careful)
 {
     real *param = span->param;
     const real *grad = span->grad;
@@ -190,14 +261,14 @@ FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *el
             slots > 2 ? slot2[i] : (real)0,
         };
         if (services == FR_ALL_SERVICES) {
-            g = g * s.scale;
+            g = g * s.unit * s.scale; /* in this order neither factor leaves the range */
             g = g > s.clip ? s.clip : g < -s.clip ? -s.clip : g;
-            g = g + (s.l2 * p + s.l1 * sign(p));
+            g = g + ((s.l2 != 0 ? s.l2 * p : 0) + (s.l1 != 0 ? s.l1 * sign(p) : 0));
         }
-        const real move = element(g, slot, &s, &denominator);
+        const real move = element(g, slot, &s, &denominator, careful);
         p = services ? p * s.keep - move : p - move;
         if (services == FR_ALL_SERVICES)
-            p = shrink(p, s.prox / denominator);
+            p = s.prox != 0 ? shrink(p, s.prox / denominator) : p;
         param[i] = p;
         if (slots > 0)
             slot0[i] = slot[0];
@@ -206,21 +277,71 @@ FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *el
         if (slots > 2)
             slot2[i] = slot[2];
         if (averaged)
-            average[i] = s.average * average[i] + s.one_minus_average * p;
+            average[i] = (s.average != 0 ? s.average * average[i] : 0) + s.one_minus_average * p;
     }
 }
 
-#define FR_DEFINE_UPDATE(rule, slots)                                                            \
-    static void update_##rule(const fr_span *span, const fr_step *step)                          \
+/* Whether some |x| is above a limit. */
+FR_INLINE int exceeds(const real *x, ptrdiff_t n, real limit)
+{
+    int found = 0;
+    for (ptrdiff_t i = 0; i < n; i++)
+        found |= FABS(x[i]) > limit;
+    return found;
+}
+
+/* Whether squares of some element's gradient may leave the range. */
+FR_INLINE int needs_care(const fr_span *span, const fr_step *step, const void *watched)
+{
+    const int penalised = step->services == FR_ALL_SERVICES && step->l2 != 0;
+    return step->floor < SMALL || step->l1 > LARGE || exceeds(span->grad, span->n, LARGE) ||
+           exceeds(watched, span->n, LARGE) ||
+           (penalised && exceeds(span->param, span->n, (real)(LARGE / step->l2)));
+}
+
+FR_INLINE fr_span run_of(const fr_span *span, ptrdiff_t begin)
+{
+    fr_span run = *span;
+    const ptrdiff_t left = span->n - begin;
+    run.n = left < FR_RUN ? left : FR_RUN;
+    run.param = (real *)span->param + begin;
+    run.grad = (const real *)span->grad + begin;
+    for (int k = 0; k < FR_MAX_SLOTS; k++)
+        run.slot[k] = span->slot[k] ? (real *)span->slot[k] + begin : NULL;
+    run.average = span->average ? (real *)span->average + begin : NULL;
+    return run;
+}
+
+#define FR_DEFINE_UPDATE(rule, slots, watched)                                                   \
+    static void careful_##rule(const fr_span *span, const fr_step *step)                         \
+    {                                                                                            \
+        const int averaged = span->average != NULL;                                              \
+        update_span(span, step, rule, slots, averaged ? FR_ALL_SERVICES : step->services,        \
+                    averaged, 1);                                                                \
+    }                                                                                            \
+    FR_INLINE void plain_##rule(const fr_span *span, const fr_step *step)                        \
     {                                                                                            \
         if (span->average)                                                                       \
-            update_span(span, step, rule, slots, FR_ALL_SERVICES, 1);                            \
+            update_span(span, step, rule, slots, FR_ALL_SERVICES, 1, 0);                         \
         else if (step->services == FR_ALL_SERVICES)                                              \
-            update_span(span, step, rule, slots, FR_ALL_SERVICES, 0);                            \
+            update_span(span, step, rule, slots, FR_ALL_SERVICES, 0, 0);                         \
         else if (step->services == FR_DECAY_ALONE)                                               \
-            update_span(span, step, rule, slots, FR_DECAY_ALONE, 0);                             \
+            update_span(span, step, rule, slots, FR_DECAY_ALONE, 0, 0);                          \
         else                                                                                     \
-            update_span(span, step, rule, slots, 0, 0);                                          \
+            update_span(span, step, rule, slots, 0, 0, 0);                                       \
+    }                                                                                            \
+    static void update_##rule(const fr_span *span, const fr_step *step)                          \
+    {                                                                                            \
+        if (watched < 0)                                                                         \
+            plain_##rule(span, step);                                                            \
+        else                                                                                     \
+            for (ptrdiff_t begin = 0; begin < span->n; begin += FR_RUN) {                        \
+                const fr_span run = run_of(span, begin);                                         \
+                if (needs_care(&run, step, run.slot[watched < 0 ? 0 : watched]))                 \
+                    careful_##rule(&run, step);                                                  \
+                else                                                                             \
+                    plain_##rule(&run, step);                                                    \
+            }                                                                                    \
     }
 FR_RULES(FR_DEFINE_UPDATE)
 #undef FR_DEFINE_UPDATE

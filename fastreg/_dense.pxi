@@ -134,8 +134,12 @@ def bias_gate(cnp.ndarray y not None, object bias, bint relu, object draw):
 def norm_gate(cnp.ndarray x not None, cnp.ndarray statistics not None,
               cnp.ndarray gamma not None, cnp.ndarray beta not None, bint relu, object draw):
     """``dropout(relu(batch norm(x)))`` as a new array, from `batch_statistics`."""
-    cdef cnp.ndarray target = new_array(x)
+    cdef cnp.ndarray target
     cdef DenseJob job
+    if extreme_channels(x, statistics) is not None:  # the layers one after the other
+        target = batch_normalize("", x, None, True, statistics, gamma, beta, False)
+        return bias_gate(target, None, relu, draw)
+    target = new_array(x)
     job.batch = batch_job(x)
     job.batch.target = <char *>cnp.PyArray_DATA(target)
     job.batch.channels.mean = row_of(statistics, 0)
@@ -212,6 +216,9 @@ def norm_gate_backward(str where, object dy, cnp.ndarray y not None, cnp.ndarray
         run_batch(norm_gate_sums_task, batch, 4)
         fr_gradients(row_of(gradients, 0), batch.sum_1, batch.sum_2, batch.channels.inv_std,
                      1.0 / batch.rows, batch.chunks, batch.cols)
+    if extreme_channels(x, statistics, gradients) is not None:
+        return batch_backward(where, target, target, x, True, statistics, gamma, False)
+    with nogil:
         batch.dy = batch.target
         run_batch(norm_backward_task, batch, 3)
     return target, gradients[0:1], gradients[1:2]

@@ -49,8 +49,10 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_rule:
         const char *name
         int slots
+    bint fr_is_plain(double mean, double inv_std, int is_float)
+    bint fr_plain_sums(double sum, double dot, int is_float)
     void fr_prepare(
-        fr_step *step, int rule, const fr_hyper *hyper, double t, double scale, int penalised,
+        fr_step *step, int rule, const fr_hyper *hyper, double t, double scale, double unit, int penalised,
         double *memory) noexcept
     const fr_rule fr_rules[]
     const char *fr_hyper_names[]
@@ -128,6 +130,7 @@ cdef extern from "fastreg.h" nogil:
         FR_SUM_near_zero
         FR_SUM_zeros
         FR_SUM_nonfinite
+        FR_MAP_zero
         FR_MAP_l1
         FR_MAP_l2
         FR_MAP_elastic

@@ -2,8 +2,9 @@
 
 One extension, a room a file: ``_threads.pxi`` decides how many threads run, ``_memory.pxi``
 where results live, ``_arrays.pxi`` what an array must look like; ``_tensor.pxi``,
-``_gradient.pxi`` and ``_binding.pxi`` hold an optimizer's tensors, ``_update.pxi`` runs its steps; ``_dropout.pxi``, ``_norm.pxi`` and
-``_rownorm.pxi`` run layers, ``_dense.pxi`` what surrounds a matrix product; ``_penalty.pxi`` sums
+``_gradient.pxi`` and ``_binding.pxi`` hold an optimizer's tensors, ``_update.pxi`` runs its steps;
+``_dropout.pxi``, ``_norm.pxi`` and ``_rownorm.pxi`` run layers (``_extremes.pxi`` where values are
+near the ends of the range), ``_dense.pxi`` what surrounds a matrix product; ``_penalty.pxi`` sums
 over weights.
 This file picks the table of kernels that all of them call.
 """
@@ -80,6 +81,7 @@ include "_binding.pxi"
 include "_update.pxi"
 include "_dropout.pxi"
 include "_norm.pxi"
+include "_extremes.pxi"
 include "_dense.pxi"
 include "_penalty.pxi"
 include "_rownorm.pxi"

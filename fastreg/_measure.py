@@ -30,4 +30,14 @@ def of_weights(arrays):
 
 
 def _norm(arrays):
-    return math.sqrt(sum(float(np.dot(flat, flat)) for flat in map(np.ravel, arrays)))
+    flat = [np.ravel(array) for array in arrays]
+    total = sum(float(np.dot(x, x)) for x in flat)
+    if 1e-30 < total < math.inf:
+        return math.sqrt(total)
+    # Squares have left the range of float32, or all is 0: again in float64, by the largest.
+    peak = max((float(np.abs(x).max()) for x in flat if x.size), default=0.0)
+    if not 0.0 < peak < math.inf:
+        return peak
+    with np.errstate(under="ignore"):
+        units = [x / np.float64(peak) for x in flat]
+        return peak * math.sqrt(sum(float(np.dot(x, x)) for x in units))

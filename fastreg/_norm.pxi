@@ -181,6 +181,9 @@ def batch_statistics(cnp.ndarray x not None, double epsilon, bint channels_last=
         run_batch(moments_task, &job, 1)
         job.kernels.statistics(row_of(statistics, 0), job.sum_1, job.sum_2, job.origin, epsilon,
                                job.rows * job.run, job.chunk_rows * job.run, job.cols)
+    odd = extreme_channels(x, statistics)
+    if odd is not None:
+        mend_statistics(x, channels_last, statistics, odd, epsilon)
     return statistics
 
 
@@ -197,8 +200,13 @@ def batch_normalize(str where, cnp.ndarray x not None, object out, bint in_place
     job.channels.mean, job.channels.inv_std = row_of(statistics, 0), row_of(statistics, 2)
     job.channels.gamma = <double *>cnp.PyArray_DATA(gamma)
     job.channels.beta = <double *>cnp.PyArray_DATA(beta)
+    odd = extreme_channels(x, statistics)
+    if odd is not None:
+        mended = extreme_normalize(x, channels_last, statistics, gamma, beta, odd)
     with nogil:
         run_batch(normalize_task, &job, 2, True)
+    if odd is not None:
+        np.moveaxis(target, -1 if channels_last else 1, 0)[odd] = mended
     return target
 
 
@@ -231,9 +239,16 @@ def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bin
         run_batch(norm_sums_task, &job, 2)
         fr_gradients(row_of(gradients, 0), job.sum_1, job.sum_2, job.channels.inv_std,
                      1.0 / (job.rows * job.run) if by_batch else 0.0, job.chunks, job.cols)
+    odd = extreme_channels(x, statistics, gradients)
+    if odd is not None:
+        mended = extreme_gradients(x, grad, channels_last, by_batch, statistics, gradients, gamma,
+                                   odd)
+    with nogil:
         if by_batch:
             run_batch(norm_backward_task, &job, 3, True)
         else:  # a factor alone: X, which need not be finite, has no part in it
             job.x, job.channels.mean, job.channels.beta = job.dy, zero, zero
             run_batch(normalize_task, &job, 2, True)
+    if odd is not None:
+        np.moveaxis(target, -1 if channels_last else 1, 0)[odd] = mended
     return target, gradients[0:1], gradients[1:2]

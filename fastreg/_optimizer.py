@@ -79,6 +79,12 @@ class Optimizer(HyperParameters, State):
 
     Notes
     -----
+    A step is right to rounding for gradients of any size that the dtype holds, although their
+    squares leave its range (in float32 beyond 1.8e19). A mean of squares that the dtype cannot
+    hold is kept as minus its root: ``v`` is negative there, where it would be infinite, or 0 with
+    an ``epsilon`` of 0. What no state of the dtype can hold, such as a tenth of its smallest
+    number, is rounded as any result is.
+
     ``learning_rate`` and ``weight_decay`` take a number or a schedule: a function of the number
     of steps taken so far, so that the first step uses ``schedule(0)``.
 

@@ -4,7 +4,7 @@
 
 cdef dict SUMS = {"abs": FR_SUM_abs, "squares": FR_SUM_squares, "near_zero": FR_SUM_near_zero,
                   "zeros": FR_SUM_zeros}
-cdef dict MAPS = {"l1": FR_MAP_l1, "l2": FR_MAP_l2, "elastic": FR_MAP_elastic,
+cdef dict MAPS = {"zero": FR_MAP_zero, "l1": FR_MAP_l1, "l2": FR_MAP_l2, "elastic": FR_MAP_elastic,
                   "soft": FR_MAP_soft, "prox": FR_MAP_prox}
 
 cdef enum:

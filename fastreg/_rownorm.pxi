@@ -31,7 +31,9 @@ cdef RowJob row_job(cnp.ndarray x, Py_ssize_t rows, Py_ssize_t groups,
     job.shape.rows, job.shape.first, job.shape.groups = rows, 0, groups
     job.shape.channels, job.shape.run = channels, size // channels
     job.channels = groups * channels
-    job.chunk_rows = max(1, CHUNK // max(1, size), min(<Py_ssize_t>ROWS_AT_LEAST, rows // 8))
+    # What a chunk sums, two doubles a channel, takes no more memory than its rows.
+    job.chunk_rows = max(16 // cnp.PyArray_ITEMSIZE(x), CHUNK // max(1, size),
+                         min(<Py_ssize_t>ROWS_AT_LEAST, rows // 8))
     job.chunks = (rows + job.chunk_rows - 1) // job.chunk_rows
     job.row_bytes = size * cnp.PyArray_ITEMSIZE(x)
     job.forward = kernels.layer_forward if job.shape.run == 1 else kernels.group_forward
@@ -114,4 +116,4 @@ def row_backward(str where, object dy, object out, cnp.ndarray x not None, Py_ss
         fr_run_tasks(row_backward_task, &job, job.chunks, 3 * rows * job.row_bytes,
                      job.asked, False)
         fr_add_rows(job.sums, job.chunks, 2 * job.channels)
-    return target, sums[0, :job.channels].copy(), sums[0, job.channels:].copy()
+    return target, sums[0, :job.channels], sums[0, job.channels:]

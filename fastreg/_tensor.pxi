@@ -30,7 +30,7 @@ cdef struct Step:
     const Py_ssize_t *units
     const fr_step *scalars  # one per row
     double *sums            # one a piece: of `summed` over the gradient
-    double scale
+    double scale, unit
     int rule, summed, asked
 
 

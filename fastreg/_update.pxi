@@ -306,7 +306,7 @@ cdef class Updater:
         if binding.newborn:
             binding = self.new_binding(params, grads)
             held = binding.take_gradients(grads)
-        job.rule, job.scalars, job.scale = self.rule, binding.steps, 1.0
+        job.rule, job.scalars, job.scale, job.unit = self.rule, binding.steps, 1.0, 1.0
         job.asked = asked_threads() if binding.bytes_moved >= FR_SERIAL_BYTES else 1
         if (self.clip_norm or self.on_nonfinite != "propagate") and not self.measure(
                 binding, &job):
@@ -314,7 +314,7 @@ cdef class Updater:
             return
         if binding.partial:
             binding.split()
-        self.prepare(binding, job.scale)
+        self.prepare(binding, job.scale, job.unit)
         undo = self.keep(binding) if binding is not self.binding else None
         if binding.any_scalars:
             try:
@@ -332,7 +332,7 @@ cdef class Updater:
         self.t += 1
         self.start = 0
 
-    cdef prepare(self, Binding binding, double scale):
+    cdef prepare(self, Binding binding, double scale, double unit):
         """Compute the scalars of every row that this step moves."""
         cdef Group group
         cdef Row *row
@@ -343,7 +343,7 @@ cdef class Updater:
                 group = self.groups[row.group]
                 row.next_memory = row.memory
                 fr_prepare(&binding.steps[r], self.rule, &group.hyper, <double>(row.count + 1),
-                           scale, row.penalised, &row.next_memory)
+                           scale, unit, row.penalised, &row.next_memory)
                 if self.t == 0 and group.hyper.compat in (FR_TORCH, FR_KERAS):
                     # there the averages begin as copies of what the first step leaves
                     binding.steps[r].average, binding.steps[r].one_minus_average = 0.0, 1.0
@@ -351,15 +351,19 @@ cdef class Updater:
     cdef bint measure(self, Binding binding, Step *job) except -1:
         """Read the gradients once: their norm, the factor that clips it, and whether all are
         finite. False if the step is to be skipped."""
-        cdef double total, bound, nonfinite = 0.0, unit = 1.0
+        cdef double total, root, scale, nonfinite = 0.0, unit = 1.0
         cdef Group group = self.groups[0]
         with nogil:
             total = binding.sum_of(FR_SUM_scaled_squares, job)
             if not total < HUGE_VAL:
                 nonfinite = binding.sum_of(FR_SUM_nonfinite, job)
                 if nonfinite == 0:  # float64 gradients beyond 1e154
-                    unit = job.scale = 2.0**-540
-                    total = binding.sum_of(FR_SUM_scaled_squares, job)
+                    unit = 2.0**-540
+            elif total < 1e-280:  # or so small that their squares lose digits
+                unit = 2.0**540
+            if unit != 1.0:
+                job.scale = unit
+                total = binding.sum_of(FR_SUM_scaled_squares, job)
         job.scale = 1.0
         self.grad_norm = sqrt(total) / unit
         if nonfinite and self.on_nonfinite == "raise":
@@ -369,9 +373,14 @@ cdef class Updater:
             )
         if nonfinite and self.on_nonfinite == "skip":
             return False
-        bound = self.grad_norm + (1e-6 if group.hyper.compat == FR_TORCH else 0.0)
-        if self.clip_norm and self.clip_norm < bound < HUGE_VAL:
-            job.scale = self.clip_norm / bound
+        root = sqrt(total) + (1e-6 * unit if group.hyper.compat == FR_TORCH else 0.0)
+        if self.clip_norm and not nonfinite and self.clip_norm * unit < root:
+            scale = self.clip_norm / root * max(unit, 1.0)
+            unit = min(unit, 1.0)
+            if unit == 1.0 and scale < 1e-30:  # a factor that float32, or even float64, cannot hold
+                unit = 2.0**-60 if scale > 1e-280 else 2.0**-540
+                scale = self.clip_norm / unit / root
+            job.scale, job.unit = scale, unit
         return True
 
     def swap_averages(self, object params):

@@ -1,11 +1,14 @@
 """Weights as they come: one array, or a dict, list or tuple of them."""
 
+import math
 from collections.abc import Iterator, ValuesView
+
+import numpy as np
 
 from fastreg import _kernels
 from fastreg._kernels import pack, unpack
 
-__all__ = ["dense", "listed", "pack", "sweep", "unpack"]
+__all__ = ["dense", "listed", "pack", "sweep", "times_total", "unpack"]
 
 
 def listed(weights):
@@ -41,3 +44,38 @@ def _outputs(where, keys, weights, out):
     if set(names) != set(keys):
         raise ValueError(f"{where}: out must have the entries {keys}, got {list(names)}")
     return [out[key] for key in keys]
+
+
+def times_total(where, weights, strength, total, kind):
+    """Return ``strength * sum |w|`` or ``strength * sum w^2 / 2``, given the sum as it came.
+
+    Where the sum has left the range of float64 it is taken again in a unit, a power of two.
+    """
+    power = 0
+    if not 1e-280 < total < math.inf:
+        total, power = _in_units(where, weights, total, kind)
+    if kind == "squares":
+        total, power = 0.5 * total, 2 * power
+    if not power:
+        return strength * total
+    mantissa, more = math.frexp(strength)
+    return _scaled(mantissa * total, power + more)
+
+
+def _in_units(where, weights, total, kind):
+    """Return the sum over ``weights / 2^power``, and that power."""
+    _, arrays = dense(where, "weights", weights)
+    peak = max((float(np.abs(array).max()) for array in arrays if array.size), default=0.0)
+    if not 0.0 < peak < math.inf:
+        return total, 0
+    power = math.frexp(peak)[1]
+    with np.errstate(under="ignore"):
+        shrunk = [np.ldexp(array.astype(np.float64), -power) for array in arrays]
+    return sweep(where, "weights", shrunk, (kind,))[0][0], power
+
+
+def _scaled(number, power):
+    try:
+        return math.ldexp(number, power)
+    except OverflowError:
+        return math.inf

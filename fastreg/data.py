@@ -39,6 +39,9 @@ class Dataset:
         return len(self.y_train), len(self.y_val), len(self.y_test)
 
 
+FAR = 1e300  # sums and squares of columns this large, or this small inverted, leave float64
+
+
 class Standardizer:
     """Shift and scale every feature to mean 0 and standard deviation 1 on the data it has seen.
 
@@ -63,8 +66,7 @@ class Standardizer:
         X = _table("Standardizer", X).astype(np.float64)
         if not len(X):
             raise ValueError(f"Standardizer: X must have rows, got shape {X.shape}")
-        self.mean, self.scale = X.mean(axis=0), X.std(axis=0)
-        self.scale[X.min(axis=0) == X.max(axis=0)] = 1.0
+        self.mean, self.scale = _moments(X)
 
     def __call__(self, X):
         """Return X transformed, in float32."""
@@ -73,7 +75,29 @@ class Standardizer:
             raise ValueError(
                 f"Standardizer: X must have rows of shape {self.mean.shape}, got {X.shape[1:]}"
             )
-        return ((X.astype(np.float64) - self.mean) / self.scale).astype(np.float32)
+        with np.errstate(under="ignore"):
+            unit = np.where((self.scale > FAR) | (abs(self.mean) > FAR), 0.5, 1.0)
+            difference = X.astype(np.float64) * unit - self.mean * unit
+            return (difference / self.scale / unit).astype(np.float32)
+
+
+def _moments(X):
+    """Mean and standard deviation of the columns; 1 for that of a constant one."""
+    low, high = X.min(axis=0), X.max(axis=0)
+    with np.errstate(all="ignore"):
+        mean, scale = X.mean(axis=0), X.std(axis=0)
+        size = np.maximum(abs(low), abs(high))
+        near = (high - low < FAR**0.5) & (high - low > FAR**-0.5) & (size < FAR)
+        if not near.all():  # sums or squares may have left the range: in a unit of each column
+            powers = np.where(near | ~np.isfinite(size), 0, np.frexp(size)[1])
+            shrunk = np.ldexp(X, -powers)
+            middle = shrunk.mean(axis=0)
+            away = shrunk - middle
+            more = np.frexp(abs(away).max(axis=0))[1]
+            root = np.sqrt(np.square(np.ldexp(away, -more)).mean(axis=0))
+            mean = np.where(near, mean, np.ldexp(middle, powers))
+            scale = np.where(near, scale, np.ldexp(root, more + powers))
+    return mean, np.where(low == high, 1.0, scale)
 
 
 def split(name, X, y, *, validation=0.2, test=0.2, standardize=True, rng=None):

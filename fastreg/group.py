@@ -96,11 +96,16 @@ class GroupLasso:
         scaled = []
         for group in groups:
             cut = step * self._lambda_group * math.sqrt(group.size)
+            if not cut:
+                scaled.append(group.scaled(np.ones_like(group.norms)))
+                continue
             share_cut = _quotient(cut, group.norms, otherwise=1.0)
             scaled.append(group.scaled(np.maximum(1.0 - share_cut, 0.0)))
         return pack(W, scaled)
 
     def _value(self, groups):
+        if not self._lambda_group:
+            return 0.0
         norms = [math.sqrt(group.size) * group.norms for group in groups]
         return self._lambda_group * sweep("GroupLasso", "norms", norms, ("abs",))[0][0]
 
@@ -108,6 +113,9 @@ class GroupLasso:
         scaled = []
         for group in groups:
             strength = self._lambda_group * math.sqrt(group.size)
+            if not strength:
+                scaled.append(group.zeros())
+                continue
             scaled.append(group.scaled(_quotient(strength, group.norms, otherwise=0.0)))
         return pack(W, scaled)
 
@@ -203,6 +211,7 @@ class _Groups:
         )
         self.norms = self._norms(self._matrix)
 
+    @np.errstate(under="ignore", over="ignore")
     def _norms(self, matrix):
         """Return the norms, past the range of squares too: those of float64 end at 1e154."""
         squares = group_squares(matrix, self.by_rows)
@@ -214,6 +223,12 @@ class _Groups:
         shrunk = np.ldexp(matrix, -(powers[:, None] if self.by_rows else powers))
         return np.ldexp(np.sqrt(group_squares(shrunk, self.by_rows)), powers)
 
+    def zeros(self):
+        """Return the gradient of a penalty of strength 0."""
+        axes = np.argsort(self._order)
+        return np.zeros([self._shape[a] for a in axes], self._matrix.dtype)
+
+    @np.errstate(under="ignore", over="ignore")
     def scaled(self, factors, out=None):
         """Return the array with each group times its factor, written over ``out`` if given."""
         in_place = out is not None and np.may_share_memory(self._matrix, out)
@@ -279,6 +294,7 @@ def _refuse_shared(where, labels, arrays):
         before.append((end, k))
 
 
+@np.errstate(under="ignore", over="ignore")
 def _quotient(above, norms, otherwise, where=None):
     """Return ``above / norms``, and ``otherwise`` where a norm is 0 or left out."""
     where = ~(norms < SMALLEST_NORM) if where is None else where

@@ -8,7 +8,7 @@ weights, within a few ulp for float64. Without weights they are 0.
 """
 
 from fastreg._checks import number
-from fastreg._weights import sweep
+from fastreg._weights import listed, sweep, times_total
 
 __all__ = [
     "ElasticNet",
@@ -43,8 +43,7 @@ def l1_regularization_loss(weights, lambda_l1=0.01):
     """
     where = "l1_regularization_loss"
     lambda_l1 = _strength(where, "lambda_l1", lambda_l1)
-    (absolute,), _ = sweep(where, "weights", weights, ("abs",))
-    return lambda_l1 * absolute
+    return _penalty(where, "weights", weights, lambda_l1, 0.0)[0]
 
 
 def l1_gradient(W, lambda_l1=0.01, *, out=None):
@@ -72,7 +71,7 @@ def l1_gradient(W, lambda_l1=0.01, *, out=None):
     """
     where = "l1_gradient"
     lambda_l1 = _strength(where, "lambda_l1", lambda_l1)
-    return sweep(where, "W", W, (), "l1", out, lambda_l1)[1]
+    return sweep(where, "W", W, (), "l1" if lambda_l1 else "zero", out, lambda_l1)[1]
 
 
 def l2_regularization_loss(weights, lambda_l2=0.01):
@@ -97,8 +96,7 @@ def l2_regularization_loss(weights, lambda_l2=0.01):
     """
     where = "l2_regularization_loss"
     lambda_l2 = _strength(where, "lambda_l2", lambda_l2)
-    (squares,), _ = sweep(where, "weights", weights, ("squares",))
-    return 0.5 * lambda_l2 * squares
+    return _penalty(where, "weights", weights, 0.0, lambda_l2)[0]
 
 
 def l2_gradient(W, lambda_l2=0.01, *, out=None):
@@ -126,7 +124,7 @@ def l2_gradient(W, lambda_l2=0.01, *, out=None):
     """
     where = "l2_gradient"
     lambda_l2 = _strength(where, "lambda_l2", lambda_l2)
-    return sweep(where, "W", W, (), "l2", out, 0.0, lambda_l2)[1]
+    return sweep(where, "W", W, (), "l2" if lambda_l2 else "zero", out, 0.0, lambda_l2)[1]
 
 
 def penalty_and_gradient(weights, *, lambda_l1=0.0, lambda_l2=0.0, out=None):
@@ -284,14 +282,17 @@ def _kind(l1, l2):
     """Return the sums a penalty needs, and the name of its gradient."""
     if l1 and l2:
         return ("abs", "squares"), "elastic"
-    return (("abs",), "l1") if l1 else (("squares",), "l2")
+    return (("abs",), "l1") if l1 else (("squares",), "l2") if l2 else ((), "zero")
 
 
 def _penalty(where, name, weights, l1, l2, *, gradient=False, out=None):
     """Return value and gradient (None unless asked for)."""
     sums, kind = _kind(l1, l2)
+    weights = listed(weights)
     kind = kind if gradient else None
     totals, result = sweep(where, name, weights, sums, kind, out, l1, l2)
-    if len(sums) == 2:
-        return l1 * totals[0] + 0.5 * l2 * totals[1], result
-    return (l1 if l1 else 0.5 * l2) * totals[0], result
+    value = 0.0  # without strengths nothing is left, whatever the weights
+    for total, kind in zip(totals, sums, strict=True):
+        strength = l1 if kind == "abs" else l2
+        value += times_total(where, weights, strength, total, kind)
+    return value, result

@@ -5,6 +5,7 @@ import numpy as np
 from fastreg._arrays import real
 from fastreg._checks import shown
 from fastreg._targets import link_of, shares, weights
+from fastreg.nn.activations import sigmoid
 
 __all__ = [
     "Predictor",
@@ -102,15 +103,17 @@ def probabilities(outputs, link):
     [[0.5, 0.5]]
     """
     if link == "softmax":
-        p = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        return p / p.sum(axis=1, keepdims=True)
+        with np.errstate(under="ignore", over="ignore"):
+            p = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+            return p / p.sum(axis=1, keepdims=True)
     if link != "sigmoid":
         raise TypeError(
             "Trainer.predict_proba: loss must be a cross-entropy for outputs to be probabilities; "
             "use predict"
         )
-    p = 0.5 * (1.0 + np.tanh(0.5 * outputs))
-    return np.hstack([1.0 - p, p]) if p.shape[1] == 1 else p
+    if outputs.shape[1] == 1:  # each from its own tail: 1 - p would lose the digits of a small one
+        outputs = np.hstack([-outputs, outputs])
+    return sigmoid(outputs, np.empty_like(outputs))
 
 
 class Predictor:

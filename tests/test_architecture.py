@@ -92,7 +92,7 @@ ALLOWED = {
         "fastreg._arrays",
         "fastreg._checks",
     },  # NumPy inside one function, for arrays of steps
-    "_weights": {"fastreg._kernels"},
+    "_weights": {"numpy", "fastreg._kernels"},
     "config": {"numpy", "fastreg", "fastreg._checks", "fastreg._kernels"},
     "decomposition": {
         "numpy",
@@ -113,7 +113,13 @@ ALLOWED = {
     "plateau": {"fastreg._checks"},
     "rates": {"fastreg._steps"},
     "reference/nn": {"numpy"},
-    "score": {"numpy", "fastreg._arrays", "fastreg._checks", "fastreg._targets"},
+    "score": {
+        "numpy",
+        "fastreg._arrays",
+        "fastreg._checks",
+        "fastreg._targets",
+        "fastreg.nn.activations",
+    },
     "reference/group": {"numpy", "fastreg.reference.penalty"},
     "reference/dropout": {"numpy", "fastreg.reference.random"},
     "reference/noise": {"numpy", "fastreg.reference.dropout", "fastreg.reference.random"},

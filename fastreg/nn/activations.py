@@ -1,6 +1,8 @@
 """Activations: functions of each element, and their slopes.
 
-Exponentials and hyperbolic tangents are NumPy's, written into arrays from the pool.
+Exponentials and hyperbolic tangents are NumPy's, written into arrays from the pool. Slopes are
+computed from exponentials of what is not positive, which neither overflow nor cancel: a slope of
+1e-30 comes out with all its digits.
 """
 
 import math
@@ -88,12 +90,15 @@ class LeakyReLU(Layer):
             factor *= X.dtype.type(self.slope)
             np.maximum(factor, 1, out=factor)
         self._last = factor
-        return np.multiply(X, factor, out=Y)
+        with np.errstate(under="ignore"):
+            return np.multiply(X, factor, out=Y)
 
     def backward(self, dY):
         """Return ``dY`` where the input was positive and ``slope dY`` elsewhere."""
         factor = self._forwarded(self._last)
-        return np.multiply(dY, factor, out=empty_like("LeakyReLU.backward", "dY", dY, factor))
+        dX = empty_like("LeakyReLU.backward", "dY", dY, factor)
+        with np.errstate(under="ignore"):
+            return np.multiply(dY, factor, out=dX)
 
 
 class Tanh(Layer):
@@ -113,17 +118,25 @@ class Tanh(Layer):
 
     def forward(self, X):
         """Return ``tanh(X)``."""
-        Y = np.tanh(X, out=empty_like("Tanh.forward", "X", X))
-        self._last = Y
+        Y = empty_like("Tanh.forward", "X", X)
+        with np.errstate(under="ignore"):
+            np.tanh(X, out=Y)
+        self._last = X
         return Y
 
     def backward(self, dY):
-        """Return ``dY (1 - Y^2)``."""
-        Y = self._forwarded(self._last)
-        dX = empty_like("Tanh.backward", "dY", dY, Y)
-        np.multiply(Y, Y, out=dX)
-        np.subtract(1, dX, out=dX)
-        return np.multiply(dX, dY, out=dX)
+        """Return ``dY (1 - tanh(X)^2)``, as ``4 e / (1 + e)^2`` with ``e = exp(-2 |X|)``."""
+        X = self._forwarded(self._last)
+        dX, e = (empty_like("Tanh.backward", "dY", dY, X) for _ in range(2))
+        with np.errstate(under="ignore"):
+            np.abs(X, out=e)
+            np.minimum(e, SATURATED, out=e)
+            e *= -2
+            np.exp(e, out=e)
+            _bell(e, out=dX)
+            dX *= dY
+            dX *= 4
+        return dX
 
 
 class Sigmoid(Layer):
@@ -144,22 +157,27 @@ class Sigmoid(Layer):
     def forward(self, X):
         """Return ``1 / (1 + exp(-X))``."""
         Y = sigmoid(X, out=empty_like("Sigmoid.forward", "X", X))
-        self._last = Y
+        self._last = X
         return Y
 
     def backward(self, dY):
-        """Return ``dY Y (1 - Y)``."""
-        Y = self._forwarded(self._last)
-        dX = empty_like("Sigmoid.backward", "dY", dY, Y)
-        np.subtract(1, Y, out=dX)
-        np.multiply(dX, Y, out=dX)
-        return np.multiply(dX, dY, out=dX)
+        """Return ``dY Y (1 - Y)``, as ``e / (1 + e)^2`` with ``e = exp(-|X|)``."""
+        X = self._forwarded(self._last)
+        dX, e = (empty_like("Sigmoid.backward", "dY", dY, X) for _ in range(2))
+        with np.errstate(under="ignore"):
+            np.abs(X, out=e)
+            np.exp(np.negative(e, out=e), out=e)
+            _bell(e, out=dX)
+            dX *= dY
+        return dX
 
 
 class GELU(Layer):
     r"""Gaussian error linear unit in its tanh form.
 
     .. math:: Y = \tfrac{1}{2} X (1 + \tanh(\sqrt{2 / \pi} (X + 0.044715 X^3)))
+
+    computed as X times the logistic function of twice that argument, whose tail does not cancel.
 
     Raises
     ------
@@ -179,45 +197,54 @@ class GELU(Layer):
     def forward(self, X):
         """Return the gated X."""
         Y, inner = (empty_like("GELU.forward", "X", X) for _ in range(2))
-        np.multiply(X, X, out=inner)
-        inner *= CUBIC
-        inner += 1
-        inner *= X
-        inner *= ROOT_2_OVER_PI
-        np.tanh(inner, out=inner)
-        self._last = X, inner
-        np.add(inner, 1, out=Y)
-        Y *= X
-        Y *= 0.5
-        return Y
+        with np.errstate(under="ignore"):
+            np.clip(X, -SATURATED, SATURATED, out=Y)
+            np.multiply(Y, Y, out=inner)
+            inner *= CUBIC
+            inner += 1
+            inner *= Y
+            inner *= 2 * ROOT_2_OVER_PI
+            gate = sigmoid(inner, out=empty_like("GELU.forward", "X", X))
+            self._last = X, gate
+            return np.multiply(gate, X, out=Y)
 
     def backward(self, dY):
-        """Return dY times the slope."""
-        X, tanh = self._forwarded(self._last)
+        """Return dY times the slope, ``gate (1 + X (1 - gate) inner'(X))``."""
+        X, gate = self._forwarded(self._last)
         slope, rest = (empty_like("GELU.backward", "dY", dY, X) for _ in range(2))
-        np.multiply(X, X, out=slope)
-        slope *= 3 * CUBIC
-        slope += 1
-        slope *= X
-        slope *= ROOT_2_OVER_PI
-        np.multiply(tanh, tanh, out=rest)
-        slope *= np.subtract(1, rest, out=rest)
-        slope += tanh
-        slope += 1
-        slope *= 0.5
-        slope *= dY
-        return slope
+        with np.errstate(under="ignore"):
+            np.clip(X, -SATURATED, SATURATED, out=rest)
+            np.multiply(rest, rest, out=slope)
+            slope *= 3 * CUBIC
+            slope += 1
+            slope *= rest
+            slope *= 2 * ROOT_2_OVER_PI
+            slope *= np.subtract(1, gate, out=rest)
+            slope += 1
+            slope *= gate
+            slope *= dY
+            return slope
 
 
 CUBIC, ROOT_2_OVER_PI = 0.044715, math.sqrt(2.0 / math.pi)
+SATURATED = 1024.0  # beyond it every gate and hyperbolic tangent is 0 or 1
 
 
 def sigmoid(X, out):
     """Write ``1 / (1 + exp(-X))``; only exponentials of what is not positive are taken."""
     below = empty_like("sigmoid", "X", X)
-    np.abs(X, out=below)
-    np.exp(np.negative(below, out=below), out=below)
-    np.greater_equal(X, 0, out=out)
-    np.maximum(out, below, out=out)  # 1, or exp(X) where X is negative
-    below += 1
-    return np.divide(out, below, out=out)
+    with np.errstate(under="ignore"):
+        np.abs(X, out=below)
+        np.exp(np.negative(below, out=below), out=below)
+        np.greater_equal(X, 0, out=out)
+        np.maximum(out, below, out=out)  # 1, or exp(X) where X is negative
+        below += 1
+        return np.divide(out, below, out=out)
+
+
+def _bell(e, out):
+    """Write ``e / (1 + e)^2``, which leaves ``1 + e`` in e."""
+    out[...] = e
+    e += 1
+    out /= e
+    out /= e

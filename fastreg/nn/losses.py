@@ -10,7 +10,6 @@ from fastreg import _checks
 from fastreg._arrays import real
 from fastreg._kernels import check_labels, cross_entropy, empty_like
 from fastreg._targets import linked, shares, weights
-from fastreg.nn.activations import sigmoid
 
 __all__ = ["binary_cross_entropy", "mse", "softmax_cross_entropy"]
 
@@ -114,10 +113,24 @@ def mse(outputs, targets, *, sample_weight=None):
     """
     outputs = _outputs("mse", "outputs", outputs)
     gradient = empty_like("mse", "outputs", outputs)
-    np.subtract(outputs, _targets("mse", targets, outputs), out=gradient)
-    squares = np.einsum("ij,ij->i", gradient, gradient, dtype=np.float64)
-    by_row = weights("mse", "sample_weight", sample_weight, len(outputs))
-    return _average(squares, gradient, shares("mse", "weights", by_row), 2.0)
+    targets = _targets("mse", targets, outputs)
+    parts = shares("mse", "weights", weights("mse", "sample_weight", sample_weight, len(outputs)))
+    with np.errstate(under="ignore", over="ignore"):
+        np.subtract(outputs, targets, out=gradient)
+        squares = np.einsum("ij,ij->i", gradient, gradient, dtype=np.float64)
+        value, gradient = _average(squares, gradient, parts, 2.0)
+        if value < np.inf:
+            return value, gradient
+        return _far_apart(outputs, targets, parts, gradient)
+
+
+def _far_apart(outputs, targets, parts, gradient):
+    """The same where differences or their squares have left the range: weighed first, in halves."""
+    n, k = outputs.shape
+    half = 0.5 * outputs.astype(np.float64) - 0.5 * targets.astype(np.float64)
+    weight = np.full((n, 1), 1.0 / (n * k)) if parts is None else parts[:, None] / k
+    gradient[...] = half * (4.0 * weight)
+    return float(4.0 * np.square(half * np.sqrt(weight)).sum()), gradient
 
 
 @linked("sigmoid")
@@ -168,21 +181,32 @@ def binary_cross_entropy(logits, targets, *, label_smoothing=0.0, sample_weight=
     if s:
         targets = np.multiply(1 - s, targets, out=empty_like(where, "targets", targets))
         targets += logits.dtype.type(s / 2)
-    losses = _binary_losses(logits, targets)
-    gradient = sigmoid(logits, out=empty_like(where, "logits", logits))
-    gradient -= targets
     by_row = weights(where, "sample_weight", sample_weight, len(logits))
-    return _average(losses, gradient, shares(where, "weights", by_row), 1.0)
+    parts = shares(where, "weights", by_row)
+    with np.errstate(under="ignore"):
+        return _binary(logits, targets, parts)
 
 
-def _binary_losses(logits, targets):
-    """The rows' sums of ``max(z, 0) - z t + log(1 + exp(-|z|))``."""
-    losses, term = (empty_like("binary_cross_entropy", "logits", logits) for _ in range(2))
-    np.maximum(logits, 0, out=losses)
-    losses -= np.multiply(logits, targets, out=term)
-    np.negative(np.abs(logits, out=term), out=term)
-    losses += np.log1p(np.exp(term, out=term), out=term)
-    return losses.sum(axis=1, dtype=np.float64)
+def _binary(logits, targets, parts):
+    """The loss ``|z| (t or 1 - t) + log(1 + e)`` and its gradient, with ``e = exp(-|z|)``.
+
+    The gradient is ``((1 - t) - t e) / (1 + e)``, mirrored where z is negative: no difference of
+    almost equal numbers, so a probability of 1e-30 keeps its digits.
+    """
+    size, e, term, gradient = (empty_like("", "logits", logits) for _ in range(4))
+    np.abs(logits, out=size)
+    np.exp(np.negative(size, out=e), out=e)
+    other = np.subtract(1, targets, out=term)
+    above = logits >= 0
+    away, near = np.where(above, other, targets), np.where(above, targets, other)
+    size *= away
+    np.multiply(near, e, out=gradient)
+    np.subtract(away, gradient, out=gradient)
+    np.negative(gradient, out=gradient, where=~above)
+    size += np.log1p(e, out=term)
+    e += 1
+    gradient /= e
+    return _average(size.sum(axis=1, dtype=np.float64), gradient, parts, 1.0)
 
 
 def _average(by_row, gradient, parts, factor):
@@ -191,7 +215,12 @@ def _average(by_row, gradient, parts, factor):
     if parts is None:
         gradient *= factor / (n * k)
         return float(by_row.sum() / (n * k)), gradient
-    gradient *= (parts * (factor / k)).astype(gradient.dtype)[:, None]
+    factors = (parts * (factor / k))[:, None]
+    rounded = factors.astype(gradient.dtype)
+    if (rounded[factors > 0] < np.finfo(gradient.dtype).tiny).any():  # shares out of its range
+        gradient[...] = gradient * factors
+    else:
+        gradient *= rounded
     return float(by_row @ parts / k), gradient
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from fastreg.reference.optimizer import Optimizer
+from fastreg.reference.optimizer import Optimizer, held, in_units, root_mean_square, units
 
 __all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
@@ -47,19 +47,27 @@ class Adam(Optimizer):
         return s
 
     def move(self, g, state, s):
-        self.means(g, state, s)
-        v = state["v"]
-        if "peak" in state:
-            raised = s["peak"] * v
-            v = state["peak"] = np.where(state["peak"] >= raised, state["peak"], raised)[()]
-        denominator = np.sqrt(v) + s["epsilon"]
-        return s["rate"] * state["m"] / denominator, denominator
+        if "peak" not in state:
+            denominator = self.means(g, state, s) + s["epsilon"]
+            return s["rate"] * (state["m"] / denominator), denominator
+        state["m"] = s["beta1"] * state["m"] + (1.0 - s["beta1"]) * g
+        unit, back = units(g, state["peak"], s["epsilon"])
+        square = g * unit * (g * unit)
+        v = s["beta2"] * in_units(state["v"], unit) + (1.0 - s["beta2"]) * square
+        before, raised = in_units(state["peak"], unit), s["peak"] * v
+        peak = np.where(before >= raised, before, raised)
+        root = np.sqrt(peak) * back
+        state["v"], state["peak"] = held(v, np.sqrt(v) * back, back), held(peak, root, back)
+        denominator = root + s["epsilon"]
+        return s["rate"] * (state["m"] / denominator), denominator
 
     @staticmethod
     def means(g, state, s):
-        """Advance the running means of the gradient and of its square."""
+        """Advance the running means of the gradient and of its square; return the latter's root."""
         state["m"] = s["beta1"] * state["m"] + (1.0 - s["beta1"]) * g
-        state["v"] = s["beta2"] * state["v"] + (1.0 - s["beta2"]) * (g * g)
+        floor, beta2 = s.get("floor", s["epsilon"]), s["beta2"]
+        state["v"], root = root_mean_square(state["v"], g, beta2, 1.0 - beta2, floor=floor)
+        return root
 
 
 class AdamW(Adam):
@@ -100,20 +108,21 @@ class NAdam(Adam):
     def scalars(self, h, t, memory):
         beta1, root_bc2 = h["beta1"], math.sqrt(1.0 - h["beta2"] ** t)
         lr = h["learning_rate"] * root_bc2
-        s = {"beta1": beta1, "beta2": h["beta2"], "epsilon": h["epsilon"] * root_bc2, "metric": lr}
+        s = {"beta1": beta1, "beta2": h["beta2"], "epsilon": h["epsilon"] * root_bc2}
+        s |= {"rate": lr, "metric": lr}
         if self.compat == "optax":
-            s["gradient_rate"] = lr * (1.0 - beta1) / (1.0 - beta1**t)
-            return s | {"rate": lr * beta1 / (1.0 - beta1 ** (t + 1.0))}
+            s["gradient_share"] = (1.0 - beta1) / (1.0 - beta1**t)
+            return s | {"mean_share": beta1 / (1.0 - beta1 ** (t + 1.0))}
         now = beta1 * (1.0 - 0.5 * 0.96 ** (t * h["momentum_decay"]))
         following = beta1 * (1.0 - 0.5 * 0.96 ** ((t + 1.0) * h["momentum_decay"]))
         memory *= now
-        s["gradient_rate"] = lr * (1.0 - now) / (1.0 - memory)
-        return s | {"rate": lr * following / (1.0 - memory * following), "memory": memory}
+        s["gradient_share"] = (1.0 - now) / (1.0 - memory)
+        return s | {"mean_share": following / (1.0 - memory * following), "memory": memory}
 
     def move(self, g, state, s):
-        self.means(g, state, s)
-        denominator = np.sqrt(state["v"]) + s["epsilon"]
-        return (s["gradient_rate"] * g + s["rate"] * state["m"]) / denominator, denominator
+        denominator = self.means(g, state, s) + s["epsilon"]
+        blend = s["gradient_share"] * g + s["mean_share"] * state["m"]
+        return s["rate"] * (blend / denominator), denominator
 
 
 class RAdam(Adam):
@@ -134,6 +143,7 @@ class RAdam(Adam):
             "metric": h["learning_rate"],
             "root": 0.0,
             "epsilon": 1.0,
+            "floor": h["epsilon"],
         }
         optax = self.compat == "optax"
         if length >= 5.0 if optax else length > 5.0:
@@ -146,9 +156,8 @@ class RAdam(Adam):
         return s
 
     def move(self, g, state, s):
-        self.means(g, state, s)
-        denominator = s["root"] * np.sqrt(state["v"]) + s["epsilon"]
-        return s["rate"] * state["m"] / denominator, denominator
+        denominator = s["root"] * self.means(g, state, s) + s["epsilon"]
+        return s["rate"] * (state["m"] / denominator), denominator
 
 
 class Adamax(Optimizer):
@@ -174,4 +183,4 @@ class Adamax(Optimizer):
         state["m"] = s["beta1"] * state["m"] + (1.0 - s["beta1"]) * g
         state["u"] = np.where(faded >= size, faded, size)[()]
         denominator = state["u"] + s["epsilon"]
-        return s["rate"] * state["m"] / denominator, denominator
+        return s["rate"] * (state["m"] / denominator), denominator

@@ -90,12 +90,13 @@ class Tanh(Layer):
 
     def forward(self, X):
         """Return the hyperbolic tangent."""
-        self._Y = np.tanh(X)
-        return self._Y
+        self._X = X
+        return np.tanh(X)
 
     def backward(self, dY):
-        """``dY (1 - Y^2)``."""
-        return dY * (1 - self._Y**2)
+        """``dY (1 - tanh(X)^2)``, without the difference."""
+        e = np.exp(-2 * np.minimum(np.abs(self._X), 1024))
+        return 4 * (dY * (e / (1 + e) / (1 + e)))
 
 
 class Sigmoid(Layer):
@@ -103,12 +104,13 @@ class Sigmoid(Layer):
 
     def forward(self, X):
         """Return the logistic function."""
-        self._Y = 0.5 * (1 + np.tanh(0.5 * X))
-        return self._Y
+        self._X = X
+        return 0.5 * (1 + np.tanh(0.5 * X))
 
     def backward(self, dY):
-        """``dY Y (1 - Y)``."""
-        return dY * self._Y * (1 - self._Y)
+        """``dY Y (1 - Y)``, without the difference."""
+        e = np.exp(-np.abs(self._X))
+        return dY * (e / (1 + e) / (1 + e))
 
 
 class GELU(Layer):
@@ -133,14 +135,19 @@ def softmax_cross_entropy(
     n, k = logits.shape
     shifted = logits - logits.max(axis=1, keepdims=True)
     p = np.exp(shifted)
-    sums = p.sum(axis=1, keepdims=True)
-    p /= sums
-    rows = np.arange(n)
+    rows, peaks = np.arange(n), logits.argmax(axis=1)
+    p[rows, peaks] = 0.0
+    rest = p.sum(axis=1)  # beside the largest, which is 1
+    p[rows, peaks] = 1.0
+    p /= 1.0 + rest[:, None]
     q = np.full_like(logits, label_smoothing / k)
     q[rows, labels] += 1.0 - label_smoothing
     shares = row_shares(n, class_weights, labels, sample_weight)
-    losses = np.log(sums[:, 0]) - (q * shifted).sum(axis=1)
-    return float(losses @ shares), (p - q) * shares[:, None].astype(logits.dtype)
+    losses = np.log1p(rest) - (q * shifted).sum(axis=1)
+    difference = p - q
+    at_peak = q[rows, peaks]
+    difference[rows, peaks] = ((1.0 - at_peak) - at_peak * rest) / (1.0 + rest)
+    return float(losses @ shares), difference * shares[:, None].astype(logits.dtype)
 
 
 def mse(outputs, targets, *, sample_weight=None):
@@ -157,10 +164,12 @@ def binary_cross_entropy(logits, targets, *, label_smoothing=0.0, sample_weight=
     n, k = logits.shape
     t = np.reshape(targets, logits.shape).astype(logits.dtype)
     t = (1 - label_smoothing) * t + logits.dtype.type(label_smoothing / 2)
-    losses = np.logaddexp(0, logits) - t * logits
+    e, above = np.exp(-np.abs(logits)), logits >= 0
+    away, near = np.where(above, 1 - t, t), np.where(above, t, 1 - t)
+    losses = np.abs(logits) * away + np.log1p(e)
     shares = row_shares(n, None, None, sample_weight) / k
-    gradient = (0.5 * (1 + np.tanh(0.5 * logits)) - t) * shares[:, None].astype(logits.dtype)
-    return float(losses.sum(axis=1) @ shares), gradient
+    gradient = np.where(above, 1, -1).astype(logits.dtype) * ((away - near * e) / (1 + e))
+    return float(losses.sum(axis=1) @ shares), gradient * shares[:, None].astype(logits.dtype)
 
 
 def row_shares(n, class_weights, labels, sample_weight):

@@ -26,16 +26,62 @@ def laid_out(grad, theta):
     return laid
 
 
-def squares(x):
+#: By item size: LARGE and SMALL, whose squares are near the ends of the range, and the units,
+#: powers of two, that take such sizes to its middle.
+RANGE = {
+    4: (2.0**60, 2.0**-40, 2.0**-80, 2.0**100),
+    8: (2.0**500, 2.0**-400, 2.0**-600, 2.0**700),
+}
+
+
+def units(g, v, floor):
+    """What g and the root of v are multiplied by: 1 but where squares leave the range."""
+    large, small, large_unit, small_unit = RANGE[v.dtype.itemsize]
+    low = small if floor < small else 0.0
+    high = (abs(g) > large) | (v > large * large) | (v < -large)
+    deep = (abs(g) < low) & (v < low * low) & (v > -low)
+    unit = np.where(high, large_unit, np.where(deep, small_unit, 1.0)).astype(v.dtype)
+    return unit, 1 / unit
+
+
+def in_units(v, unit):
+    """V in square units; a negative v is minus its root."""
+    return v * unit * np.where(v < 0, v * unit, unit)
+
+
+def held(v, root, back):
+    """The v to store: minus its root where the dtype cannot hold it."""
+    ends, plain = np.finfo(root.dtype), v * back * back
+    fits = (plain <= ends.max) & ((plain >= ends.tiny) | (back == 1))
+    return np.where(fits, plain, np.where(root <= ends.max, 0 - root, root))[()]
+
+
+def root_mean_square(v, g, keep, feed, *, inside=0.0, floor=math.inf):
+    """``v = keep v + feed g^2``; return v as it is stored and ``sqrt(v + inside)``."""
+    unit, back = units(g, v, floor)
+    mean = keep * in_units(v, unit) + feed * (g * unit * (g * unit))
+    root = np.sqrt(mean + inside * unit * unit) * back
+    return held(mean, root, back), root
+
+
+def squares(x, unit=1.0):
     """Sums of x^2 over blocks, in float64 and in the kernels' order: lanes, pairs of lanes."""
     x = np.ravel(x, order="K").astype(np.float64)
     for start in range(0, x.size, BLOCK):
         block = x[start : start + BLOCK]
-        lanes = np.pad(block, (0, -block.size % LANES)).reshape(-1, LANES)
+        lanes = unit * np.pad(block, (0, -block.size % LANES)).reshape(-1, LANES)
         sums = np.add.reduce(lanes * lanes, axis=0)
         while sums.size > 1:
             sums = sums[: sums.size // 2] + sums[sums.size // 2 :]
         yield float(sums[0])
+
+
+def total_of(arrays, unit=1.0):
+    """The sum of all squares, block by block."""
+    total = 0.0
+    for block in (block for array in arrays for block in squares(array, unit)):
+        total += block  # in this order: sum() would compensate
+    return total
 
 
 def shrink(theta, threshold):
@@ -134,22 +180,28 @@ class Optimizer:
         self.last, self.start = params, 0
 
     def gradient_scale(self, grads):
-        """The factor that clips the global norm; None if the step is to be skipped."""
+        """The factors that clip the global norm; None if the step is to be skipped."""
         if self.clip_norm is None and self.on_nonfinite == "propagate":
-            return 1.0
-        total = 0.0
-        for block in (block for g in grads for block in squares(g)):
-            total += block  # in this order: sum() would compensate
+            return 1.0, 1.0
+        total, unit = total_of(grads), 1.0
         finite = all(np.isfinite(g).all() for g in grads)
-        self.grad_norm = math.sqrt(total)
-        bound = self.grad_norm + (1e-6 if self.compat == "torch" else 0.0)
+        if finite and not 1e-280 <= total < math.inf:
+            unit = 2.0**540 if total < 1e-280 else 2.0**-540
+            total = total_of(grads, unit)
+        self.grad_norm = math.sqrt(total) / unit
         if not finite and self.on_nonfinite == "raise":
             raise FloatingPointError("gradients must be finite")
         if not finite and self.on_nonfinite == "skip":
             return None
-        if self.clip_norm is not None and self.clip_norm < bound < math.inf:
-            return self.clip_norm / bound
-        return 1.0
+        slack = 1e-6 * unit if self.compat == "torch" else 0.0
+        root = math.sqrt(total) + slack
+        if self.clip_norm is None or not finite or self.clip_norm * unit >= root:
+            return 1.0, 1.0
+        scale, unit = self.clip_norm / root * max(unit, 1.0), min(unit, 1.0)
+        if unit == 1.0 and scale < 1e-30:
+            unit = 2.0**-60 if scale > 1e-280 else 2.0**-540
+            scale = self.clip_norm / unit / root
+        return scale, unit
 
     def step(self, params, name, g, scale, h, s):
         """Advance one parameter by its group's hyper-parameters and scalars."""
@@ -162,11 +214,11 @@ class Optimizer:
         prox = h["lambda_l1"] if penalised and self.l1_mode == "prox" else 0.0
         keep = 1.0 if coupled else 1.0 - h["learning_rate"] * decay
         clip = math.inf if h["clip_value"] is None else h["clip_value"]
-        served = (scale, clip, l2, l1, prox) != (1.0, math.inf, 0.0, 0.0, 0.0)
+        served = (*scale, clip, l2, l1, prox) != (1.0, 1.0, math.inf, 0.0, 0.0, 0.0)
         served = served or self.ema_decay is not None
         if served:
-            g = np.clip(g * scale, -clip, clip)
-            g = g + (l2 * theta + l1 * np.sign(theta))
+            g = np.clip(g * scale[1] * scale[0], -clip, clip)
+            g = g + ((l2 * theta if l2 else 0.0) + (l1 * np.sign(theta) if l1 else 0.0))
         state = {}
         for k, (slot, known) in enumerate(self.state.items()):
             first = np.full_like(theta, self.initial if k == 0 else 0.0, subok=False)
@@ -177,7 +229,7 @@ class Optimizer:
         average = self.ema.get(name, np.array(theta))
         if served or keep != 1.0:
             moved = theta * keep - move
-            if served:
+            if prox:
                 moved = shrink(np.asarray(moved), prox * s["metric"] / denominator)
             if isinstance(theta, np.ndarray):
                 theta[...] = moved
@@ -188,7 +240,8 @@ class Optimizer:
         if self.ema_decay is not None:
             first = self.count == 1 and self.compat in ("torch", "keras")
             decay = 0.0 if first else self.ema_decay
-            self.ema[name] = decay * average + (1.0 - decay) * params[name]
+            before = decay * average if decay else 0.0
+            self.ema[name] = before + (1.0 - decay) * params[name]
 
     def group_of(self, name):
         """The first pattern that a name falls under, or None."""

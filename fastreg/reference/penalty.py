@@ -31,23 +31,27 @@ def each(formula, weights):
 
 def l1_regularization_loss(weights, lambda_l1=0.01):
     """``lambda_l1 * sum |w|``."""
+    if not lambda_l1:
+        return 0.0
     return lambda_l1 * float(sum(np.sum(np.abs(w), dtype=float) for w in arrays_of(weights)))
 
 
 def l1_gradient(W, lambda_l1=0.01):
     """``lambda_l1 * sign(w)``."""
-    return each(lambda w: lambda_l1 * np.sign(w), W)
+    return each(lambda w: lambda_l1 * np.sign(w) if lambda_l1 else np.zeros_like(w), W)
 
 
 def l2_regularization_loss(weights, lambda_l2=0.01):
     """``lambda_l2 / 2 * sum w**2``."""
+    if not lambda_l2:
+        return 0.0
     squares = sum(np.sum(np.square(w, dtype=float)) for w in arrays_of(weights))
     return 0.5 * lambda_l2 * float(squares)
 
 
 def l2_gradient(W, lambda_l2=0.01):
     """``lambda_l2 * w``."""
-    return each(lambda w: lambda_l2 * w, W)
+    return each(lambda w: lambda_l2 * w if lambda_l2 else np.zeros_like(w), W)
 
 
 def penalty_and_gradient(weights, *, lambda_l1=0.0, lambda_l2=0.0):

@@ -1,0 +1,459 @@
+"""A finite input whose exact result is representable gives it, whatever its magnitude, silently.
+
+One table over every public numeric callable: each entry runs it at one scale and compares it with
+mpmath's number. Everything runs under ``np.errstate(all="raise")``: no harmless underflow and no
+overflow on the way to a finite result may be seen by the caller.
+"""
+
+import math
+import types
+
+import mpmath
+import numpy as np
+import pytest
+
+import fastreg
+from fastreg import nn, optim
+from fastreg.data import Standardizer, split
+from fastreg.score import probabilities
+
+mpmath.mp.prec = 2200  # squares of 1e300 beside epsilon
+MP = np.vectorize(mpmath.mpf, otypes=[object])
+SCALES = {
+    np.float32: [10.0**k for k in (*range(-37, 38, 5), -40, 38)],
+    np.float64: [10.0**k for k in (*range(-300, 301, 50), -155, 155)],
+}
+CASES = [
+    pytest.param(dtype, scale, id=f"{np.dtype(dtype).name} {scale:g}")
+    for dtype, scales in SCALES.items()
+    for scale in scales
+]
+X0 = np.array([[0.5, -1.0, 2.0], [1.25, 0.75, -1.5], [-0.25, 1.0, 1.0], [2.0, -0.5, 0.25]])
+
+
+def exact(values):
+    """The same numbers in mpmath's arithmetic."""
+    return MP(np.asarray(values, np.float64))
+
+
+def close(found, wanted, dtype, ulps=64, slack=None):
+    """Equal to rounding: relative to the element (or to `slack`), and to the subnormal grid."""
+    ends = np.finfo(dtype)
+    found, wanted = np.atleast_1d(np.asarray(found)), np.atleast_1d(np.asarray(wanted, object))
+    assert found.shape == wanted.shape
+    for got, want in zip(found.ravel(), wanted.ravel(), strict=True):
+        if abs(want) > ends.max:
+            continue  # not representable
+        size = max(abs(want), slack or 0)
+        room = ulps * (float(ends.eps) * size + mpmath.mpf(float(ends.smallest_subnormal)))
+        assert abs(mpmath.mpf(float(got)) - want) <= room, (got, mpmath.nstr(want, 9))
+
+
+# Optimizers: what a first step takes from a parameter of 0 -------------------------------------
+
+STEPS = {
+    "SGD": lambda g, e: g * mpmath.mpf(0.1),
+    "Momentum": lambda g, e: g * mpmath.mpf(0.1),
+    "AdaGrad": lambda g, e: mpmath.mpf(0.1) * g / mpmath.sqrt(g * g + e),
+    "RMSprop": lambda g, e: mpmath.mpf(0.1) * g / mpmath.sqrt((1 - mpmath.mpf(0.9)) * g * g + e),
+    "Adam": lambda g, e: mpmath.mpf(0.1) * g / (abs(g) + e),
+    "AdamW": lambda g, e: mpmath.mpf(0.1) * g / (abs(g) + e),
+    "RAdam": lambda g, e: mpmath.mpf(0.1) * g,
+    "Adamax": lambda g, e: mpmath.mpf(0.1) * g / (abs(g) + e),
+    "Adadelta": lambda g, e: (
+        mpmath.mpf(0.1) * g * mpmath.sqrt(e / ((1 - mpmath.mpf(0.9)) * g * g + e))
+    ),
+    "Lion": lambda g, e: mpmath.mpf(0.1) * mpmath.sign(g),
+}
+
+
+def nadam_step(g, e):
+    now = mpmath.mpf(0.9) * (1 - mpmath.mpf(0.96) ** mpmath.mpf(0.004) / 2)
+    after = mpmath.mpf(0.9) * (1 - mpmath.mpf(0.96) ** (2 * mpmath.mpf(0.004)) / 2)
+    blend = 1 + after * (1 - mpmath.mpf(0.9)) / (1 - now * after)
+    return mpmath.mpf(0.1) * blend * g / (abs(g) + e)
+
+
+STEPS["NAdam"] = nadam_step
+HAS_EPSILON = {"AdaGrad", "RMSprop", "Adam", "AdamW", "RAdam", "Adamax", "Adadelta", "NAdam"}
+
+
+@pytest.mark.parametrize(("dtype", "scale"), CASES)
+@pytest.mark.parametrize("tiny", [False, True], ids=["epsilon", "no epsilon"])
+@pytest.mark.parametrize("rule", sorted(STEPS))
+def test_first_steps(rule, dtype, scale, tiny):
+    if tiny and rule not in HAS_EPSILON - {"Adadelta"}:
+        pytest.skip("has no epsilon, or is 0 without one")
+    epsilon = 0.0 if tiny else 1e-8
+    options = {"epsilon": epsilon} if rule in HAS_EPSILON else {}
+    g, p = np.array([scale, -scale], dtype), np.zeros(2, dtype)
+    optimizer = getattr(optim, rule)(0.1, **options)
+    with np.errstate(all="raise"):
+        optimizer.update([p], [g])
+    few = scale < 1e-36 and dtype == np.float32  # (1 - beta1) g has lost digits of its own
+    close(-p, [STEPS[rule](x, mpmath.mpf(epsilon)) for x in exact(g)], dtype, 3e5 if few else 64)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(np.float32, 1e30), (np.float64, 1e250)])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: optim.Adam(0.1),
+        lambda: optim.Adam(0.1, amsgrad=True),
+        lambda: optim.NAdam(0.1),
+        lambda: optim.RAdam(0.1),
+        lambda: optim.RMSprop(0.1),
+        lambda: optim.RMSprop(0.1, centered=True),
+        lambda: optim.RMSprop(0.1, momentum=0.9),
+        lambda: optim.RMSprop(0.1, centered=True, momentum=0.9),
+        lambda: optim.AdaGrad(0.1),
+    ],
+)
+def test_later_steps_do_not_depend_on_the_gradients_scale(optimizer, dtype, scale):
+    """With gradients so large that their squares have no place in the state either."""
+    power = 2.0 ** round(math.log2(scale))
+    if isinstance(optimizer(), optim.RAdam):
+        pytest.skip("its first steps are proportional to the gradient")
+    draws = np.random.default_rng(0).normal(size=(12, 5))
+    paths = []
+    for unit in (power / 2**10, power):
+        p, taken = np.zeros(5, dtype), optimizer()
+        for g in draws:
+            taken.update([p], [(g * unit).astype(dtype)])
+        paths.append(p)
+    np.testing.assert_allclose(paths[0], paths[1], rtol=64 * np.finfo(dtype).eps)
+    assert np.isfinite(paths[1]).all() and (paths[1] != 0).all()
+
+
+@pytest.mark.parametrize(("dtype", "scale"), CASES)
+def test_clip_norm(dtype, scale):
+    g, p = (X0 * min(scale, float(np.finfo(dtype).max) / 4)).astype(dtype), np.zeros((4, 3), dtype)
+    optimizer = optim.SGD(1.0, clip_norm=1e-30 * scale if dtype == np.float32 else 1e-3 * scale)
+    with np.errstate(all="raise"):
+        optimizer.update([p], [g])
+    wide = exact(g)
+    norm = mpmath.sqrt((wide * wide).sum())
+    close(-p, wide / norm * mpmath.mpf(optimizer._updater.clip_norm), dtype)
+    close(optimizer.grad_norm, norm, np.float64)
+
+
+# Norms ------------------------------------------------------------------------------------------
+
+
+def normed(x, epsilon, axis, centred=True):
+    """The output, the deviations and the reciprocal root."""
+    x, n = exact(x), x.shape[axis]
+    d = x - x.sum(axis=axis, keepdims=True) / n if centred else x
+    var = (d * d).sum(axis=axis, keepdims=True) / n
+    inv_std = np.vectorize(lambda v: 1 / mpmath.sqrt(v + mpmath.mpf(epsilon)), otypes=[object])(var)
+    return d * inv_std, inv_std, var
+
+
+def normed_gradient(unit, inv_std, dy, axis, centred=True):
+    """dX of the sum of dY times the output."""
+    dy, n = exact(dy), unit.shape[axis]
+    mean = dy.sum(axis=axis, keepdims=True) / n if centred else 0
+    return inv_std * (dy - mean - unit * ((dy * unit).sum(axis=axis, keepdims=True) / n))
+
+
+NORMS = {
+    "BatchNorm": (lambda e: fastreg.BatchNorm(3, epsilon=e, momentum=0.0), 0, True),
+    "LayerNorm": (lambda e: fastreg.LayerNorm(3, e), 1, True),
+    "RMSNorm": (lambda e: fastreg.RMSNorm(3, e), 1, False),
+    "GroupNorm": (lambda e: fastreg.GroupNorm(1, 3, e), 1, True),
+    "InstanceNorm": (lambda e: fastreg.InstanceNorm(4, e), 2, True),
+}
+
+
+@pytest.mark.parametrize(("dtype", "scale"), CASES)
+@pytest.mark.parametrize("tiny", [False, True], ids=["epsilon", "no epsilon"])
+@pytest.mark.parametrize("kind", sorted(NORMS))
+def test_norms(kind, dtype, scale, tiny):
+    make, axis, centred = NORMS[kind]
+    smallest = 1e-76 if dtype == np.float32 else 5e-324
+    layer, epsilon = make(smallest if tiny else 1e-5), smallest if tiny else 1e-5
+    x = (X0 * (scale if scale < 1e38 else 1.5e38)).astype(dtype)
+    dy = np.array(X0[::-1] + 0.5, dtype)
+    if axis == 2:
+        x, dy = x[None], dy[None]
+    unit, inv_std, var = normed(x, epsilon, axis, centred)
+    with np.errstate(all="raise"):
+        y, dx = layer.forward(x), layer.backward(dy)
+    ulps = 64 if scale > 1e-37 or dtype == np.float64 else 2048  # X itself has few digits
+    close(y, unit, dtype, ulps, slack=1e-2 if scale > 1e-3 else None)
+    wanted = normed_gradient(unit, inv_std, dy, axis, centred)
+    close(dx, wanted, dtype, ulps, slack=float(max(abs(wanted.ravel()))) if max(
+        abs(wanted.ravel())) < np.finfo(dtype).max else None)  # fmt: skip
+    if kind == "BatchNorm":
+        close(layer.dgamma[0], (exact(dy) * unit).sum(axis=0), dtype, slack=1)
+        if tiny or scale > 1e-10:
+            close(layer.running_var[0], var[0], np.float64, 2**33 if dtype == np.float32 else 64)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), CASES)
+@pytest.mark.parametrize("kind", sorted(NORMS))
+def test_gradients_of_norms(kind, dtype, scale):
+    make, axis, centred = NORMS[kind]
+    layer, x = make(1e-5), X0.astype(dtype)
+    dy = ((X0[::-1] + 0.5) * min(scale, float(np.finfo(dtype).max) / 16)).astype(dtype)
+    if axis == 2:
+        x, dy = x[None], dy[None]
+    unit, inv_std, _ = normed(x, 1e-5, axis, centred)
+    with np.errstate(all="raise"):
+        layer.forward(x)
+        dx = layer.backward(dy)
+    wanted = normed_gradient(unit, inv_std, dy, axis, centred)
+    close(dx, wanted, dtype, slack=float(max(abs(wanted.ravel()))))
+
+
+def test_norms_of_inference_and_folding():
+    layer = fastreg.BatchNorm(1)
+    layer.running_mean[:], layer.running_var[:] = -1e38, 1e76
+    layer.eval()
+    with np.errstate(all="raise"):
+        y = layer.forward(np.array([[3e38], [-3e38]], np.float32))
+        np.testing.assert_allclose(y, [[4.0], [-2.0]], rtol=1e-6)
+        W, b = layer.fold_into(np.full((1, 1), 1e30, np.float32), np.zeros(1))
+    np.testing.assert_allclose([W[0, 0], b[0]], [1e-8, 1.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(64, 8), (4, 8, 16), (300, 40)])
+@pytest.mark.parametrize("scale", [1e-30, 1e18, 2e19, 3e37])
+def test_one_odd_channel_leaves_the_others_alone(shape, scale):
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    plain, odd = (fastreg.BatchNorm(shape[1], epsilon=1e-76) for _ in range(2))
+    unit, scaled = plain.forward(x), x.copy()
+    scaled[:, 3] *= np.float32(scale)
+    found = odd.forward(scaled)
+    others = np.arange(shape[1]) != 3
+    assert (found[:, others] == unit[:, others]).all()
+    np.testing.assert_allclose(found[:, 3], unit[:, 3], rtol=1e-4, atol=1e-5)
+    dx, more = plain.backward(x[::-1].copy()), odd.backward(x[::-1].copy())
+    assert (dx[:, others] == more[:, others]).all()
+    np.testing.assert_allclose(more[:, 3] * scale, dx[:, 3], rtol=1e-3, atol=1e-4)
+
+
+# Activations and losses -------------------------------------------------------------------------
+
+
+def logistic(z):
+    return 1 / (1 + mpmath.exp(-z)) if z > -1e5 else mpmath.mpf(0)
+
+
+def gelu_inner(z):
+    return 2 * mpmath.sqrt(2 / mpmath.pi) * (z + mpmath.mpf(0.044715) * z**3)
+
+
+def bell(z):
+    return logistic(z) * logistic(-z)
+
+
+ACTIVATIONS = {
+    "ReLU": (nn.ReLU, lambda z: max(z, 0), lambda z: int(z > 0)),
+    "LeakyReLU": (
+        lambda: nn.LeakyReLU(0.25),
+        lambda z: z if z > 0 else z / 4,
+        lambda z: 1 if z > 0 else mpmath.mpf(0.25),
+    ),
+    "Tanh": (nn.Tanh, lambda z: mpmath.tanh(max(min(z, 1e4), -1e4)), lambda z: 4 * bell(2 * z)),
+    "Sigmoid": (nn.Sigmoid, logistic, bell),
+    "GELU": (
+        nn.GELU,
+        lambda z: z * logistic(gelu_inner(z)),
+        lambda z: logistic(gelu_inner(z)) + z * bell(gelu_inner(z)) * 2 * mpmath.sqrt(
+            2 / mpmath.pi
+        ) * (1 + 3 * mpmath.mpf(0.044715) * z**2),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [*CASES, *((t, s) for t in SCALES for s in (1.0, 3.0, 8.0, 20.0, 36.0))]
+)
+@pytest.mark.parametrize("kind", sorted(ACTIVATIONS))
+def test_activations(kind, dtype, scale):
+    make, formula, slope = ACTIVATIONS[kind]
+    x, layer = np.array([[scale, -scale]], dtype), make()
+    with np.errstate(all="raise"):
+        y, dx = layer.forward(x), layer.backward(np.ones_like(x))
+    ulps = 4096 if kind == "GELU" else 64  # the exponential of a rounded cubic
+    close(y, [[formula(z) for z in exact(x)[0]]], dtype, ulps)
+    close(dx, [[slope(z) for z in exact(x)[0]]], dtype, ulps)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [*CASES, *((t, 20.0) for t in SCALES)])
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_softmax_cross_entropy(dtype, scale, label):
+    top = float(np.finfo(dtype).max) / 4
+    z = (np.array([[1.0, -1.0, 0.25]]) * min(scale, top)).astype(dtype)
+    with np.errstate(all="raise"):
+        value, dz = nn.softmax_cross_entropy(z, np.array([label]))
+        p = probabilities(z, "softmax")
+    away = exact(z)[0] - exact(z)[0].max()
+    e = [mpmath.exp(max(d, -1e4)) for d in away]
+    rest = sum(e) - 1
+    close(value, mpmath.log1p(rest) - away[label], dtype)
+    others = sum(e) - e[label]
+    wanted = [x / sum(e) for x in e]
+    close(p, [wanted], dtype)
+    wanted[label] = -others / sum(e)
+    close(dz, [wanted], dtype)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [*CASES, *((t, 20.0) for t in SCALES)])
+@pytest.mark.parametrize("target", [0.0, 1.0, 0.25])
+def test_binary_cross_entropy(dtype, scale, target):
+    z = np.array([[scale], [-scale]], dtype)
+    with np.errstate(all="raise"):
+        value, dz = nn.binary_cross_entropy(z, np.full((2, 1), target))
+        p = probabilities(z, "sigmoid")
+    t, losses, gradients = mpmath.mpf(target), [], []
+    for x in exact(z)[:, 0]:
+        e = mpmath.exp(-min(abs(x), 1e4))
+        losses.append(abs(x) * (1 - t if x > 0 else t) + mpmath.log1p(e))
+        sign = 1 if x > 0 else -1
+        away, near = (1 - t, t) if x > 0 else (t, 1 - t)
+        gradients.append(sign * (away - near * e) / (1 + e) / 2)
+    close(value, sum(losses) / 2, dtype)
+    close(dz[:, 0], gradients, dtype)
+    close(p, [[logistic(-x), logistic(x)] for x in exact(z)[:, 0]], dtype)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), CASES)
+def test_mse(dtype, scale):
+    y = (X0 * min(scale, float(np.finfo(dtype).max) / 2.5)).astype(dtype)
+    t = (-y).astype(dtype)
+    with np.errstate(all="raise", over="ignore"):
+        value, dy = nn.mse(y, t)
+    difference = exact(y) - exact(t)
+    close(value, (difference * difference).sum() / y.size, np.float64, 2**30)
+    close(dy, 2 * difference / y.size, dtype)
+
+
+# Penalties, constraints, data -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dtype", "scale"), CASES)
+def test_penalties(dtype, scale):
+    w = (X0 * min(scale, float(np.finfo(dtype).max) / 4)).astype(dtype)
+    wide, strength = exact(w), 2.0**-10 / scale
+    size, square = sum(abs(x) for x in wide.ravel()), (wide * wide).sum()
+    with np.errstate(all="raise"):
+        close(fastreg.l1_regularization_loss(w, strength), strength * size, np.float64)
+        close(fastreg.l2_regularization_loss(w, strength), strength * square / 2, np.float64)
+        both = fastreg.penalty_and_gradient(w, lambda_l1=strength, lambda_l2=strength)[0]
+        close(both, strength * (size + square / 2), np.float64)
+        close(fastreg.ElasticNet(strength, strength).value(w), both, np.float64)
+        close(
+            fastreg.l1_gradient(w, 0.5), [[mpmath.sign(x) / 2 for x in row] for row in wide], dtype
+        )
+        close(fastreg.l2_gradient(w, 0.5), wide / 2, dtype)
+        zero = fastreg.soft_threshold(w, float(abs(w).max()))
+        assert (zero == 0).all()
+        norms = [mpmath.sqrt((column * column).sum()) for column in wide.T]
+        lasso = fastreg.GroupLasso(0.5)
+        close(lasso.value(w), sum(norms), np.float64, 2**30 if dtype == np.float32 else 64)
+        unit = wide / np.array(norms)
+        close(lasso.gradient(w), unit, dtype)
+        close(fastreg.unit_norm(w.copy()), unit, dtype)
+        limit = float(norms[0]) / 1024
+        close(fastreg.max_norm(w.copy(), limit), unit * mpmath.mpf(limit), dtype)
+        assert fastreg.near_zero(w, float(abs(w).max()) / 2).count == (
+            abs(w) < dtype(float(abs(w).max()) / 2)).sum()  # fmt: skip
+
+
+@pytest.mark.parametrize("weights", [[np.inf, np.nan, 1.0], [[np.nan, np.inf], [-np.inf, 0.0]]])
+def test_a_strength_of_0_leaves_its_penalty_out(weights, dtype):
+    w = np.array(weights, dtype)
+    net, lasso = fastreg.ElasticNet(0, 0), fastreg.GroupLasso(0.0)
+    assert fastreg.penalty_and_gradient(w)[0] == net.value(w) == lasso.value(w) == 0.0
+    assert fastreg.l1_regularization_loss(w, 0) == fastreg.l2_regularization_loss(w, 0) == 0.0
+    for gradient in (
+        fastreg.penalty_and_gradient(w)[1],
+        net.gradient(w),
+        net.value_and_gradient(w)[1],
+        fastreg.l1_gradient(w, 0),
+        fastreg.l2_gradient(w, 0),
+        lasso.gradient(w),
+    ):
+        assert (gradient == 0).all()
+    for same in (net.prox(w), lasso.prox(w), fastreg.soft_threshold(w, 0), lasso.prox(w, 0.0)):
+        np.testing.assert_array_equal(same, w)
+    p, g = w.copy(), np.ones_like(w)
+    optimizer = optim.Momentum(0.5, clip_value=2.0, lambda_l1=0.0, lambda_l2=0.0, weight_decay=0.0)
+    optimizer.update([p], [g])
+    np.testing.assert_array_equal(p, w - dtype(0.5))
+    assert (optimizer.v[0] == 1).all()
+
+
+def test_a_share_of_0_leaves_an_infinity_out():
+    optimizer, p = optim.SGD(1.0, ema_decay=0.0), [np.array([np.inf, 1.0])]
+    optimizer.update(p, [np.array([0.0, 1.0])])
+    p[0][:] = 5.0
+    optimizer.update(p, [np.array([1.0, 1.0])])
+    np.testing.assert_array_equal(optimizer.ema[0], [4.0, 4.0])
+    layer = fastreg.BatchNorm(1, momentum=0.0)
+    layer.running_mean[:] = layer.running_var[:] = np.inf
+    layer.forward(np.array([[1.0], [3.0]]))
+    assert layer.running_mean[0, 0] == 2.0 and layer.running_var[0, 0] == 1.0
+
+
+@pytest.mark.parametrize("scale", [10.0**k for k in range(-300, 301, 50)])
+def test_standardisation(scale):
+    X = X0 * scale
+    unit, _, _ = normed(X, 0.0, 0)
+    with np.errstate(all="raise"):
+        standardizer = Standardizer(X)
+        close(standardizer(X), unit, np.float32, slack=1e-2)
+        data = split("sizes", X, np.arange(4), validation=0, test=0, rng=0)
+    close(data.X_train, unit, np.float32, slack=1e-2)
+    assert (Standardizer(np.full((3, 1), scale))(np.full((3, 1), scale)) == 0).all()
+
+
+# Every public callable is above, or here with the reason it need not be --------------------------
+
+SWEPT = {
+    *STEPS, *NORMS, *ACTIVATIONS, "ElasticNet", "GroupLasso", "l1_gradient",
+    "l1_regularization_loss", "l2_gradient", "l2_regularization_loss", "max_norm", "near_zero",
+    "penalty_and_gradient", "soft_threshold", "unit_norm", "binary_cross_entropy", "mse",
+    "softmax_cross_entropy",
+}  # fmt: skip
+NO_RANGE = {
+    "Optimizer": "the base class of those above",
+    "AlphaDropout": "multiplies and adds once",
+    "DropConnect": "multiplies once",
+    "Dropout": "multiplies once",
+    "GaussianDropout": "multiplies once",
+    "SpatialDropout": "multiplies once",
+    "StochasticDepth": "multiplies once",
+    "EarlyStopping": "compares",
+    "ReduceOnPlateau": "compares",
+    "bias_variance": "squares in float64, which are its result",
+    "compare_optimizers": "runs optimizers",
+    "cosine_annealing": "a rate between two others",
+    "diagnose": "compares means of float64",
+    "step_decay": "a rate times a power",
+    "warmup_cosine": "a rate between two others",
+    "warmup_schedule": "a rate times a share",
+    "weight_histogram": "counts",
+    "empty_cache": "no numbers",
+    "get_num_threads": "no numbers",
+    "num_threads": "no numbers",
+    "set_num_threads": "no numbers",
+    "show_config": "no numbers",
+    "Dense": "a product and a sum, as NumPy's",
+    "Sequential": "runs layers",
+    "mlp": "makes layers",
+}
+
+
+def test_every_public_callable_is_swept_or_excused():
+    public = {
+        name
+        for module in (fastreg, nn)
+        for name in module.__all__
+        if callable(getattr(module, name))
+        and not isinstance(getattr(module, name), types.ModuleType)
+    }
+    assert public == SWEPT | set(NO_RANGE)
+    assert not SWEPT & set(NO_RANGE)
