@@ -92,6 +92,11 @@ def blend(
 def batch_statistics(
     x: NDArray[Any], epsilon: float, channels_last: bool = ...
 ) -> NDArray[np.float64]: ...
+def extreme_channels(
+    x: NDArray[Any],
+    statistics: NDArray[np.float64],
+    gradients: NDArray[np.float64] | None = ...,
+) -> list[int] | None: ...
 def batch_normalize(
     where: str,
     x: NDArray[Any],

@@ -112,7 +112,7 @@ class Tanh(Layer):
     Examples
     --------
     >>> layer = Tanh()
-    >>> print(layer.forward(np.array([[0.0, 40.0]])), layer.backward(np.array([[3.0, 4.0]])))
+    >>> print(layer.forward(np.array([[0.0, 400.0]])), layer.backward(np.array([[3.0, 4.0]])))
     [[0. 1.]] [[3. 0.]]
     """
 
