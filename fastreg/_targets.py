@@ -74,9 +74,6 @@ def shares(where, name, found):
         return None
     with np.errstate(over="ignore"):
         total = found.sum()
-    if total == np.inf:  # of finite numbers
-        found = found / found.max()
-        total = found.sum()
     if not 0 < total < np.inf:
         error = NoWeightError if total == 0 else ValueError
         raise error(f"{where}: {name} must have a positive finite sum, got {total}")
