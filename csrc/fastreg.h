@@ -398,7 +398,7 @@ enum {
     FR_PANEL_RUN = 1024,  /* elements finished in L1 before they are streamed */
     FR_PANEL_ROWS = 32,   /* rows summed in `real` before they are merged in double */
     FR_SUM_LANES = 16,    /* running sums of a span */
-    FR_RUN = 1024,        /* elements of an update that are looked at before it */
+    FR_RUN = 64,          /* elements of an update that are looked at before it */
     FR_MASK_BATCH = 1024, /* elements whose noise sits in L1 together */
     FR_ROW_LANES = 32,    /* accumulators along a row */
     FR_ROW_BLOCK = 2048,  /* elements of a row summed in `real` before they are merged */

@@ -240,20 +240,20 @@ ELEMENT(lion)
 typedef real element(real g, real slot[FR_MAX_SLOTS], const scalars *s, real *denominator,
                      const int careful);
 
-/* Inlined with everything after `step` constant: no call and no test is left inside. */
-FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *element,
-                           const int slots, const int services, const int averaged,
-                           const int careful)
+/* n elements from index `begin`. Inlined with everything after the scalars constant: no call and
+ * no test is left inside. */
+FR_INLINE void update_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, const scalars *s,
+                          element *element, const int slots, const int services,
+                          const int averaged, const int careful)
 {
-    real *param = span->param;
-    const real *grad = span->grad;
-    real *slot0 = span->slot[0], *slot1 = span->slot[1], *slot2 = span->slot[2];
-    real *average = span->average;
-#define FR_ROUND(name) .name = (real)step->name,
-    const scalars s = {FR_STEP(FR_ROUND)};
-#undef FR_ROUND
+    real *param = (real *)span->param + begin;
+    const real *grad = (const real *)span->grad + begin;
+    real *slot0 = slots > 0 ? (real *)span->slot[0] + begin : NULL;
+    real *slot1 = slots > 1 ? (real *)span->slot[1] + begin : NULL;
+    real *slot2 = slots > 2 ? (real *)span->slot[2] + begin : NULL;
+    real *average = averaged ? (real *)span->average + begin : NULL;
     FR_ELEMENTWISE
-    for (ptrdiff_t i = 0; i < span->n; i++) {
+    for (ptrdiff_t i = 0; i < n; i++) {
         real p = param[i], g = grad[i], denominator;
         real slot[FR_MAX_SLOTS] = {
             slots > 0 ? slot0[i] : (real)0,
@@ -261,14 +261,14 @@ FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *el
             slots > 2 ? slot2[i] : (real)0,
         };
         if (services == FR_ALL_SERVICES) {
-            g = g * s.unit * s.scale; /* in this order neither factor leaves the range */
-            g = g > s.clip ? s.clip : g < -s.clip ? -s.clip : g;
-            g = g + ((s.l2 != 0 ? s.l2 * p : 0) + (s.l1 != 0 ? s.l1 * sign(p) : 0));
+            g = g * s->unit * s->scale; /* in this order neither factor leaves the range */
+            g = g > s->clip ? s->clip : g < -s->clip ? -s->clip : g;
+            g = g + ((s->l2 != 0 ? s->l2 * p : 0) + (s->l1 != 0 ? s->l1 * sign(p) : 0));
         }
-        const real move = element(g, slot, &s, &denominator, careful);
-        p = services ? p * s.keep - move : p - move;
+        const real move = element(g, slot, s, &denominator, careful);
+        p = services ? p * s->keep - move : p - move;
         if (services == FR_ALL_SERVICES)
-            p = s.prox != 0 ? shrink(p, s.prox / denominator) : p;
+            p = s->prox != 0 ? shrink(p, s->prox / denominator) : p;
         param[i] = p;
         if (slots > 0)
             slot0[i] = slot[0];
@@ -277,7 +277,8 @@ FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *el
         if (slots > 2)
             slot2[i] = slot[2];
         if (averaged)
-            average[i] = (s.average != 0 ? s.average * average[i] : 0) + s.one_minus_average * p;
+            average[i] =
+                (s->average != 0 ? s->average * average[i] : 0) + s->one_minus_average * p;
     }
 }
 
@@ -290,58 +291,59 @@ FR_INLINE int exceeds(const real *x, ptrdiff_t n, real limit)
     return found;
 }
 
-/* Whether squares of some element's gradient may leave the range. */
-FR_INLINE int needs_care(const fr_span *span, const fr_step *step, const void *watched)
-{
-    const int penalised = step->services == FR_ALL_SERVICES && step->l2 != 0;
-    return step->floor < SMALL || step->l1 > LARGE || exceeds(span->grad, span->n, LARGE) ||
-           exceeds(watched, span->n, LARGE) ||
-           (penalised && exceeds(span->param, span->n, (real)(LARGE / step->l2)));
-}
+typedef void careful_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, const scalars *s,
+                         int services);
 
-FR_INLINE fr_span run_of(const fr_span *span, ptrdiff_t begin)
+/* The span in runs so short that looking at one overlaps with dividing in the one before. */
+FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *element,
+                           careful_run *careful, const int slots, const int services,
+                           const int averaged, const int watched)
 {
-    fr_span run = *span;
-    const ptrdiff_t left = span->n - begin;
-    run.n = left < FR_RUN ? left : FR_RUN;
-    run.param = (real *)span->param + begin;
-    run.grad = (const real *)span->grad + begin;
-    for (int k = 0; k < FR_MAX_SLOTS; k++)
-        run.slot[k] = span->slot[k] ? (real *)span->slot[k] + begin : NULL;
-    run.average = span->average ? (real *)span->average + begin : NULL;
-    return run;
+#define FR_ROUND(name) .name = (real)step->name,
+    const scalars s = {FR_STEP(FR_ROUND)};
+#undef FR_ROUND
+    const ptrdiff_t n = span->n;
+    const real *grad = span->grad, *v = span->slot[watched < 0 ? 0 : watched];
+    const int penalised = services == FR_ALL_SERVICES && s.l2 != 0;
+    ptrdiff_t i = 0;
+    if (watched < 0) {
+        update_run(span, 0, n, &s, element, slots, services, averaged, 0);
+    } else if (step->floor < SMALL || s.l1 > LARGE) {
+        careful(span, 0, n, &s, services);
+    } else {
+        for (; i + FR_RUN <= n; i += FR_RUN)
+            if (exceeds(grad + i, FR_RUN, LARGE) | exceeds(v + i, FR_RUN, LARGE) ||
+                (penalised && exceeds((real *)span->param + i, FR_RUN, LARGE / s.l2)))
+                careful(span, i, FR_RUN, &s, services);
+            else
+                update_run(span, i, FR_RUN, &s, element, slots, services, averaged, 0);
+        if (exceeds(grad + i, n - i, LARGE) | exceeds(v + i, n - i, LARGE) ||
+            (penalised && exceeds((real *)span->param + i, n - i, LARGE / s.l2)))
+            careful(span, i, n - i, &s, services);
+        else
+            update_run(span, i, n - i, &s, element, slots, services, averaged, 0);
+    }
 }
 
 #define FR_DEFINE_UPDATE(rule, slots, watched)                                                   \
-    static void careful_##rule(const fr_span *span, const fr_step *step)                         \
-    {                                                                                            \
-        const int averaged = span->average != NULL;                                              \
-        update_span(span, step, rule, slots, averaged ? FR_ALL_SERVICES : step->services,        \
-                    averaged, 1);                                                                \
-    }                                                                                            \
-    FR_INLINE void plain_##rule(const fr_span *span, const fr_step *step)                        \
+    static void careful_##rule(const fr_span *span, ptrdiff_t begin, ptrdiff_t n,                \
+                               const scalars *s, int services)                                   \
     {                                                                                            \
         if (span->average)                                                                       \
-            update_span(span, step, rule, slots, FR_ALL_SERVICES, 1, 0);                         \
-        else if (step->services == FR_ALL_SERVICES)                                              \
-            update_span(span, step, rule, slots, FR_ALL_SERVICES, 0, 0);                         \
-        else if (step->services == FR_DECAY_ALONE)                                               \
-            update_span(span, step, rule, slots, FR_DECAY_ALONE, 0, 0);                          \
+            update_run(span, begin, n, s, rule, slots, services, 1, 1);                          \
         else                                                                                     \
-            update_span(span, step, rule, slots, 0, 0, 0);                                       \
+            update_run(span, begin, n, s, rule, slots, services, 0, 1);                          \
     }                                                                                            \
     static void update_##rule(const fr_span *span, const fr_step *step)                          \
     {                                                                                            \
-        if (watched < 0)                                                                         \
-            plain_##rule(span, step);                                                            \
+        if (span->average)                                                                       \
+            update_span(span, step, rule, careful_##rule, slots, FR_ALL_SERVICES, 1, watched);   \
+        else if (step->services == FR_ALL_SERVICES)                                              \
+            update_span(span, step, rule, careful_##rule, slots, FR_ALL_SERVICES, 0, watched);   \
+        else if (step->services == FR_DECAY_ALONE)                                               \
+            update_span(span, step, rule, careful_##rule, slots, FR_DECAY_ALONE, 0, watched);    \
         else                                                                                     \
-            for (ptrdiff_t begin = 0; begin < span->n; begin += FR_RUN) {                        \
-                const fr_span run = run_of(span, begin);                                         \
-                if (needs_care(&run, step, run.slot[watched < 0 ? 0 : watched]))                 \
-                    careful_##rule(&run, step);                                                  \
-                else                                                                             \
-                    plain_##rule(&run, step);                                                    \
-            }                                                                                    \
+            update_span(span, step, rule, careful_##rule, slots, 0, 0, watched);                 \
     }
 FR_RULES(FR_DEFINE_UPDATE)
 #undef FR_DEFINE_UPDATE
