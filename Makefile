@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := setup.py pyproject.toml $(wildcard csrc/*) $(wildcard fastreg/_*.p*)
+SOURCES := setup.py pyproject.toml $(wildcard csrc/*) $(wildcard fastreg/_core/*.p*)
 
 .PHONY: lab test bench lint wheel sanitize clean
 
@@ -21,7 +21,7 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror csrc/*.c csrc/*.h
-	$(BIN)/python -m mypy.stubtest fastreg._kernels --ignore-disjoint-bases
+	$(BIN)/python -m mypy.stubtest fastreg._core._kernels --ignore-disjoint-bases
 
 # The wheel as users get it, tested in an empty environment outside the tree.
 wheel: $(VENV)/wheel
@@ -53,4 +53,4 @@ $(VENV)/%: $(SOURCES)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist wheelhouse report *.egg-info fastreg/_kernels.c fastreg/*.so
+	rm -rf $(VENV) build dist wheelhouse report *.egg-info fastreg/_core/_kernels.c fastreg/_core/*.so

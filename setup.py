@@ -51,10 +51,10 @@ class build_flags(build_ext):  # noqa: N801  (setuptools names commands in lower
 
 
 kernels = Extension(
-    "fastreg._kernels",
-    ["fastreg/_kernels.pyx", *sorted(glob("csrc/*.c"))],
+    "fastreg._core._kernels",
+    ["fastreg/_core/_kernels.pyx", *sorted(glob("csrc/*.c"))],
     include_dirs=["csrc", numpy.get_include()],
-    depends=sorted(glob("csrc/*.h")) + sorted(glob("fastreg/*.p[xy][di]")),
+    depends=sorted(glob("csrc/*.h")) + sorted(glob("fastreg/_core/*.p[xy][di]")),
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
     + [("FR_NO_THREADS", None)] * (not THREADS),
 )

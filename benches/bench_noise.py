@@ -41,7 +41,7 @@ def textbook(name, x):
         return (rng.random(shape, dtype=np.float32) < kept) / np.float32(kept)
 
     def alpha():
-        saturation = np.float32(fastreg.noise.SATURATION)
+        saturation = np.float32(fastreg.dropout.noise.SATURATION)
         a = np.float32((kept * (1 + RATE * saturation**2)) ** -0.5)
         keep = rng.random(x.shape, dtype=np.float32) < kept
         return a * np.where(keep, x, saturation) - a * np.float32(RATE) * saturation

@@ -74,7 +74,7 @@ class Result:
             "backend": "fastreg",
             "size": self.elements,
             "threads": fastreg.get_num_threads(),
-            "level": fastreg._kernels.level(),
+            "level": fastreg._core._kernels.level(),
             "ns_per_element": self.ns_per_element,
             "gb_per_s": self.gb_per_s,
             "seconds": self.seconds,

@@ -51,7 +51,7 @@ def build():
     """Say what ran, one short text a part."""
     threads = fastreg.get_num_threads()
     return {
-        "level": fastreg._kernels.level(),
+        "level": fastreg._core._kernels.level(),
         "threads": f"{threads} thread{'s' * (threads > 1)}",
         "fastreg": f"fastreg {fastreg.__version__}",
         "numpy": f"NumPy {np.__version__}",

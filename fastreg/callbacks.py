@@ -1,8 +1,8 @@
 """What can be told of a training run while it happens: the hooks, and two that are ready to use."""
 
-from fastreg import _checks
-from fastreg._checks import integer
-from fastreg.diagnosis import diagnose
+from fastreg._core import checks
+from fastreg._core.checks import integer
+from fastreg.study.diagnosis import diagnose
 
 __all__ = ["Callback", "Checkpoint", "LiveDiagnosis"]
 
@@ -73,7 +73,7 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, path, *, every=1, every_steps=None):
-        self.path = _checks.path("Checkpoint", "path", path)
+        self.path = checks.path("Checkpoint", "path", path)
         self.every = integer("Checkpoint", "every", every, low=1)
         self.every_steps = every_steps
         if every_steps is not None:
@@ -98,9 +98,9 @@ class LiveDiagnosis(Callback):
     every : int, keyword-only
         Epochs from one diagnosis to the next.
     report : callable, keyword-only
-        Given each `fastreg.diagnosis.Diagnosis`; prints by default.
+        Given each `fastreg.study.diagnosis.Diagnosis`; prints by default.
     **settings
-        For `fastreg.diagnosis.diagnose`.
+        For `fastreg.study.diagnosis.diagnose`.
 
     Attributes
     ----------
@@ -116,9 +116,7 @@ class LiveDiagnosis(Callback):
     def __init__(self, *, every=10, report=print, **settings):
         self.every = integer("LiveDiagnosis", "every", every, low=1)
         if not callable(report):
-            raise TypeError(
-                f"LiveDiagnosis: report must be a function, got {_checks.shown(report)}"
-            )
+            raise TypeError(f"LiveDiagnosis: report must be a function, got {checks.shown(report)}")
         self.report, self.settings, self.last = report, settings, None
 
     def on_epoch_end(self, epoch, logs=None):

@@ -15,8 +15,8 @@ import stat
 
 import numpy as np
 
-from fastreg import _checks
-from fastreg._replace import replace_file
+from fastreg._core import checks
+from fastreg._core.replace import replace_file
 
 __all__ = ["CheckpointError", "load", "save"]
 
@@ -79,7 +79,7 @@ def save(path, state):
     >>> load(path)
     {'w': array([0., 1., 2.]), 'epoch': 7}
     """
-    path = _checks.path("save", "path", path)
+    path = checks.path("save", "path", path)
     replace_file(path, encode(state))
 
 
@@ -107,7 +107,7 @@ def load(path):
     OSError
         If it cannot be read.
     """
-    path = _checks.path("load", "path", path)
+    path = checks.path("load", "path", path)
     try:
         return decode(_bytes(path))
     except CheckpointError as error:

@@ -5,7 +5,7 @@ import math
 import os
 import sys
 
-from fastreg import _checks, _kernels
+from fastreg._core import _kernels, checks
 
 __all__ = ["empty_cache", "get_num_threads", "num_threads", "set_num_threads", "show_config"]
 
@@ -148,7 +148,7 @@ def set_num_threads(n):
     >>> fastreg.set_num_threads(1)
     >>> fastreg.set_num_threads(before)
     """
-    _kernels.ask_of_all(_checks.integer("set_num_threads", "n", n, low=1, high=1024))
+    _kernels.ask_of_all(checks.integer("set_num_threads", "n", n, low=1, high=1024))
 
 
 @contextlib.contextmanager
@@ -174,7 +174,7 @@ def num_threads(n):
     ...     fastreg.get_num_threads()
     2
     """
-    n = _checks.integer("num_threads", "n", n, low=1, high=1024)
+    n = checks.integer("num_threads", "n", n, low=1, high=1024)
     scope = _kernels.enter_scope(n)
     try:
         yield
@@ -244,7 +244,7 @@ def show_config(*, file=None):
     from fastreg import __version__
 
     if file is not None and not callable(getattr(file, "write", None)):
-        raise TypeError(f"show_config: file must be an open text file, got {_checks.shown(file)}")
+        raise TypeError(f"show_config: file must be an open text file, got {checks.shown(file)}")
 
     build, pool = _kernels.build_info(), _kernels.pool_info()
     lines = {

@@ -8,7 +8,7 @@ improvement are counted, and the count is compared with ``patience``.
 import math
 from collections.abc import Mapping
 
-from fastreg._checks import Checked, choice, integer, is_number, number, shown
+from fastreg._core.checks import Checked, choice, integer, is_number, number, shown
 
 __all__ = ["Plateau", "ReduceOnPlateau"]
 

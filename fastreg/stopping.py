@@ -10,7 +10,7 @@ from numbers import Number
 from types import NoneType
 from typing import NamedTuple
 
-from fastreg._checks import (
+from fastreg._core.checks import (
     Checked,
     choice,
     flag,

@@ -7,15 +7,12 @@ import time
 import numpy as np
 
 from fastreg import checkpoint
-from fastreg._checks import flag, integer, sequence
-from fastreg._checks import path as path_of
-from fastreg._loop import Presses, interruptible, marks, progress_bar, rewind
-from fastreg._measure import of_gradients, of_weights, rate_of
-from fastreg._resume import check_cut, state_of, take
-from fastreg._schedule import members
-from fastreg._seeds import generator
-from fastreg._targets import NoWeightError, link_of
-from fastreg.score import (
+from fastreg._core.checks import flag, integer, sequence
+from fastreg._core.checks import path as path_of
+from fastreg._core.seeds import generator
+from fastreg._train.history import of_gradients, of_weights, rate_of
+from fastreg._train.loop import Presses, interruptible, marks, progress_bar, rewind
+from fastreg._train.predict import (
     Predictor,
     check_alike,
     check_model,
@@ -25,6 +22,9 @@ from fastreg.score import (
     evaluate,
     loss_of,
 )
+from fastreg._train.resume import check_cut, state_of, take
+from fastreg.nn.targets import NoWeightError, link_of
+from fastreg.schedule.family import members
 
 __all__ = ["Trainer", "evaluate", "fit"]
 

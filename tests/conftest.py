@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import fastreg
-from fastreg import _kernels
+from fastreg._core import _kernels
 
 
 @pytest.fixture(params=_kernels.levels())

@@ -20,150 +20,50 @@ PACKAGE = pathlib.Path(fastreg.__file__).parent
 TREE = pathlib.Path(__file__).parent.parent
 STANDARD = set(sys.stdlib_module_names)
 
-#: What a module may import beside the standard library. Anything not listed is the lab's.
-LEAF = {"numpy", "fastreg._arrays", "fastreg._checks", "fastreg._kernels", "fastreg._seeds"}
+#: What the modules of a folder may import beside the standard library and each other, one rule per
+#: folder. "." is the files beside the folders: what people import by name. The lab may know all.
+FAMILY = {"numpy", "_core"}
 ALLOWED = {
-    "_arrays": {"numpy", "fastreg._checks"},
-    "_checks": set(),
-    "_command": set(),
-    "_seeds": {"numpy", "fastreg._checks"},
-    "_layer": {"fastreg._kernels"},
-    "_optimizer": {
-        "fastreg._checks",
-        "fastreg._kernels",
-        "fastreg._optimizer_groups",
-        "fastreg._optimizer_hypers",
-        "fastreg._optimizer_state",
-    },
-    "_optimizer_groups": {"fastreg._checks"},
-    "_optimizer_hypers": {"fastreg._checks", "fastreg._optimizer_state"},
-    "_optimizer_state": {"numpy", "fastreg._checks"},
-    "adam": {"fastreg._checks", "fastreg._optimizer", "fastreg._optimizer_hypers"},
-    "_loop": {"tqdm"},
-    "_measure": {"numpy"},
-    "_resume": {"numpy", "fastreg._checks", "fastreg._schedule", "fastreg.checkpoint"},
-    "_targets": {"numpy", "fastreg._arrays", "fastreg._checks"},
-    "callbacks": {"fastreg._checks", "fastreg.diagnosis"},
-    "_replace": set(),
-    "checkpoint": {"numpy", "fastreg", "fastreg._checks", "fastreg._replace"},
-    "_binary": {"numpy", "fastreg._checks"},
-    "_csv": {"numpy", "fastreg._checks", "fastreg._table"},
-    "_table": {"numpy", "fastreg._checks"},
-    "data": {
-        "numpy",
-        "fastreg._arrays",
-        "fastreg._binary",
-        "fastreg._checks",
-        "fastreg._csv",
-        "fastreg._seeds",
-        "fastreg._table",
-    },
-    "nn/__init__": {
-        f"fastreg.nn.{name}" for name in ("activations", "dense", "losses", "sequential")
-    },
-    "nn/activations": LEAF | {"fastreg._layer"},
-    "nn/block": {
-        "fastreg._kernels",
-        "fastreg._random",
-        "fastreg.dropout",
-        "fastreg.norm",
-        "fastreg.nn.activations",
-        "fastreg.nn.dense",
-    },
-    "nn/dense": LEAF | {"fastreg._layer"},
-    "nn/losses": LEAF | {"fastreg._arrays", "fastreg._targets", "fastreg.nn.activations"},
-    "nn/sequential": {
-        "numpy",
-        "fastreg._kernels",
-        "fastreg._arrays",
-        "fastreg._checks",
-        "fastreg._seeds",
-        "fastreg.dropout",
-        "fastreg.norm",
-        "fastreg.reference",
-        "fastreg.nn",
-        "fastreg.nn.block",
-        "fastreg.nn.dense",
-    },
-    "compare": {"fastreg._checks", "fastreg.optim"},
-    "_schedule": {"numpy", "fastreg._checks", "fastreg._steps"},
-    "_steps": {
-        "numpy",
-        "fastreg._arrays",
-        "fastreg._checks",
-    },  # NumPy inside one function, for arrays of steps
-    "_weights": {"numpy", "fastreg._kernels"},
-    "config": {"numpy", "fastreg", "fastreg._checks", "fastreg._kernels"},
-    "decomposition": {
-        "numpy",
-        "fastreg._arrays",
-        "fastreg._checks",
-        "fastreg._seeds",
-        "joblib",
-        "tqdm",
-    },
-    "diagnosis": {"numpy", "fastreg._arrays", "fastreg._checks"},
-    "group": LEAF | {"fastreg._weights"},
-    "_random": LEAF | {"fastreg._layer"},
-    "dropout": LEAF | {"fastreg._random"},
-    "noise": LEAF | {"fastreg._random"},
-    "norm": LEAF | {"fastreg._layer"},
-    "optim": {"fastreg._checks", "fastreg._optimizer", "fastreg._optimizer_hypers", "fastreg.adam"},
-    "penalty": {"fastreg._checks", "fastreg._weights"},
-    "plateau": {"fastreg._checks"},
-    "rates": {"fastreg._steps"},
-    "reference/nn": {"numpy"},
-    "score": {
-        "numpy",
-        "fastreg._arrays",
-        "fastreg._checks",
-        "fastreg._targets",
-        "fastreg.nn.activations",
-    },
-    "reference/group": {"numpy", "fastreg.reference.penalty"},
-    "reference/dropout": {"numpy", "fastreg.reference.random"},
-    "reference/noise": {"numpy", "fastreg.reference.dropout", "fastreg.reference.random"},
-    "reference/random": {"numpy"},
-    "reference/norm": {"numpy"},
-    "reference/adam": {"numpy", "fastreg.reference.optimizer"},
-    "reference/optim": {"numpy", "fastreg.reference.adam", "fastreg.reference.optimizer"},
-    "reference/optimizer": {"numpy"},
-    "reference/penalty": {"numpy"},
-    "reference/sparsity": {"numpy", "fastreg.reference.penalty"},
-    "schedule": {"fastreg._schedule", "fastreg._steps"},
-    "sparsity": {"numpy", "fastreg._checks", "fastreg._weights"},
-    "_rownorm": LEAF | {"fastreg._layer"},
-    "groupnorm": {"fastreg._checks", "fastreg._rownorm"},
-    "layernorm": {"fastreg._checks", "fastreg._rownorm"},
-    "reference/groupnorm": {"numpy"},
-    "reference/layernorm": {"numpy"},
-    "stopping": {"fastreg._checks", "fastreg.plateau"},
-    "train": {
-        "numpy",
-        "fastreg._checks",
-        "fastreg._schedule",
-        "fastreg._targets",
-        "fastreg._loop",
-        "fastreg._measure",
-        "fastreg._resume",
-        "fastreg._seeds",
-        "fastreg.checkpoint",
-        "fastreg.config",
-        "fastreg.score",
-    },
+    "_core": {"numpy"},
+    "optim": FAMILY,
+    "norm": FAMILY,
+    "dropout": FAMILY,
+    "penalty": FAMILY,
+    "schedule": FAMILY,
+    "data": FAMILY,
+    "reference": {"numpy"},
+    "nn": FAMILY | {"norm", "dropout", "reference"},
+    "_train": FAMILY | {"nn", "schedule", "checkpoint", "tqdm"},
+    "study": FAMILY | {"optim", "joblib", "tqdm"},
+    ".": FAMILY | {"nn", "schedule", "_train", "study"},
 }
-FREE = {"__init__", "__main__", "reference/__init__"}  # the public names and the command
-MODULES = ["fastreg", *(f"fastreg.{name.replace('/', '.')}" for name in ALLOWED)]
+FREE = {"fastreg", "fastreg.__main__"}  # the public names, and the command
+
+
+def module(path):
+    """The dotted name of a file of the package."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def folder(name):
+    """The folder of the package that holds a module: its rule's name."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and (PACKAGE / parts[1]).is_dir() else "."
+
+
+FILES = {module(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+MODULES = [name for name in FILES if folder(name) != "lab" and name != "fastreg.__main__"]
 PUBLIC = fastreg.__all__
 
 
 def module_of(name):
-    """The module that defines a public name, below ``fastreg``."""
-    return getattr(getattr(fastreg, name), "__module__", name).removeprefix("fastreg.")
+    """The module that defines a public name."""
+    return getattr(getattr(fastreg, name), "__module__", name)
 
 
 #: What passes compiled code on to the modules of its family.
-SEAMS = {"fastreg._optimizer", "fastreg._random", "fastreg._rownorm", "fastreg._weights"}
+SEAMS = {f"fastreg.{n}" for n in ("optim.base", "dropout.base", "norm.rows", "penalty.weights")}
 
 #: What runs compiled code has a twin in `reference`; what is pure Python, such as schedules and
 #: early stopping, is its own specification.
@@ -172,22 +72,29 @@ TWINNED = [name for name in PUBLIC if hasattr(reference, name) and name != "Opti
 
 def imports(path):
     """The modules a file imports, ``from fastreg import x`` as ``fastreg.x`` where x is one."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                is_module = (PACKAGE / f"{alias.name}.py").exists() or alias.name == "_kernels"
-                yield inner if node.module == "fastreg" and is_module else node.module
+                yield inner if inner in FILES or alias.name == "_kernels" else node.module
 
 
-@pytest.mark.parametrize("name", ALLOWED)
-def test_modules_import_only_what_they_may(name):
-    found = {module for module in imports(PACKAGE / f"{name}.py")}
-    foreign = {m for m in found if m.split(".")[0] not in STANDARD} - ALLOWED[name]
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in FREE])
+def test_modules_import_only_what_their_folder_may(name):
+    own, foreign = folder(name), set()
+    for found in imports(FILES[name]):
+        top, *inner = found.split(".")
+        place = folder(found) if top == "fastreg" else top
+        place = inner[0] if place == "." and inner and own != "." else place
+        if place != own and top not in STANDARD and place not in ALLOWED[own]:
+            foreign.add(found)
     assert not foreign, f"{name} imports {foreign}"
+
+
+def test_every_folder_has_a_rule():
+    assert {folder(name) for name in FILES} == set(ALLOWED) | {"lab"}
 
 
 def test_only_the_lab_needs_extras():
@@ -240,14 +147,14 @@ def test_the_seam_declares_the_table_as_it_is():
     if not (TREE / "csrc").exists():
         pytest.skip("the sources are not beside the tests: an installed wheel is being tested")
     listed = re.findall(r"K\((\w+), (\w+)\)", (TREE / "csrc/fastreg.h").read_text())
-    seam = (PACKAGE / "_kernels.pxd").read_text().split("ctypedef struct fr_kernels:")[1]
+    seam = (PACKAGE / "_core/_kernels.pxd").read_text().split("ctypedef struct fr_kernels:")[1]
     fields = seam.split("ctypedef struct")[0].splitlines()
     declared = [tuple(line.split()) for line in fields if line.strip() and "[" not in line]
     assert declared == listed
 
 
 def test_only_kernels_reach_c():
-    for path in PACKAGE.glob("*.p[xy]*"):
+    for path in PACKAGE.rglob("*.p[xy]*"):
         if path.name != "_kernels.pxd" and path.suffix in (".pyx", ".pxi", ".pxd"):
             assert '"fastreg.h"' not in path.read_text(), path.name
 
@@ -273,11 +180,11 @@ METHODS |= {"value", "gradient", "value_and_gradient", "prox"}
 
 def test_what_runs_compiled_code_is_twinned():
     compiled = {
-        name for name in ALLOWED
-        if {"fastreg._kernels", *SEAMS} & set(imports(PACKAGE / f"{name}.py"))
-    }  # fmt: skip
-    compiled -= {"_layer", "config", *(seam.removeprefix("fastreg.") for seam in SEAMS)}
-    compiled -= {name for name in compiled if name.startswith("nn/")}  # its names are in fastreg.nn
+        name for name in MODULES if {"fastreg._core._kernels", *SEAMS} & set(imports(FILES[name]))
+    }
+    compiled -= SEAMS | {"fastreg.config"}
+    compiled = {name for name in compiled if folder(name) not in ("_core", "nn")}
+    compiled = {name for name in compiled if FILES[name].name != "__init__.py"}
     assert compiled == {module_of(name) for name in TWINNED}
 
 
@@ -314,12 +221,6 @@ def test_docstring_examples(name):
     module = importlib.import_module(name)
     result = doctest.testmod(module, extraglobs={"np": np, "fastreg": fastreg})
     assert result.failed == 0
-
-
-def test_every_module_is_accounted_for():
-    files = {path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py")}
-    lab = {name for name in files if name.startswith("lab/")}
-    assert files - lab == set(ALLOWED) | FREE
 
 
 def test_the_seam_has_no_list_comprehensions():

@@ -257,7 +257,7 @@ sys.orig_argv = [sys.executable, "-m", "fastreg"]
 arguments, sys.argv = sys.argv[1:], ["-m"]
 class Alive:
     def find_spec(self, name, *rest):
-        if name == "fastreg._optimizer":
+        if name == "fastreg.optim.base":
             print("up", file=sys.stderr, flush=True)
 sys.meta_path.insert(0, Alive())
 import fastreg

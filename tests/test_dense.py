@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastreg
-from fastreg import BatchNorm, Dropout, _kernels, reference
+from fastreg import BatchNorm, Dropout, reference
+from fastreg._core import _kernels
 from fastreg.nn import Dense, ReLU, Sequential, softmax_cross_entropy
 from fastreg.nn.block import Block
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastreg import Dropout, _kernels, reference
+from fastreg import Dropout, reference
+from fastreg._core import _kernels
 
 RATES = (0.0, 1e-10, 0.1, 0.5, 0.9, 1 - 2**-16, 1 - 1e-5, 1.0)
 
@@ -236,7 +237,7 @@ def test_unbiased(rng):
 
 def test_the_count_of_calls_starts_again_at_its_end(rng):
     """Alone and as the last part of a fused block."""
-    from fastreg._random import MAX_CALL
+    from fastreg.dropout.base import MAX_CALL
     from fastreg.nn import Dense, ReLU, Sequential
 
     X = rng.normal(size=(4, 3))

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastreg
-from fastreg import GroupLasso, _kernels, max_norm, num_threads, reference, unit_norm
+from fastreg import GroupLasso, max_norm, num_threads, reference, unit_norm
+from fastreg._core import _kernels
 
 #: Shapes and axes: rows, columns, one group, the middle, at the edges of panels and lanes.
 CASES = [

@@ -9,7 +9,8 @@ import harness
 import numpy as np
 import pytest
 
-from fastreg import Adam, _kernels
+from fastreg import Adam
+from fastreg._core import _kernels
 
 
 def python(code, **environment):
@@ -26,13 +27,13 @@ def python(code, **environment):
 
 
 def test_the_highest_level_is_the_default():
-    code = "import fastreg._kernels as k; print(k.level())"
+    code = "import fastreg._core._kernels as k; print(k.level())"
     assert python(code, FASTREG_ISA="") == _kernels.levels()[-1]
 
 
 @pytest.mark.parametrize("name", _kernels.levels())
 def test_a_level_can_be_forced(name):
-    assert python("import fastreg._kernels as k; print(k.level())", FASTREG_ISA=name) == name
+    assert python("import fastreg._core._kernels as k; print(k.level())", FASTREG_ISA=name) == name
 
 
 def test_an_unknown_level_is_a_clear_error():

@@ -10,7 +10,8 @@ import pytest
 
 import fastreg
 import fastreg.nn
-from fastreg import Dropout, _kernels
+from fastreg import Dropout
+from fastreg._core import _kernels
 
 BIG = 1 << 20  # float32 elements of a pooled result: 4 MiB
 

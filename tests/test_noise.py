@@ -16,7 +16,8 @@ import pytest
 from test_dropout import plain_philox
 
 import fastreg
-from fastreg import GaussianDropout, _kernels
+from fastreg import GaussianDropout
+from fastreg._core import _kernels
 from fastreg.reference import random
 
 ALARM = 1e-9

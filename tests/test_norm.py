@@ -8,7 +8,8 @@ import harness
 import numpy as np
 import pytest
 
-from fastreg import BatchNorm, _kernels, num_threads, reference
+from fastreg import BatchNorm, num_threads, reference
+from fastreg._core import _kernels
 
 pytestmark = pytest.mark.filterwarnings("ignore:BatchNorm.forward. a training batch with one")
 
@@ -337,7 +338,7 @@ def test_an_interrupt_moves_all_running_statistics_or_none(momentum, rng):
     found, line, torn = [], 1, True
     while torn:
         victim = copy.deepcopy(layer)
-        torn = harness.interrupted(line, "fastreg/norm.py", victim.forward, X)
+        torn = harness.interrupted(line, "norm/batch.py", victim.forward, X)
         found.append(standing(victim))
         line += 1
     assert len(found) > 20

@@ -81,7 +81,9 @@ def gradients(rng, size, dtype, steps=3):
 
 def test_every_compiled_rule_is_among_the_variants():
     compiled = [getattr(optim, p.values[0])(**p.values[1])._updater for p in VARIANTS]
-    assert {updater.__reduce__()[1][1] for updater in compiled} == set(fastreg._kernels.rules())
+    assert {updater.__reduce__()[1][1] for updater in compiled} == set(
+        fastreg._core._kernels.rules()
+    )
 
 
 def same_state(fast, slow):
@@ -139,9 +141,9 @@ def test_services_have_the_reference_s_bits(rule, options, services, dtype, rng)
     same_state(fast, slow)
 
 
-@pytest.mark.parametrize("level_name", fastreg._kernels.levels())
+@pytest.mark.parametrize("level_name", fastreg._core._kernels.levels())
 def test_services_at_every_level(level_name, dtype, rng):
-    before = fastreg._kernels.set_level(level_name)
+    before = fastreg._core._kernels.set_level(level_name)
     for rule in RULES:
         fast, slow = twins(rule, **({"learning_rate": 0.05} | SERVICES["all"]))
         params = [rng.normal(size=size).astype(dtype) for size in (17, 33, 16_385)]
@@ -152,7 +154,7 @@ def test_services_at_every_level(level_name, dtype, rng):
             slow.update(expected, grads)
         for actual, wanted in zip(params, expected, strict=True):
             harness.same_bits(actual, wanted)
-    fastreg._kernels.set_level(before)
+    fastreg._core._kernels.set_level(before)
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 import fastreg
 from fastreg import (
     ElasticNet,
-    _kernels,
     l1_gradient,
     l1_regularization_loss,
     l2_gradient,
@@ -21,6 +20,7 @@ from fastreg import (
     reference,
     soft_threshold,
 )
+from fastreg._core import _kernels
 
 BLOCK = harness.BLOCK
 GRADIENTS = {

@@ -14,8 +14,8 @@ import pytest
 
 import fastreg
 from fastreg import nn, optim
+from fastreg._train.predict import probabilities
 from fastreg.data import Standardizer, split
-from fastreg.score import probabilities
 
 mpmath.mp.prec = 2200  # squares of 1e300 beside epsilon
 MP = np.vectorize(mpmath.mpf, otypes=[object])

@@ -13,8 +13,8 @@ from unittest import mock
 
 import pytest
 
-from fastreg import _replace
-from fastreg._replace import replace_file
+from fastreg._core import replace
+from fastreg._core.replace import replace_file
 
 if os.name != "posix":
     pytest.skip("modes, links and locks of POSIX", allow_module_level=True)
@@ -171,7 +171,7 @@ def test_a_file_is_private_from_its_first_byte_on(path, monkeypatch):
 
 def as_nobody(code, *arguments):
     """Run code as a user without rights, imports done; return what it prints."""
-    text = "import os, sys, stat\nfrom fastreg._replace import replace_file\n"
+    text = "import os, sys, stat\nfrom fastreg._core.replace import replace_file\n"
     if os.geteuid() == 0:
         text += "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
     ran = subprocess.run(
@@ -304,7 +304,7 @@ def test_a_name_that_another_process_has_taken_is_left_to_it(path, monkeypatch):
             theirs[0].write_bytes(b"theirs")
         return opened(name, flags, *mode)
 
-    monkeypatch.setattr(_replace.secrets, "token_hex", lambda n: next(tokens))
+    monkeypatch.setattr(replace.secrets, "token_hex", lambda n: next(tokens))
     monkeypatch.setattr(os, "open", taken)
     replace_file(str(path), b"new")
     assert path.read_bytes() == b"new" and theirs[0].read_bytes() == b"theirs"
@@ -312,12 +312,12 @@ def test_a_name_that_another_process_has_taken_is_left_to_it(path, monkeypatch):
 
 WRITER = """
 import os, sys, time
-from fastreg import _replace
+from fastreg._core import replace
 def wait(*arguments):
     print("writing", flush=True)
     time.sleep(60)
-_replace._write = wait
-_replace.replace_file(sys.argv[1], b"other")
+replace._write = wait
+replace.replace_file(sys.argv[1], b"other")
 """
 
 
@@ -345,7 +345,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(path):
 
 
 def test_a_file_removed_before_it_was_locked_is_made_anew(path, monkeypatch):
-    flock, removed = _replace.fcntl.flock, []
+    flock, removed = replace.fcntl.flock, []
 
     def late(descriptor, how):
         if not removed:
@@ -353,7 +353,7 @@ def test_a_file_removed_before_it_was_locked_is_made_anew(path, monkeypatch):
             os.remove(path.with_name(removed[0]))
         return flock(descriptor, how)
 
-    monkeypatch.setattr(_replace.fcntl, "flock", late)
+    monkeypatch.setattr(replace.fcntl, "flock", late)
     replace_file(str(path), b"new")
     assert removed and path.read_bytes() == b"new"
 
@@ -362,13 +362,13 @@ def test_without_locks_nothing_is_removed_and_saving_works(path, monkeypatch):
     def refuse(*arguments):
         raise OSError(errno.ENOLCK, "no locks")
 
-    monkeypatch.setattr(_replace.fcntl, "flock", refuse)
-    monkeypatch.setattr(_replace.secrets, "token_hex", lambda n: "0" * 16)
+    monkeypatch.setattr(replace.fcntl, "flock", refuse)
+    monkeypatch.setattr(replace.secrets, "token_hex", lambda n: "0" * 16)
     seen = []
-    monkeypatch.setattr(_replace, "_write", lambda *a: seen.extend(os.listdir(path.parent)))
+    monkeypatch.setattr(replace, "_write", lambda *a: seen.extend(os.listdir(path.parent)))
     replace_file(str(path), b"")
     left = path.with_name(seen[0])
     left.write_bytes(b"of another")
-    monkeypatch.setattr(_replace.secrets, "token_hex", lambda n: "1" * 16)
+    monkeypatch.setattr(replace.secrets, "token_hex", lambda n: "1" * 16)
     replace_file(str(path), b"")
     assert left.read_bytes() == b"of another"

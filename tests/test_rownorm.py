@@ -10,16 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastreg import (
-    BatchNorm,
-    GroupNorm,
-    InstanceNorm,
-    LayerNorm,
-    RMSNorm,
-    _kernels,
-    num_threads,
-    reference,
-)
+from fastreg import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, num_threads, reference
+from fastreg._core import _kernels
 
 pytestmark = pytest.mark.filterwarnings("ignore:BatchNorm.forward. a training batch with one")
 

@@ -17,7 +17,8 @@ import pytest
 from harness import same_bits
 
 import fastreg
-from fastreg import _kernels, config
+from fastreg import config
+from fastreg._core import _kernels
 from fastreg.nn import softmax_cross_entropy
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc")
@@ -94,14 +95,14 @@ def test_a_number_asked_for_is_obeyed():
         import fastreg
         fastreg.set_num_threads(5)
         work()
-        info = fastreg._kernels.team_info()
+        info = fastreg._core._kernels.team_info()
         assert info["helpers"] == 4 and info["asked"] == 5
         assert sum(c["shared"] for c in info["classes"]) > 0
         assert sum(c["alone"] for c in info["classes"]) == 0
         with fastreg.num_threads(1):
             before = [c["shared"] for c in info["classes"]]
             work()
-            print(before == [c["shared"] for c in fastreg._kernels.team_info()["classes"]])
+            print(before == [c["shared"] for c in fastreg._core._kernels.team_info()["classes"]])
     """
     assert python(code) == "True"
 
@@ -109,7 +110,7 @@ def test_a_number_asked_for_is_obeyed():
 def test_configuration_says_what_was_chosen_and_why():
     code = """
         import fastreg
-        fastreg._kernels.set_team(2, 0, b"")
+        fastreg._core._kernels.set_team(2, 0, b"")
         work()
         fastreg.show_config()
         with fastreg.num_threads(3):
@@ -137,7 +138,7 @@ def test_no_room_for_threads_means_one(alone):
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), resource.RLIM_INFINITY))
         bits = work()
-        info = fastreg._kernels.team_info()
+        info = fastreg._core._kernels.team_info()
         assert info["refused"] and info["helpers"] == 0, info
         import io
         text = io.StringIO()
@@ -147,7 +148,7 @@ def test_no_room_for_threads_means_one(alone):
         import time
         time.sleep(0.2)
         assert bits == work()
-        info = fastreg._kernels.team_info()
+        info = fastreg._core._kernels.team_info()
         assert not info["refused"] and info["helpers"] == 1, info
         print(bits)
     """)
@@ -223,7 +224,7 @@ def test_bound_openmp_threads_leave_us_our_cores(first, alone):
         fastreg.set_num_threads(2)
         bits = work()
         mine = os.sched_getaffinity(0)
-        print(bits, fastreg._kernels.num_threads(), fastreg.config._default_threads())
+        print(bits, fastreg._core._kernels.num_threads(), fastreg.config._default_threads())
         helpers = [os.sched_getaffinity(int(task)) for task in os.listdir("/proc/self/task")]
         assert len(mine) == 1, "the runtime was to bind the main thread"
         assert any(len(cores) > 1 for cores in helpers), helpers
@@ -320,9 +321,9 @@ def test_forks_while_another_thread_is_in_a_region(alone):
             child = os.fork()
             if child == 0:
                 signal.alarm(20)
-                before = fastreg._kernels.team_info()["helpers"]
+                before = fastreg._core._kernels.team_info()["helpers"]
                 bits = work()
-                assert (before, fastreg._kernels.team_info()["helpers"]) == (0, HELPERS)
+                assert (before, fastreg._core._kernels.team_info()["helpers"]) == (0, HELPERS)
                 print(bits, flush=True)
                 os._exit(0)
             assert os.waitpid(child, 0)[1] == 0, k

@@ -22,7 +22,7 @@ except ModuleNotFoundError as missing:
         "fastreg lab needs the extra 'lab': pip install 'fastreg[lab]'", name=missing.name
     ) from missing
 
-from fastreg._checks import shown
+from fastreg._core.checks import shown
 
 __all__ = ["EXPERIMENTS", "experiment"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import sklearn.datasets
 
-from fastreg._checks import integer, number
-from fastreg._checks import path as path_of
+from fastreg._core.checks import integer, number
+from fastreg._core.checks import path as path_of
 from fastreg.data import Dataset, read_csv, read_idx, read_npz, split
 from fastreg.nn import mse, softmax_cross_entropy
 

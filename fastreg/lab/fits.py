@@ -23,9 +23,9 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 import fastreg
-from fastreg._checks import integer
+from fastreg._core.checks import integer
+from fastreg._train.predict import outputs_of
 from fastreg.lab.data import fingerprint
-from fastreg.score import outputs_of
 
 __all__ = ["Outcomes", "grid", "run", "seeds_of", "train"]
 

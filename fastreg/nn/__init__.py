@@ -6,22 +6,12 @@ of ``W`` as ``dW``, of ``gamma`` as ``dgamma``, and so on. Any object that keeps
 and has ``train()`` and ``eval()`` is a layer.
 """
 
-from fastreg.nn.activations import GELU, LeakyReLU, ReLU, Sigmoid, Tanh
+from fastreg.nn import activations, losses
+from fastreg.nn.activations import *
 from fastreg.nn.dense import Dense
-from fastreg.nn.losses import binary_cross_entropy, mse, softmax_cross_entropy
+from fastreg.nn.losses import *
 from fastreg.nn.sequential import PARAMETERS, Sequential, mlp
 
-__all__ = [
-    "GELU",
-    "PARAMETERS",
-    "Dense",
-    "LeakyReLU",
-    "ReLU",
-    "Sequential",
-    "Sigmoid",
-    "Tanh",
-    "binary_cross_entropy",
-    "mlp",
-    "mse",
-    "softmax_cross_entropy",
-]
+__all__ = ["PARAMETERS", "Dense", "Sequential", "mlp"]
+__all__ += activations.__all__
+__all__ += losses.__all__

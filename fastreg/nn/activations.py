@@ -9,9 +9,9 @@ import math
 
 import numpy as np
 
-from fastreg._checks import number
-from fastreg._kernels import empty_like
-from fastreg._layer import Layer
+from fastreg._core._kernels import empty_like
+from fastreg._core.checks import number
+from fastreg._core.layer import Layer
 
 __all__ = ["GELU", "LeakyReLU", "ReLU", "Sigmoid", "Tanh"]
 

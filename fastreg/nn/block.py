@@ -1,6 +1,6 @@
 """Layers that run as one: what follows a matrix product, in one pass each way."""
 
-from fastreg._kernels import (
+from fastreg._core._kernels import (
     bias_gate,
     dense_gradients,
     dense_product,
@@ -8,8 +8,8 @@ from fastreg._kernels import (
     norm_gate,
     norm_gate_backward,
 )
-from fastreg._random import MAX_CALL
 from fastreg.dropout import Dropout
+from fastreg.dropout.base import MAX_CALL
 from fastreg.nn.activations import ReLU
 from fastreg.nn.dense import Dense
 from fastreg.norm import BatchNorm

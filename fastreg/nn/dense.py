@@ -4,11 +4,17 @@ import math
 
 import numpy as np
 
-from fastreg._arrays import float_dtype
-from fastreg._checks import LARGEST, flag, number, shown, size
-from fastreg._kernels import bias_gate, dense_gradients, dense_product, empty_like, gate_backward
-from fastreg._layer import Layer
-from fastreg._seeds import generator
+from fastreg._core._kernels import (
+    bias_gate,
+    dense_gradients,
+    dense_product,
+    empty_like,
+    gate_backward,
+)
+from fastreg._core.arrays import float_dtype
+from fastreg._core.checks import LARGEST, flag, number, shown, size
+from fastreg._core.layer import Layer
+from fastreg._core.seeds import generator
 
 __all__ = ["INITS", "Dense", "known_name"]
 

@@ -6,10 +6,10 @@ of one's own may do the same, ``loss.link = "softmax"``, and then has accuracies
 
 import numpy as np
 
-from fastreg import _checks
-from fastreg._arrays import real
-from fastreg._kernels import check_labels, cross_entropy, empty_like
-from fastreg._targets import linked, shares, weights
+from fastreg._core import checks
+from fastreg._core._kernels import check_labels, cross_entropy, empty_like
+from fastreg._core.arrays import real
+from fastreg.nn.targets import linked, shares, weights
 
 __all__ = ["binary_cross_entropy", "mse", "softmax_cross_entropy"]
 
@@ -70,7 +70,7 @@ def softmax_cross_entropy(
     where = "softmax_cross_entropy"
     logits = _outputs(where, "logits", logits)
     labels = check_labels(where, real(where, "labels", labels), *logits.shape)
-    label_smoothing = _checks.number(where, "label_smoothing", label_smoothing, low=0.0, high=1.0)
+    label_smoothing = checks.number(where, "label_smoothing", label_smoothing, low=0.0, high=1.0)
     by_row = weights(where, "sample_weight", sample_weight, len(labels))
     if class_weights is not None:
         by_class = weights(where, "class_weights", class_weights, logits.shape[1])[labels]
@@ -177,7 +177,7 @@ def binary_cross_entropy(logits, targets, *, label_smoothing=0.0, sample_weight=
     if not (targets.min() >= 0 and targets.max() <= 1):
         raise ValueError(f"{where}: targets must be from 0 to 1, got {targets.min()} … "
                          f"{targets.max()}")  # fmt: skip
-    s = _checks.number(where, "label_smoothing", label_smoothing, low=0.0, high=1.0)
+    s = checks.number(where, "label_smoothing", label_smoothing, low=0.0, high=1.0)
     if s:
         targets = np.multiply(1 - s, targets, out=empty_like(where, "targets", targets))
         targets += logits.dtype.type(s / 2)

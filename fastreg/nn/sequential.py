@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 import fastreg.reference
-from fastreg._arrays import float_dtype
-from fastreg._checks import LARGEST, flag, number, sequence, shown, size
-from fastreg._kernels import Whole
-from fastreg._seeds import generator
+from fastreg._core._kernels import Whole
+from fastreg._core.arrays import float_dtype
+from fastreg._core.checks import LARGEST, flag, number, sequence, shown, size
+from fastreg._core.seeds import generator
 from fastreg.dropout import Dropout
 from fastreg.nn import activations
 from fastreg.nn.block import Block, blocks

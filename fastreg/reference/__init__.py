@@ -8,93 +8,42 @@ the kernels use, in the dtype of the array, so the two sides agree bit for bit. 
 (means, variances, sums) use NumPy's own order and agree to rounding.
 """
 
-from fastreg.reference.dropout import DropConnect, Dropout, SpatialDropout, StochasticDepth
-from fastreg.reference.group import GroupLasso, max_norm, unit_norm
-from fastreg.reference.groupnorm import GroupNorm, InstanceNorm
-from fastreg.reference.layernorm import LayerNorm, RMSNorm
-from fastreg.reference.nn import (
-    GELU,
-    Dense,
-    LeakyReLU,
-    ReLU,
-    Sigmoid,
-    Tanh,
-    binary_cross_entropy,
-    mse,
-    softmax_cross_entropy,
+from fastreg.reference import (
+    adam,
+    dropout,
+    group,
+    groupnorm,
+    layernorm,
+    nn,
+    noise,
+    norm,
+    optim,
+    penalty,
+    sparsity,
 )
-from fastreg.reference.noise import AlphaDropout, GaussianDropout
-from fastreg.reference.norm import BatchNorm
-from fastreg.reference.optim import (
-    SGD,
-    Adadelta,
-    AdaGrad,
-    Adam,
-    Adamax,
-    AdamW,
-    Lion,
-    Momentum,
-    NAdam,
-    Optimizer,
-    RAdam,
-    RMSprop,
-)
-from fastreg.reference.penalty import (
-    ElasticNet,
-    l1_gradient,
-    l1_regularization_loss,
-    l2_gradient,
-    l2_regularization_loss,
-    penalty_and_gradient,
-    soft_threshold,
-)
+from fastreg.reference.adam import *
+from fastreg.reference.dropout import *
+from fastreg.reference.group import *
+from fastreg.reference.groupnorm import *
+from fastreg.reference.layernorm import *
+from fastreg.reference.nn import *
+from fastreg.reference.noise import *
+from fastreg.reference.norm import *
+from fastreg.reference.optim import *
+from fastreg.reference.optimizer import Optimizer
+from fastreg.reference.penalty import *
 from fastreg.reference.random import philox4x32
-from fastreg.reference.sparsity import near_zero, weight_histogram
+from fastreg.reference.sparsity import *
 
-__all__ = [
-    "Adadelta",
-    "AdaGrad",
-    "Adam",
-    "Adamax",
-    "AdamW",
-    "AlphaDropout",
-    "BatchNorm",
-    "Dense",
-    "DropConnect",
-    "Dropout",
-    "ElasticNet",
-    "GaussianDropout",
-    "GELU",
-    "GroupLasso",
-    "GroupNorm",
-    "InstanceNorm",
-    "LayerNorm",
-    "LeakyReLU",
-    "Lion",
-    "Momentum",
-    "NAdam",
-    "Optimizer",
-    "RAdam",
-    "RMSNorm",
-    "ReLU",
-    "RMSprop",
-    "SGD",
-    "Sigmoid",
-    "SpatialDropout",
-    "StochasticDepth",
-    "Tanh",
-    "binary_cross_entropy",
-    "l1_gradient",
-    "l1_regularization_loss",
-    "l2_gradient",
-    "l2_regularization_loss",
-    "max_norm",
-    "mse",
-    "near_zero",
-    "penalty_and_gradient",
-    "philox4x32",
-    "soft_threshold",
-    "softmax_cross_entropy",
-    "unit_norm",
-    "weight_histogram",
-]
+__all__ = ["Optimizer", "philox4x32"]
+__all__ += adam.__all__
+__all__ += dropout.__all__
+__all__ += group.__all__
+__all__ += groupnorm.__all__
+__all__ += layernorm.__all__
+__all__ += nn.__all__
+__all__ += noise.__all__
+__all__ += norm.__all__
+__all__ += optim.__all__
+__all__ += penalty.__all__
+__all__ += sparsity.__all__

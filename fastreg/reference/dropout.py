@@ -4,7 +4,7 @@ import numpy as np
 
 from fastreg.reference.random import draw_key, keep_mask
 
-__all__ = ["DropConnect", "Dropout", "Noise", "SpatialDropout", "StochasticDepth"]
+__all__ = ["DropConnect", "Dropout", "SpatialDropout", "StochasticDepth"]
 
 
 class Noise:

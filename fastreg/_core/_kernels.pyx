@@ -1,0 +1,89 @@
+"""The seam between Python and C: every array check, every block list, the only ``nogil``.
+
+One extension, a room a file: ``_threads.pxi`` decides how many threads run, ``_memory.pxi``
+where results live, ``_arrays.pxi`` what an array must look like; ``_tensor.pxi``,
+``_gradient.pxi`` and ``_binding.pxi`` hold an optimizer's tensors, ``_update.pxi`` runs its steps;
+``_dropout.pxi``, ``_norm.pxi`` and ``_rownorm.pxi`` run layers (``_extremes.pxi`` where values are
+near the ends of the range), ``_dense.pxi`` what surrounds a matrix product; ``_penalty.pxi`` sums
+over weights.
+This file picks the table of kernels that all of them call.
+"""
+
+cimport cython
+cimport numpy as cnp
+from cpython.mem cimport (
+    PyMem_Calloc,
+    PyMem_Free,
+    PyMem_Malloc,
+    PyMem_RawFree,
+    PyMem_RawMalloc,
+)
+from cpython.pythread cimport PyThread_get_thread_ident
+from cpython.contextvars cimport PyContextVar_Get
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
+from libc.math cimport HUGE_VAL, sqrt
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcmp, memcpy
+
+import contextvars
+import os
+from contextlib import suppress
+
+import numpy as np
+
+from fastreg._core.checks import cure, shown
+
+cnp.import_array()
+
+cdef const fr_table *table = NULL
+
+
+def levels():
+    """The instruction-set levels that this build has and this CPU runs, lowest first."""
+    return tuple(
+        fr_tables[i].name.decode() for i in range(fr_table_count) if fr_cpu_runs(i)
+    )
+
+
+def level():
+    """The level in use."""
+    return table.name.decode()
+
+
+def set_level(str name):
+    """Use this level from now on; the one before is returned. For tests and benchmarks."""
+    global table
+    cdef int i
+    before = level() if table != NULL else None
+    for i in range(fr_table_count):
+        if fr_tables[i].name.decode() == name and fr_cpu_runs(i):
+            table = &fr_tables[i]
+            return before
+    raise ValueError(
+        f"FASTREG_ISA must be one of {', '.join(levels())} on this CPU, got {name!r}; "
+        "leave it unset to take the best"
+    )
+
+
+def rules():
+    """The optimizer rules by name, each with its number of state slots."""
+    return {fr_rules[i].name.decode(): fr_rules[i].slots for i in range(FR_RULE_COUNT)}
+
+
+include "_lock.pxi"
+include "_threads.pxi"
+include "_memory.pxi"
+include "_arrays.pxi"
+include "_gradient.pxi"
+include "_tensor.pxi"
+include "_binding.pxi"
+include "_update.pxi"
+include "_dropout.pxi"
+include "_norm.pxi"
+include "_extremes.pxi"
+include "_dense.pxi"
+include "_penalty.pxi"
+include "_rownorm.pxi"
+
+set_level(os.environ.get("FASTREG_ISA") or levels()[-1])

@@ -1,0 +1,47 @@
+"""What every layer with a training and an inference mode shares."""
+
+from fastreg._core._kernels import Whole
+
+__all__ = ["Layer"]
+
+GRADIENTS = ("dW", "db", "dgamma", "dbeta")
+
+
+class Layer:
+    """A mode, a lock so that two threads may share one object, and what pickles leave out.
+
+    A call computes first and then assigns all its results in one statement, so that one that
+    fails leaves the layer as it was.
+    """
+
+    _batch: tuple[str, ...] = ("_last",)  # the attributes that hold the last batch
+
+    def __init__(self):
+        self.training = True
+        self._lock = Whole(type(self).__name__)
+        self._last = None  # what the last forward call left for backward
+
+    def train(self):
+        """Enter training mode."""
+        self.training = True
+
+    def eval(self):
+        """Enter inference mode."""
+        self.training = False
+
+    def __getstate__(self):
+        """Weights and state; neither the last batch nor its gradients."""
+        state = self.__dict__.copy()
+        del state["_lock"]
+        return state | dict.fromkeys((*self._batch, *(n for n in GRADIENTS if n in state)))
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._lock = Whole(type(self).__name__)
+
+    def _forwarded(self, last):
+        """What the last forward call left for backward."""
+        if last is None:
+            where = type(self).__name__
+            raise RuntimeError(f"{where}.backward: forward must be called first")
+        return last

@@ -1,0 +1,39 @@
+"""Seeds: from whatever ``default_rng`` takes, or else from NumPy's global state.
+
+So ``np.random.seed(42)`` governs all that is given no ``rng``, as in the chapter.
+"""
+
+import numpy as np
+
+from fastreg._core.checks import shown
+
+__all__ = ["generator", "key"]
+
+
+def generator(where, rng):
+    """Return a Generator; left out, one seeded by four words of NumPy's global state."""
+    if rng is None:
+        return np.random.default_rng(np.random.randint(0, 2**32, size=4, dtype=np.uint64))
+    return _checked(where, rng)
+
+
+def key(where, rng):
+    """Return 64 bits; left out, two words of NumPy's global state."""
+    if rng is None:
+        high, low = np.random.randint(0, 2**32, size=2, dtype=np.uint64)
+        return int(high) << 32 | int(low)
+    return int(_checked(where, rng).integers(0, 2**64, dtype=np.uint64))
+
+
+def _checked(where, rng):
+    """What ``default_rng`` makes of a seed that is no truth value, text or float."""
+    try:
+        if not isinstance(rng, (bool, np.bool_, str, bytes, np.ma.MaskedArray)):
+            return np.random.default_rng(rng)
+        error = TypeError
+    except Exception as refused:  # also what the seed's own code raises
+        error = ValueError if isinstance(refused, ValueError) else TypeError
+    raise error(
+        f"{where}: rng must be what numpy.random.default_rng takes (None, an integer of at least "
+        f"0, a sequence of them, or a Generator), got {shown(rng)}"
+    ) from None

@@ -1,0 +1,300 @@
+"""What a network's outputs mean under a loss: checked data, accuracy, probabilities."""
+
+import numpy as np
+
+from fastreg._core.arrays import real
+from fastreg._core.checks import shown
+from fastreg.nn.activations import sigmoid
+from fastreg.nn.targets import link_of, shares, weights
+
+__all__ = [
+    "Predictor",
+    "accuracy",
+    "check_alike",
+    "check_model",
+    "check_part",
+    "check_table",
+    "check_weights",
+    "evaluate",
+    "link_of",
+    "loss_of",
+    "outputs_of",
+    "probabilities",
+]
+
+ROWS = 4096  # evaluated together: enough to be fast, little enough to stay in cache
+
+
+def outputs_of(model, X):
+    """Return a model's outputs in evaluation mode, computed some thousand rows at a time.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mlp
+    >>> outputs_of(mlp([3, 2], rng=0), np.zeros((5, 3), np.float32)).shape
+    (5, 2)
+    """
+    model.eval()
+    if len(X) <= ROWS:
+        return model.forward(X)
+    first = model.forward(X[:ROWS])
+    outputs = np.empty((len(X), *first.shape[1:]), first.dtype)
+    outputs[:ROWS] = first
+    for start in range(ROWS, len(X), ROWS):
+        outputs[start : start + ROWS] = model.forward(X[start : start + ROWS])
+    return outputs
+
+
+def accuracy(outputs, y, link):
+    """Return the share of rows whose class is read right; None where there are no classes.
+
+    Examples
+    --------
+    >>> accuracy(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]), "softmax")
+    0.5
+    """
+    y = np.asarray(y)
+    if link == "sigmoid":
+        return float(np.mean((outputs > 0) == (y.reshape(outputs.shape) > 0.5)))
+    if link != "softmax" or y.dtype.kind not in "iu" or y.ndim != 1 or outputs.ndim != 2:
+        return None
+    return float(np.mean(outputs.argmax(axis=1) == y))
+
+
+def evaluate(model, loss, X, y):
+    """Return the loss and the accuracy of a model on labelled data, in evaluation mode.
+
+    Parameters
+    ----------
+    model : Sequential
+        Left in evaluation mode.
+    loss : callable
+        As for `Trainer`.
+    X, y : ndarray of shape (N, n_features), array with N rows
+        Data and targets.
+
+    Returns
+    -------
+    loss : float
+        Over all rows.
+    accuracy : float or None
+        The share of rows whose class is read right, from 0 to 1; None if outputs are no classes.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mlp, softmax_cross_entropy
+    >>> model = mlp([2, 2], rng=0)
+    >>> model.layers[0].W[:] = 200 * np.eye(2)
+    >>> evaluate(model, softmax_cross_entropy, np.eye(2), np.array([0, 1]))
+    (0.0, 1.0)
+    """
+    check_model("evaluate", model)
+    check_part("evaluate", "loss", loss, "__call__")
+    X, y = check_table("evaluate", "X", X, "y", y, model, loss)
+    return Predictor(model, loss)._evaluate(X, y, {})
+
+
+def probabilities(outputs, link):
+    """Return class probabilities of shape (N, K); a single logit gives two classes.
+
+    Examples
+    --------
+    >>> probabilities(np.array([[0.0]]), "sigmoid").tolist()
+    [[0.5, 0.5]]
+    """
+    if link == "softmax":
+        with np.errstate(under="ignore", over="ignore"):
+            p = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+            return p / p.sum(axis=1, keepdims=True)
+    if link != "sigmoid":
+        raise TypeError(
+            "Trainer.predict_proba: loss must be a cross-entropy for outputs to be probabilities; "
+            "use predict"
+        )
+    if outputs.shape[1] == 1:  # each from its own tail: 1 - p would lose the digits of a small one
+        outputs = np.hstack([-outputs, outputs])
+    return sigmoid(outputs, np.empty_like(outputs))
+
+
+class Predictor:
+    """A model under a loss: what its outputs say.
+
+    Parameters
+    ----------
+    model : Sequential
+        Put in evaluation mode by every call.
+    loss : callable
+        Says what the outputs are: those of a cross-entropy are classes.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mlp, softmax_cross_entropy
+    >>> model = mlp([2, 2], rng=0)
+    >>> model.layers[0].W[:] = np.eye(2)
+    >>> Predictor(model, softmax_cross_entropy).predict([[0, 1], [1, 0]])
+    array([1, 0])
+    """
+
+    def __init__(self, model, loss):
+        self.model, self.loss = model, loss
+
+    def evaluate(self, X, y):
+        """Return the loss and the accuracy on labelled data, as the function `evaluate` does."""
+        X, y = check_table("Trainer.evaluate", "X", X, "y", y, self.model, self.loss)
+        return self._evaluate(X, y, {})
+
+    def predict(self, X):
+        """Return each row's class, or the outputs themselves where they are not classes.
+
+        The shape is (N,) for a class or one output per row, (N, K) for K outputs.
+        """
+        outputs = self._outputs("Trainer.predict", X)
+        link = link_of(self.loss)
+        if link == "softmax":
+            return outputs.argmax(axis=1)
+        if link == "sigmoid":
+            outputs = (outputs > 0).astype(np.int64)
+        return outputs[:, 0] if outputs.ndim == 2 and outputs.shape[1] == 1 else outputs
+
+    def predict_proba(self, X):
+        """Return each row's class probabilities, of shape (N, K).
+
+        Raises
+        ------
+        TypeError
+            If the loss is not a cross-entropy, and so the outputs are no probabilities.
+        """
+        return probabilities(self._outputs("Trainer.predict_proba", X), link_of(self.loss))
+
+    def _outputs(self, where, X):
+        X, _ = check_table(where, "X", X, None, None, self.model, self.loss)
+        return outputs_of(self.model, X)
+
+    def _evaluate(self, X, y, options):
+        outputs = outputs_of(self.model, X)
+        value, _ = loss_of("evaluate", self.loss, outputs, y, options)
+        return value, accuracy(outputs, y, link_of(self.loss))
+
+
+def check_model(where, model):
+    """Refuse what is no network.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mlp
+    >>> check_model("evaluate", mlp([2, 2], rng=0))
+    """
+    for method in ("forward", "backward", "train", "eval"):
+        check_part(where, "model", model, method)
+
+
+def check_part(where, name, part, method, *, optional=False):
+    """Refuse an object of the wrong kind, or its class, before anything is trained.
+
+    Examples
+    --------
+    >>> check_part("Trainer", "loss", print, "__call__")
+    """
+    if optional and part is None:
+        return
+    iterable = method == "update" and hasattr(part, "__iter__")  # a dict has update, too
+    if isinstance(part, type) or iterable or not hasattr(part, method):
+        kind = {"__call__": "callable", "__iter__": "a sequence"}.get(method, f"with {method}()")
+        raise TypeError(f"{where}: {name} must be {kind}, got {shown(part)}")
+
+
+def loss_of(where, loss, outputs, y, options):
+    """Return what a loss returns, if it is the value and the gradient.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mse
+    >>> loss_of("fit", mse, np.ones((1, 1)), np.zeros((1, 1)), {})
+    (1.0, array([[2.]]))
+    """
+    result = loss(outputs, y, **options)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"{where}: loss must return (value, gradient), got {shown(result)}")
+    return result
+
+
+def check_table(where, X_name, X, y_name, y, model, loss):
+    """Return X in the model's dtype and y as an array, or refuse them by name.
+
+    ``y_name`` None asks for no targets.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mlp, softmax_cross_entropy
+    >>> data = [[1, 2], [3, 4]], "y", [0, 1]
+    >>> X, y = check_table("fit", "X", *data, mlp([2, 2], rng=0), softmax_cross_entropy)
+    >>> X.dtype, y.dtype
+    (dtype('float32'), dtype('int64'))
+    """
+    if y_name and (X is None or y is None):
+        missing = X_name if X is None else y_name
+        raise ValueError(f"{where}: {X_name} and {y_name} must come together, got no {missing}")
+    X = real(where, X_name, X)
+    if X.ndim < 2 or not len(X):
+        raise ValueError(
+            f"{where}: {X_name} must have one row a sample and at least one, got shape {X.shape}"
+        )
+    n_in, n_out = getattr(model, "n_in", None), getattr(model, "n_out", None)
+    if n_in is not None and X.ndim == 2 and X.shape[1] != n_in:
+        raise ValueError(f"{where}: {X_name} must have {n_in} features, got {X.shape[1]}")
+    X = np.ascontiguousarray(X, getattr(model, "dtype", None))
+    if y_name is None:
+        return X, None
+    y = real(where, y_name, y)
+    if y.ndim < 1 or len(y) != len(X):
+        raise ValueError(
+            f"{where}: {X_name} and {y_name} must have one row a sample, got lengths {len(X)} and "
+            f"{len(y) if y.ndim else 'none'}"
+        )
+    link = link_of(loss)
+    if link == "softmax":
+        _check_classes(where, y_name, y, n_out)
+    elif link is not None:
+        _check_values(where, y_name, y, n_out, link)
+    return X, y
+
+
+def check_weights(where, sample_weight, n):
+    """Return sample weights as float64, or None, or refuse them by name.
+
+    Examples
+    --------
+    >>> check_weights("fit", [1, 2], 2)
+    array([1., 2.])
+    """
+    found = weights(where, "sample_weight", sample_weight, n)
+    shares(where, "sample_weight", found)
+    return found
+
+
+def check_alike(where, X, y, X_val, y_val):
+    """Refuse validation data whose samples or targets are not shaped as those for training."""
+    if X.shape[1:] != X_val.shape[1:]:
+        wanted, got = X.shape[1:], X_val.shape[1:]
+        raise ValueError(f"{where}: X_val must have samples of shape {wanted}, as X, got {got}")
+    wanted, got = (() if shape == (1,) else shape for shape in (y.shape[1:], y_val.shape[1:]))
+    if wanted != got:
+        raise ValueError(f"{where}: y_val must have targets of shape {wanted}, as y, got {got}")
+
+
+def _check_values(where, name, y, n_out, link):
+    shapes = [(len(y), n_out)] + [y.shape[:1]] * (n_out == 1)
+    if n_out is not None and y.shape not in shapes:
+        raise ValueError(f"{where}: {name} must have shape {shapes[0]}, got {y.shape}")
+    if link == "sigmoid" and not (y.min() >= 0 and y.max() <= 1):
+        raise ValueError(f"{where}: {name} must be from 0 to 1, got {y.min()} … {y.max()}")
+
+
+def _check_classes(where, name, y, n_classes):
+    if y.dtype.kind not in "iu":
+        raise TypeError(f"{where}: {name} must be integers, got {y.dtype}; number the classes")
+    if y.ndim != 1:
+        raise ValueError(f"{where}: {name} must be one class a row, got shape {y.shape}")
+    if n_classes is not None and (y.min() < 0 or y.max() >= n_classes):
+        wrong = y.min() if y.min() < 0 else y.max()
+        raise ValueError(f"{where}: {name} must be from 0 to {n_classes - 1}, got {wrong}")

@@ -1,0 +1,8 @@
+"""Data sets: read from files and tables, split by class, standardised by the training part."""
+
+from fastreg.data.binary import read_idx, read_npz
+from fastreg.data.csv import read_csv
+from fastreg.data.splits import Dataset, Standardizer, split
+from fastreg.data.table import from_frame
+
+__all__ = ["Dataset", "Standardizer", "from_frame", "read_csv", "read_idx", "read_npz", "split"]

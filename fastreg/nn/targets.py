@@ -1,0 +1,80 @@
+"""Weights of samples and the links of losses: one check for the losses and the trainer."""
+
+import numpy as np
+
+from fastreg._core.arrays import real
+from fastreg._core.checks import shown
+
+__all__ = ["LINKS", "NoWeightError", "link_of", "linked", "shares", "weights"]
+
+LINKS = ("identity", "sigmoid", "softmax")
+
+
+class NoWeightError(ValueError):
+    """All samples weigh nothing, so that they have no mean."""
+
+
+def linked(link):
+    """Say what the outputs under a loss mean: its attribute ``link``."""
+
+    def mark(loss):
+        loss.link = link
+        return loss
+
+    return mark
+
+
+def link_of(loss):
+    """Return what turns outputs into predictions under a loss, seen through `functools.partial`.
+
+    That is the loss's attribute ``link``: "softmax" (a class each), "sigmoid" (a class or not),
+    "identity" (a number each); None if it has none.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mse
+    >>> link_of(mse)
+    'identity'
+    """
+    while not hasattr(loss, "link") and hasattr(loss, "func"):
+        loss = loss.func
+    link = getattr(loss, "link", None)
+    if link is not None and (not isinstance(link, str) or link not in LINKS):
+        names = ", ".join(LINKS)
+        raise ValueError(f"Trainer: loss.link must be one of {names} or None, got {shown(link)}")
+    return link
+
+
+def weights(where, name, value, n):
+    """Return weights of ``n`` samples or classes as float64, or None.
+
+    Examples
+    --------
+    >>> weights("fit", "sample_weight", [1, 2], 2)
+    array([1., 2.])
+    """
+    if value is None:
+        return None
+    found = real(where, name, value, "fiu", "numbers")
+    if found.shape != (n,):
+        raise ValueError(f"{where}: {name} must have shape ({n},), got {found.shape}")
+    found = found.astype(np.float64)
+    bad = ~(np.isfinite(found) & (found >= 0))
+    if bad.any():
+        first = int(bad.argmax())
+        raise ValueError(
+            f"{where}: {name} must be finite and at least 0, got {found[first]} at {first}"
+        )
+    return found
+
+
+def shares(where, name, found):
+    """Return weights that sum to 1, or None."""
+    if found is None:
+        return None
+    with np.errstate(over="ignore"):
+        total = found.sum()
+    if not 0 < total < np.inf:
+        error = NoWeightError if total == 0 else ValueError
+        raise error(f"{where}: {name} must have a positive finite sum, got {total}")
+    return found / total

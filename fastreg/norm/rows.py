@@ -1,0 +1,102 @@
+"""What the norms without running statistics share: each row is normalised by itself."""
+
+import numpy as np
+
+from fastreg._core import checks
+from fastreg._core._kernels import channels, row_backward, row_input, row_normalize
+from fastreg._core.layer import Layer
+
+__all__ = ["RowNorm"]
+
+
+class RowNorm(Layer):
+    """A layer over rows; a subclass says what a row is and which parameters there are."""
+
+    _centred = True  # whether the mean is taken off
+    _names: tuple[str, ...] = ("gamma", "beta")
+
+    epsilon = checks.Checked(checks.number, low=0.0, open_low=True)
+
+    def __init__(self, shape, epsilon, affine):
+        super().__init__()
+        where = type(self).__name__
+        self.epsilon = epsilon
+        self.affine = checks.flag(where, "affine", affine)
+        self._shape = shape
+        for name, make in zip(self._names, (np.ones, np.zeros), strict=False):
+            setattr(self, name, make(shape) if self.affine else None)
+            setattr(self, f"d{name}", None)
+        # _last: (X, statistics) of the last forward call
+
+    def _rows(self, where, X):
+        """The number of rows in X, of rows in a sample, and of channels in a row."""
+        raise NotImplementedError
+
+    def forward(self, X, *, out=None):
+        """Normalise X; the same in training and in inference.
+
+        Parameters
+        ----------
+        X : ndarray
+            float32 or float64 of the layer's shape, any memory layout; integers and truth values
+            count as float64.
+        out : ndarray, optional
+            C-contiguous array of the shape and dtype of X for the result. May be X in inference
+            only, and ``backward`` cannot follow then: it needs X.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an array is of the wrong kind, dtype, shape or layout; nothing is written then.
+        """
+        where = f"{type(self).__name__}.forward"
+        with self._lock:
+            X = row_input(where, "X", X)
+            cut = self._rows(where, X)
+            gamma = self._parameter(where, "gamma", 1.0, X)
+            beta = self._parameter(where, "beta", 0.0, X)
+            Y, statistics = row_normalize(
+                where, X, out, not self.training, *cut, gamma, beta, self.epsilon, self._centred
+            )
+            overwritten = not self.training and np.may_share_memory(X, Y)
+            self._last = None if overwritten else (X, statistics)
+            return Y
+
+    def backward(self, dY, *, out=None):
+        """Return dX and store the parameters' gradients.
+
+        Parameters
+        ----------
+        dY : ndarray
+            Gradient of the loss by the output of the last forward call, in the shape and dtype
+            of its X.
+        out : ndarray, optional
+            Where to write dX; may be dY, may not share memory with X.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward call that kept its X.
+        TypeError, ValueError
+            If an array is of the wrong kind, dtype, shape or layout; nothing is written then.
+        """
+        where = f"{type(self).__name__}.backward"
+        with self._lock:
+            X, statistics = self._forwarded(self._last)
+            gamma = self._parameter(where, "gamma", 1.0, X)
+            dX, *gradients = row_backward(
+                where, dY, out, X, *self._rows(where, X), statistics, gamma, self._centred
+            )
+            if self.affine:
+                slopes = {
+                    f"d{name}": gradient.reshape(self._shape).astype(getattr(self, name).dtype)
+                    for name, gradient in zip(self._names, gradients, strict=False)
+                }
+                self.__dict__.update(slopes)  # in one: an interrupt finds all or none
+            return dX
+
+    def _parameter(self, where, name, default, X):
+        """The parameter, or what stands for it where there is none, in the dtype of X."""
+        if not self.affine or name not in self._names:
+            return np.full(self._shape, default, X.dtype)
+        return channels(where, name, getattr(self, name), self._shape, X)

@@ -1,0 +1,261 @@
+"""What all optimizers share: the services, and the step."""
+
+from types import MappingProxyType
+
+from fastreg._core import checks
+from fastreg._core._kernels import Updater
+from fastreg.optim.groups import Membership, checked_exclude, checked_groups
+from fastreg.optim.hypers import COMPAT, DECAYS, INITIAL, SERVICES, Default, HyperParameters
+from fastreg.optim.state import State, saved
+
+__all__ = ["Optimizer"]
+
+
+class Optimizer(HyperParameters, State):
+    r"""Base of all optimizers; its keyword arguments are services that each of them offers.
+
+    They are computed in the same pass over memory as the step itself, in this order:
+
+    1. gradients are multiplied by ``min(1, clip_norm / norm)`` and clipped to ``clip_value``;
+    2. ``lambda_l2 * theta`` and, in mode "subgradient", ``lambda_l1 * sign(theta)`` are added;
+    3. the rule's step is taken from ``theta * (1 - learning_rate * weight_decay)``;
+    4. in mode "prox", the result is soft-thresholded in the rule's own metric;
+    5. the moving average follows: ``ema = ema_decay * ema + (1 - ema_decay) * theta``.
+
+    Parameters
+    ----------
+    weight_decay : float or function of the step, default 0
+        Decoupled decay: theta shrinks by ``learning_rate * weight_decay`` per step. With
+        ``compat``, what the library's class does with its argument of this name: in torch all but
+        AdamW add ``weight_decay * theta`` to the gradient, as ``lambda_l2`` does, and so does
+        Optax's Adadelta. Where the library's class has no decay, it is refused.
+    lambda_l2 : float, default 0
+        Coupled L2 penalty: the gradient of ``lambda_l2 / 2 * sum(theta ** 2)`` is added.
+    lambda_l1 : float, default 0
+        Penalty ``lambda_l1 * sum(abs(theta))``.
+    l1_mode : {"subgradient", "prox"}
+        The chapter's sign, or the proximal operator, which reaches exact zeros.
+    clip_norm : float, optional
+        Largest global norm of all gradients together, above 0. It is summed in float64, in one
+        extra read of the gradients; ``grad_norm`` keeps it. A norm that is not finite clips
+        nothing. With ``compat="torch"`` the norm is taken 1e-6 larger, as torch has it.
+    clip_value : float, optional
+        Largest absolute value of a gradient's element, above 0.
+    exclude : callable or sequence of str, default ()
+        Names (or name patterns, as of :mod:`fnmatch`) that decay and penalties leave alone, or
+        a predicate of the name. By default nothing is exempt, as in the chapter;
+        ``fastreg.optim.BIASES_AND_SCALES`` is the usual choice.
+    groups : dict, optional
+        ``{pattern: {hyper-parameter: value}}`` for parameters whose names match; the first
+        pattern that matches counts.
+    on_nonfinite : {"propagate", "skip", "raise"}
+        What a NaN or an infinity in any gradient does: spread as IEEE arithmetic has it, skip
+        the step (counted in ``skipped``), or raise FloatingPointError. Nothing changes in the
+        latter two.
+    ema_decay : float, optional
+        Decay of an exponential moving average of the parameters, in [0, 1); see ``swap_ema``.
+        It begins with a parameter before its first step; in torch (``AveragedModel``) and Keras
+        with those after the optimizer's first.
+    compat : {None, "torch", "keras", "optax"}
+        Whose formula and default hyper-parameters to use where libraries disagree.
+
+    Attributes
+    ----------
+    lr : float or function of the step
+        The learning rate; assign a number or a schedule at any time. Reads as the rate of the
+        next step.
+    t : int
+        Steps taken. Each parameter has a count of its own, which bias corrections go by: the
+        steps in which it had a gradient. An assigned ``t`` is everyone's count.
+    skipped : int
+        Steps skipped because of NaN or infinity.
+    grad_norm : float
+        Norm of the last gradients, if ``clip_norm`` or ``on_nonfinite`` asked for it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range.
+
+    Notes
+    -----
+    A step is right to rounding for gradients of any size that the dtype holds, although their
+    squares leave its range (in float32 beyond 1.8e19). A mean of squares that the dtype cannot
+    hold is kept as minus its root: ``v`` is negative there, where it would be infinite, or 0 with
+    an ``epsilon`` of 0. What no state of the dtype can hold, such as a tenth of its smallest
+    number, is rounded as any result is.
+
+    ``learning_rate`` and ``weight_decay`` take a number or a schedule: a function of the number
+    of steps taken so far, so that the first step uses ``schedule(0)``.
+
+    Examples
+    --------
+    >>> optimizer = fastreg.SGD(0.1, lambda_l1=1.0, l1_mode="prox", exclude=["*.b"])
+    >>> params = {"0.W": np.array([0.05, -1.0]), "0.b": np.array([0.05])}
+    >>> optimizer.update(params, {name: np.zeros_like(p) for name, p in params.items()})
+    >>> params
+    {'0.W': array([ 0. , -0.9]), '0.b': array([0.05])}
+    """
+
+    _defaults: dict[str, dict[str, float]] = {}  # library: {hyper-parameter: its default there}
+    _decays = DECAYS  # library: what weight_decay means there
+
+    def __init__(
+        self,
+        rule,
+        slots,
+        hypers,
+        *,
+        l1_mode="subgradient",
+        clip_norm=None,
+        exclude=(),
+        groups=None,
+        on_nonfinite="propagate",
+        ema_decay=None,
+        compat=None,
+        **services,
+    ):
+        unknown = [name for name in services if name not in SERVICES]
+        if unknown:
+            raise TypeError(f"{self._name}: got unknown arguments {', '.join(unknown)}")
+        self._slots, self._hypers = slots, tuple(name for name in hypers if name != INITIAL)
+        if compat is not None:
+            checks.choice(self._name, "compat", compat, tuple(COMPAT)[1:])
+        if self._decays.get(compat) == "no class":
+            library = compat.capitalize() if compat != "torch" else compat
+            raise ValueError(
+                f"{self._name}: compat={compat!r} does not exist, {library} has no {self._name}"
+            )
+        checks.choice(self._name, "l1_mode", l1_mode, ("subgradient", "prox"))
+        checks.choice(self._name, "on_nonfinite", on_nonfinite, ("propagate", "skip", "raise"))
+        self._l1_mode, self._compat, self._averaged = l1_mode, compat, ema_decay is not None
+        known = (*self._hypers, *SERVICES)
+        groups = checked_groups(self._name, {} if groups is None else groups, known)
+        exclude = checked_exclude(self._name, exclude)
+        self._overrides = [{}]
+        for pattern, own in groups.items():
+            self._overrides.append(self._settled(own, f": groups[{pattern!r}]"))
+        defaults = {name: service[0] for name, service in SERVICES.items()}
+        values = self._settled(defaults | hypers | services)
+        if ema_decay is not None:
+            ema_decay = values["ema_decay"] = checks.number(
+                self._name, "ema_decay", ema_decay, low=0.0, high=1.0, open_high=True
+            )
+        if clip_norm is not None:
+            clip_norm = checks.number(self._name, "clip_norm", clip_norm, low=0.0, open_low=True)
+        initial = values.pop(INITIAL, 0.0)
+        self._updater = Updater(self._name, rule, len(self._overrides), initial, self._averaged)
+        for group, own in enumerate(self._overrides):
+            self._updater.set_hyper("compat", float(COMPAT[compat]), group)
+            coupled = self._decays.get(compat) == "coupled"
+            self._updater.set_hyper("coupled", float(coupled), group)
+            for name, value in (values | own).items():
+                self._set(name, value, group)
+        self._updater.clip_norm = clip_norm or 0.0
+        self._updater.on_nonfinite = on_nonfinite
+        if groups or exclude:
+            self._updater.assign = Membership(tuple(groups), exclude)
+        self._fixed = {
+            "rule": rule,
+            "l1_mode": l1_mode,
+            "clip_norm": clip_norm,
+            "on_nonfinite": on_nonfinite,
+            "ema_decay": ema_decay,
+            "exclude": None if callable(exclude) else list(exclude),
+            "groups": {
+                pattern: {name: saved(value) for name, value in own.items()}
+                for pattern, own in zip(groups, self._overrides[1:], strict=True)
+            },
+        }
+
+    def _settled(self, values, place=""):
+        """Check hyper-parameters; where they are defaults, those of ``compat`` take their place."""
+        theirs, settled = self._defaults.get(self._compat, {}), {}
+        for name, value in values.items():
+            if isinstance(value, Default):
+                value = theirs.get(name, float(value))
+            settled[name] = self._checked(name, value, place)
+        return settled
+
+    @property
+    def t(self):
+        """Steps taken; an assigned number is the count of every parameter, too."""
+        return self._updater.t
+
+    @t.setter
+    def t(self, value):
+        self._updater.set_t(checks.integer(self._name, "t", value, low=0, high=2**62))
+
+    @property
+    def skipped(self):
+        """Steps skipped because a gradient was not finite."""
+        return self._updater.skipped
+
+    @property
+    def grad_norm(self):
+        """Norm of the last gradients, if clip_norm or on_nonfinite asked for it; else NaN."""
+        return self._updater.grad_norm
+
+    @property
+    def ema(self):
+        """Moving averages of the parameters, by name; empty without ``ema_decay``."""
+        return MappingProxyType(self._updater.slot(len(self._slots)) if self._averaged else {})
+
+    def update(self, params, grads):
+        """Advance every parameter by one step, in place.
+
+        Parameters
+        ----------
+        params : dict or list of ndarray
+            float32 or float64 arrays of any shape, contiguous in any order of their axes,
+            writeable, sharing no memory; the two dtypes may be mixed. New names may join at any
+            step, each with a count of steps of its own. Python floats and NumPy scalars are
+            allowed as values; such an entry is replaced by the new number.
+        grads : dict or list of ndarray
+            One gradient per parameter, of its name, shape and dtype, in any memory layout;
+            integers and truth values become the parameter's floats, and a plain number is the
+            gradient of every element. None leaves a parameter alone: its value, state and count.
+            Names that are not in ``params`` are ignored.
+
+        Raises
+        ------
+        TypeError
+            If a container or an entry is of the wrong kind or dtype.
+        ValueError
+            If a gradient is missing or its shape differs, a parameter is read-only, not
+            contiguous, or shares memory with another, or a schedule gives no finite number of at
+            least 0.
+        FloatingPointError
+            If a gradient is not finite and ``on_nonfinite="raise"``.
+        RuntimeError
+            If parameters and averages have changed places (``swap_ema``).
+
+        Notes
+        -----
+        Everything is checked before the first parameter is changed, and an interrupt (Ctrl-C)
+        takes effect before or after the whole step.
+        """
+        self._updater.update(params, grads)
+
+    def swap_ema(self, params=None):
+        """Exchange parameters with their averages, in place.
+
+        Call it before an evaluation and again after it; no update is possible in between. A
+        parameter that has no average yet, or that is not among these, keeps its value.
+
+        Parameters
+        ----------
+        params : dict or list of ndarray, optional
+            Those of the last update if left out. An optimizer that has just been loaded or
+            copied does not know them.
+
+        Raises
+        ------
+        RuntimeError
+            If there are no averages yet, or no parameters are known.
+        """
+        self._updater.swap_averages(params)
+
+    def __repr__(self):
+        rate = self._updater.get_hyper("learning_rate")
+        return f"<{self._name} lr={rate if callable(rate) else format(rate, 'g')} t={self.t}>"

@@ -1,0 +1,153 @@
+"""Hyper-parameters of an optimizer: declared, checked, and kept where the kernel reads them."""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from fastreg._core import checks
+from fastreg.optim.state import slot_entry
+
+__all__ = [
+    "COMPAT",
+    "DECAY",
+    "DECAYS",
+    "INITIAL",
+    "SERVICES",
+    "Default",
+    "HyperParameters",
+    "hyper",
+    "slot",
+]
+
+
+class Default(float):
+    """A default value, to tell it from a number that was passed: ``compat`` may replace it."""
+
+
+COMPAT = {None: 0, "torch": 1, "keras": 2, "optax": 3}
+INITIAL = "initial_accumulator"  # the first value of a slot, not a number of the step
+#: What a library's class does with weight_decay: "coupled" to the gradient, "decoupled" from it,
+#: "none" if it has no such argument, "no class" if there is no such class; None is ours.
+DECAYS = {None: "decoupled", "torch": "coupled", "keras": "decoupled", "optax": "none"}
+DECAY = {"low": 0.0, "high": 1.0, "open_high": True}  # bounds of a mean's decay per step
+
+#: Services that every optimizer takes as keywords: (default, bounds of the number).
+SERVICES = {
+    "weight_decay": (Default(0.0), {"low": 0.0}),
+    "lambda_l2": (0.0, {"low": 0.0}),
+    "lambda_l1": (0.0, {"low": 0.0}),
+    "clip_value": (math.inf, {"low": 0.0, "open_low": True}),
+}
+SCHEDULED = ("learning_rate", "weight_decay")
+
+
+def hyper(name, doc, **bounds):
+    """A hyper-parameter, checked on assignment, that lives where the kernel reads it."""
+
+    def read(self):
+        value = self._updater.get_hyper(name)
+        return value(self.t) if callable(value) else value
+
+    def write(self, value):
+        checked = self._checked(name, value)
+        for group in self._members(name):
+            self._updater.set_hyper(name, checked, group)
+
+    prop = property(read, write, doc=doc)
+    prop.fget.bounds = bounds
+    return prop
+
+
+def slot(k, doc):
+    """A state slot by parameter name: arrays may be read and changed, or all of them replaced."""
+
+    def read(self):
+        return MappingProxyType(self._updater.slot(k))
+
+    def write(self, value):
+        name = self._slots[k]
+        if not isinstance(value, Mapping):
+            raise TypeError(
+                f"{self._name}: {name} must be a dict of arrays, got {checks.shown(value)}"
+            )
+        entries = {
+            key: slot_entry(self._name, f"{name}[{key!r}]", entry) for key, entry in value.items()
+        }
+        self._updater.set_slot(k, entries)
+
+    return property(read, write, doc=doc)
+
+
+def _is_infinite(value):
+    try:
+        return checks.is_number(value) and float(value) == math.inf
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return False
+
+
+class HyperParameters:
+    """What an optimizer knows of its numbers: bounds, groups that share them, names."""
+
+    @property
+    def _name(self):
+        return type(self).__name__
+
+    def _bounds(self, name):
+        if name in SERVICES:
+            return SERVICES[name][1]
+        if name == INITIAL:
+            return {"low": 0.0}
+        prop = getattr(type(self), "lr" if name == "learning_rate" else name, None)
+        return getattr(getattr(prop, "fget", None), "bounds", None)
+
+    def _checked(self, name, value, place=""):
+        if name == "clip_value" and (value is None or _is_infinite(value)):
+            return math.inf
+        if not (callable(value) and name in SCHEDULED):
+            value = checks.number(self._name + place, name, value, **self._bounds(name))
+        if name == "weight_decay" and value != 0.0 and self._decays.get(self._compat) == "none":
+            raise ValueError(
+                f"{self._name}{place}: weight_decay must be 0 with compat={self._compat!r}, whose "
+                f"{self._name} has none, got {value!r}; give lambda_l2, which is added to the "
+                "gradient, or leave compat out"
+            )
+        return value
+
+    def _members(self, name):
+        """The groups that share the common value of a hyper-parameter."""
+        name = "lambda_l1" if name == "lambda_prox" else name
+        return [group for group, own in enumerate(self._overrides) if name not in own]
+
+    def _set(self, name, value, group):
+        name = self._l1_name if name == "lambda_l1" else name
+        self._updater.set_hyper(name, value, group)
+
+    lr = hyper("learning_rate", "The learning rate of the next step.", low=0.0)
+    weight_decay = hyper("weight_decay", "Decoupled decay of the next step.", low=0.0)
+    lambda_l2 = hyper("lambda_l2", "Coupled L2 penalty.", low=0.0)
+    clip_value = hyper("clip_value", "Largest absolute value of a gradient.", low=0.0)
+
+    @property
+    def lambda_l1(self):
+        """L1 penalty, in the mode given to the constructor."""
+        return self._updater.get_hyper(self._l1_name)
+
+    @lambda_l1.setter
+    def lambda_l1(self, value):
+        checked = self._checked("lambda_l1", value)
+        for group in self._members("lambda_l1"):
+            self._updater.set_hyper(self._l1_name, checked, group)
+
+    @property
+    def _l1_name(self):
+        return "lambda_l1" if self._l1_mode == "subgradient" else "lambda_prox"
+
+    def _hyper_names(self):
+        return [
+            *self._hypers,
+            "weight_decay",
+            "lambda_l1",
+            "lambda_l2",
+            "lambda_prox",
+            "clip_value",
+        ]

@@ -1,0 +1,215 @@
+"""The state of an optimizer as a flat dictionary, and back.
+
+What may be assigned (rates, decays and other numbers) is taken from the state. What only the
+constructor sets must be the same there, and is refused by name where it differs. A schedule is a
+function and is not saved: where one has a schedule, both must.
+"""
+
+import math
+
+import numpy as np
+
+from fastreg._core import checks
+
+__all__ = ["State", "saved", "slot_entry"]
+
+
+def saved(value):
+    """A hyper-parameter as a state holds it: "function" for a schedule, None for infinity."""
+    return "function" if callable(value) else None if math.isinf(value) else value
+
+
+def state_array(where, name, value):
+    """Return a copy of a float array in its own layout."""
+    plain = isinstance(value, np.ndarray) and not hasattr(value, "filled")
+    if not plain or value.dtype not in (np.float32, np.float64):
+        kind = value.dtype if plain else type(value).__name__
+        raise TypeError(f"{where}: {name} must be a float32 or float64 array, got {kind}")
+    return np.array(value, order="K", copy=True)
+
+
+def slot_entry(where, name, value):
+    """Return the state of one parameter as an array; that of a scalar entry may be a number."""
+    if isinstance(value, (int, float, np.generic)) and checks.is_number(value):
+        value = np.asarray(value, getattr(value, "dtype", float))
+    return state_array(where, name, value)
+
+
+def alike(found, mine):
+    """Whether a saved value is this number, text, list or dict; arrays are none of these."""
+    if isinstance(mine, dict):
+        return (
+            isinstance(found, dict)
+            and list(found) == list(mine)
+            and all(alike(found[key], mine[key]) for key in mine)
+        )
+    if isinstance(mine, list):
+        return (
+            isinstance(found, (list, tuple))
+            and len(found) == len(mine)
+            and all(map(alike, found, mine))
+        )
+    if isinstance(mine, (str, type(None))):
+        return type(found) is type(mine) and found == mine
+    return isinstance(found, (int, float, np.number)) and checks.is_number(found) and found == mine
+
+
+class State:
+    """Saving and loading, for an optimizer that has an updater, slots and hyper-parameters."""
+
+    def state_dict(self):
+        """Return a flat copy of the state: arrays by ``"name.slot"``, and JSON-able scalars.
+
+        Raises
+        ------
+        TypeError
+            If a parameter's name is neither a string nor an integer.
+        """
+        t, skipped, start, swapped, born, arrays = self._updater.snapshot()
+        names = list(born)
+        if not all(isinstance(name, (str, int)) for name in names):
+            raise TypeError(f"{self._name}.state_dict: names must be str or int, got {names}")
+        if len(set(map(str, names))) < len(names):
+            raise ValueError(f"{self._name}.state_dict: names must differ as text, got {names}")
+        state = {
+            "optimizer": self._name,
+            "compat": self._compat,
+            **{key: _copied(value) for key, value in self._fixed.items()},
+            "t": t,
+            "skipped": skipped,
+            "start": start,
+            "swapped": swapped,
+            "names": names,
+            "steps": [steps for steps, _ in born.values()],
+            "memory": [memory for _, memory in born.values()],
+        }
+        for key in self._hyper_names():
+            state[f"hyper.{key}"] = saved(self._updater.get_hyper(key))
+        for slot_name, known in zip(self._slot_names(), arrays, strict=True):
+            state.update({f"{name}.{slot_name}": array for name, array in known.items()})
+        return state
+
+    def load_state_dict(self, state):
+        """Take over a state; the next step continues bit for bit.
+
+        Learning rate, decays, penalties and all other numbers that may be assigned become those
+        of the state. What only the constructor sets must be the same: the class and its options,
+        ``compat``, ``l1_mode``, ``clip_norm``, ``on_nonfinite``, ``ema_decay``, ``exclude`` and
+        ``groups``. Functions (schedules, predicates) are not saved: give the constructor one
+        where the state's optimizer had one, and it goes on from step ``t``.
+
+        Parameters
+        ----------
+        state : dict
+            From ``state_dict``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an entry is missing, unknown, of the wrong kind or shape, or that of another
+            optimizer; nothing has changed.
+        """
+        where = f"{self._name}.load_state_dict"
+        if not isinstance(state, dict):
+            raise TypeError(f"{where}: state must be a dict, got {type(state).__name__}")
+        self._check_fixed(where, state)
+        names = self._checked_names(where, state)
+        t = self._checked_count(where, "t", state["t"])
+        skipped = self._checked_count(where, "skipped", state["skipped"])
+        start = self._checked_count(where, "start", state["start"], t)
+        swapped = checks.flag(where, "state['swapped']", state["swapped"])
+        if swapped and not self._averaged:
+            raise ValueError(f"{where}: state['swapped'] must be False without averages")
+        for key in ("steps", "memory"):
+            if not isinstance(state[key], list) or len(state[key]) != len(names):
+                raise ValueError(
+                    f"{where}: state['{key}'] must be a list of a number per name, got "
+                    f"{checks.shown(state[key])}"
+                )
+        steps = [self._checked_count(where, "steps", number, t) for number in state["steps"]]
+        memory = [
+            checks.number(where, "state['memory']", number, low=0.0, high=1.0)
+            for number in state["memory"]
+        ]
+        shared = {
+            key: (self._checked_hyper(where, key, state[f"hyper.{key}"]), self._members(key))
+            for key in self._hyper_names()
+            if not callable(self._updater.get_hyper(key))
+        }
+        loaded = [
+            {
+                name: state_array(where, f"state['{name}.{slot}']", state[f"{name}.{slot}"])
+                for name in names
+            }
+            for slot in self._slot_names()
+        ]
+        for name in names:
+            if len({(own[name].shape, own[name].dtype) for own in loaded}) > 1:
+                raise ValueError(
+                    f"{where}: the arrays of {name!r} must be alike in shape and dtype"
+                )
+        born = dict(zip(names, zip(steps, memory, strict=True), strict=True))
+        self._updater.set_state((t, skipped, start, swapped, born, loaded), shared)
+
+    def _checked_names(self, where, state):
+        """The names in a state that has every entry, and no other."""
+        names = state.get("names")
+        if not isinstance(names, list) or not all(isinstance(n, (str, int)) for n in names):
+            raise ValueError(
+                f"{where}: state['names'] must be a list of names, got {checks.shown(names)}"
+            )
+        if len(set(map(str, names))) < len(names):
+            raise ValueError(
+                f"{where}: state['names'] must differ as text, got {checks.shown(names)}"
+            )
+        needed = {"optimizer", "compat", *self._fixed, "t", "skipped", "start", "swapped", "names"}
+        needed |= {"steps", "memory", *(f"hyper.{key}" for key in self._hyper_names())}
+        needed |= {f"{name}.{slot}" for name in names for slot in self._slot_names()}
+        missing = sorted(needed - set(state))
+        extra = sorted(map(str, set(state) - needed))
+        if missing or extra:
+            raise ValueError(f"{where}: state lacks {missing} and has unknown {extra}")
+        return names
+
+    def _check_fixed(self, where, state):
+        """Refuse the state of an optimizer that was constructed otherwise."""
+        expected = {"optimizer": self._name, "compat": self._compat, **self._fixed}
+        for key, mine in expected.items():
+            if key in state and not alike(state[key], mine):
+                raise ValueError(
+                    f"{where}: state['{key}'] must be {mine!r}, got {checks.shown(state[key])}; "
+                    "give the constructor what the state's optimizer had"
+                )
+        for key in self._hyper_names():
+            value = state.get(f"hyper.{key}")
+            scheduled = isinstance(value, str) and value == "function"
+            if scheduled != callable(self._updater.get_hyper(key)) and f"hyper.{key}" in state:
+                kinds = ("a number", "a schedule")
+                raise ValueError(
+                    f"{where}: state['hyper.{key}'] must be {kinds[not scheduled]}, as this "
+                    f"optimizer's is, got {checks.shown(value)}; construct it with "
+                    f"{kinds[scheduled]}"
+                )
+
+    def _checked_count(self, where, key, value, high=2**62):
+        return checks.integer(where, f"state['{key}']", value, low=0, high=high)
+
+    def _checked_hyper(self, where, key, value):
+        """A saved number within its bounds."""
+        if key == "clip_value" and value is None:
+            return math.inf
+        bounds = self._bounds("lambda_l1" if key == "lambda_prox" else key)
+        number = checks.number(where, f"state['hyper.{key}']", value, **bounds)
+        if not key.startswith("lambda"):
+            self._checked(key, number, ".load_state_dict: state")
+        return number
+
+    def _slot_names(self):
+        return [*self._slots, "ema"] if self._averaged else list(self._slots)
+
+
+def _copied(value):
+    """A copy of nested lists and dicts."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return list(value) if isinstance(value, list) else value

@@ -1,0 +1,308 @@
+"""Penalties and constraints on the norms of groups: the columns, rows or filters of a weight.
+
+``axis`` names the axes that a norm runs along, so every index of the other axes is a group. The
+default 0 groups the incoming weights of each unit of a dense layer (inputs, units); (0, 1, 2) does
+so for convolution kernels (height, width, inputs, filters). A bias is one group.
+
+Norms are taken in float64 in a fixed order, the same for every number of threads.
+"""
+
+import math
+
+import numpy as np
+
+from fastreg._core._kernels import group_squares, scale_groups
+from fastreg._core.checks import integer, number, shown
+from fastreg.penalty.weights import dense, pack, sweep, unpack
+
+__all__ = ["GroupLasso", "max_norm", "unit_norm"]
+
+SMALLEST_SQUARE = 1e-280  # sums of squares below it have lost digits to float64's range
+SMALLEST_NORM = np.finfo(np.float64).tiny  # below it, 1 / norm is infinite
+
+
+class GroupLasso:
+    r"""Group lasso: whole groups of weights become 0 (Yuan & Lin, 2006).
+
+    .. math:: \lambda \sum_g \sqrt{n_g} \, \|w_g\|_2
+
+    for groups of :math:`n_g` weights.
+
+    Parameters
+    ----------
+    lambda_group : float, default 0.01
+        Strength, at least 0.
+    axis : int or tuple of int, default 0
+        Axes that the norm of a group runs along.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is of the wrong kind or out of range; methods also if an array is of the
+        wrong kind or dtype or lacks the axis.
+
+    Examples
+    --------
+    >>> lasso, W = GroupLasso(lambda_group=1 / 2**0.5), np.array([[3.0, 0.1], [4.0, 0.0]])
+    >>> lasso.value(W)
+    5.1
+    >>> lasso.prox(W)  # columns: one is 1 shorter, one was shorter than 1
+    array([[2.4, 0. ],
+           [3.2, 0. ]])
+    """
+
+    def __init__(self, lambda_group=0.01, *, axis=0):
+        self.lambda_group, self.axis = lambda_group, axis
+
+    @property
+    def lambda_group(self):
+        """Strength of the penalty."""
+        return self._lambda_group
+
+    @lambda_group.setter
+    def lambda_group(self, value):
+        self._lambda_group = number("GroupLasso", "lambda_group", value, low=0.0)
+
+    @property
+    def axis(self):
+        """Axes that a norm runs along."""
+        return self._axis
+
+    @axis.setter
+    def axis(self, value):
+        self._axis = _axes("GroupLasso", value)
+
+    def value(self, weights):
+        """Return the penalty."""
+        return self._value(_groups("GroupLasso.value", "weights", weights, self._axis))
+
+    def gradient(self, W):
+        """Return the gradient as an array for each array; a group that is 0 has gradient 0."""
+        return self._gradient(W, _groups("GroupLasso.gradient", "W", W, self._axis))
+
+    def value_and_gradient(self, weights):
+        """Return both, from one set of norms."""
+        groups = _groups("GroupLasso.value_and_gradient", "weights", weights, self._axis)
+        return self._value(groups), self._gradient(weights, groups)
+
+    def prox(self, W, step_size=1.0):
+        r"""Return each group shorter by :math:`step\_size \cdot \lambda \sqrt{n_g}`, or 0.
+
+        The point that minimises the penalty plus :math:`\|v - w\|^2 / (2 \cdot step\_size)`.
+        """
+        where = "GroupLasso.prox"
+        step = number(where, "step_size", step_size, low=0.0)
+        groups = _groups(where, "W", W, self._axis)
+        scaled = []
+        for group in groups:
+            cut = step * self._lambda_group * math.sqrt(group.size)
+            if not cut:
+                scaled.append(group.scaled(np.ones_like(group.norms)))
+                continue
+            share_cut = _quotient(cut, group.norms, otherwise=1.0)
+            scaled.append(group.scaled(np.maximum(1.0 - share_cut, 0.0)))
+        return pack(W, scaled)
+
+    def _value(self, groups):
+        if not self._lambda_group:
+            return 0.0
+        norms = [math.sqrt(group.size) * group.norms for group in groups]
+        return self._lambda_group * sweep("GroupLasso", "norms", norms, ("abs",))[0][0]
+
+    def _gradient(self, W, groups):
+        scaled = []
+        for group in groups:
+            strength = self._lambda_group * math.sqrt(group.size)
+            if not strength:
+                scaled.append(group.zeros())
+                continue
+            scaled.append(group.scaled(_quotient(strength, group.norms, otherwise=0.0)))
+        return pack(W, scaled)
+
+
+def max_norm(weights, max_value, *, axis=0):
+    """Shorten every group whose norm is above ``max_value`` to it, in place.
+
+    Parameters
+    ----------
+    weights : ndarray, or dict, list or tuple of ndarray
+        Writeable float32 or float64 arrays, any memory layout.
+    max_value : float
+        The largest norm, above 0.
+    axis : int or tuple of int, default 0
+        Axes that the norm of a group runs along.
+
+    Returns
+    -------
+    The weights themselves. Norms are at most ``max_value`` up to rounding; other groups keep
+    their bits.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range, or arrays share memory; nothing has
+        been written then.
+
+    References
+    ----------
+    Srebro & Shraibman, COLT 2005; Srivastava et al., JMLR 15, 2014.
+
+    Examples
+    --------
+    >>> W = np.array([[3.0, 0.5], [4.0, 0.0]])
+    >>> max_norm(W, 1.0)
+    array([[0.6, 0.5],
+           [0.8, 0. ]])
+    """
+    where = "max_norm"
+    limit = number(where, "max_value", max_value, low=0.0, open_low=True)
+    return _constrain(
+        where, weights, axis, lambda norms: _quotient(limit, norms, 1.0, norms > limit)
+    )
+
+
+def unit_norm(weights, *, axis=0):
+    """Scale every group to norm 1, in place; a group that is 0 (below 2.3e-308) stays so.
+
+    Parameters
+    ----------
+    weights : ndarray, or dict, list or tuple of ndarray
+        Writeable float32 or float64 arrays, any memory layout.
+    axis : int or tuple of int, default 0
+        Axes that the norm of a group runs along.
+
+    Returns
+    -------
+    The weights themselves.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or out of range, or arrays share memory; nothing has
+        been written then.
+
+    Examples
+    --------
+    >>> unit_norm(np.array([[3.0, 0.0], [4.0, 0.0]]))
+    array([[0.6, 0. ],
+           [0.8, 0. ]])
+    """
+    return _constrain("unit_norm", weights, axis, lambda norms: _quotient(1.0, norms, 1.0))
+
+
+class _Groups:
+    """One array as a matrix whose rows or columns are the groups, and their norms."""
+
+    def __init__(self, where, label, array, axis):
+        ndim = array.ndim
+        axes = sorted({a + ndim if a < 0 else a for a in axis})
+        if len(axes) < len(axis) or axes[0] < 0 or axes[-1] >= ndim:
+            got = f"{shown(axis)} for shape {array.shape}"
+            raise ValueError(f"{where}: axis must name axes of {label}, each once, got {got}")
+        others = [a for a in range(ndim) if a not in axes]
+        self.by_rows = axes[-1] >= len(axes) or len(axes) == ndim  # unless they lead
+        self._order = [*others, *axes] if self.by_rows else [*axes, *others]
+        self.size = math.prod(array.shape[a] for a in axes)
+        count = math.prod(array.shape[a] for a in others)
+        permuted = array.transpose(self._order)  # axes in the middle or apart cost a copy
+        self._shape = permuted.shape
+        self._matrix = np.ascontiguousarray(permuted).reshape(
+            (count, self.size) if self.by_rows else (self.size, count)
+        )
+        self.norms = self._norms(self._matrix)
+
+    @np.errstate(under="ignore", over="ignore")
+    def _norms(self, matrix):
+        """Return the norms, past the range of squares too: those of float64 end at 1e154."""
+        squares = group_squares(matrix, self.by_rows)
+        fits = (squares > SMALLEST_SQUARE) & (squares < np.inf)
+        if fits.all() or matrix.dtype == np.float32 or not matrix.size:
+            return np.sqrt(squares)
+        peaks = np.abs(matrix).max(axis=1 if self.by_rows else 0)
+        powers = np.where(fits | ~np.isfinite(peaks), 0, np.frexp(peaks)[1])
+        shrunk = np.ldexp(matrix, -(powers[:, None] if self.by_rows else powers))
+        return np.ldexp(np.sqrt(group_squares(shrunk, self.by_rows)), powers)
+
+    def zeros(self):
+        """Return the gradient of a penalty of strength 0."""
+        axes = np.argsort(self._order)
+        return np.zeros([self._shape[a] for a in axes], self._matrix.dtype)
+
+    @np.errstate(under="ignore", over="ignore")
+    def scaled(self, factors, out=None):
+        """Return the array with each group times its factor, written over ``out`` if given."""
+        in_place = out is not None and np.may_share_memory(self._matrix, out)
+        target = self._matrix if in_place else None
+        range_ = np.finfo(self._matrix.dtype)
+        if ((factors > range_.max) | ((factors < range_.tiny) & (factors > 0.0))).any():
+            half = np.sqrt(factors)  # the factor is no number of this dtype, its root is
+            result = scale_groups(self._matrix, self.by_rows, half, target)
+            result = scale_groups(result, self.by_rows, factors / half, result)
+        else:
+            result = scale_groups(self._matrix, self.by_rows, factors, target)
+        result = result.reshape(self._shape).transpose(np.argsort(self._order))
+        if out is None:
+            return np.ascontiguousarray(result)
+        if not in_place:
+            out[...] = result
+        return out
+
+
+def _groups(where, name, weights, axis):
+    labels, arrays = dense(where, name, weights)
+    return [_Groups(where, label, array, axis) for label, array in zip(labels, arrays, strict=True)]
+
+
+def _constrain(where, weights, axis, factors_of):
+    """Check every array, then scale its groups in place by factors of their norms."""
+    axes = _axes(where, axis)
+    keys, arrays = unpack(weights)
+    labels = ["weights" if key is None else f"weights[{key!r}]" for key in keys]
+    for label, array in zip(labels, arrays, strict=True):
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            got = getattr(array, "dtype", type(array).__name__)
+            raise TypeError(
+                f"{where}: {label} must be a float32 or float64 array to be scaled in place, got "
+                f"{got}"
+            )
+    groups = _groups(where, "weights", weights, axes)
+    for label, array in zip(labels, arrays, strict=True):
+        if not array.flags.writeable:
+            raise ValueError(f"{where}: {label} must be writeable, got a read-only array")
+    _refuse_shared(where, labels, arrays)
+    for group, array in zip(groups, arrays, strict=True):
+        factors = factors_of(group.norms)
+        if (factors != 1.0).any():
+            group.scaled(factors, out=array)
+    return weights
+
+
+def _refuse_shared(where, labels, arrays):
+    """Refuse arrays that share memory: what both hold would be scaled twice."""
+    ranges = [
+        (*np.lib.array_utils.byte_bounds(array), k) for k, array in enumerate(arrays) if array.size
+    ]
+    before = []  # arrays that may reach into the next one
+    for start, end, k in sorted(ranges):
+        before = [(stop, i) for stop, i in before if stop > start]
+        for _, i in before:
+            if np.shares_memory(arrays[i], arrays[k]):
+                raise ValueError(
+                    f"{where}: {labels[i]} and {labels[k]} must not share memory, each is scaled "
+                    "in place; pass one of them"
+                )
+        before.append((end, k))
+
+
+@np.errstate(under="ignore", over="ignore")
+def _quotient(above, norms, otherwise, where=None):
+    """Return ``above / norms``, and ``otherwise`` where a norm is 0 or left out."""
+    where = ~(norms < SMALLEST_NORM) if where is None else where
+    return np.divide(above, norms, out=np.full_like(norms, otherwise), where=where)
+
+
+def _axes(where, axis):
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    if not axes:
+        raise ValueError(f"{where}: axis must name at least one axis, got ()")
+    return tuple(integer(where, "axis", a) for a in axes)

@@ -1,0 +1,81 @@
+"""Weights as they come: one array, or a dict, list or tuple of them."""
+
+import math
+from collections.abc import Iterator, ValuesView
+
+import numpy as np
+
+from fastreg._core import _kernels
+from fastreg._core._kernels import pack, unpack
+
+__all__ = ["dense", "listed", "pack", "sweep", "times_total", "unpack"]
+
+
+def listed(weights):
+    """Return a dict's values and what a generator yields as a list, anything else as it is."""
+    return list(weights) if isinstance(weights, (Iterator, ValuesView)) else weights
+
+
+def dense(where, name, weights):
+    """Return the names of the arrays and C-contiguous views or copies of them."""
+    keys, arrays = unpack(weights)
+    labels = [name if key is None else f"{name}[{key!r}]" for key in keys]
+    return labels, _kernels.weights(where, name, keys, arrays)
+
+
+def sweep(where, name, weights, sums=(), result=None, out=None, a=0.0, b=0.0, number=1.0):
+    """Sum over all arrays and, with ``result``, compute one of each: both in one read."""
+    weights = listed(weights)
+    if out is not None:
+        out = _outputs(where, unpack(weights)[0], weights, out)
+    return _kernels.sweep(where, name, weights, sums, result, out, a, b, number)
+
+
+def _outputs(where, keys, weights, out):
+    """Return the arrays of ``out`` in the order of the weights."""
+    if not isinstance(weights, (dict, list, tuple)):
+        return [out]
+    kind = next(kind for kind in (dict, list, tuple) if isinstance(weights, kind))
+    if not isinstance(out, kind):
+        raise TypeError(
+            f"{where}: out must be a {kind.__name__} as the weights are, got {type(out).__name__}"
+        )
+    names = out.keys() if kind is dict else range(len(out))
+    if set(names) != set(keys):
+        raise ValueError(f"{where}: out must have the entries {keys}, got {list(names)}")
+    return [out[key] for key in keys]
+
+
+def times_total(where, weights, strength, total, kind):
+    """Return ``strength * sum |w|`` or ``strength * sum w^2 / 2``, given the sum as it came.
+
+    Where the sum has left the range of float64 it is taken again in a unit, a power of two.
+    """
+    power = 0
+    if not 1e-280 < total < math.inf:
+        total, power = _in_units(where, weights, total, kind)
+    if kind == "squares":
+        total, power = 0.5 * total, 2 * power
+    if not power:
+        return strength * total
+    mantissa, more = math.frexp(strength)
+    return _scaled(mantissa * total, power + more)
+
+
+def _in_units(where, weights, total, kind):
+    """Return the sum over ``weights / 2^power``, and that power."""
+    _, arrays = dense(where, "weights", weights)
+    peak = max((float(np.abs(array).max()) for array in arrays if array.size), default=0.0)
+    if not 0.0 < peak < math.inf:
+        return total, 0
+    power = math.frexp(peak)[1]
+    with np.errstate(under="ignore"):
+        shrunk = [np.ldexp(array.astype(np.float64), -power) for array in arrays]
+    return sweep(where, "weights", shrunk, (kind,))[0][0], power
+
+
+def _scaled(number, power):
+    try:
+        return math.ldexp(number, power)
+    except OverflowError:
+        return math.inf

@@ -1,0 +1,72 @@
+"""Functions of a step: checking it, applying a formula to it, and the formulas that recur."""
+
+import math
+
+from fastreg._core.checks import number, shown
+
+__all__ = ["LAST_STEP", "arc", "at_each", "climb", "descend", "grow", "mix", "nonnegative", "ramp"]
+
+LAST_STEP = 2**53  # up to here float64 counts without gaps
+
+
+def at_each(where, name, step, formula):
+    """Apply ``formula`` to a step, or to every element of an array of steps."""
+    if type(step) is int and 0 <= step <= LAST_STEP:
+        return formula(step)
+    if not hasattr(step, "__iter__") or isinstance(step, (str, bytes)):
+        return formula(number(where, name, step, low=0.0, high=LAST_STEP))
+    import numpy as np
+
+    from fastreg._core.arrays import real
+
+    steps = real(where, name, step, "fiu", "numbers")
+    if steps.size and not (steps.min() >= 0 and float(steps.max()) <= LAST_STEP):
+        raise ValueError(f"{where}: {name} must be from 0 to 2**53, got {shown(step)}")
+    values = [formula(t) for t in steps.ravel().tolist()]
+    return np.array(values, dtype=np.float64).reshape(steps.shape)
+
+
+def climb(t, target, steps):
+    """Return ``target * (t + 1) / steps``, which is ``target`` at the last of so many steps."""
+    return target * (t + 1) / steps
+
+
+def ramp(t, target, steps):
+    """Climb, and stay at ``target`` from the step after the last."""
+    return climb(t, target, steps) if t + 1 <= steps else target
+
+
+def arc(t, start, end, total):
+    """Return the cosine that is ``start`` at step 0, ``end`` at ``total``, and comes back."""
+    if not t:
+        return start  # which end + (start - end) may miss by a rounding
+    return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * t / total))
+
+
+def descend(t, start, end, total):
+    """Follow `arc` from ``start`` to ``end``, and stay."""
+    return arc(t, start, end, total) if t < total else end
+
+
+def mix(start, end, weight):
+    """Weigh ``start`` against ``end`` so that weights 1 and 0 return them exactly."""
+    return start * weight + end * (1.0 - weight)
+
+
+def grow(start, factor, k):
+    """Return ``start * factor ** k``; infinity if it is beyond float64."""
+    try:
+        power = factor**k
+    except OverflowError:
+        power = math.inf
+    if 0.0 < power < math.inf or not start:
+        return start * power if start else start
+    if (abs(start) > 1.0) == (power > 0.0):  # too large or too small, and start makes it more so
+        return start * power
+    half = grow(1.0, factor, 0.5 * k)
+    return start * half * half
+
+
+def nonnegative(where, name, value, *, low=0.0, high=math.inf, open_low=False, open_high=False):
+    """Return ``value`` as a float of at least 0, or between narrower bounds."""
+    return number(where, name, value, low=low, high=high, open_low=open_low, open_high=open_high)
