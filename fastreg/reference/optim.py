@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastreg.reference.optimizer import Optimizer
+from fastreg.reference.optimizer import Optimizer, held, in_units, root_mean_square, units
 
 __all__ = ["AdaGrad", "Adadelta", "Lion", "Momentum", "RMSprop", "SGD"]
 
@@ -42,10 +42,10 @@ class Momentum(Optimizer):
 
 
 def place_epsilon(epsilon, compat):
-    """Epsilon inside the root, and outside as torch has it."""
-    return {"inside": 0.0, "epsilon": epsilon} if compat == "torch" else {
-        "inside": epsilon, "epsilon": 0.0
-    }  # fmt: skip
+    """Epsilon inside the root, and outside as torch has it; roots below floor do not count."""
+    if compat == "torch":
+        return {"inside": 0.0, "epsilon": epsilon, "floor": epsilon}
+    return {"inside": epsilon, "epsilon": 0.0, "floor": np.inf if epsilon else 0.0}
 
 
 class AdaGrad(Optimizer):
@@ -60,9 +60,10 @@ class AdaGrad(Optimizer):
         return place_epsilon(h["epsilon"], self.compat) | {"rate": lr, "metric": lr}
 
     def move(self, g, state, s):
-        state["v"] = state["v"] + g * g
-        denominator = np.sqrt(state["v"] + s["inside"]) + s["epsilon"]
-        return s["rate"] * g / denominator, denominator
+        how = {"inside": s["inside"], "floor": s["floor"]}
+        state["v"], root = root_mean_square(state["v"], g, 1.0, 1.0, **how)
+        denominator = root + s["epsilon"]
+        return s["rate"] * (g / denominator), denominator
 
 
 class RMSprop(Optimizer):
@@ -94,18 +95,27 @@ class RMSprop(Optimizer):
         }
 
     def move(self, g, state, s):
-        beta = s["beta"]
-        state["v"] = beta * state["v"] + (1.0 - beta) * (g * g)
-        spread = state["v"]
         if "mean" in state:
-            state["mean"] = beta * state["mean"] + (1.0 - beta) * g
-            variance = spread - state["mean"] * state["mean"]
-            spread = np.where(variance < 0, variance.dtype.type(0.0), variance)[()]
-        denominator = np.sqrt(spread + s["inside"]) + s["epsilon"]
+            root = self.deviation(g, state, s)
+        else:
+            how = {"inside": s["inside"], "floor": s["floor"]}
+            state["v"], root = root_mean_square(state["v"], g, s["beta"], 1.0 - s["beta"], **how)
+        denominator = root + s["epsilon"]
         if "velocity" not in state:
-            return s["rate"] * g / denominator, denominator
-        state["velocity"] = s["momentum"] * state["velocity"] + s["feed"] * g / denominator
+            return s["rate"] * (g / denominator), denominator
+        state["velocity"] = s["momentum"] * state["velocity"] + s["feed"] * (g / denominator)
         return s["rate"] * state["velocity"], denominator
+
+    @staticmethod
+    def deviation(g, state, s):
+        """Advance v and the mean; return the root of ``v - mean^2``, 0 where that is negative."""
+        beta, (unit, back) = s["beta"], units(g, state["v"], s["floor"])
+        v = beta * in_units(state["v"], unit) + (1.0 - beta) * (g * unit * (g * unit))
+        state["mean"] = beta * state["mean"] + (1.0 - beta) * g
+        state["v"] = held(v, np.sqrt(v) * back, back)
+        variance = v - state["mean"] * unit * (state["mean"] * unit)
+        variance = np.where(variance < 0, variance.dtype.type(0.0), variance)[()]
+        return np.sqrt(variance + s["inside"] * unit * unit) * back
 
 
 class Adadelta(Optimizer):
@@ -119,13 +129,14 @@ class Adadelta(Optimizer):
 
     def scalars(self, h, t, memory):
         lr = h["learning_rate"]
-        return {"rho": h["rho"], "inside": h["epsilon"], "rate": lr, "metric": lr}
+        scalars = place_epsilon(h["epsilon"], None)
+        return scalars | {"rho": h["rho"], "rate": lr, "metric": lr}
 
     def move(self, g, state, s):
-        rho = s["rho"]
-        state["v"] = rho * state["v"] + (1.0 - rho) * (g * g)
-        before, now = np.sqrt(state["d"] + s["inside"]), np.sqrt(state["v"] + s["inside"])
-        move = before / now * g
+        rho, how = s["rho"], {"inside": s["inside"], "floor": s["floor"]}
+        before = np.sqrt(state["d"] + s["inside"])
+        state["v"], now = root_mean_square(state["v"], g, rho, 1.0 - rho, **how)
+        move = before * (g / now)
         state["d"] = rho * state["d"] + (1.0 - rho) * (move * move)
         return s["rate"] * move, now / before
 
