@@ -1,9 +1,10 @@
 """Valid calls of the optimizers."""
 
 import math
+from types import MappingProxyType
 
 from bad_values import flag, integer, listed, number, one_of
-from calls import RATE, SHARE, add, entries, f32, f64, setters
+from calls import RATE, SHARE, Assign, add, entries, f32, f64, setters
 
 from fastreg import optim
 
@@ -81,6 +82,37 @@ def stepped(name):
     return rule
 
 
+def emptied(value):
+    """A slot may be emptied; other arrays must fit."""
+    return None if isinstance(value, dict) and not value else False
+
+
+def exchanged(value):
+    """A parameter that has no average keeps its value."""
+    if isinstance(value, (list, tuple, dict)):
+        return None
+    return value is None
+
+
+def slots(name):
+    """Slots that may be assigned, and the exchange with the averages."""
+    for attribute in dir(getattr(optim, name)):
+        found = getattr(stepped(name), attribute)
+        if isinstance(found, MappingProxyType) and attribute != "ema":
+            add(
+                f"{name}.{attribute}=",
+                lambda attribute=attribute: Assign(stepped(name), attribute),
+                says=name,
+                also={"value": (attribute,)},
+                value=({key: array.copy() for key, array in found.items()}, emptied),
+            )
+    add(
+        f"{name}.swap_ema",
+        lambda: stepped(name).swap_ema,
+        params=(tensors(), exchanged),
+    )
+
+
 def rules():
     for name, own in RULES.items():
         cls = getattr(optim, name)
@@ -96,6 +128,7 @@ def rules():
         numbers |= {"lr": scheduled, "weight_decay": scheduled, "t": integer(0, 2**62)}
         numbers |= {"lambda_l1": RATE, "lambda_l2": RATE, "clip_value": clip}
         setters(name, lambda name=name: stepped(name), **numbers)
+        slots(name)
         add(
             f"{name}.update",
             lambda name=name: stepped(name).update,
