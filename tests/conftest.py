@@ -11,9 +11,8 @@ from fastreg._core import _kernels
 @pytest.fixture(params=_kernels.levels())
 def level(request):
     """Every instruction-set level of this CPU in turn."""
-    before = _kernels.set_level(request.param)
-    yield request.param
-    _kernels.set_level(before)
+    with harness.at_level(request.param):
+        yield request.param
 
 
 @pytest.fixture(params=harness.THREADS, ids=lambda n: f"{n}threads")

@@ -1,8 +1,12 @@
 """What every kernel test shares: guarded buffers, edge sizes, layouts and special values."""
 
+import contextlib
 import sys
 
 import numpy as np
+
+import fastreg
+from fastreg._core import _kernels
 
 BLOCK = 16384  # elements of one kernel call
 LANES = (1, 2, 4, 8, 16, 64)  # lane counts of all levels and dtypes, and the mask group
@@ -13,6 +17,23 @@ THREADS = (1, 2, 3, 8)
 DTYPES = (np.float32, np.float64)
 MARGIN = 4096
 GUARD = 0xA5
+
+
+@contextlib.contextmanager
+def at_level(name):
+    """Run at an instruction-set level; the one before comes back whatever happens."""
+    before = _kernels.set_level(name)
+    try:
+        yield name
+    finally:
+        _kernels.set_level(before)
+
+
+@contextlib.contextmanager
+def serial_base():
+    """Run on one thread at the lowest level: what every other result is compared with."""
+    with at_level(_kernels.levels()[0]), fastreg.num_threads(1):
+        yield
 
 
 class Guarded:

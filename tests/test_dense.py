@@ -9,7 +9,6 @@ from harness import same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import fastreg
 from fastreg import BatchNorm, Dropout, reference
 from fastreg._core import _kernels
 from fastreg.nn import Dense, ReLU, Sequential, softmax_cross_entropy
@@ -93,10 +92,8 @@ def test_levels_and_threads_do_not_change_a_bit(parts, dtype, level, threads):
         return [Y, dX, *state(layers)]
 
     here = run()
-    before = _kernels.set_level(_kernels.levels()[0])
-    with fastreg.num_threads(1):
+    with harness.serial_base():
         expected = run()
-    _kernels.set_level(before)
     for ours, theirs in zip(here, expected, strict=True):
         same_bits(ours, theirs)
 
@@ -201,10 +198,8 @@ def test_cross_entropy_of_every_level_and_thread_count_is_the_base_levels(
         rng.integers(0, shape[1], shape[0]),
     )
     value, gradient = softmax_cross_entropy(logits, labels, label_smoothing=0.1)
-    before = _kernels.set_level(_kernels.levels()[0])
-    with fastreg.num_threads(1):
+    with harness.serial_base():
         expected, dlogits = softmax_cross_entropy(logits, labels, label_smoothing=0.1)
-    _kernels.set_level(before)
     assert value == expected
     same_bits(gradient, dlogits)
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 import fastreg
 from fastreg import GroupLasso, max_norm, num_threads, reference, unit_norm
-from fastreg._core import _kernels
 
 #: Shapes and axes: rows, columns, one group, the middle, at the edges of panels and lanes.
 CASES = [
@@ -47,12 +46,10 @@ def test_the_same_bits_for_every_level_thread_count_and_layout(shape, axis, leve
     w = normed(shape, axis, rng, dtype)
     value = GroupLasso(0.3, axis=axis).value(w)
     found = results(w, axis)
-    _kernels.set_level("base")
-    with num_threads(1):
+    with harness.serial_base():
         assert GroupLasso(0.3, axis=axis).value(w) == value
         for actual, expected in zip(found, results(w, axis), strict=True):
             harness.same_bits(actual, expected)
-    _kernels.set_level(level)
     for n in (2, 3):
         with num_threads(n):
             for actual, expected in zip(results(w, axis), found, strict=True):

@@ -8,7 +8,7 @@ import harness
 import numpy as np
 import pytest
 
-from fastreg import BatchNorm, num_threads, reference
+from fastreg import BatchNorm, reference
 from fastreg._core import _kernels
 
 pytestmark = pytest.mark.filterwarnings("ignore:BatchNorm.forward. a training batch with one")
@@ -37,10 +37,8 @@ def test_same_bits_for_every_level_and_thread_count(level, threads, dtype, rng):
     for shape in [*SHAPES, (3000, 300)]:
         X, dY = rng.normal(3, 2, size=(2, *shape)).astype(dtype)
         results = run(X, dY)
-        _kernels.set_level("base")
-        with num_threads(1):
+        with harness.serial_base():
             expected = run(X, dY)
-        _kernels.set_level(level)
         for actual, wanted in zip(results, expected, strict=True):
             harness.same_bits(actual, wanted)
 

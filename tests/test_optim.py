@@ -141,9 +141,7 @@ def test_services_have_the_reference_s_bits(rule, options, services, dtype, rng)
     same_state(fast, slow)
 
 
-@pytest.mark.parametrize("level_name", fastreg._core._kernels.levels())
-def test_services_at_every_level(level_name, dtype, rng):
-    before = fastreg._core._kernels.set_level(level_name)
+def test_services_at_every_level(level, dtype, rng):
     for rule in RULES:
         fast, slow = twins(rule, **({"learning_rate": 0.05} | SERVICES["all"]))
         params = [rng.normal(size=size).astype(dtype) for size in (17, 33, 16_385)]
@@ -154,7 +152,6 @@ def test_services_at_every_level(level_name, dtype, rng):
             slow.update(expected, grads)
         for actual, wanted in zip(params, expected, strict=True):
             harness.same_bits(actual, wanted)
-    fastreg._core._kernels.set_level(before)
 
 
 @pytest.mark.parametrize("rule", RULES)

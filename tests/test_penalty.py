@@ -15,12 +15,10 @@ from fastreg import (
     l1_regularization_loss,
     l2_gradient,
     l2_regularization_loss,
-    num_threads,
     penalty_and_gradient,
     reference,
     soft_threshold,
 )
-from fastreg._core import _kernels
 
 BLOCK = harness.BLOCK
 GRADIENTS = {
@@ -99,10 +97,8 @@ def test_the_same_bits_for_every_level_and_thread_count(level, threads, dtype, r
     shapes = [(3,), (700, 300), (1,), (0, 4), (BLOCK,), (5, 7, 11), (BLOCK + 1,), (2 * BLOCK - 1,)]
     weights = {f"w{i}": rng.normal(size=shape).astype(dtype) for i, shape in enumerate(shapes)}
     results = [losses(weights)] + [form(fastreg, weights) for form in GRADIENTS.values()]
-    _kernels.set_level("base")
-    with num_threads(1):
+    with harness.serial_base():
         expected = [losses(weights)] + [form(fastreg, weights) for form in GRADIENTS.values()]
-    _kernels.set_level(level)
     assert results[0] == expected[0]
     for actual, wanted in zip(results[1:], expected[1:], strict=True):
         for name in weights:

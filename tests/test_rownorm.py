@@ -2,6 +2,7 @@
 
 import copy
 import fractions
+import itertools
 import pickle
 
 import harness
@@ -67,19 +68,13 @@ def run(layer, X, dY):
 @pytest.mark.parametrize(("name", "arguments", "shape"), CASES, ids=IDS)
 def test_same_bits_for_every_level_and_thread_count(name, arguments, shape, dtype, rng):
     X, dY = rng.normal(3, 2, size=(2, *shape)).astype(dtype)
-    before = _kernels.set_level("base")
-    try:
-        with num_threads(1):
-            expected = run(make(name, arguments), X, dY)
-        for level in _kernels.levels():
-            for threads in harness.THREADS:
-                _kernels.set_level(level)
-                with num_threads(threads):
-                    results = run(make(name, arguments), X, dY)
-                for actual, wanted in zip(results, expected, strict=True):
-                    harness.same_bits(actual, wanted)
-    finally:
-        _kernels.set_level(before)
+    with harness.serial_base():
+        expected = run(make(name, arguments), X, dY)
+    for level, threads in itertools.product(_kernels.levels(), harness.THREADS):
+        with harness.at_level(level), num_threads(threads):
+            results = run(make(name, arguments), X, dY)
+        for actual, wanted in zip(results, expected, strict=True):
+            harness.same_bits(actual, wanted)
 
 
 @pytest.mark.parametrize(("name", "arguments", "shape"), CASES, ids=IDS)
