@@ -251,6 +251,31 @@ def test_names_as_long_as_the_system_takes(n, tmp_path):
         os.remove(path)
 
 
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="Linux alone opens a folder to write in it")
+@pytest.mark.parametrize("n", [3999, 4001, 4038, 4060, 4093])
+def test_paths_as_long_as_the_system_takes(n, tmp_path):
+    folder = str(tmp_path)
+    while len(folder) < n:
+        folder = os.path.join(folder, "x" * min(200, max(1, n - len(folder) - 1)))
+    os.makedirs(folder)
+    path = os.path.join(folder, "y" * min(255, 4095 - len(folder) - 1))
+    for data in (b"old", b"new"):
+        replace_file(path, data)
+    with open(path, "rb") as file:
+        assert file.read() == b"new"
+    assert os.listdir(folder) == [os.path.basename(path)]
+    os.remove(path)
+
+
+def test_errors_name_the_file_and_no_temporary_one(path):
+    path.write_bytes(b"old")
+    for name in ("open", "write", "fsync", "replace"):
+        raised = Fault(name, 1, OSError(errno.EIO, "broken", ".tmp", None, "x")).save(path, b"new")
+        assert str(raised) == f"[Errno {errno.EIO}] broken: {str(path)!r}", name
+    with pytest.raises(FileNotFoundError, match="no-such/file"):
+        replace_file(str(path.parent / "no-such/file"), b"new")
+
+
 def test_what_is_no_regular_file_stays(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     os.mkdir(tmp_path / "folder")
@@ -291,6 +316,12 @@ def test_symbolic_links_are_followed_as_open_follows_them(tmp_path, monkeypatch)
     with pytest.raises(OSError, match="loop"):
         replace_file("loop", b"new")
     assert sorted(os.listdir()) == ["dangling", "inner", "loop", "one", "two"]
+    for i in range(41):
+        os.symlink(f"link{i + 1}", f"link{i}")
+    with open("link1", "ab"):  # as many links as Linux follows, and one more
+        replace_file("link1", b"new")
+    with pytest.raises(OSError, match="link0"):
+        replace_file("link0", b"new")
     assert sorted(os.listdir("inner")) == ["file", "other"]
 
 

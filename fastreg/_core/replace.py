@@ -13,7 +13,7 @@ import platform
 import re
 import secrets
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 try:
     import fcntl
@@ -25,6 +25,7 @@ __all__ = ["replace_file"]
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # other hosts' locks may not show
 TRIES = 100  # of a call that a signal interrupts
 MOST_LINKS = 40  # from a name to its file, as in Linux
+LONGEST_FOLDER = 4000  # bytes; Linux takes paths of 4095
 FOREIGN = {errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}  # what the file system lacks
 
 
@@ -33,15 +34,40 @@ def replace_file(path, data):
 
     An existing file keeps its mode and, where the system permits it, its owner and group; a new
     one gets what the umask leaves. Symbolic links are followed to their file, as `open` does.
-    What is neither a regular file nor absent is refused.
+    What is neither a regular file nor absent is refused. Every `OSError` names ``path``.
     """
     before = _regular(path)
-    link, path = path, _followed(path)
-    if before is not None and path != link:
-        found = _regular(path)
+    target = _followed(path)
+    if before is not None and target != path:
+        found = _regular(target)
         if found is None or not os.path.samestat(before, found):  # as /dev/stdout may be
-            raise OSError(errno.EINVAL, "Its file has another name or none", link)
-    folder, name = os.path.split(path)
+            raise OSError(errno.EINVAL, "Its file has another name or none", path)
+    try:
+        with _short(*os.path.split(target)) as (folder, name):
+            _replace(folder, name, data, before)
+    except OSError as error:  # of the temporary file, or of a call that knows no name
+        if error.errno is not None:
+            error.filename = path
+            del error.filename2
+        raise
+
+
+@contextmanager
+def _short(folder, name):
+    """A folder by a path so short that there is room for a temporary name, and a name in it."""
+    if len(os.fsencode(folder)) <= LONGEST_FOLDER or not hasattr(os, "O_PATH"):
+        yield folder, name
+        return
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}", name
+    finally:
+        with suppress(OSError):
+            os.close(descriptor)
+
+
+def _replace(folder, name, data, before):
+    path = os.path.join(folder, name)
     start = f".fastreg-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}-{HOST}-"
     _remove_orphans(folder, start)
     temporary, descriptor = _create(os.path.join(folder, start), before)
@@ -86,15 +112,16 @@ def _regular(path):
     return found
 
 
-def _followed(path):
+def _followed(start):
     """Follow the symbolic links from a name to where its file is or would be."""
-    for _ in range(MOST_LINKS):
+    path = start
+    for _ in range(MOST_LINKS + 1):
         try:
             link = _retried(os.readlink, path)
         except OSError:
             return path
         path = os.path.join(os.path.dirname(path), link)
-    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), start)
 
 
 def _create(start, before):
