@@ -72,6 +72,7 @@ NO_NUMBERS = [
     "1,200", "2,5", "1.200.000", "5%", "$5", "5 €", "1 000", "1'000", "1_000", "(5)", "−5", "1.2.3",
     "1\xa0000", "inf", "-Infinity", "１", "２.5", "0x1F", "1d5", "1e", "e5", "+", "--1", "1/2",
     "١٢",
+    "R$ 5", "US$5", "₹5", "₽5", "5‰", "–5", "5-", "5\u200b", "=5", '=""5""', "5\u2009000",
     "1e5.0", "5 kg", "x", "True", ".", "1e999", "-1e309", "9" * 400, "nan", "NA", "?", "", "NULL",
 ]  # fmt: skip
 
@@ -100,7 +101,23 @@ def test_a_target_of_marked_numbers_is_no_set_of_classes(entry, tmp_path):
         read_csv(path, delimiter=";")
 
 
-CLASSES = ["<=50K", ">50K", "18-24", "1st", "class 3", "a-1", "2020-01-01", "yes, no", "ant", "1:2"]
+CLASSES = [
+    "<=50K",
+    ">50K",
+    "85+",
+    "<5",
+    "A-",
+    "C$",
+    "%",
+    "18-24",
+    "1st",
+    "class 3",
+    "a-1",
+    "2020-01-01",
+    "yes, no",
+    "ant",
+    "1:2",
+]
 
 
 @pytest.mark.parametrize("entry", CLASSES)
@@ -207,6 +224,33 @@ def test_an_entry_of_many_lines_is_no_reason_against_a_delimiter(tmp_path):
     assert read_csv(path, delimiter=None, target="y")[0].shape == (20, 1)
 
 
+def test_columns_that_spaces_align_are_read(tmp_path):
+    for text in (
+        "a  b   y\n1  2   0\n3 40  1\n",
+        "  a b y  \r\n 1 2 0 \r\n 3 40 1",
+        "1 2 0 \n3 40 1\n",
+    ):
+        path = write(tmp_path, text)
+        for delimiter in (" ", None):
+            X, y = read_csv(path, delimiter=delimiter)
+            assert (X.tolist(), y.tolist()) == ([[1, 2], [3, 40]], [0, 1])
+        with pytest.raises(ValueError, match="delimiter=' ' fits its first lines"):
+            read_csv(path)
+
+
+def test_empty_lines_before_a_table_do_not_count(tmp_path):
+    path = write(tmp_path, "\n" * 50 + "a,b\n1,2\n")
+    for delimiter in (",", None):
+        assert read_csv(path, delimiter=delimiter)[1].tolist() == [2]
+
+
+def test_a_delimiter_at_the_end_of_every_line_names_another_target(tmp_path):
+    path = write(tmp_path, "a,y,\n1,2,\n3,4,\n")
+    with pytest.raises(ValueError, match=r"in column 2 \(2 of 2 are\); name another target"):
+        read_csv(path)
+    assert read_csv(path, target="y", drop=[2])[1].tolist() == [2, 4]
+
+
 def test_decimal_commas_between_semicolons_are_refused_either_way(tmp_path):
     path = write(tmp_path, "a;b;y\n1,5;2,5;0\n2;3,5;1\n")
     with pytest.raises(ValueError, match=r"line 3 must have .*delimiter=';' fits|delimiter=';'"):
@@ -261,9 +305,21 @@ def test_byte_order_marks_are_no_part_of_a_name(tmp_path):
         assert (X.item(), y.item()) == (2, 1)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be", "utf-32-le"])
+def test_a_byte_order_mark_makes_no_header_of_numbers(encoding, tmp_path):
+    for marks in ("\ufeff", "\ufeff\ufeff"):
+        path = write(tmp_path, f"{marks}1,2\n3,4\n", encoding)
+        assert read_csv(path, encoding=encoding)[1].tolist() == [2, 4]
+    path = write(tmp_path, "1,2\n3,4\n", "utf-8-sig")
+    for other in ("latin-1", "cp1252", "ascii", "utf-16"):
+        with pytest.raises(ValueError, match="begins as UTF-8 does: say encoding='utf-8'"):
+            read_csv(path, encoding=other)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel file"),
         ("a,b\n1,ä\n".encode("latin-1"), "line 2 .*UTF-8, got the byte 0xe4; .*'latin-1'"),
         ("a,b\n1,ä\n".encode("utf-16"), "encoding='utf-16'"),
         ("a,b\n1,ä\n".encode("utf-16-le"), "got NUL; UTF-16"),
@@ -462,6 +518,32 @@ def test_frames_of_other_things_are_refused(change, message):
         frame["when"], message = pandas.to_datetime(frame["when"]), "'when' of dtype datetime64"
     with pytest.raises(ValueError, match=f"from_frame: frame .*{message}"):
         from_frame(frame, target="y", words="one-hot")
+
+
+def test_strings_of_a_frame_are_read_as_the_entries_of_a_file(tmp_path):
+    """As `pandas.read_csv` leaves a column with a thousands mark or a question mark."""
+    pandas = pytest.importorskip("pandas")
+    for entries in (
+        ["1,200", "900"],
+        ["x", "7"],
+        ["10%", "9%"],
+        ["5", "?"],
+        ["a", "NA"],
+        ["", "b"],
+    ):
+        for name in ("a", "y"):
+            for dtype in (object, "string"):
+                frame = pandas.DataFrame({"a": [1, 2], "y": [3, 4]})
+                frame[name] = pandas.array(entries, dtype=dtype)
+                with pytest.raises(ValueError, match=f"frame, row [01] must .* in column '{name}'"):
+                    from_frame(frame, words="one-hot")
+    numbers = pandas.DataFrame({"a": ["10", "9", "?"], "y": ["3", "20", "1"]}, dtype=object)
+    X, y = from_frame(numbers, missing="drop")
+    assert (X.tolist(), y.tolist()) == ([[10], [9]], [3, 20])
+    X, _ = from_frame(numbers.astype({"a": "category"}), words="one-hot")
+    assert X.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    strings = numbers.assign(a=[np.str_("u"), np.str_("v"), np.str_("u")])
+    assert from_frame(strings, words="one-hot")[0].tolist() == [[1, 0], [0, 1], [1, 0]]
 
 
 def test_a_frame_that_is_none_is_named():

@@ -1,10 +1,6 @@
-"""Text tables: which line is what, and an entry is a number, a word, missing, or refused.
+"""Text tables: which text a file holds, what separates its entries, whether it has a header."""
 
-A number is spelled as C spells it, in ASCII digits. Whatever only some readers take for one
-(``1,200``, ``2,5``, ``5%``, ``1_000``, ``infinity``) is refused with its line: read as a word, a
-single such entry would turn a column of numbers into names.
-"""
-
+import codecs
 import csv
 import gzip
 import io
@@ -12,29 +8,21 @@ import itertools
 import re
 import zlib
 
-import numpy as np
-
 from fastreg._core.checks import flag, shown
 from fastreg._core.checks import path as checked
-from fastreg.data.table import Choices, Column, assemble, label, short
+from fastreg.data.table import Choices, assemble, kind_of, short, text_column
 
 __all__ = ["read_csv"]
 
-MISSING = {
-    "", "?", ".", "-", "NA", "na", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "-nan",
-    "-NaN", "NULL", "Null", "null", "None", "NaT",
-}  # fmt: skip
-NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?").fullmatch
-WHOLE = re.compile(r"[+-]?[0-9]+").fullmatch
-MARKS = re.compile(r"[\s,.'’_%()$€£¥]|^[+\-−]+|[eE][+\-−]?(?=\d+$)")
-INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE).fullmatch
 UNDECODED = re.compile("[\udc80-\udcff]").search  # bytes, as errors="surrogateescape" keeps them
-DELIMITERS = (",", ";", "\t", "|")
+DELIMITERS = (",", ";", "\t", "|", " ")
+BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 HEAD = 20  # lines from which delimiters are judged
 LONGEST_LINE = 1 << 26  # characters; a line without an end must not fill the memory
 GZIP = b"\x1f\x8b"
 FOREIGN = {
     b"PK\3\4": "a zip archive or an Excel file", b"PAR1": "a Parquet file", b"BZh": "a bz2 file",
+    b"\xd0\xcf\x11\xe0": "an old Excel file",
     b"\xfd7zXZ": "an xz file", b"\x28\xb5\x2f\xfd": "a zstd file", b"\x89HDF": "an HDF5 file",
 }  # fmt: skip
 
@@ -67,7 +55,8 @@ def read_csv(
         that merely numbers the rows and has no name, or one such as ``id``, is refused, because
         it tells the order of the file; ``drop=[]`` keeps it.
     delimiter : str or None, keyword-only
-        Character between entries. None: the one of ``, ; tab |`` that fits the first 20 lines.
+        Character between entries; spaces may be several. None: the one of ``, ; tab |`` or space
+        that fits the first 20 lines.
     header : bool or None, keyword-only
         Whether the first line names the columns. None: it does if a column is called by its name,
         and else by its features: numbers are data, a word above numbers is a name.
@@ -134,10 +123,14 @@ def read_csv(
     if names is not None:
         del lines[0], rows[0]
     entries = list(zip(*rows, strict=True))
+
+    def at(i):
+        return f"line {lines[i]}"
+
     columns = [
-        _column(where, names and names[i], i, entries[i], lines) for i in (*features, target)
+        text_column(where, names and names[i], i, entries[i], at) for i in (*features, target)
     ]
-    return assemble(choices, columns[:-1], columns[-1], lambda i: f"line {lines[i]}")
+    return assemble(choices, columns[:-1], columns[-1], at)
 
 
 def _check_delimiter(delimiter):
@@ -163,13 +156,12 @@ def _rows(where, path, delimiter, encoding):
                 text = io.BufferedReader(text)
                 start = text.peek(8)[:8]
             _check_start(where, start, encoding)
-            codec = "utf-8-sig" if re.fullmatch("utf[-_]?8", encoding, re.IGNORECASE) else encoding
-            text = io.TextIOWrapper(text, codec, errors="surrogateescape", newline="")
+            text = io.TextIOWrapper(text, encoding, errors="surrogateescape", newline="")
             source = _checked_lines(where, text, encoding)
             head = list(itertools.islice(source, HEAD + 1))
             delimiter = delimiter or (*_fitting(head), ",")[0]
             reader = csv.reader(
-                itertools.chain(head, source),
+                _without_margin(itertools.chain(head, source), delimiter),
                 delimiter=delimiter,
                 strict=True,
                 skipinitialspace=True,
@@ -205,19 +197,21 @@ def _check_start(where, start, encoding):
                 f"{where} must be a text table, plain or gzipped, got {kind}; unpack it, or read "
                 "it with pandas and pass it to from_frame"
             )
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff") and not encoding.lower().startswith(
-        ("utf-16", "utf16", "utf-32", "utf32")
-    ):
-        raise ValueError(
-            f"{where} must be a text table in {encoding.upper()}; it begins as UTF-16 does: say "
-            "encoding='utf-16'"
-        )
+    codec = codecs.lookup(encoding).name
+    for mark, name in BYTE_ORDER_MARKS.items():
+        if start.startswith(mark) and not codec.startswith((name, "utf-32")):
+            raise ValueError(
+                f"{where} must be a text table in {encoding.upper()}; it begins as {name.upper()} "
+                f"does: say encoding={name!r}"
+            )
 
 
 def _checked_lines(where, text, encoding):
     """The lines of a text, none too long and each of them decoded."""
     for number in itertools.count(1):
         line = text.readline(LONGEST_LINE)
+        if number == 1:
+            line = line.lstrip("\ufeff")  # the mark of the byte order, which not every codec takes
         if not line:
             return
         if len(line) == LONGEST_LINE:
@@ -238,17 +232,23 @@ def _checked_lines(where, text, encoding):
         yield line
 
 
+def _without_margin(lines, delimiter):
+    """The lines without the spaces at their end, where these would be empty entries."""
+    return (line.rstrip(" \r\n") + "\n" for line in lines) if delimiter == " " else lines
+
+
 def _fitting(head):
     """The delimiters that cut every one of the first lines in equally many entries, at least 2."""
     fits = []
     for delimiter in DELIMITERS:
-        reader = csv.reader(head, delimiter=delimiter, skipinitialspace=True)
+        lines = _without_margin(head, delimiter)
+        reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
         try:
             rows = [row for row in reader if row]
         except csv.Error:
             continue
         if len(head) > HEAD:
-            del rows[-1]  # it may go on in the next line
+            rows = rows[:-1]  # the last may go on in the next line
         widths = {len(row) for row in rows}
         if len(widths) == 1 and max(widths) > 1:
             fits.append(delimiter)
@@ -284,15 +284,15 @@ def _layout(choices, lines, rows, head, delimiter, header):
 
 def _has_header(choices, lines, rows):
     """Whether the first line has names; a word above a number is one."""
-    first = [_kind(entry.strip()) for entry in rows[0]]
+    first = [kind_of(entry.strip()) for entry in rows[0]]
     target, _ = choices.places(choices.where, None, len(first))
     judged = [i for i, kind in enumerate(first) if i != target and kind != "missing"] or [target]
     words = [i for i in judged if first[i] == "word"]
     below = rows[1:]
-    nameless = not rows[0][0].strip() and all(_kind(row[0].strip()) != "missing" for row in below)
+    nameless = not rows[0][0].strip() and all(kind_of(row[0].strip()) != "missing" for row in below)
     if not words and not (nameless and below):
         return False
-    if any(_kind(row[i].strip()) in ("number", "marked") for i in words for row in below):
+    if any(kind_of(row[i].strip()) in ("number", "marked") for i in words for row in below):
         return True
     entries = {i: rows[0][i].strip() for i in words}
     repeated = any(row[i].strip() == entry for i, entry in entries.items() for row in below)
@@ -302,72 +302,3 @@ def _has_header(choices, lines, rows):
             "either; say header=True or header=False"
         )
     return True
-
-
-def _kind(entry):
-    if NUMBER(entry):
-        return "number"
-    if entry in MISSING:
-        return "missing"
-    if len(entry) < 100 and MARKS.sub("", entry).isdigit() or INFINITE(entry):
-        return "marked"
-    return "word"
-
-
-def _column(where, name, place, entries, lines):
-    """One column of a text table, or the line that does not fit in."""
-    column = label(name, place)
-    values = _plain(entries)
-    if values is not None:
-        return Column(name, place, values, np.zeros(len(entries), bool))
-    entries = [entry.strip() for entry in entries]
-    kinds = [_kind(entry) for entry in entries]
-    missing = np.array([kind == "missing" for kind in kinds])
-    if "marked" in kinds:
-        i = kinds.index("marked")
-        raise ValueError(
-            f"{where}, line {lines[i]} must hold numbers spelled as 1234.5, got "
-            f"{short(entries[i])} in {column}; correct it, or read the file with pandas.read_csv "
-            "(thousands=, decimal=) and pass it to from_frame"
-        )
-    if "word" not in kinds:
-        return Column(name, place, _numbers(where, column, entries, missing, lines), missing)
-    if "number" in kinds:
-        i, j = kinds.index("word"), kinds.index("number")
-        raise ValueError(
-            f"{where}, line {lines[i]} must hold numbers in {column} as line {lines[j]} does, got "
-            f"{short(entries[i])}; correct it, or leave the column out with drop=[{place}]"
-        )
-    return Column(name, place, np.array(entries, object), missing)
-
-
-def _plain(entries):
-    """The numbers of a column that has nothing else and needs no second look, or None.
-
-    What `float` reads beyond C's spelling has an underscore, an n (of nan and inf) or a digit
-    beyond ASCII; a second look is due beyond the integers that float64 holds.
-    """
-    text = "".join(entries)
-    if not text.isascii() or any(mark in text for mark in "_nN"):
-        return None
-    try:
-        values = np.fromiter(map(float, entries), np.float64, len(entries))
-    except ValueError:
-        return None
-    return values if np.abs(values).max() < 2**53 else None
-
-
-def _numbers(where, column, entries, missing, lines):
-    gap = missing.tolist()
-    values = np.array([0.0 if none else float(e) for e, none in zip(entries, gap, strict=True)])
-    if not np.isfinite(values).all():
-        i = int(np.isinf(values).argmax())
-        raise ValueError(
-            f"{where}, line {lines[i]} must hold numbers below 1.8e308, got {short(entries[i])} in "
-            f"{column}"
-        )
-    if 2**53 <= abs(values).max() < 2**63 and all(
-        none or WHOLE(e) for e, none in zip(entries, gap, strict=True)
-    ):
-        return np.array([0 if n else int(e) for e, n in zip(entries, gap, strict=True)], np.int64)
-    return values

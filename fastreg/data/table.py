@@ -1,17 +1,31 @@
-"""Columns of a table as features and targets: what is left out, what is missing, what is a word.
+"""Columns of a table as features and targets: what is left out, missing, a number, a word.
 
-Nothing here knows where the columns come from: `fastreg.data.csv` reads them from text,
-`from_frame` takes them from pandas.
+A number is spelled as C spells it, in ASCII digits. Whatever only some readers take for one
+(``1,200``, ``2,5``, ``5%``, ``1_000``, ``infinity``) is refused with its place: read as a word, a
+single such entry would turn a column of numbers into names.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from fastreg._core.checks import choice, integer, items, shown
 
-__all__ = ["Choices", "Column", "assemble", "from_frame", "label", "short"]
+__all__ = ["Choices", "assemble", "from_frame", "kind_of", "short", "text_column"]
 
+MISSING = {
+    "", "?", ".", "-", "NA", "na", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "-nan",
+    "-NaN", "NULL", "Null", "null", "None", "NaT",
+}  # fmt: skip
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?").fullmatch
+WHOLE = re.compile(r"[+-]?[0-9]+").fullmatch
+CURRENCY = "$¢£¤¥₠-⃀﷼＄￡￥￦"
+MARKS = re.compile(
+    rf"[\s,.'’\"_%‰()\u200b-\u200f\u2060\ufeff]|[A-Z]{{0,3}}[{CURRENCY}]|^[+\-−–=]+|[-−]$"
+    r"|[eE][+\-−]?(?=\d+$)"
+)  # what people write in and around the digits of a number
+INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE).fullmatch
 LONGEST = 40  # characters of an entry or a name that an error repeats
 MOST_NAMED = 10  # columns that an error lists
 MOST_WORDS = 1000  # of one column: each becomes a column
@@ -134,6 +148,75 @@ def _counts_rows(column):
     return not name or name.casefold() in ROW_NAMES or name.startswith("Unnamed:")
 
 
+def kind_of(entry):
+    """Whether a text is a number, missing, a number that only some readers take for one, a word."""
+    if NUMBER(entry):
+        return "number"
+    if entry in MISSING:
+        return "missing"
+    if len(entry) < 100 and MARKS.sub("", entry).isdigit() or INFINITE(entry):
+        return "marked"
+    return "word"
+
+
+def text_column(where, name, place, entries, at):
+    """A column of texts, or the entry that does not fit in; ``at(i)`` says where entry i is."""
+    column = label(name, place)
+    values = _plain(entries)
+    if values is not None:
+        return Column(name, place, values, np.zeros(len(entries), bool))
+    entries = [entry.strip() for entry in entries]
+    kinds = [kind_of(entry) for entry in entries]
+    missing = np.array([kind == "missing" for kind in kinds])
+    if "marked" in kinds:
+        i = kinds.index("marked")
+        raise ValueError(
+            f"{where}, {at(i)} must hold numbers spelled as 1234.5, got "
+            f"{short(entries[i])} in {column}; correct it, or read the file with pandas.read_csv "
+            "(thousands=, decimal=) and pass it to from_frame"
+        )
+    if "word" not in kinds:
+        return Column(name, place, _numbers(where, column, entries, missing, at), missing)
+    if "number" in kinds:
+        i, j = kinds.index("word"), kinds.index("number")
+        raise ValueError(
+            f"{where}, {at(i)} must hold numbers in {column} as {at(j)} does, got "
+            f"{short(entries[i])}; correct it, or leave the column out with drop=[{place}]"
+        )
+    return Column(name, place, np.array(entries, object), missing)
+
+
+def _plain(entries):
+    """The numbers of a column that has nothing else and needs no second look, or None.
+
+    What `float` reads beyond C's spelling has an underscore, an n (of nan and inf) or a digit
+    beyond ASCII; a second look is due beyond the integers that float64 holds.
+    """
+    text = "".join(entries)
+    if not text.isascii() or any(mark in text for mark in "_nN"):
+        return None
+    try:
+        values = np.fromiter(map(float, entries), np.float64, len(entries))
+    except ValueError:
+        return None
+    return values if np.abs(values).max() < 2**53 else None
+
+
+def _numbers(where, column, entries, missing, at):
+    gap = missing.tolist()
+    values = np.array([0.0 if none else float(e) for e, none in zip(entries, gap, strict=True)])
+    if not np.isfinite(values).all():
+        i = int(np.isinf(values).argmax())
+        raise ValueError(
+            f"{where}, {at(i)} must hold numbers below 1.8e308, got {short(entries[i])} in {column}"
+        )
+    if 2**53 <= abs(values).max() < 2**63 and all(
+        none or WHOLE(e) for e, none in zip(entries, gap, strict=True)
+    ):
+        return np.array([0 if n else int(e) for e, n in zip(entries, gap, strict=True)], np.int64)
+    return values
+
+
 def assemble(choices, columns, target, at):
     """Return X and y.
 
@@ -152,10 +235,12 @@ def assemble(choices, columns, target, at):
             first, n = int(column.missing.argmax()), len(kept)
             kind = "words" if column.is_words else "numbers"
             must = "have a target" if column is target else f"hold {kind}"
+            cure = "missing='drop' leaves such rows out, drop=[...] a column"
+            if column is target and column.missing.all():  # as behind a delimiter at every end
+                cure = "name another target"
             raise ValueError(
                 f"{where}, {at(first)} must {must}, got a missing entry in {column.label} "
-                f"({column.missing.sum()} of {n} are); missing='drop' leaves such rows out, "
-                "drop=[...] a column"
+                f"({column.missing.sum()} of {n} are); {cure}"
             )
         kept &= ~column.missing
     if not kept.any():
@@ -214,8 +299,8 @@ def from_frame(frame, *, target=-1, drop=None, missing="refuse", words="refuse")
     Parameters
     ----------
     frame : pandas.DataFrame
-        Columns of numbers or bools, of strings, or of dtype category, whose values are words even
-        if they are numbers.
+        Columns of numbers or bools; of strings, which are read as the entries of a file are; or of
+        dtype category, whose values are words whatever they are.
     target, drop, missing, words : keyword-only
         As in `read_csv`. A place counts columns from 0; the index is no column.
 
@@ -252,11 +337,15 @@ def from_frame(frame, *, target=-1, drop=None, missing="refuse", words="refuse")
         raise ValueError(
             f"{where} must have rows, and features beside its target, got shape {frame.shape}"
         )
-    columns = [_frame_column(where, names[i], i, frame.iloc[:, i]) for i in (*features, place)]
-    return assemble(choices, columns[:-1], columns[-1], lambda i: f"row {i}")
+
+    def at(i):
+        return f"row {i}"
+
+    columns = [_frame_column(where, names[i], i, frame.iloc[:, i], at) for i in (*features, place)]
+    return assemble(choices, columns[:-1], columns[-1], at)
 
 
-def _frame_column(where, name, place, series):
+def _frame_column(where, name, place, series, at):
     missing = series.isna().to_numpy(bool)
     kind, is_category = series.dtype.kind, hasattr(series, "cat")
     if kind in "iufb" and not is_category:
@@ -268,13 +357,14 @@ def _frame_column(where, name, place, series):
         if np.isinf(values).any():
             raise ValueError(f"{where} must be finite, got infinity in {label(name, place)}")
         return Column(name, place, values, missing)
-    values = np.array([str(one) if is_category else one for one in series], object)
-    present = values[~missing]
-    other = next((one for one in present if type(one) is not str), None)
-    if kind not in "OTU" or other is not None or values.ndim != 1:
+    entries = ["" if none else one for one, none in zip(series, missing.tolist(), strict=True)]
+    if is_category:
+        return Column(name, place, np.array([str(one) for one in entries], object), missing)
+    other = next((one for one in entries if not isinstance(one, str)), None)
+    if kind not in "OTU" or other is not None:
         found = "" if other is None else f"{type(other).__name__} {short(str(other))} in "
         raise ValueError(
             f"{where} must have columns of numbers, of strings or of dtype category, got {found}"
-            f"{label(name, place)} of dtype {series.dtype}"
+            f"{label(name, place)} of dtype {series.dtype}; convert it with astype"
         )
-    return Column(name, place, values, missing)
+    return text_column(where, name, place, entries, at)
