@@ -56,6 +56,52 @@ def test_a_constant_feature_becomes_zero():
 
 
 @pytest.mark.parametrize(
+    "scale", [2.0**k for k in (-1040, -1000, -600, -150, 0, 150, 600, 1000, 1020)]
+)
+def test_features_of_any_magnitude_are_standardised(scale):
+    Z = np.random.default_rng(1).normal(size=(50, 3)) * [1, 1, 0] + [0, 3, 3]
+    expected = Standardizer(Z)(Z)
+    assert expected.std() > 0.5
+    X = Z * scale
+    with np.errstate(all="raise"):
+        found = Standardizer(X)(X)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-3 * (scale < 1e-308))
+
+
+def test_features_as_wide_as_float64_are_standardised():
+    wide = np.array([[-1.7e308, 1.0, 1.0], [1.7e308, 1.0 + 2.0**-51, 1e-320]])
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(Standardizer(wide)(wide), [[-1, -1, 1], [1, 1, -1]])
+
+
+def test_features_beyond_float32_are_refused_where_they_are_not_standardised():
+    X = np.array([[1.0, 2.0], [1.0, 1e39], [3.0, 4.0]])
+    with pytest.raises(ValueError, match="split: X must be finite, got inf in column 1, .*row 1"):
+        split("n", X, [0, 1, 0], standardize=False)
+
+
+def test_words_of_a_series_are_targets():
+    pandas = pytest.importorskip("pandas")
+    words = ["a", "b"] * 5
+    for dtype in (object, "string", "category"):
+        y = pandas.Series(words, dtype=dtype)
+        found = split("n", np.zeros((10, 1)), y, rng=0)
+        np.testing.assert_array_equal(found.y_test, ["a", "b"])
+        assert found.y_test.dtype.kind == "U"
+    for bad in ([*words[1:], None], [*words[1:], 1]):
+        with pytest.raises(TypeError, match="split: y must be a vector of numbers or words"):
+            split("n", np.zeros((10, 1)), pandas.Series(bad, dtype=object), rng=0)
+
+
+def test_a_frame_of_several_kinds_is_refused_in_one_line():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
+    with pytest.raises(TypeError, match=r"got DataFrame with shape \(2, 2\); fill") as caught:
+        split("n", frame, [0, 1])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         ({"validation": 1.0}, ValueError, "validation must be"),

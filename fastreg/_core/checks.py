@@ -38,8 +38,9 @@ _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 8
 def shown(value):
     """Say what came: a short ``repr``, or type, dtype and shape of an array."""
     try:
-        if hasattr(value, "dtype") and not isinstance(value, type) and value.shape != ():
-            return f"{type(value).__name__} of {value.dtype} with shape {tuple(value.shape)}"
+        if not isinstance(value, type) and getattr(value, "shape", ()) != ():
+            dtype = f" of {value.dtype}" if hasattr(value, "dtype") else ""  # a DataFrame has many
+            return f"{type(value).__name__}{dtype} with shape {tuple(value.shape)}"
         return _SHORT.repr(value)
     except Exception:  # a repr is foreign code, and an integer may have too many digits
         return f"an object of type {type(value).__name__}"

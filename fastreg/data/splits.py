@@ -36,9 +36,6 @@ class Dataset:
         return len(self.y_train), len(self.y_val), len(self.y_test)
 
 
-FAR = 1e300  # sums and squares of columns this large, or this small inverted, leave float64
-
-
 class Standardizer:
     """Shift and scale every feature to mean 0 and standard deviation 1 on the data it has seen.
 
@@ -52,6 +49,11 @@ class Standardizer:
     mean, scale : ndarray of shape (n_features,)
         In float64; the scale of a constant feature is 1.
 
+    Notes
+    -----
+    Squares are taken of features that powers of two have brought to the order of 1, so that they
+    neither overflow nor vanish: features may be of any magnitude that float64 has.
+
     Examples
     --------
     >>> standardize = Standardizer(np.array([[1.0, 5.0], [3.0, 5.0]]))
@@ -60,41 +62,27 @@ class Standardizer:
     """
 
     def __init__(self, X):
-        X = _table("Standardizer", X).astype(np.float64)
+        X = _table("Standardizer", X, np.float64)
         if not len(X):
             raise ValueError(f"Standardizer: X must have rows, got shape {X.shape}")
-        self.mean, self.scale = _moments(X)
+        low, high = X.min(axis=0), X.max(axis=0)
+        exponent = np.frexp(np.maximum(-low, high))[1]
+        with np.errstate(under="ignore"):
+            X = np.ldexp(X, -exponent)
+            self.mean = np.where(low == high, low, np.ldexp(X.mean(axis=0), exponent))
+            self.scale = np.where(low == high, 1.0, np.ldexp(X.std(axis=0), exponent))
 
     def __call__(self, X):
         """Return X transformed, in float32."""
-        X = _table("Standardizer", X)
+        X = _table("Standardizer", X, np.float64)
         if X.shape[1:] != self.mean.shape:
             raise ValueError(
                 f"Standardizer: X must have rows of shape {self.mean.shape}, got {X.shape[1:]}"
             )
+        scale, exponent = np.frexp(self.scale)
         with np.errstate(under="ignore"):
-            unit = np.where((self.scale > FAR) | (abs(self.mean) > FAR), 0.5, 1.0)
-            difference = X.astype(np.float64) * unit - self.mean * unit
-            return (difference / self.scale / unit).astype(np.float32)
-
-
-def _moments(X):
-    """Mean and standard deviation of the columns; 1 for that of a constant one."""
-    low, high = X.min(axis=0), X.max(axis=0)
-    with np.errstate(all="ignore"):
-        mean, scale = X.mean(axis=0), X.std(axis=0)
-        size = np.maximum(abs(low), abs(high))
-        near = (high - low < FAR**0.5) & (high - low > FAR**-0.5) & (size < FAR)
-        if not near.all():  # sums or squares may have left the range: in a unit of each column
-            powers = np.where(near | ~np.isfinite(size), 0, np.frexp(size)[1])
-            shrunk = np.ldexp(X, -powers)
-            middle = shrunk.mean(axis=0)
-            away = shrunk - middle
-            more = np.frexp(abs(away).max(axis=0))[1]
-            root = np.sqrt(np.square(np.ldexp(away, -more)).mean(axis=0))
-            mean = np.where(near, mean, np.ldexp(middle, powers))
-            scale = np.where(near, scale, np.ldexp(root, more + powers))
-    return mean, np.where(low == high, 1.0, scale)
+            shifted = np.ldexp(X, -exponent) - np.ldexp(self.mean, -exponent)
+            return (shifted / scale).astype(np.float32)
 
 
 def split(name, X, y, *, validation=0.2, test=0.2, standardize=True, rng=None):
@@ -135,7 +123,7 @@ def split(name, X, y, *, validation=0.2, test=0.2, standardize=True, rng=None):
     validation = number("split", "validation", validation, low=0.0, high=1.0, open_high=True)
     test = number("split", "test", test, low=0.0, high=1.0 - validation, open_high=True)
     flag("split", "standardize", standardize)
-    X = _table("split", X)
+    X = _table("split", X, None if standardize else np.float32)
     y = _targets(len(X), y)
     order = generator("split", rng).permutation(len(y))
     order = order[np.argsort(y[order], kind="stable")]
@@ -148,8 +136,8 @@ def split(name, X, y, *, validation=0.2, test=0.2, standardize=True, rng=None):
     return Dataset(name, *(array for part in parts for array in part))
 
 
-def _table(where, X):
-    """Return X as an array of finite real numbers, one row per sample."""
+def _table(where, X, dtype=None):
+    """Return X as an array of real numbers that are finite in ``dtype``, one row per sample."""
     columns = [str(column) for column in getattr(X, "columns", ())]  # of a DataFrame
     X = real(where, "X", X)
     if X.ndim < 2:
@@ -157,6 +145,8 @@ def _table(where, X):
             f"{where}: X must have one row per sample, got shape {X.shape}; a single feature is "
             "X[:, None]"
         )
+    with np.errstate(over="ignore"):
+        X = X if dtype is None else X.astype(dtype, copy=False)
     bad = ~np.isfinite(X)
     if bad.any():
         row, *place = np.argwhere(bad)[0].tolist()
@@ -170,7 +160,11 @@ def _table(where, X):
 
 
 def _targets(n, y):
-    """Return y as a vector of n finite numbers or words."""
+    """Return y as a vector of n finite numbers or words, which pandas holds as objects."""
+    kind = getattr(getattr(y, "dtype", None), "kind", None)
+    if kind in ("O", "T") and y.ndim == 1:
+        words = y.tolist()
+        y = np.array(words) if all(isinstance(word, str) for word in words) else y
     y = real("split", "y", y, kinds="fiubUS", what="a vector of numbers or words")
     if y.ndim != 1 or len(y) != n:
         cure = "; pass y.ravel()" if y.size == n else ""
