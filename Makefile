@@ -44,7 +44,7 @@ sanitize: $(VENV)/test
 	    tests/test_optim.py tests/test_dropout.py tests/test_norm.py tests/test_penalty.py \
 	    tests/test_group.py tests/test_sparsity.py tests/test_bad_input.py \
 	    tests/test_dropout_family.py tests/test_noise.py tests/test_rownorm.py \
-	    tests/test_dense.py
+	    tests/test_dense.py tests/test_attributes.py
 
 # One stamp an extra: made again when a source of the extension changes.
 $(VENV)/%: $(SOURCES)

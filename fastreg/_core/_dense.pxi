@@ -201,7 +201,10 @@ def norm_gate_backward(str where, object dy, cnp.ndarray y not None, cnp.ndarray
     cdef cnp.ndarray grad = as_input(where, "dY", dy, np.shape(y), y.dtype)
     cdef cnp.ndarray target = new_array(grad)
     cdef DenseJob job
+    refuse_changed(where, same_shape(x, y) and cnp.PyArray_TYPE(x) == cnp.PyArray_TYPE(y))
     job.batch = batch_job(x)
+    refuse_changed(where, job.batch.cols == cnp.PyArray_DIM(statistics, 1)
+                   and job.batch.cols == cnp.PyArray_SIZE(gamma))
     cdef BatchJob *batch = &job.batch
     cdef cnp.ndarray sums = doubles(2 * batch.chunks, batch.cols)
     cdef cnp.ndarray gradients = doubles(4, batch.cols)

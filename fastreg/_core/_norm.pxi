@@ -210,6 +210,14 @@ def batch_normalize(str where, cnp.ndarray x not None, object out, bint in_place
     return target
 
 
+cdef int refuse_changed(str where, bint fits) except -1:
+    """Refuse an X or a Y that has got another shape since the forward call."""
+    if not fits:
+        raise ValueError(f"{where}: X and Y of the last forward call must keep their shape; call "
+                         "forward again")
+    return 0
+
+
 def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bint by_batch,
                    cnp.ndarray statistics not None, cnp.ndarray gamma not None,
                    bint channels_last):
@@ -222,6 +230,7 @@ def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bin
     cdef cnp.ndarray gradients = doubles(4, job.cols)
     cdef cnp.ndarray zeros = np.zeros(0 if by_batch else job.cols)
     cdef const double *zero = <const double *>cnp.PyArray_DATA(zeros)
+    refuse_changed(where, job.cols == cnp.PyArray_DIM(statistics, 1) == cnp.PyArray_SIZE(gamma))
     if share_memory(target, x):
         raise ValueError(
             f"{where}: out must not share memory with the X of the last forward call; "

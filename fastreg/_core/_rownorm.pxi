@@ -100,6 +100,8 @@ def row_backward(str where, object dy, object out, cnp.ndarray x not None, Py_ss
     cdef cnp.ndarray target = as_output(where, out, grad)
     cdef RowJob job = row_job(x, rows, groups, channels)
     cdef cnp.ndarray sums
+    refuse_changed(where, rows == cnp.PyArray_DIM(statistics, 0)
+                   and groups * channels == cnp.PyArray_SIZE(gamma))
     if share_memory(target, x):
         raise ValueError(
             f"{where}: out must not share memory with the X of the last forward call; "

@@ -11,6 +11,7 @@ import reprlib
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
+    "Fixed",
     "LARGEST",
     "Checked",
     "choice",
@@ -190,3 +191,18 @@ class Checked:
     def __set__(self, instance, value):
         where = type(instance).__name__
         vars(instance)[self.name] = self.check(where, self.name, value, **self.bounds)
+
+
+class Fixed(Checked):
+    """A checked attribute that other attributes were cut to: it stays what it was made as."""
+
+    def __set__(self, instance, value):
+        before = vars(instance).get(self.name)
+        super().__set__(instance, value)
+        now = vars(instance)[self.name]
+        if before is not None and now != before:
+            vars(instance)[self.name] = before
+            raise ValueError(
+                f"{type(instance).__name__}: {self.name} must stay {shown(before)}, got "
+                f"{shown(value)}; make a new object"
+            )

@@ -1,6 +1,7 @@
 """What every layer with a training and an inference mode shares."""
 
 from fastreg._core._kernels import Whole
+from fastreg._core.checks import Checked, flag
 
 __all__ = ["Layer"]
 
@@ -14,6 +15,8 @@ class Layer:
     fails leaves the layer as it was.
     """
 
+    training = Checked(flag)
+
     _batch: tuple[str, ...] = ("_last",)  # the attributes that hold the last batch
 
     def __init__(self):
@@ -23,11 +26,11 @@ class Layer:
 
     def train(self):
         """Enter training mode."""
-        self.training = True
+        vars(self)["training"] = True
 
     def eval(self):
         """Enter inference mode."""
-        self.training = False
+        vars(self)["training"] = False
 
     def __getstate__(self):
         """Weights and state; neither the last batch nor its gradients."""

@@ -107,6 +107,14 @@ class Dropout(RandomLayer):
         return scale_runs(where, name, X, out, np.full((1,) * np.ndim(X), 1.0 - rate), shape)
 
 
+def _channel_axis(where, name, value):
+    """Return ``value`` as the number of an axis that is not that of the samples."""
+    axis = checks.integer(where, name, value)
+    if axis == 0:
+        raise ValueError(f"{where}: {name} must not be 0, the samples' axis, got 0")
+    return axis
+
+
 class SpatialDropout(Dropout):
     """Dropout of whole channels: a sample keeps all of a channel, scaled, or none of it.
 
@@ -147,11 +155,11 @@ class SpatialDropout(Dropout):
     (2, 3, 1, 1)
     """
 
+    axis = checks.Checked(_channel_axis)
+
     def __init__(self, drop_rate=0.5, *, axis=1, rng=None):
         super().__init__(drop_rate, rng=rng)
-        self.axis = checks.integer("SpatialDropout", "axis", axis)
-        if self.axis == 0:
-            raise ValueError("SpatialDropout: axis must not be 0, the samples' axis, got 0")
+        self.axis = axis
 
     def _noise_shape_of(self, where, name, X):
         shape = float_input(where, name, X).shape
@@ -201,11 +209,10 @@ class StochasticDepth(Dropout):
     True
     """
 
+    mode = checks.Checked(checks.choice, choices=("row", "batch"))
+
     def __init__(self, drop_rate=0.5, *, mode="row", rng=None):
         super().__init__(drop_rate, rng=rng)
-        if not isinstance(mode, str) or mode not in ("row", "batch"):
-            error = ValueError if isinstance(mode, str) else TypeError
-            raise error(f"StochasticDepth: mode must be 'row' or 'batch', got {checks.shown(mode)}")
         self.mode = mode
 
     def _noise_shape_of(self, where, name, X):

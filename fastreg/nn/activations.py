@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from fastreg._core._kernels import empty_like
-from fastreg._core.checks import number
+from fastreg._core.checks import Checked, number
 from fastreg._core.layer import Layer
 
 __all__ = ["GELU", "LeakyReLU", "ReLU", "Sigmoid", "Tanh"]
@@ -74,9 +74,11 @@ class LeakyReLU(Layer):
     [[-0.1  2. ]] [[0.3 4. ]]
     """
 
+    slope = Checked(number, low=0.0)
+
     def __init__(self, slope=0.01):
         super().__init__()
-        self.slope = number("LeakyReLU", "slope", slope, low=0.0)
+        self.slope = slope
 
     def forward(self, X):
         """Return X where it is positive and ``slope X`` elsewhere; NaN stays NaN."""

@@ -81,11 +81,7 @@ class Block:
         if dense is not None:
             dense._last = given
         if norm is not None:
-            (norm.running_mean, norm.running_var, norm.batches), norm._last, norm._trained = (
-                moved,
-                (X, True, statistics),
-                (X, statistics),
-            )
+            vars(norm).update(moved, _last=(X, True, statistics), _trained=(X, statistics))
         if draw is not None:
             dropout._last, dropout._drawn, dropout._calls = (
                 (Y.shape, draw, None),

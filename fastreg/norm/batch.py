@@ -25,6 +25,14 @@ ONE_VALUE = (
 )
 
 
+def _axis(where, name, value):
+    """Return ``value`` if it is 1 or -1."""
+    axis = checks.integer(where, name, value)
+    if axis not in (1, -1):
+        raise ValueError(f"{where}: {name} must be 1 or -1, got {checks.shown(value)}")
+    return axis
+
+
 class BatchNorm(Layer):
     r"""Batch normalisation of each channel of (N, C), (N, C, L) or (N, C, H, W).
 
@@ -98,8 +106,14 @@ class BatchNorm(Layer):
            [ 1.,  1.]])
     """
 
+    n_features = checks.Fixed(checks.size)
     momentum = checks.Checked(checks.optional_number, low=0.0, high=1.0)
     epsilon = checks.Checked(checks.number, low=0.0, open_low=True)
+    axis = checks.Checked(_axis)
+    affine = checks.Checked(checks.flag)
+    track_running_stats = checks.Checked(checks.flag)
+    unbiased_running_var = checks.Checked(checks.flag)
+    batches = checks.Checked(checks.integer, low=0)
 
     _batch = "_last", "_trained"
 
@@ -115,15 +129,11 @@ class BatchNorm(Layer):
         unbiased_running_var=False,
     ):
         super().__init__()
-        where = "BatchNorm"
-        self.n_features = checks.size(where, "n_features", n_features)
+        self.n_features = n_features
         self.momentum, self.epsilon = momentum, epsilon
-        self.axis = checks.integer(where, "axis", axis)
-        if self.axis not in (1, -1):
-            raise ValueError(f"{where}: axis must be 1 or -1, got {checks.shown(axis)}")
-        self.affine = checks.flag(where, "affine", affine)
-        self.track_running_stats = checks.flag(where, "track_running_stats", track_running_stats)
-        self.unbiased_running_var = checks.flag(where, "unbiased_running_var", unbiased_running_var)
+        self.axis, self.affine = axis, affine
+        self.track_running_stats = track_running_stats
+        self.unbiased_running_var = unbiased_running_var
         shape = (1, self.n_features)
         self.gamma = np.ones(shape) if affine else None
         self.beta = np.zeros(shape) if affine else None
@@ -156,7 +166,7 @@ class BatchNorm(Layer):
     def state_dict(self):
         """Return everything that training changes: copies of the arrays, and ``batches``."""
         with self._lock.reading():
-            return {**{name: getattr(self, name).copy() for name in self._arrays()},
+            return {**{name: self._array(name).copy() for name in self._arrays()},
                     "batches": self.batches}  # fmt: skip
 
     def load_state_dict(self, state):
@@ -180,7 +190,7 @@ class BatchNorm(Layer):
                 raise ValueError(f"{where}: {name} must have shape {shape}, got {array.shape}")
             new[name] = array.copy()
         self._lock.run(
-            BatchNorm._take, self, new, batches, arrays=[getattr(self, name) for name in names]
+            BatchNorm._take, self, new, batches, arrays=[self._array(name) for name in names]
         )
 
     def _take(self, new, batches):
@@ -191,6 +201,9 @@ class BatchNorm(Layer):
             else:
                 setattr(self, name, array)
         self.batches = batches
+
+    def _array(self, name):
+        return float_input("BatchNorm.state_dict", name, getattr(self, name))
 
     def _arrays(self):
         """The names of the arrays that training changes."""
@@ -226,18 +239,14 @@ class BatchNorm(Layer):
                 gamma, beta = self._affine(where)
                 mean, var = (values.reshape(1, -1) for values in self._running(where))
                 statistics = np.vstack([mean, var, 1.0 / np.sqrt(var + self.epsilon)])
-                moved = self.running_mean, self.running_var, self.batches
+                moved = {}
             in_place = not self.training
             Y = batch_normalize(where, X, out, in_place, statistics, gamma, beta, self.axis == -1)
             overwritten = in_place and np.may_share_memory(X, Y)
             last = None if overwritten else (X, by_batch, statistics)
             trained = (X, statistics) if self.training else self._trained
-            # One statement without a call: an interrupt finds all of it done or nothing.
-            (self.running_mean, self.running_var, self.batches), self._last, self._trained = (
-                moved,
-                last,
-                trained,
-            )
+            # One call of C: an interrupt finds all of it done or nothing.
+            self.__dict__.update(moved, _last=last, _trained=trained)
             return Y
 
     def backward(self, dY, *, out=None):
@@ -317,7 +326,7 @@ class BatchNorm(Layer):
         X = batch_input(where, "X", X, self.n_features, self.axis == -1)
         gamma, beta = self._affine(where)
         statistics = self._batch_statistics(where, X)
-        moved = self.running_mean, self.running_var, self.batches
+        moved = {}
         if self.training and self.track_running_stats:
             moved = self._moved(where, statistics, X.size // self.n_features)
         return X, statistics, gamma, beta, moved
@@ -353,13 +362,16 @@ class BatchNorm(Layer):
         return batch_statistics(X, self.epsilon, self.axis == -1)
 
     def _moved(self, where, statistics, count):
-        """The running statistics after a batch of ``count`` values per channel, and the batches."""
+        """What a batch of ``count`` values per channel makes of the running statistics."""
         running, mean, var = self._running(where), statistics[0], statistics[1]
         keep = self.batches / (self.batches + 1) if self.momentum is None else self.momentum
         if self.unbiased_running_var:
             var = var * (count / (count - 1))
-        moved_mean, moved_var = blend(running[0], mean, keep), blend(running[1], var, keep)
-        return moved_mean, moved_var, self.batches + 1
+        return {
+            "running_mean": blend(running[0], mean, keep),
+            "running_var": blend(running[1], var, keep),
+            "batches": self.batches + 1,
+        }
 
     def _affine(self, where):
         """Gamma and beta in float64."""

@@ -55,10 +55,12 @@ class GroupNorm(RowNorm):
     array([[-1.,  1., -1.,  1.]])
     """
 
+    n_features = checks.Fixed(checks.size)
+    n_groups = checks.Fixed(checks.integer, low=1)
+
     def __init__(self, n_groups, n_features, epsilon=1e-5, *, affine=True):
         where = type(self).__name__
-        self.n_features = checks.size(where, "n_features", n_features)
-        self.n_groups = checks.integer(where, "n_groups", n_groups, low=1)
+        self.n_features, self.n_groups = n_features, n_groups
         if self.n_features % self.n_groups:
             raise ValueError(
                 f"{where}: n_groups must be a divisor of n_features, {n_features}, got "

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastreg._core import checks
-from fastreg._core._kernels import channels, row_backward, row_input, row_normalize
+from fastreg._core._kernels import channels, float_input, row_backward, row_input, row_normalize
 from fastreg._core.layer import Layer
 
 __all__ = ["RowNorm"]
@@ -16,12 +16,12 @@ class RowNorm(Layer):
     _names: tuple[str, ...] = ("gamma", "beta")
 
     epsilon = checks.Checked(checks.number, low=0.0, open_low=True)
+    affine = checks.Checked(checks.flag)
 
     def __init__(self, shape, epsilon, affine):
         super().__init__()
-        where = type(self).__name__
         self.epsilon = epsilon
-        self.affine = checks.flag(where, "affine", affine)
+        self.affine = affine
         self._shape = shape
         for name, make in zip(self._names, (np.ones, np.zeros), strict=False):
             setattr(self, name, make(shape) if self.affine else None)
@@ -89,7 +89,9 @@ class RowNorm(Layer):
             )
             if self.affine:
                 slopes = {
-                    f"d{name}": gradient.reshape(self._shape).astype(getattr(self, name).dtype)
+                    f"d{name}": gradient.reshape(self._shape).astype(
+                        float_input(where, name, getattr(self, name)).dtype
+                    )
                     for name, gradient in zip(self._names, gradients, strict=False)
                 }
                 self.__dict__.update(slopes)  # in one: an interrupt finds all or none
