@@ -75,7 +75,8 @@ def parser():
         default="digits",
         metavar="NAME|FILE",
         help="digits (default), breast_cancer, wine, diabetes, synthetic, or a CSV, npz or IDX "
-        "file, plain or gzipped; FILE.csv#NAME names the target column, else it is the last",
+        "file, plain or gzipped; FILE.csv#NAME names the target column, or its place from 0; else "
+        "it is the last",
     )
     command.add_argument(
         "--drop-columns",
@@ -94,7 +95,9 @@ def parser():
         help="what to do with features of the CSV file that are words (default: refuse)",
     )
     command.add_argument(
-        "--delimiter", metavar="CHARACTER", help="between entries (default: the one that fits)"
+        "--delimiter",
+        metavar="CHARACTER",
+        help="between entries, or tab (default: the one that fits)",
     )
     command.add_argument(
         "--seeds",

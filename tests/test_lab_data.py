@@ -217,6 +217,44 @@ def test_a_target_that_the_file_does_not_have_is_refused_by_name(tmp_path):
         data.load("digits#price")
 
 
+def test_columns_are_told_by_their_place_too(tmp_path):
+    path = tmp_path / "wine.data"  # the class stands first, and there is no header
+    path.write_text("".join(f"{i % 2},{i / 7},{i % 5}\n" for i in range(60)))
+    problem = data.load(f"{path}#0")
+    assert (problem.rows, problem.n_in, problem.n_classes) == (60, 2, 2)
+    assert data.load(f"{path}?drop=-1#0").n_in == 1
+    with pytest.raises(ValueError, match="must have a column 7, got 3 columns"):
+        data.load(f"{path}#7")
+    path.write_text("2019,1,y\n" + "".join(f"{i % 2},{i / 7},{i % 5}\n" for i in range(60)))
+    assert data.load(f"{path}#2019").n_classes == 2
+    assert data.load(f"{path}?drop=2019").n_in == 1
+
+
+def test_a_tab_can_be_told_in_a_shell(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(WIDE.replace(";", "\t"))
+    for tab in ("tab", r"\t", "\t"):
+        told = data.with_options(f"{path}#rent", drop=["0", "heating"], delimiter=tab)
+        assert data.load(told).n_in == 2
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e300])
+def test_targets_of_any_magnitude_are_in_standard_deviations(scale, tmp_path):
+    y = np.random.default_rng(0).normal(size=60)
+    np.savez(tmp_path / "one.npz", X=X, y=y)
+    np.savez(tmp_path / "other.npz", X=X, y=y * scale)
+    found = [data.load(tmp_path / name).y_train for name in ("one.npz", "other.npz")]
+    np.testing.assert_allclose(*found, rtol=1e-6)
+
+
+def test_training_targets_that_are_all_equal_are_zero(tmp_path):
+    y = np.where(np.arange(60) < 59, 0.5, 7.5)  # the last in order, and so for the test
+    np.savez(tmp_path / "t.npz", X=X, y=y)
+    for seed in range(9):
+        problem = data.load(tmp_path / "t.npz", seed)
+        assert np.isfinite(np.concatenate([problem.y_train, problem.y_val, problem.y_test])).all()
+
+
 def test_a_few_rows_of_one_target_have_a_score():
     problem = data.load("diabetes")
     assert problem.score(np.ones((3, 1)), np.zeros(3)) == 0.0

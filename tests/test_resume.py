@@ -1,5 +1,6 @@
 """Runs taken up from a checkpoint: bit for bit, or refused."""
 
+import copy
 import subprocess
 import sys
 import textwrap
@@ -203,6 +204,58 @@ def test_a_run_that_early_stopping_ended_stays_ended(tmp_path):
     fit(other, epochs=30, resume_from=tmp_path / "run.ckpt")
     assert everything(other) == everything(whole)
     assert other.stop_reason == "patience"
+
+
+def places(tree, path=()):
+    """The paths to all that a tree holds."""
+    yield from [path] if path else []
+    items = enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in tree.items() if isinstance(tree, dict) else items:
+        yield from places(value, (*path, key))
+
+
+def test_whatever_stands_in_a_file_is_refused_or_taken_whole(tmp_path):
+    """A sealed file with an array, a list or a huge number in the place of each of its parts."""
+    path = tmp_path / "run.ckpt"
+    fit(trainer(**full_options(), callbacks=[StopAt(13, path)]))
+    good = checkpoint.load(path)
+    run = trainer(model=network(seed=9), **full_options())
+    fit(run, epochs=1)
+    before = everything(run)
+    others = [place for place in places(good) if place[0] != "settings"]
+    assert len(others) > 60
+    for place in others:
+        for value in (np.zeros(3), [None], 2**64):
+            state = copy.deepcopy(good)
+            parent = state
+            for key in place[:-1]:
+                parent = parent[key]
+            parent[place[-1]] = value
+            checkpoint.save(path, state)
+            try:
+                run.load(path)
+            except CheckpointError:
+                with pytest.raises(CheckpointError):
+                    fit(run, resume_from=path)
+                assert everything(run) == before, (place, value)
+            else:
+                run = trainer(model=network(seed=9), **full_options())
+                fit(run, epochs=1)
+
+
+@pytest.mark.parametrize("place", [("history", "loss", 0), ("cursor", "last_step", "seconds", 0)])
+@pytest.mark.parametrize("value", [None, [1.0], {}, True, "1"])
+def test_a_history_of_other_things_than_numbers_is_refused(place, value, tmp_path):
+    path = tmp_path / "run.ckpt"
+    fit(trainer(**full_options(), callbacks=[StopAt(13, path)]))
+    state = checkpoint.load(path)
+    parent = state
+    for key in place[:-1]:
+        parent = parent[key]
+    parent[place[-1]] = value
+    checkpoint.save(path, state)
+    with pytest.raises(CheckpointError, match="must .* numbers"):
+        trainer(**full_options()).load(path)
 
 
 @pytest.mark.parametrize("cursor", [[], 3, None, {"cut": []}])

@@ -2,10 +2,11 @@
 
 import functools
 import inspect
+import json
 
 import numpy as np
 
-from fastreg._core.checks import integer, is_number
+from fastreg._core.checks import flag, integer
 from fastreg.checkpoint import CheckpointError
 from fastreg.schedule.family import members
 
@@ -13,6 +14,7 @@ __all__ = ["check_cut", "settings_of", "state_of", "take"]
 
 COUNTERS = ("epoch", "batch", "step")
 SILENT = {"rng", "verbose", "self"}  # arguments that are no settings of a run
+UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # of a foreign tree
 LARGEST = 4096  # elements of an array that is a setting
 
 
@@ -46,9 +48,11 @@ def state_of(run):
 def check_cut(path, state, cut):
     """Refuse a state whose run saw other data, as far as numbers and shapes say."""
     cursor = state.get("cursor")
-    found = cursor.get("cut") if isinstance(cursor, dict) else None
-    begun = not isinstance(cursor, dict) or any(cursor.get(name) != 0 for name in COUNTERS)
-    if found != cut and (found is not None or begun):
+    cursor = cursor if isinstance(cursor, dict) else {}
+    found = cursor.get("cut")
+    begun = any(type(cursor.get(name)) is not int or cursor[name] for name in COUNTERS)
+    same = json.dumps(found, default=repr) == json.dumps(cut)  # arrays have no one answer to !=
+    if not same and (found is not None or begun):
         raise CheckpointError(f"{path}: saved by a run on {found}, which cannot go on with {cut}")
 
 
@@ -67,6 +71,7 @@ def take(run, path, state, *, going_on=False):
         numbers = [integer("Trainer.load", name, cursor[name], low=0) for name in COUNTERS]
         _check_place(cursor["cut"], *numbers)
         history = _history(state["history"], cursor["epoch"])
+        restored = flag("Trainer.load", "restored", state["restored"])
         last_step = _last_step(cursor["last_step"], cursor["batch"])
         batches = [integer("Trainer.load", "best_batches", n, low=0) for n in state["best_batches"]]
         _load(run, parts, state["model"], state["parts"])
@@ -75,14 +80,14 @@ def take(run, path, state, *, going_on=False):
     except BaseException as error:
         _load(run, parts, *before)
         run.rng.bit_generator.state = order
-        if not isinstance(error, (AttributeError, KeyError, TypeError, ValueError)):
+        if not isinstance(error, UNFIT):
             raise
         raise CheckpointError(f"{path}: made for another run; {error}") from error
     run._begin()
     run.epoch, run.batch, run.step = numbers
     run._cut, run._last_step, run.history = cursor["cut"], last_step, history
     run._best_batches = batches
-    if state["restored"] and not going_on:
+    if restored and not going_on:
         run._restore_best()
 
 
@@ -104,12 +109,16 @@ def _has_best(run):
 # --- what a file must hold -----------------------------------------------------------------
 
 
+def _is_real(value):
+    return type(value) in (int, float)  # as JSON has them
+
+
 def _history(history, epoch):
     """Return the history of so many epochs."""
     if not isinstance(history, dict):
         raise TypeError(f"history must be a dict, got {type(history).__name__}")
     for key, column in history.items():
-        if not isinstance(column, list) or not all(map(is_number, column)):
+        if not isinstance(column, list) or not all(map(_is_real, column)):
             raise TypeError(f"history[{key!r}] must be a list of numbers, got {column!r:.60}")
         if len(column) != epoch:
             raise ValueError(f"history[{key!r}] must have {epoch} entries, got {len(column)}")
@@ -121,9 +130,9 @@ def _last_step(entries, batch):
     if not isinstance(entries, dict):
         raise TypeError(f"last_step must be a dict, got {type(entries).__name__}")
     seconds = entries.get("seconds", [])
-    if not isinstance(seconds, list) or not all(map(is_number, seconds)) or len(seconds) != batch:
+    if not isinstance(seconds, list) or not all(map(_is_real, seconds)) or len(seconds) != batch:
         raise ValueError(f"last_step['seconds'] must have {batch} numbers, got {seconds!r:.60}")
-    if not all(is_number(value) for key, value in entries.items() if key != "seconds"):
+    if not all(_is_real(value) for key, value in entries.items() if key != "seconds"):
         raise TypeError(f"last_step must hold numbers, got {entries!r:.60}")
     return entries
 

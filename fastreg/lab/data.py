@@ -5,6 +5,7 @@ A problem is split and standardised so that nothing leaks from validation or tes
 
 import functools
 import hashlib
+import re
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import sklearn.datasets
 
 from fastreg._core.checks import integer, number
 from fastreg._core.checks import path as path_of
-from fastreg.data import Dataset, read_csv, read_idx, read_npz, split
+from fastreg.data import Dataset, Standardizer, read_csv, read_idx, read_npz, split
 from fastreg.nn import mse, softmax_cross_entropy
 
 __all__ = ["BUNDLED", "OPTIONS", "Problem", "fingerprint", "load", "with_options"]
@@ -116,9 +117,9 @@ def load(data, seed=0, *, label_noise=0.0):
     ----------
     data : str or path
         One of `BUNDLED`; or a CSV file, whose last column is the target unless another is named
-        as in ``"houses.csv#price"``; or an ``.npz`` file with arrays X and y; or an IDX file of
-        images beside one of labels, named as MNIST's are. What `fastreg.data.read_csv` is to do
-        with a table is written as in an address,
+        as in ``"houses.csv#price"`` or placed as in ``"houses.csv#0"``; or an ``.npz`` file with
+        arrays X and y; or an IDX file of images beside one of labels, named as MNIST's are. What
+        `fastreg.data.read_csv` is to do with a table is written as in an address,
         ``"houses.csv?drop=id,city&missing=drop&words=one-hot#price"``; see `with_options`.
         Whole-number targets are classes where each comes at least 5 times.
     seed : int
@@ -154,9 +155,9 @@ def load(data, seed=0, *, label_noise=0.0):
         parts[name] = parts[name].clip(-WIDEST, WIDEST)
     n_classes = int(y.max()) + 1 if y.dtype.kind == "i" else None
     if not n_classes:
-        mean, scale = parts["y_train"].mean(), parts["y_train"].std()
+        standardize = Standardizer(parts["y_train"][:, None])
         for name in ("y_train", "y_val", "y_test"):
-            parts[name] = ((parts[name] - mean) / scale).astype(np.float32)
+            parts[name] = standardize(parts[name][:, None])[:, 0]
     parts["y_train"] = _exchanged(parts["y_train"], label_noise, seed)
     return Problem(**parts, n_classes=n_classes, informative=informative, rows=rows)
 
@@ -217,11 +218,17 @@ def _read_table(path, target, options):
     unknown = set(options) - set(OPTIONS)
     if unknown:
         raise ValueError(f"{path} can be read with {', '.join(OPTIONS)}, got {min(unknown)!r}")
-    if "drop" in options:  # digits are a place
-        names = [name for name in options["drop"].split(",") if name]
-        options["drop"] = [int(name) if name.isdecimal() else name for name in names]
-    options = {"delimiter": None, **options}
-    return read_csv(path, target=-1 if target is None else target, **options)
+    if "drop" in options:
+        options["drop"] = [_column(name) for name in options["drop"].split(",") if name]
+    delimiter = options.pop("delimiter", None)
+    delimiter = "\t" if delimiter in ("tab", r"\t") else delimiter  # as one can type it in a shell
+    target = -1 if target is None else _column(target)
+    return read_csv(path, target=target, delimiter=delimiter, **options)
+
+
+def _column(text):
+    """Return the place of a column, or its name: a number of four digits may be a year."""
+    return int(text) if re.fullmatch("-?[0-9]{1,3}", text) else text
 
 
 @functools.lru_cache(maxsize=4)
