@@ -110,7 +110,8 @@ def test_an_unknown_exercise_is_refused_with_the_known(tmp_path, capsys):
     assert main(["lab", "dropout", "--out", str(tmp_path / "out")]) == 1
     captured = capsys.readouterr()
     known = ", ".join(lab.EXPERIMENTS)
-    assert captured.err == f"fastreg lab: EXPERIMENT must be among {known}, got 'dropout'\n"
+    said = f"EXPERIMENT must be among {known}, got 'dropout'; did you mean dropout_rate?"
+    assert captured.err == f"fastreg lab: {said}\n"
     assert not (tmp_path / "out").exists()
 
 

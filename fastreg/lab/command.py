@@ -1,5 +1,6 @@
 """``fastreg lab``: run the experiments one after another and write their report."""
 
+import difflib
 import sys
 import tempfile
 import time
@@ -20,9 +21,13 @@ class RefusedError(Exception):
 def run(arguments):
     """Run what the command line asks for; return the exit status."""
     names = arguments.exercise or EXPERIMENTS
-    unknown = [name for name in names if name not in EXPERIMENTS]
-    if unknown:
-        raise RefusedError(f"EXPERIMENT must be among {', '.join(EXPERIMENTS)}, got {unknown[0]!r}")
+    for name in names:
+        if name not in EXPERIMENTS:
+            near = difflib.get_close_matches(name, EXPERIMENTS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise RefusedError(
+                f"EXPERIMENT must be among {', '.join(EXPERIMENTS)}, got {name!r}{hint}"
+            )
     options = {
         "drop": arguments.drop_columns,
         "missing": arguments.missing,

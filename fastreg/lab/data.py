@@ -83,6 +83,11 @@ class Problem(Dataset):
         return "errors (%)" if self.n_classes else "variance left (%)"
 
     @property
+    def guess(self):
+        """What a guess goes by, whose loss is `ignorant_loss`."""
+        return "how often each class comes" if self.n_classes else "the mean of the targets"
+
+    @property
     def ignorant_loss(self):
         """The loss of a model that has learnt nothing but how often each class comes."""
         if not self.n_classes:

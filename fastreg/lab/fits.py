@@ -171,8 +171,9 @@ def _path(cache, label, fit, settings):
 @functools.cache
 def _code(home, module):
     """Return a digest of the package, compiled files too, without what only shows results."""
-    files = {Path(module), home / "lab" / "data.py", home / "lab" / "fits.py"}
-    files |= {path for path in home.rglob("*.*") if (home / "lab") not in path.parents}
+    lab = home / "lab"
+    files = {Path(module), *(lab / f"{name}.py" for name in ("data", "fits", "normed"))}
+    files |= {path for path in home.rglob("*.*") if lab not in path.parents}
     digest = hashlib.sha256()
     for path in sorted(files):
         if path.suffix in (".py", ".so", ".pyd") and path.is_file():

@@ -31,6 +31,7 @@ def run(data="digits", seeds=5, *, quick=False, rates=None, scales=None, epochs=
         "network": f"{problem.n_in}-64-64-64-{problem.n_out}, ReLU; the norm before each ReLU",
         "initial weights": "He's standard deviation times the scale, in every layer",
         "training": f"SGD, batches of 64, {epochs} epochs; the last weights are judged",
+        "guessing": f"knowing only {problem.guess}",
         "seeds": f"0 to {seeds - 1}: split, initial weights and order are those of every norm",
     }
     return BatchNormAblation(run_fits(fit, fits, **how), settings)
@@ -69,7 +70,7 @@ class BatchNormAblation(Sensitivity):
                 "Batch norm makes more settings train."
                 if more.low > 0
                 else "Within the noise as many settings train without batch norm as with it.",
-                f"A validation loss of {self.target:.2g}, nine tenths of the way from ignorance to "
+                f"A validation loss of {self.target:.2g}, nine tenths of the way from guessing to "
                 f"the best, is reached by {', '.join(share)} of {self.mean['none'].size} settings: "
                 f"{more.text(1, scale=100)} points more with batch norm than without.",
             ),
@@ -97,7 +98,7 @@ class BatchNormAblation(Sensitivity):
         )
 
     def _end(self, what, i, j):
-        """Say what a setting at the end of the grid does; it trains below half of ignorance."""
+        """Say what a setting at the end of the grid does; below half of guessing it trains."""
         ok = {norm: int((self.last[norm][i, j] < self.ignorant / 2).sum()) for norm in NAMES}
         n, diverged = len(self.seeds()), self.get("diverged", "none", self.rates[j], self.scales[i])
         apart = ok["batch"] > n / 2 > ok["none"]
@@ -105,9 +106,9 @@ class BatchNormAblation(Sensitivity):
             f"The largest {what} trains with batch norm and fails without."
             if apart
             else f"The largest {what} does not tell batch norm from none.",
-            f"At rate {self.rates[j]:g} and scale {self.scales[i]:g} half of ignorance's loss is "
-            f"left behind by {', '.join(f'{ok[m]} of {n} runs with {NAMES[m]}' for m in NAMES)}; "
-            f"{diverged.sum():.0f} runs without a norm diverged.",
+            f"At rate {self.rates[j]:g} and scale {self.scales[i]:g}, "
+            f"{', '.join(f'{ok[m]} of {n} runs with {NAMES[m]}' for m in NAMES)} end below half of "
+            f"the loss of guessing; {diverged.sum():.0f} runs without a norm diverged.",
         )
 
     def plot(self, ax):
@@ -162,12 +163,12 @@ class BatchNormAblation(Sensitivity):
                 ax.label_outer()
             panels[2].legend(title="scale" if row else "rate", loc=(1.02, 0))
         ends = [sum(m[self.middle] < self.ignorant / 2) for m in self.mean.values()]
-        plots.headline(figure, f"{ends[1]} of {len(self.rates)} rates get below half of ignorance "
-                               f"with batch norm, {ends[0]} without")  # fmt: skip
+        plots.headline(figure, f"{ends[1]} of {len(self.rates)} rates end below half of the loss "
+                               f"of guessing with batch norm, {ends[0]} without")  # fmt: skip
 
     def pictures(self):
         """All settings, the rates alone, and the curves."""
-        how = "Means over the seeds, 95 % intervals. A loss above that of ignorance counts as that."
+        how = "Means over the seeds, 95 % intervals. A loss above that of guessing is drawn there."
         return [
             Picture("sensitivity", self.plot_sensitivity, (10.4, 3.4),
                     f"Last validation loss; bold where it is reached. {how}"),

@@ -214,7 +214,8 @@ class BatchVsLayerNorm(Result):
 
     def pictures(self):
         """The losses by batch size, and by rate."""
-        how = "Last validation loss, 95 % intervals. A loss above that of ignorance counts as that."
+        how = "Last validation loss, 95 % intervals; what is above the loss of guessing, by "
+        how += f"{self.problem.guess}, is drawn there."
         return [
             Picture("sizes", lambda figure: self.plot(figure.subplots()), (10.4, 3.4),
                     f"At the best rate of each. {how}"),

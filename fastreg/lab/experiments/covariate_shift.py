@@ -121,7 +121,7 @@ class CovariateShift(Result):
         less = paired_difference(self.way["none"], self.way["batch"])
         drift = paired_difference(self.get("drift", "none"), self.get("drift", "batch"))
         ways = [f"{mean_interval(self.way[n]).text(2)} with {NAMES[n]}" for n in NAMES]
-        wide = [f"{mean_interval(self.get('widening', n)).text(2)} with {NAMES[n]}" for n in NAMES]
+        wide = {norm: mean_interval(self.get("widening", norm)).text(2) for norm in NAMES}
         verdicts = {True: "shorter", False: "longer"}
         claim = "Within the noise the inputs of the layer move as far with batch norm as without."
         if less.excludes_zero:
@@ -137,12 +137,11 @@ class CovariateShift(Result):
                 f"{drift.text(2)} more without batch norm (pairs of the same seed).",
             ),
             Finding(
-                f"The spread of the inputs is {self.get('widening', 'batch').mean():.2f} times the "
-                f"first one after training with batch norm, "
-                f"{self.get('widening', 'none').mean():.2f} times without.",
-                f"Mean over the seeds of the median unit: {', '.join(wide)}. Behind batch norm, "
-                "mean and spread are β and |γ|, which are learnt: they move only by their own "
-                "steps. That this is why it helps is disputed (Santurkar et al., 2018).",
+                f"After training, the spread of the inputs is {wide['batch']} times what it was "
+                f"before with batch norm, {wide['none']} times without.",
+                f"That of the median unit; with layer norm it is {wide['layer']} times. Behind "
+                "batch norm, mean and spread are β and |γ|, which are learnt: they move only by "
+                "their own steps. That this is why it helps is disputed (Santurkar et al., 2018).",
             ),
         ]
 

@@ -124,7 +124,7 @@ class DropoutRate(Result):
                                  step=self.problem.score_step)  # fmt: skip
         points = f"{cost.percent()} points of test {self.problem.score_name}"
         if high == best:
-            claim = f"Even dropout {high:g}, the highest, does no harm on clean labels."
+            claim = f"On clean labels the validation loss chooses {high:g}, the highest rate tried."
         elif not cost.excludes_zero:
             claim = (
                 f"Within the noise dropout {high:g} cannot be told from {best:g} on clean labels: "

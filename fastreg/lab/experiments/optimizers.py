@@ -168,5 +168,5 @@ class Optimizers(Result):
             Picture("curves", self.plot_curves, (10.4, 6.4), "Means; bands: 95 % intervals."),
             Picture("search", lambda figure: self.plot(figure.subplots()), (10.4, 4.0),
                     "Means of the last epoch; bars: 95 % intervals; dotted: the common rate. A "
-                    "loss above twice that of ignorance counts as that."),
+                    f"loss above twice that of guessing by {self.problem.guess} is drawn there."),
         ]  # fmt: skip
