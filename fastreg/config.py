@@ -67,14 +67,18 @@ def _unbound_cores():
     import ctypes
 
     cores = set()
-    for path in sorted({line.split()[-1] for line in _read("/proc/self/maps").splitlines()}):
+    mapped = [line.split(maxsplit=5)[5:] for line in _read("/proc/self/maps").splitlines()]
+    for path in sorted({path for names in mapped for path in names}):
         if not os.path.basename(path).startswith(("libgomp", "libomp", "libiomp5")):
             continue
-        runtime = ctypes.CDLL(path)
-        for place in range(runtime.omp_get_num_places()):
-            ids = (ctypes.c_int * runtime.omp_get_place_num_procs(place))()
-            runtime.omp_get_place_proc_ids(place, ids)
-            cores.update(ids)
+        try:
+            runtime = ctypes.CDLL(path)
+            for place in range(runtime.omp_get_num_places()):
+                ids = (ctypes.c_int * runtime.omp_get_place_num_procs(place))()
+                runtime.omp_get_place_proc_ids(place, ids)
+                cores.update(ids)
+        except (OSError, AttributeError):  # replaced on the disk; another library of such a name
+            continue
     return cores
 
 

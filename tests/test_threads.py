@@ -235,6 +235,41 @@ def test_bound_openmp_threads_leave_us_our_cores(first, alone):
 
 
 @LINUX
+def test_libraries_named_like_openmp_do_no_harm(tmp_path, monkeypatch):
+    """Replaced on the disk, without OpenMP's functions, in a folder with a space."""
+    monkeypatch.setenv("OMP_PLACES", "cores")
+    lines = [line.split(maxsplit=5) for line in config._read("/proc/self/maps").splitlines()]
+    some = next(
+        line[5] for line in lines if len(line) > 5 and os.path.basename(line[5]) == "libm.so.6"
+    )
+    trace = tmp_path / "a folder" / "libompitrace.so.40"
+    trace.parent.mkdir()
+    shutil.copy(some, trace)
+    start = "7f0000000000-7f0000001000 r-xp 00000000 00:20 1 "
+    maps = [
+        start,
+        start + str(trace),
+        start + f"{tmp_path}/libgomp.so.1 (deleted)",
+        start + "[heap]",
+    ]
+    monkeypatch.setattr(config, "_read", lambda path: "\n".join(maps))
+    opened = []
+    load = ctypes.CDLL
+    monkeypatch.setattr(ctypes, "CDLL", lambda path: (opened.append(path), load(path))[1])
+    assert config._unbound_cores() == set()
+    assert opened == [str(trace), f"{tmp_path}/libgomp.so.1 (deleted)"]
+
+
+def test_a_machine_of_more_cores_than_the_team_has_lanes():
+    code = """
+        import fastreg
+        fastreg._core._kernels.set_team(100_000, 0, b"")
+        print(fastreg.get_num_threads())
+    """
+    assert python(code) == "1024"
+
+
+@LINUX
 def test_affinity_is_kept(alone):
     code = """
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -433,6 +468,68 @@ def test_a_generator_ended_in_another_thread_leaves_nothing():
     other.join()
     assert seen == [before]
     assert fastreg.get_num_threads() == before
+
+
+def test_a_generator_ended_in_a_copy_of_its_context_leaves_nothing():
+    before = fastreg.get_num_threads()
+    generator, other = held(9), held(10)
+    next(generator)
+    copy = contextvars.copy_context()
+    next(other)
+    copy.run(generator.close)
+    assert copy.run(fastreg.get_num_threads) == before
+    assert fastreg.get_num_threads() == 10
+    other.close()
+    assert fastreg.get_num_threads() == before
+
+    async def numbers():
+        with fastreg.num_threads(9):
+            yield
+
+    async def main():
+        opened = numbers()
+        await anext(opened)
+        await asyncio.create_task(opened.aclose())  # a task runs in a copy
+        assert fastreg.get_num_threads() == before
+
+    asyncio.run(main())
+
+
+def test_scopes_that_overlap_in_turn_leave_nothing_behind():
+    """One is always open, as in a pipeline; those left must not pile up behind it."""
+    code = """
+        import gc, fastreg
+
+        def held(n):
+            with fastreg.num_threads(n):
+                yield
+
+        generator = held(2)
+        next(generator)
+        for k in range(200_000):
+            following = held(2 + k % 5)
+            next(following)
+            generator.close()
+            generator = following
+        scope = type(fastreg._core._kernels.enter_scope(1))
+        print(sum(type(one) is scope for one in gc.get_objects()), fastreg.get_num_threads())
+    """
+    count, n = map(int, python(code).split())
+    assert count <= 3
+    assert n == 1
+
+
+def test_a_decorator_holds_for_each_call_and_an_exception_ends_it():
+    before = fastreg.get_num_threads()
+
+    @fastreg.num_threads(5)
+    def failing():
+        raise ArithmeticError(fastreg.get_num_threads())
+
+    for _ in range(2):
+        with pytest.raises(ArithmeticError, match="5"):
+            failing()
+        assert fastreg.get_num_threads() == before
 
 
 def test_tasks_have_their_own_scopes():

@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "team.h" nogil:
     enum:
+        FR_MAX_THREADS
         FR_SERIAL_BYTES
         FR_SIZE_CLASSES
 

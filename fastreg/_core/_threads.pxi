@@ -16,14 +16,14 @@ cdef extern from *:
 
 @cython.final
 cdef class ThreadScope:
-    """A number of threads asked for in a context, and the scope around it."""
+    """A number of threads asked for, and where."""
 
     cdef readonly int n
-    cdef ThreadScope outer
+    cdef object token   # the context that asked
     cdef bint left
 
 
-cdef object scope = contextvars.ContextVar("fastreg.num_threads")
+cdef object scopes = contextvars.ContextVar("fastreg.num_threads")   # a tuple, the innermost last
 cdef int team_threads = 1   # what the process may use
 cdef int asked_of_all = 0   # set_num_threads; 0: the team decides
 
@@ -31,24 +31,26 @@ SERIAL_BYTES = FR_SERIAL_BYTES
 fr_team_init()
 
 
-cdef ThreadScope innermost():
-    """The scope that the calling context is in."""
-    cdef PyObject *value = NULL
-    cdef ThreadScope found
-    PyContextVar_Get(scope, NULL, &value)
-    if value == NULL:
-        return None
-    found = <ThreadScope>value
-    Py_DECREF(found)
-    while found is not None and found.left:
-        found = found.outer
-    return found
-
-
-cdef inline int asked_threads():
+cdef int asked_threads():
     """The threads asked for where a kernel is called; 0: the team decides."""
-    cdef ThreadScope found = innermost()
-    return asked_of_all if found is None else found.n
+    cdef PyObject *value = NULL
+    cdef tuple entered
+    cdef Py_ssize_t k
+    PyContextVar_Get(scopes, NULL, &value)
+    if value == NULL:
+        return asked_of_all
+    entered = <tuple>value
+    Py_DECREF(entered)
+    for k in range(len(entered) - 1, -1, -1):
+        if not (<ThreadScope>entered[k]).left:
+            return (<ThreadScope>entered[k]).n
+    return asked_of_all
+
+
+cdef tuple scopes_besides(ThreadScope one):
+    """The scopes that the calling context is in, but for this one."""
+    cdef ThreadScope other
+    return tuple([other for other in scopes.get(()) if not other.left and other is not one])
 
 
 def num_threads():
@@ -59,8 +61,8 @@ def num_threads():
 def set_team(int threads, long long awake, bytes cores):
     """Say what the process may use; how long (ns) helpers wait awake; the cores they run on."""
     global team_threads
-    team_threads = threads
-    fr_team_limits(threads, awake)
+    team_threads = min(threads, FR_MAX_THREADS)
+    fr_team_limits(team_threads, awake)
     fr_team_cores(cores, len(cores))
 
 
@@ -73,21 +75,26 @@ def ask_of_all(int n):
 def enter_scope(int n):
     """Ask for a number of threads in the calling context."""
     cdef ThreadScope entered = ThreadScope()
-    entered.n, entered.outer = n, innermost()
-    scope.set(entered)
+    entered.n = n
+    entered.token = scopes.set((*scopes_besides(None), entered))
     return entered
 
 
 def leave_scope(ThreadScope entered not None):
     """Withdraw what was asked for, in whatever context and order scopes are left.
 
-    Generators leave theirs in the caller's context, perhaps another one, and not always the
-    youngest first. A copy of the context made meanwhile, as a task has one, keeps the number.
+    Generators leave theirs in the context of whoever ends them, and not always the youngest
+    first. In the context that asked, the scope goes; a copy made meanwhile, as a task has one,
+    keeps the number. Left in another context, the scope ends in all of them.
     """
-    if scope.get(None) is entered:
-        scope.set(entered.outer)
-    else:
+    remaining = scopes_besides(entered)
+    token, entered.token = entered.token, None
+    try:
+        scopes.reset(token)
+    except ValueError:  # another context
         entered.left = True
+    else:
+        scopes.set(remaining)
 
 
 def team_info():
