@@ -243,6 +243,19 @@ def test_whatever_stands_in_a_file_is_refused_or_taken_whole(tmp_path):
                 fit(run, epochs=1)
 
 
+@pytest.mark.parametrize("value", [0, True, [None], {}, "x", np.zeros(3)], ids=str)
+def test_best_weights_of_another_network_are_refused_at_once(value, tmp_path):
+    path = tmp_path / "run.ckpt"
+    fit(trainer(**full_options(), callbacks=[StopAt(13, path)]))
+    state = checkpoint.load(path)
+    stopping = state["parts"]["early_stopping"]
+    for best in (value, {**stopping["best_weights"], "0.W": value}):
+        state["parts"]["early_stopping"] = {**stopping, "best_weights": best}
+        checkpoint.save(path, state)
+        with pytest.raises(CheckpointError, match="made for another run"):
+            trainer(**full_options()).load(path)
+
+
 @pytest.mark.parametrize("place", [("history", "loss", 0), ("cursor", "last_step", "seconds", 0)])
 @pytest.mark.parametrize("value", [None, [1.0], {}, True, "1"])
 def test_a_history_of_other_things_than_numbers_is_refused(place, value, tmp_path):

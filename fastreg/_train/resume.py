@@ -75,6 +75,7 @@ def take(run, path, state, *, going_on=False):
         last_step = _last_step(cursor["last_step"], cursor["batch"])
         batches = [integer("Trainer.load", "best_batches", n, low=0) for n in state["best_batches"]]
         _load(run, parts, state["model"], state["parts"])
+        _check_best(run)
         _check_settings(state["settings"], settings_of(run))
         run.rng.bit_generator.state = state["rng"]
     except BaseException as error:
@@ -95,6 +96,13 @@ def _load(run, parts, model, states):
     run.model.load_state_dict(model)
     for name, part in parts.items():
         part.load_state_dict(states[name])
+
+
+def _check_best(run):
+    """Refuse best weights that would not fit once they are asked for, at the end of training."""
+    stopping = run.early_stopping
+    if getattr(stopping, "best_weights", None) is not None and hasattr(stopping, "restore"):
+        stopping.restore({key: array.copy() for key, array in run.model.arrays.items()})
 
 
 def _has_best(run):
