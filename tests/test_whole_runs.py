@@ -396,7 +396,7 @@ def failing(place, error, at):
     if place == "loss":
         run.loss = fail_in(softmax_cross_entropy)
     elif place == "backward":
-        run.model.layers[0].backward = fail_in(run.model.layers[0].backward)
+        run.model.layers[-1].backward = fail_in(run.model.layers[-1].backward)
     elif place == "schedule":
         run.schedule = fail_in(lambda step: 0.02)
     else:
