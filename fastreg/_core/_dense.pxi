@@ -198,7 +198,7 @@ def norm_gate_backward(str where, object dy, cnp.ndarray y not None, cnp.ndarray
                        cnp.ndarray statistics not None, cnp.ndarray gamma not None,
                        double scale):
     """The gradients (dx, dgamma, dbeta) of ``norm_gate`` with the batch's own statistics."""
-    cdef cnp.ndarray grad = as_input(where, "dY", dy, np.shape(y), y.dtype)
+    cdef cnp.ndarray grad = as_input(where, "dY", dy, shape_of(y), y.dtype)
     cdef cnp.ndarray target = new_array(grad)
     cdef DenseJob job
     refuse_changed(where, same_shape(x, y) and cnp.PyArray_TYPE(x) == cnp.PyArray_TYPE(y))

@@ -223,7 +223,7 @@ def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bin
                    bint channels_last):
     """The gradients (dx, dgamma, dbeta) of ``batch_normalize``; through the statistics too if
     they were the batch's own."""
-    cdef cnp.ndarray grad = as_input(where, "dY", dy, np.shape(x), x.dtype)
+    cdef cnp.ndarray grad = as_input(where, "dY", dy, shape_of(x), x.dtype)
     cdef cnp.ndarray target = as_output(where, out, grad)
     cdef BatchJob job = batch_job(x, channels_last)
     cdef cnp.ndarray sums = doubles(2 * job.chunks, job.cols)

@@ -96,7 +96,7 @@ def row_backward(str where, object dy, object out, cnp.ndarray x not None, Py_ss
                  Py_ssize_t groups, Py_ssize_t channels, cnp.ndarray statistics not None,
                  cnp.ndarray gamma not None, bint centred):
     """The gradients (dx, dgamma, dbeta) of ``row_normalize``."""
-    cdef cnp.ndarray grad = as_input(where, "dY", dy, np.shape(x), x.dtype)
+    cdef cnp.ndarray grad = as_input(where, "dY", dy, shape_of(x), x.dtype)
     cdef cnp.ndarray target = as_output(where, out, grad)
     cdef RowJob job = row_job(x, rows, groups, channels)
     cdef cnp.ndarray sums

@@ -13,6 +13,8 @@ from fastreg.nn.targets import linked, shares, weights
 
 __all__ = ["binary_cross_entropy", "mse", "softmax_cross_entropy"]
 
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # found by identity, native order alone
+
 
 @linked("softmax")
 def softmax_cross_entropy(
@@ -69,8 +71,13 @@ def softmax_cross_entropy(
     """
     where = "softmax_cross_entropy"
     logits = _outputs(where, "logits", logits)
-    labels = check_labels(where, real(where, "labels", labels), *logits.shape)
-    label_smoothing = checks.number(where, "label_smoothing", label_smoothing, low=0.0, high=1.0)
+    if type(labels) is not np.ndarray:
+        labels = real(where, "labels", labels)
+    labels = check_labels(where, labels, *logits.shape)
+    if type(label_smoothing) is not float or label_smoothing != 0.0:  # what comes mostly
+        label_smoothing = checks.number(
+            where, "label_smoothing", label_smoothing, low=0.0, high=1.0
+        )
     by_row = weights(where, "sample_weight", sample_weight, len(labels))
     if class_weights is not None:
         by_class = weights(where, "class_weights", class_weights, logits.shape[1])[labels]
@@ -227,7 +234,7 @@ def _average(by_row, gradient, parts, factor):
 def _outputs(where, name, outputs):
     """A contiguous float matrix."""
     outputs = real(where, name, outputs)
-    if outputs.dtype not in (np.float32, np.float64):
+    if outputs.dtype not in FLOATS:
         raise TypeError(f"{where}: {name} must be float32 or float64, got {outputs.dtype}")
     if outputs.ndim != 2 or 0 in outputs.shape:
         raise ValueError(f"{where}: {name} must have shape (N, K), not empty, got {outputs.shape}")

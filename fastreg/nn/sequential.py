@@ -108,9 +108,11 @@ class Sequential:
     @property
     def grads(self):
         """The gradients the last ``backward`` stored, under the keys of `params`."""
-        grads = {key: getattr(layer, name, None) for key, layer, name in self._slopes}
-        if any(grad is None for grad in grads.values()):
-            raise RuntimeError("Sequential.grads: backward must be called first")
+        grads = {}
+        for key, layer, name in self._slopes:
+            grads[key] = getattr(layer, name, None)
+            if grads[key] is None:
+                raise RuntimeError("Sequential.grads: backward must be called first")
         return grads
 
     def forward(self, X):

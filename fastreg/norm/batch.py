@@ -377,11 +377,13 @@ class BatchNorm(Layer):
         """Gamma and beta in float64."""
         if not self.affine:
             return np.ones((1, self.n_features)), np.zeros((1, self.n_features))
-        return self._channels(where, "gamma"), self._channels(where, "beta")
+        shape = (1, self.n_features)
+        return channels(where, "gamma", self.gamma, shape), channels(
+            where, "beta", self.beta, shape
+        )
 
     def _running(self, where):
         """The running mean and variance in float64."""
-        return self._channels(where, "running_mean"), self._channels(where, "running_var")
-
-    def _channels(self, where, name):
-        return channels(where, name, getattr(self, name), (1, self.n_features))
+        shape = (1, self.n_features)
+        mean = channels(where, "running_mean", self.running_mean, shape)
+        return mean, channels(where, "running_var", self.running_var, shape)
