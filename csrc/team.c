@@ -71,6 +71,7 @@ typedef struct {
 /* What regions of one size have taught. Only the owner of the team writes what is not atomic. */
 typedef struct {
     atomic_llong until, alone, taken; /* alone up to this time; counts of regions run alone */
+    atomic_bool called;               /* the last loss began with helpers asleep */
     int64_t shared, spent, saved, debt;
 } size_class;
 
@@ -204,9 +205,11 @@ static int gather(int threads, int64_t now)
 
 /* Regions --------------------------------------------------------------------------------- */
 
-static void publish(fr_task task, const void *job, ptrdiff_t n, uint32_t chunks, int threads,
+/* Hand out the chunks; return whether a helper had to be called from sleep. */
+static bool publish(fr_task task, const void *job, ptrdiff_t n, uint32_t chunks, int threads,
                     int backwards)
 {
+    bool called = false;
     int k;
     team.task = task, team.job = job, team.n = n;
     team.chunks = chunks, team.backwards = backwards, team.mode = fr_get_float_mode();
@@ -220,8 +223,11 @@ static void publish(fr_task task, const void *job, ptrdiff_t n, uint32_t chunks,
     }
     atomic_fetch_add(&team.region, 1);
     for (k = 1; k < threads; k++)
-        if (atomic_load(&lanes[k].asleep) && atomic_exchange(&lanes[k].asleep, false))
+        if (atomic_load(&lanes[k].asleep) && atomic_exchange(&lanes[k].asleep, false)) {
             fr_post(&lanes[k].wake);
+            called = true;
+        }
+    return called;
 }
 
 /* Wait until the chunks that others took are finished too. */
@@ -255,9 +261,9 @@ static size_class *class_of(ptrdiff_t bytes)
     return &team.classes[k];
 }
 
-/* What a region teaches: the time that the caller alone would have taken, against what it took.
- */
-static void learn(size_class *class, int64_t alone, int64_t took, int64_t now)
+/* What a region teaches: the time that the caller alone would have taken, against what it took;
+ * and whether helpers had to be called for it. */
+static void learn(size_class *class, int64_t alone, int64_t took, int64_t now, bool called)
 {
     int64_t debt = class->debt + took - alone;
     class->shared++;
@@ -265,8 +271,19 @@ static void learn(size_class *class, int64_t alone, int64_t took, int64_t now)
     class->saved += alone - took;
     debt = debt < 0 ? 0 : debt > LARGEST_DEBT ? LARGEST_DEBT : debt;
     class->debt = debt;
-    if (took > alone)
+    if (took > alone) {
+        atomic_store_explicit(&class->called, called, memory_order_relaxed);
         atomic_store_explicit(&class->until, now + PAYBACK * debt, memory_order_relaxed);
+    }
+}
+
+/* Whether a loss forbids the team. To call helpers is dear, and the next regions may be worth it:
+ * a loss by calling them holds for as long as they would have to be called again. */
+static bool forbidden(size_class *class, int64_t now)
+{
+    return now < atomic_load_explicit(&class->until, memory_order_relaxed) &&
+           (atomic_load_explicit(&lanes[1].asleep, memory_order_relaxed) ||
+            !atomic_load_explicit(&class->called, memory_order_relaxed));
 }
 
 /* How long helpers stay awake: twice the time that regions have lately been apart, if that is
@@ -282,22 +299,23 @@ static int64_t next_awake(int64_t gap)
 
 /* The region on the team, which the caller owns. */
 static void share(fr_task task, const void *job, ptrdiff_t n, ptrdiff_t bytes, int threads,
-                  int backwards, size_class *class, int64_t start)
+                  int backwards, size_class *class, int64_t start, bool called)
 {
-    int64_t called, own_end, end;
+    int64_t own_start, own_end, end;
     ptrdiff_t chunks = bytes / CHUNK_BYTES;
     unsigned own;
     chunks = chunks < threads ? threads : chunks > INT32_MAX ? INT32_MAX : chunks;
     chunks = chunks > n ? n : chunks;
     atomic_store_explicit(&team.awake, next_awake(start - team.ended), memory_order_relaxed);
-    publish(task, job, n, (uint32_t)chunks, threads, backwards);
-    called = fr_clock();
+    called |= publish(task, job, n, (uint32_t)chunks, threads, backwards);
+    own_start = fr_clock();
     own = work(0, false);
     own_end = fr_clock();
     finish(own, own_end);
     end = team.ended = fr_clock();
     /* Had the helpers all of it, there is nothing to learn from. */
-    learn(class, own ? (own_end - called) * chunks / own : end - start, end - start, end);
+    learn(class, own ? (own_end - own_start) * chunks / own : end - start, end - start, end,
+          called);
 }
 
 void fr_run_tasks(fr_task task, const void *job, ptrdiff_t n, ptrdiff_t bytes, int asked,
@@ -306,6 +324,7 @@ void fr_run_tasks(fr_task task, const void *job, ptrdiff_t n, ptrdiff_t bytes, i
     int threads = asked ? asked : atomic_load_explicit(&team.limit, memory_order_relaxed);
     size_class *class;
     int64_t now;
+    int helpers;
     if (bytes < FR_SERIAL_BYTES || threads < 2 || n < 2) {
         run_span(task, job, 0, n, backwards);
         return;
@@ -316,7 +335,7 @@ void fr_run_tasks(fr_task task, const void *job, ptrdiff_t n, ptrdiff_t bytes, i
     if (!asked) {
         ptrdiff_t worth = bytes / (FR_SERIAL_BYTES / 2);
         threads = worth < threads ? (int)worth : threads;
-        if (now < atomic_load_explicit(&class->until, memory_order_relaxed)) {
+        if (forbidden(class, now)) {
             atomic_fetch_add_explicit(&class->alone, 1, memory_order_relaxed);
             run_span(task, job, 0, n, backwards);
             return;
@@ -327,9 +346,10 @@ void fr_run_tasks(fr_task task, const void *job, ptrdiff_t n, ptrdiff_t bytes, i
         run_span(task, job, 0, n, backwards);
         return;
     }
+    helpers = team.helpers;
     threads = gather(threads, now);
     if (threads > 1)
-        share(task, job, n, bytes, threads, backwards, class, now);
+        share(task, job, n, bytes, threads, backwards, class, now, team.helpers > helpers);
     atomic_flag_clear_explicit(&team.busy, memory_order_release);
     if (threads == 1)
         run_span(task, job, 0, n, backwards);

@@ -20,8 +20,9 @@
  * - Left to itself, the team is used while it pays. A region knows what it would have cost the
  *   caller alone: its own chunks' time, times all chunks. Time lost is a debt of the region's
  *   size class, gains repay it, and after a loss the class runs on one thread for 64 times its
- *   debt: whatever the machine does, the tries cost about 2 %. A number of threads that was
- *   asked for is obeyed.
+ *   debt: whatever the machine does, the tries cost about 2 %. Where the loss came of calling
+ *   helpers from sleep, which a burst of regions soon repays, those still awake may go on. A
+ *   number of threads that was asked for is obeyed.
  * - One team for the process. A thread that finds it at work runs its region alone: with many
  *   Python threads the cores are busy anyway. So does one when no thread can be started.
  * - Helpers compute in the caller's floating-point mode (rounding, flush to zero), as the caller

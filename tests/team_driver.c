@@ -98,21 +98,40 @@ static void lessons(void)
 {
     size_class class = {0};
     enum { MS = 1000 * 1000 };
-    learn(&class, 9 * MS, 5 * MS, 100 * MS); /* a gain is no credit */
+    learn(&class, 9 * MS, 5 * MS, 100 * MS, false); /* a gain is no credit */
     assert(class.debt == 0 && class.until == 0 && class.saved == 4 * MS);
-    learn(&class, 1 * MS, 3 * MS, 100 * MS); /* a loss of 2 ms: alone for 128 */
+    learn(&class, 1 * MS, 3 * MS, 100 * MS, false); /* a loss of 2 ms: alone for 128 */
     assert(class.debt == 2 * MS && class.until == 228 * MS);
-    learn(&class, 1 * MS, 2 * MS, 300 * MS); /* a loss again: longer */
+    learn(&class, 1 * MS, 2 * MS, 300 * MS, false); /* a loss again: longer */
     assert(class.debt == 3 * MS && class.until == 492 * MS);
-    learn(&class, 5 * MS, 3 * MS, 600 * MS); /* a gain repays, and the team goes on */
+    learn(&class, 5 * MS, 3 * MS, 600 * MS, false); /* a gain repays, and the team goes on */
     assert(class.debt == 1 * MS && class.until == 492 * MS);
-    learn(&class, 0, 9999 * (int64_t)MS, 0); /* the wait has an end */
+    learn(&class, 0, 9999 * (int64_t)MS, 0, false); /* the wait has an end */
     assert(class.until == PAYBACK * (int64_t)LARGEST_DEBT);
     assert(class.shared == 5);
+    learn(&class, 1 * MS, 2 * MS, 0, true);
+    assert(class.called);
+    learn(&class, 2 * MS, 1 * MS, 0, false); /* a gain takes back nothing */
+    assert(class.called);
+    learn(&class, 1 * MS, 2 * MS, 0, false);
+    assert(!class.called);
 
     assert(class_of(FR_SERIAL_BYTES) == &team.classes[0]);
     assert(class_of(4 * FR_SERIAL_BYTES) == &team.classes[1]);
     assert(class_of(PTRDIFF_MAX) == &team.classes[FR_SIZE_CLASSES - 1]);
+}
+
+/* A loss by calling helpers forbids to call them, not to use them while they are awake. */
+static void calls(void)
+{
+    assert(team.helpers == 0); /* lane 1 is nobody's */
+    for (int asleep = 0; asleep < 2; asleep++)
+        for (int called = 0; called < 2; called++) {
+            size_class class = {.until = 2, .called = called};
+            atomic_store(&lanes[1].asleep, asleep);
+            assert(forbidden(&class, 1) == (asleep || !called));
+            assert(!forbidden(&class, 2));
+        }
 }
 
 /* After a loss a region runs alone, unless a number of threads is asked for. */
@@ -140,6 +159,7 @@ int main(int argc, char **argv)
     orders();
     lessons();
     memset(team.classes, 0, sizeof team.classes);
+    calls();
     obedience();
     many_regions(600 * scale);
     callers(200 * scale);
