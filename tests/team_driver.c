@@ -134,6 +134,20 @@ static void calls(void)
         }
 }
 
+/* Nobody has more threads than there may be, or than were asked for. */
+static void limits(void)
+{
+    static const int steps[][3] = {/* limit, asked, helpers then */
+                                   {1, 0, 0}, {1, 2, 1}, {9, 1, 1}, {9, 2, 1}, {3, 0, 2}};
+    for (size_t k = 0; k < sizeof steps / sizeof *steps; k++) {
+        memset(team.classes, 0, sizeof team.classes);
+        fr_team_limits(steps[k][0], 1000 * 1000);
+        region(TASKS, 40 * FR_SERIAL_BYTES, steps[k][1], 0, 0);
+        assert(team.helpers == steps[k][2]);
+    }
+    memset(team.classes, 0, sizeof team.classes);
+}
+
 /* After a loss a region runs alone, unless a number of threads is asked for. */
 static void obedience(void)
 {
@@ -155,11 +169,10 @@ int main(int argc, char **argv)
     int scale = argc > 1 ? atoi(argv[1]) : 1;
     (void)argv;
     fr_team_init();
-    fr_team_limits(3, 1000 * 1000);
     orders();
     lessons();
-    memset(team.classes, 0, sizeof team.classes);
     calls();
+    limits();
     obedience();
     many_regions(600 * scale);
     callers(200 * scale);
