@@ -164,7 +164,7 @@ def shades(n):
 def headline(figure, text):
     """Give a figure of several panels its finding as a headline, broken to its width."""
     width = int(9.6 * figure.get_figwidth())
-    lines = textwrap.fill(text, width)
+    lines = textwrap.fill(text.removesuffix("."), width)
     figure.suptitle(lines, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
 
 

@@ -93,9 +93,9 @@ class CovariateShift(Result):
     )
 
     def __post_init__(self):
-        """Form the total way of the means, in standard deviations."""
+        """Add up the steps of the means, in standard deviations."""
         self.problem = load(self.outcomes[0]["data"])
-        self.way = {norm: self.get("move", norm).sum(axis=0) for norm in NAMES}
+        self.path = {norm: self.get("move", norm).sum(axis=0) for norm in NAMES}
 
     def get(self, key, norm):
         """Return a value or a curve per seed."""
@@ -103,11 +103,11 @@ class CovariateShift(Result):
 
     def table(self):
         """How far means and spreads move, and what training came to."""
-        header = ("norm", "way of the mean (standard deviations)", "drift from first to last",
+        header = ("norm", "path of the mean (standard deviations)", "drift from first to last",
                   "spread, last over first", "validation loss",
                   f"test {self.problem.score_label}")  # fmt: skip
         rows = [
-            (name, mean_interval(self.way[norm]).text(2),
+            (name, mean_interval(self.path[norm]).text(2),
              mean_interval(self.get("drift", norm)).text(2),
              mean_interval(self.get("widening", norm)).text(2),
              mean_interval(self.get("val_loss", norm)[-1]).text(),
@@ -118,22 +118,22 @@ class CovariateShift(Result):
 
     def findings(self):
         """Whether batch norm makes the inputs move less, and what it does to their spread."""
-        less = paired_difference(self.way["none"], self.way["batch"])
+        less = paired_difference(self.path["none"], self.path["batch"])
         drift = paired_difference(self.get("drift", "none"), self.get("drift", "batch"))
-        ways = [f"{mean_interval(self.way[n]).text(2)} with {NAMES[n]}" for n in NAMES]
+        paths = [f"{mean_interval(self.path[n]).text(2)} with {NAMES[n]}" for n in NAMES]
         wide = {norm: mean_interval(self.get("widening", norm)).text(2) for norm in NAMES}
-        verdicts = {True: "shorter", False: "longer"}
         claim = "Within the noise the inputs of the layer move as far with batch norm as without."
         if less.excludes_zero:
+            word = "less" if less.mean > 0 else "more"
             claim = (
-                f"With batch norm the way of the layer's inputs is {verdicts[less.mean > 0]}, "
+                f"With batch norm the inputs of the layer move {word}, "
                 f"by {abs(less.mean):.2f} ± {less.half:.2f} of their standard deviations."
             )
         return [
             Finding(
                 claim,
                 f"Added up over the epochs, the mean input of the median unit moves by "
-                f"{', '.join(ways)}. The first and the last lie apart by "
+                f"{', '.join(paths)}. The first and the last lie apart by "
                 f"{drift.text(2)} more without batch norm (pairs of the same seed).",
             ),
             Finding(
@@ -147,7 +147,7 @@ class CovariateShift(Result):
 
     def plot(self, ax):
         """Draw how far the mean input has come by each epoch."""
-        ax.set(xlabel="epoch", ylabel="way of the mean (standard deviations)",
+        ax.set(xlabel="epoch", ylabel="path of the mean (standard deviations)",
                title=self.findings()[0].claim.removesuffix("."))  # fmt: skip
         runs = {NAMES[n]: np.cumsum(self.get("move", n), axis=0) for n in NAMES}
         colours = {NAMES[n]: COLOURS[n] for n in NAMES}
@@ -167,9 +167,9 @@ class CovariateShift(Result):
         plots.headline(figure, "The inputs of one unit of the third layer, one seed: percentiles")
 
     def pictures(self):
-        """The way of all units, and the inputs of one."""
+        """The path of all units, and the inputs of one."""
         return [
-            Picture("way", lambda figure: self.plot(figure.subplots()), (10.4, 3.6),
+            Picture("path", lambda figure: self.plot(figure.subplots()), (10.4, 3.6),
                     "Median over the units; mean over the seeds, bands: 95 % intervals."),
             Picture("unit", self.plot_unit, (10.4, 3.4),
                     "What enters the ReLU, on the same rows every epoch."),

@@ -88,9 +88,13 @@ class L1Inputs(Result):
             losses = [self.synthetic.get("val_loss", PROX, s) for s in (self.keeping, chosen)]
             price = "It is also the best for the validation loss"
             if self.keeping != chosen:
-                price = (f"Its validation loss is higher than that of λ = {chosen:g} by "
-                         f"{paired_difference(*losses).text()}: to predict and to select are two "
-                         "aims")  # fmt: skip
+                more = paired_difference(*losses)
+                price = f"Its validation loss is {more.text()} above that of λ = {chosen:g}"
+                price += (
+                    ": the best λ to predict is not the best to select"
+                    if more.low > 0
+                    else ", which is within the noise"
+                )
             found.append(
                 Finding(
                     f"With λ = {self.keeping:g} proximal L1 keeps all {count[1]} informative "

@@ -93,7 +93,8 @@ class LearningRates(Result):
             self._finding(
                 "5.3", warm, cosine,
                 "The rate rises over the first epochs. After the first epoch the validation loss "
-                f"is {first.text()} lower with the warm-up"
+                f"is {abs(first.mean):.3f} ± {first.half:.3f} "
+                f"{'lower' if first.mean > 0 else 'higher'} with the warm-up"
                 + ("" if first.excludes_zero else ", within the noise")
                 + f". Powers of ten that a rate spans over the epochs: {', '.join(changes)}.",
             ),

@@ -44,7 +44,7 @@ class OptimizerChoice(optimizers.Optimizers):
     def table(self):
         """What the guidelines turn on, for each optimizer."""
         unit = f"test {self.problem.score_label}"
-        header = ("optimizer", "rates near the best (%)", "its rate", "validation loss", unit)
+        header = ("optimizer", "rates that suit it (%)", "its rate", "validation loss", unit)
         rows = [
             (name, mean_interval(self.near[name]).percent(0), f"{rate:.2g}",
              mean_interval(self.loss[name, rate]).text(),
@@ -74,16 +74,17 @@ class OptimizerChoice(optimizers.Optimizers):
         same = [name for name in gaps if name not in more and name not in less]
         parts = [
             f"{words} {listed(names) if len(names) < len(gaps) else 'all others'}"
-            for words, names in (("within the noise it forgives as much as", same),
-                                 ("it forgives more than", more), ("it forgives less than", less))
+            for words, names in (("within the noise as many rates suit it as", same),
+                                 ("more rates suit it than", more),
+                                 ("fewer rates suit it than", less))
             if names
         ]  # fmt: skip
         each = [f"{name} {mean_interval(near).percent(0)} %" for name, near in self.near.items()]
         return Finding(
             f"Adam, a good default: {'; '.join(parts)}.",
-            f"What forgives is a rate that need not be right. Of the {len(optimizers.RATES)} rates "
-            f"tried, a validation loss of at most {NEAR:g} times the lowest came from "
-            f"{', '.join(each)}.",
+            "A rate suits an optimizer if the validation loss is at most "
+            f"{NEAR:g} times the lowest of all. Of the {len(optimizers.RATES)} rates tried these "
+            f"suit: {', '.join(each)}.",
         )
 
     def _tuned(self, name, other, rule, more=""):
@@ -93,9 +94,10 @@ class OptimizerChoice(optimizers.Optimizers):
         score = paired_difference(*(self.at(pair, "test_score") for pair in pairs),
                                   step=self.problem.score_step)  # fmt: skip
         unit = self.problem.score_label
-        verdict = f"within the noise {name} tests as {other} does"
+        verdict = f"within the noise {name} scores as {other} does on test data"
         if score.excludes_zero:
-            verdict = f"{name} tests {'better' if score.mean > 0 else 'worse'} than {other}"
+            side = "higher" if score.mean > 0 else "lower"
+            verdict = f"{name} scores {side} than {other} on test data"
         return Finding(
             f"{rule}: {verdict}, {score.percent()} points.",
             f"Test {unit} of {name} less that of {other}, each at its best rate, pairs of the same "
@@ -103,17 +105,17 @@ class OptimizerChoice(optimizers.Optimizers):
         )
 
     def plot(self, ax):
-        """Draw the share of rates that come near the best."""
+        """Draw the share of rates that suit each."""
         names = sorted(self.near, key=lambda name: -self.near[name].mean())
         for i, name in enumerate(names):
             plots.intervals(ax, [i], [self.near[name]], colour=optimizers.COLOURS[name],
                             label=name, scale=100, within=(0, 100))  # fmt: skip
-        ax.set(xlabel="optimizer", ylabel="rates near the best (%)", ylim=(-4, 104),
+        ax.set(xlabel="optimizer", ylabel="rates that suit it (%)", ylim=(-4, 104),
                title=self.findings()[0].claim.removesuffix("."))  # fmt: skip
         ax.set_xticks(range(len(names)), names)
 
     def pictures(self):
-        """How much each optimizer forgives."""
+        """How many rates suit each optimizer."""
         return [
             Picture("forgiving", lambda figure: self.plot(figure.subplots()), (10.4, 3.4),
                     f"Rates whose validation loss is at most {NEAR:g} times the lowest of all. "

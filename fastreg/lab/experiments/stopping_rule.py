@@ -91,7 +91,7 @@ class StoppingRule(Result):
             Finding(
                 f"With the chapter's noise and patience {chapter}, training stops after "
                 f"{mean_interval(self.get('stopped', low, chapter)).text(1)} epochs.",
-                f"The best is epoch {TURN}; before it stop {early} % of the curves. What is kept "
+                f"The best is epoch {TURN}; {early} % of the curves stop before it. What is kept "
                 f"lies {mean_interval(self.get('excess', low, chapter)).text(4)} above the lowest "
                 "loss.",
             ),
