@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from fastreg.lab import optimizers
+from fastreg.lab import optimizers, step_sizes
 from fastreg.lab.fits import Outcomes
 from fastreg.lab.search import search
 
@@ -87,3 +87,9 @@ def test_a_search_by_optuna_closes_in():
         assert found.where(name=name)[0]["rate"] == 1e-2
         late = [o["val_loss"][-1] for o in found.where(name=name)[15:]]
         assert np.median(late) < 0.6 < np.median(abs(np.log10(grid / best[name])))
+
+
+def test_on_a_moving_target_two_are_compared_and_all_are_ranked():
+    claim, evidence = step_sizes.run(seeds=5, steps=400, progress=False).findings()[3]
+    assert claim == "Section 4.3, a target that moves: RMSprop follows it closer than AdaGrad."
+    assert "SGD has the lowest error, surely below all others." in evidence

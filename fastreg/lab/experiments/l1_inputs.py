@@ -91,7 +91,7 @@ class L1Inputs(Result):
                 more = paired_difference(*losses)
                 price = f"Its validation loss is {more.text()} above that of λ = {chosen:g}"
                 price += (
-                    ": the best λ to predict is not the best to select"
+                    ": to predict and to select are two aims"
                     if more.low > 0
                     else ", which is within the noise"
                 )
