@@ -164,8 +164,8 @@ class BatchVsLayerNorm(Result):
             found.append(
                 Finding(
                     claim,
-                    f"Validation losses: {', '.join(losses)}. Batch norm's is "
-                    f"{gap.text()} above layer norm's, pairs of the same seed.",
+                    f"Validation losses: {', '.join(losses)}. Batch norm's less "
+                    f"layer norm's: {gap.text()}, pairs of the same seed.",
                 )
             )
         small, large = self.sizes[0], self.sizes[-1]
@@ -176,7 +176,7 @@ class BatchVsLayerNorm(Result):
                 f"Batches of {small} instead of {large} cost batch norm "
                 f"{cost['batch'].text(2)} in loss."
                 if cost["batch"].low > 0
-                else f"Within the noise batches of {small} cost batch norm nothing.",
+                else f"Within the noise batches of {small} cost batch norm no more than {large}.",
                 f"The loss changes by {', '.join(costs)}.",
             )
         )

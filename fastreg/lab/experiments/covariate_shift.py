@@ -133,8 +133,8 @@ class CovariateShift(Result):
             Finding(
                 claim,
                 f"Added up over the epochs, the mean input of the median unit moves by "
-                f"{', '.join(paths)}. The first and the last lie apart by "
-                f"{drift.text(2)} more without batch norm (pairs of the same seed).",
+                f"{', '.join(paths)}. The drift from first to last "
+                f"without batch norm less that with it: {drift.text(2)} (pairs of the same seed).",
             ),
             Finding(
                 f"After training, the spread of the inputs is {wide['batch']} times what it was "

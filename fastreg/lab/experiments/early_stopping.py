@@ -133,8 +133,8 @@ class EarlyStop(Result):
                 if self.gain(first).excludes_zero
                 else f"Within the noise stopping does not change the test score; patience {first} "
                 f"{saves}.",
-                f"Against no stopping: {worth}. Patience {last} scores {more.percent()} points "
-                f"more than {first} (pairs of the same seed).",
+                f"Against no stopping: {worth}. The score of patience {last} less that of "
+                f"{first}: {more.percent()} points (pairs of the same seed).",
             ),
             Finding(
                 Ranking(scores, highest=True, step=self.problem.score_step).claim(
