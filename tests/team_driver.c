@@ -148,6 +148,30 @@ static void limits(void)
     memset(team.classes, 0, sizeof team.classes);
 }
 
+static void who(const void *job, ptrdiff_t k)
+{
+    pthread_t *ran = (pthread_t *)job;
+    ran[k] = pthread_self();
+    usleep(100);
+}
+
+/* Helpers come, from sleep too: sooner or later each region has one. */
+static void company(void)
+{
+    pthread_t ran[64];
+    fr_team_limits(3, 0);
+    for (int met = 0, tries = 0; met < 5; tries++) {
+        int others = 0;
+        assert(tries < 1000);
+        fr_run_tasks(who, ran, 64, 64 * FR_SERIAL_BYTES, 2, 0);
+        for (int k = 0; k < 64; k++)
+            others += !pthread_equal(ran[k], pthread_self());
+        met += others > 0;
+        usleep(2000);
+    }
+    fr_team_limits(3, 1000 * 1000);
+}
+
 /* After a loss a region runs alone, unless a number of threads is asked for. */
 static void obedience(void)
 {
@@ -173,6 +197,7 @@ int main(int argc, char **argv)
     lessons();
     calls();
     limits();
+    company();
     obedience();
     many_regions(600 * scale);
     callers(200 * scale);
