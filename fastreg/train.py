@@ -216,39 +216,52 @@ class Trainer(Predictor):
             "weights": weights is not None,
             "validation rows": 0 if validation is None else len(validation[0]),
         }
-        if resume_from is None:
+        state = None
+        if resume_from is not None:
+            resume_from = path_of(where, "resume_from", resume_from)
+            state = checkpoint.load(resume_from)
+            check_cut(resume_from, state, cut)
+        with interruptible(self) as presses:
+            presses.busy = True  # until the run has begun
+            self._set_out(resume_from, state, cut, presses)
+            with progress_bar(self, epochs) as advance:
+                try:
+                    presses.release()
+                    self._tell("on_train_begin", None)
+                    while self.epoch < epochs and not self.stop_training:
+                        if self._train_epoch(X, y, weights):
+                            self._end_epoch(X, y, weights, validation)
+                            advance()
+                    presses.busy = True  # until the best weights are back
+                finally:
+                    with presses:
+                        self.model.eval()
+                        self._restore_best()
+                        self._good = None
+        if self.stop_training and self.stop_reason is None:
+            self.stop_reason = "callback"
+        self._tell("on_train_end", None)
+        return self.history
+
+    def _set_out(self, path, state, cut, presses):
+        """Begin anew, or where a saved state was."""
+        if state is None:
             self._begin()
             for part in (*self._schedules(), self.early_stopping):
                 if hasattr(part, "reset"):
                     part.reset()
         else:
-            resume_from = path_of(where, "resume_from", resume_from)
-            state = checkpoint.load(resume_from)
-            check_cut(resume_from, state, cut)
-            take(self, resume_from, state, going_on=True)
+            take(self, path, state, going_on=True)
             ended = getattr(self.early_stopping, "stop_reason", None)
             if ended:  # the run was over when it was saved
                 self.stop_training, self.stop_reason = True, ended
-        self._cut = cut
+        if presses.count and not self.stop_training:
+            self.stop_training, self.stop_reason = True, "interrupt"
+        self._cut, self._presses = cut, presses
         self._good = self.model.state_dict()
         self._keep_good(f"step {self.step}" if self.batch else f"epoch {self.epoch}")
         for callback in self.callbacks:
             callback.trainer = self
-        with interruptible(self) as self._presses, progress_bar(self, epochs) as advance:
-            try:
-                self._tell("on_train_begin", None)
-                while self.epoch < epochs and not self.stop_training:
-                    if self._train_epoch(X, y, weights):
-                        self._end_epoch(X, y, weights, validation)
-                        advance()
-            finally:
-                self.model.eval()
-                self._restore_best()
-                self._good = None
-        if self.stop_training and self.stop_reason is None:
-            self.stop_reason = "callback"
-        self._tell("on_train_end", None)
-        return self.history
 
     def _train_epoch(self, X, y, weights):
         """Take what is left of a pass over the data; return whether it is complete."""
@@ -447,7 +460,10 @@ class Trainer(Predictor):
             If it cannot be read.
         """
         path = path_of("Trainer.load", "path", path)
-        take(self, path, checkpoint.load(path))
+        state = checkpoint.load(path)
+        with interruptible(self) as presses, presses:
+            take(self, path, state)
+            presses.due |= presses.count > 0
 
 
 def _batches(model):

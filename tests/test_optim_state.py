@@ -166,6 +166,7 @@ DIFFERENT = [
     ("Adam", {"compat": "torch"}, {}, "'compat'"),
     ("Momentum", {"nesterov": True}, {}, "'rule'.* must be 'momentum', got 'nesterov'"),
     ("RMSprop", {"centered": True}, {"momentum": 0.5}, "'rule'"),
+    ("AdaGrad", {"initial_accumulator": 0.1}, {}, "'initial_accumulator'"),
 ]  # fmt: skip
 
 

@@ -1,14 +1,17 @@
 """What a run leaves behind, however it ends: whole steps, the best weights, its whole state."""
 
+import contextlib
 import functools
 import signal
 
+import harness
 import numpy as np
 import pytest
 from runs import Adam, blobs, everything, fit, network, trainer, weights
 
 import fastreg
 from fastreg import BatchNorm, ElasticNet, checkpoint, schedule
+from fastreg._train import loop
 from fastreg.callbacks import Callback, Checkpoint
 from fastreg.checkpoint import CheckpointError
 from fastreg.nn import Dense, ReLU, Sequential, mlp, mse, softmax_cross_entropy
@@ -464,6 +467,69 @@ def test_the_second_ctrl_c_waits_for_the_update_and_the_third_does_not(tmp_path)
         fit(run)
     with pytest.raises(RuntimeError, match="halfway"):
         run.save(tmp_path / "run.ckpt")
+
+
+def test_the_second_ctrl_c_waits_for_the_best_weights():
+    best, options = Best(press), rising()
+    run = trainer(callbacks=[best], **options)
+    restore = run.early_stopping.restore
+    run.early_stopping.restore = lambda weights: (press(run), restore(weights))
+    with pytest.raises(KeyboardInterrupt):
+        fit(run)
+    assert weights(run.model) == best.kept
+    assert not run.model.training
+
+
+def test_what_an_interrupted_end_left_of_its_handler_is_taken_over():
+    """A second Ctrl-C may come between a run's end and its giving Ctrl-C back."""
+    over = loop.Presses(trainer())
+    for _ in range(2):
+        with contextlib.suppress(KeyboardInterrupt):
+            over.press(None, None)
+    before = signal.signal(signal.SIGINT, over.press)
+    try:
+        run = trainer(callbacks=[Best(press)])
+        fit(run)
+        assert run.stop_reason == "interrupt"
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_load_that_is_interrupted_has_happened_or_not(tmp_path):
+    """At whichever line of it: counters, history and weights are of one run."""
+    source, path = trainer(**rising()), tmp_path / "run.ckpt"
+    fit(source, epochs=3)
+    source.save(path)
+
+    def lines(file):
+        for line in range(1, 2000):
+            run = trainer(**rising(9))
+            before = everything(run), run.epoch, run._cut
+            if not harness.interrupted(line, file, run.load, path):
+                return line
+            assert (everything(run), run.epoch, run._cut) == before
+        return None
+
+    assert lines("_train/resume.py") > 100
+
+
+def test_ctrl_c_while_a_load_is_under_way_comes_after_it(tmp_path):
+    source, path = trainer(**rising()), tmp_path / "run.ckpt"
+    fit(source, epochs=3)
+    source.save(path)
+    run = trainer(**rising(9))
+    load = run.optimizer.load_state_dict
+    run.optimizer.load_state_dict = lambda state: (press(run), load(state))
+    with pytest.raises(KeyboardInterrupt):
+        run.load(path)
+    assert everything(run) == everything(source)
+    assert not run.stop_training
+    run = trainer(**rising(9))
+    load = run.optimizer.load_state_dict
+    run.optimizer.load_state_dict = lambda state: (press(run), load(state))
+    fit(run, resume_from=path)
+    assert (run.stop_reason, run.step, run.epoch) == ("interrupt", source.step, 3)
 
 
 # --- data, weights and links ---------------------------------------------------------------

@@ -48,16 +48,19 @@ cdef bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
         cnp.PyArray_DIMS(a), cnp.PyArray_DIMS(b), ndim * sizeof(cnp.npy_intp)) == 0)
 
 
-cdef bint same_layout(cnp.ndarray a, cnp.ndarray b) noexcept:
+cdef inline bint same_layout(cnp.ndarray a, cnp.ndarray b) noexcept:
     """Whether two arrays of one itemsize have equal shapes and equal strides, where they count."""
     cdef int axis, ndim = cnp.PyArray_NDIM(a)
-    if not same_shape(a, b):
+    cdef cnp.npy_intp n
+    cdef bint alike = True
+    if ndim != cnp.PyArray_NDIM(b):
         return False
     for axis in range(ndim):
-        if (cnp.PyArray_STRIDES(a)[axis] != cnp.PyArray_STRIDES(b)[axis]
-                and cnp.PyArray_DIMS(a)[axis] > 1):
-            return cnp.PyArray_SIZE(a) == 0
-    return True
+        n = cnp.PyArray_DIMS(a)[axis]
+        if n != cnp.PyArray_DIMS(b)[axis]:
+            return False
+        alike &= n == 1 or cnp.PyArray_STRIDES(a)[axis] == cnp.PyArray_STRIDES(b)[axis]
+    return alike or cnp.PyArray_SIZE(a) == 0
 
 
 cdef inline bint is_dense(cnp.ndarray array) noexcept:
@@ -65,14 +68,17 @@ cdef inline bint is_dense(cnp.ndarray array) noexcept:
     return cnp.PyArray_ISALIGNED(array) and cnp.PyArray_IS_C_CONTIGUOUS(array)
 
 
-cdef bint is_block(cnp.ndarray array) noexcept:
+cdef inline bint is_block(cnp.ndarray array) noexcept:
     """Aligned and contiguous, in some order of its axes."""
+    return cnp.PyArray_ISALIGNED(array) and (
+        cnp.PyArray_IS_C_CONTIGUOUS(array) or cnp.PyArray_IS_F_CONTIGUOUS(array)
+        or is_permuted(array))
+
+
+cdef bint is_permuted(cnp.ndarray array) noexcept:
+    """Contiguous in some order of its axes."""
     cdef int axis, ndim = cnp.PyArray_NDIM(array)
     cdef cnp.npy_intp step = cnp.PyArray_ITEMSIZE(array), left = cnp.PyArray_SIZE(array)
-    if not cnp.PyArray_ISALIGNED(array):
-        return False
-    if cnp.PyArray_IS_C_CONTIGUOUS(array) or cnp.PyArray_IS_F_CONTIGUOUS(array):
-        return True
     while left > 1:  # the axis whose neighbours lie a run of the axes before it apart
         for axis in range(ndim):
             if cnp.PyArray_DIMS(array)[axis] > 1 and cnp.PyArray_STRIDES(array)[axis] == step:

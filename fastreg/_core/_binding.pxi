@@ -226,6 +226,7 @@ cdef class Binding:
     cdef bint holds(self, Py_ssize_t i, object name, object value):
         """Whether entry i is still this name and this array, unmoved and writeable."""
         cdef cnp.ndarray array
+        cdef list states
         if name is not self.names[i] and name != self.names[i]:
             return False
         if self.scalars[i] is not None:
@@ -234,11 +235,11 @@ cdef class Binding:
             return scalar_type(self.where, name, value) is self.scalars[i]
         if value is not self.params[i]:
             return False
-        array = <cnp.ndarray>value
+        array, states = <cnp.ndarray>value, <list>self.states[i]
         return (cnp.PyArray_DATA(array) == self.tensors[i].span.param
-                and cnp.PyArray_SIZE(array) == self.tensors[i].span.n
                 and dtype_row(array) == self.tensors[i].dtype
-                and (not self.states[i] or same_layout(array, <cnp.ndarray>self.states[i][0]))
+                and (same_layout(array, <cnp.ndarray>states[0]) if states
+                     else cnp.PyArray_SIZE(array) == self.tensors[i].span.n)
                 and cnp.PyArray_ISWRITEABLE(array) and is_block(array))
 
     cdef bint covers(self, object params):

@@ -253,7 +253,7 @@ cdef class Updater:
         cdef Group group
         cdef Binding binding = self.binding
         cdef bint scheduled = False, predicate = False
-        cdef list values = []
+        cdef list values
         for group in self.groups:
             scheduled |= len(group.schedules) > 0
         if self.assign is not None and callable(getattr(self.assign, "exclude", self.assign)):
@@ -262,7 +262,7 @@ cdef class Updater:
         if not scheduled and not predicate:
             return None
         self.refuse_asking("update")
-        inside = asker()
+        inside, values = asker(), []
         self.asking.add(inside)
         try:
             if predicate:

@@ -23,11 +23,12 @@ class Presses:
     """Counts Ctrl-C: the first ends a run between two steps, the second does not wait.
 
     It does wait for what must happen whole, which ``with presses:`` surrounds, such as the update
-    and its count. A third does not.
+    and its count; so do those that come while a run ends. Of these every second one does not.
     """
 
     def __init__(self, run):
         self.run, self.count, self.busy, self.due = run, 0, False, False
+        self.over = False  # has raised: the run that it watches ends
 
     def press(self, signum, frame):
         """Be the signal's handler."""
@@ -37,15 +38,24 @@ class Presses:
         elif self.busy and not self.due:
             self.due = True
         else:
-            raise KeyboardInterrupt
+            self._end()
 
     def __enter__(self):
         self.busy = True
 
     def __exit__(self, kind, error, traceback):
+        if kind is None:
+            self.release()
+
+    def release(self):
+        """Let the second end the run from here on, and at once if it has come."""
         self.busy = False
-        if self.due and kind is None:
-            raise KeyboardInterrupt
+        if self.due:
+            self._end()
+
+    def _end(self):
+        self.busy, self.due, self.over = True, False, True
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -53,7 +63,9 @@ def interruptible(run):
     """Yield `Presses` that watch over a run, unless someone else decides what Ctrl-C means."""
     presses = Presses(run)
     main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    handler = signal.getsignal(signal.SIGINT)
+    left = getattr(getattr(handler, "__self__", None), "over", False)  # by an interrupted end
+    if not main or not (handler is signal.default_int_handler or left is True):
         yield presses
         return
     signal.signal(signal.SIGINT, presses.press)

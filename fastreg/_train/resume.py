@@ -63,7 +63,7 @@ def take(run, path, state, *, going_on=False):
     """
     parts = _parts(run)
     before = run.model.state_dict(), {name: part.state_dict() for name, part in parts.items()}
-    order = run.rng.bit_generator.state
+    order, own = run.rng.bit_generator.state, dict(vars(run))
     try:
         if state["kinds"] != _kinds(parts):
             raise ValueError(f"it holds the state of {state['kinds']}, not of {_kinds(parts)}")
@@ -78,18 +78,19 @@ def take(run, path, state, *, going_on=False):
         _check_best(run)
         _check_settings(state["settings"], settings_of(run))
         run.rng.bit_generator.state = state["rng"]
+        run._begin()
+        run.epoch, run.batch, run.step = numbers
+        run._cut, run._last_step, run.history = cursor["cut"], last_step, history
+        run._best_batches = batches
+        if restored and not going_on:
+            run._restore_best()
     except BaseException as error:
         _load(run, parts, *before)
         run.rng.bit_generator.state = order
+        vars(run).update(own)
         if not isinstance(error, UNFIT):
             raise
         raise CheckpointError(f"{path}: made for another run; {error}") from error
-    run._begin()
-    run.epoch, run.batch, run.step = numbers
-    run._cut, run._last_step, run.history = cursor["cut"], last_step, history
-    run._best_batches = batches
-    if restored and not going_on:
-        run._restore_best()
 
 
 def _load(run, parts, model, states):

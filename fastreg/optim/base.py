@@ -157,6 +157,7 @@ class Optimizer(HyperParameters, State):
             self._updater.assign = Membership(tuple(groups), exclude)
         self._fixed = {
             "rule": rule,
+            **({INITIAL: initial} if INITIAL in hypers else {}),
             "l1_mode": l1_mode,
             "clip_norm": clip_norm,
             "on_nonfinite": on_nonfinite,

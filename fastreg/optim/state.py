@@ -93,10 +93,11 @@ class State:
         """Take over a state; the next step continues bit for bit.
 
         Learning rate, decays, penalties and all other numbers that may be assigned become those
-        of the state. What only the constructor sets must be the same: the class and its options,
-        ``compat``, ``l1_mode``, ``clip_norm``, ``on_nonfinite``, ``ema_decay``, ``exclude`` and
-        ``groups``. Functions (schedules, predicates) are not saved: give the constructor one
-        where the state's optimizer had one, and it goes on from step ``t``.
+        of the state. What only the constructor sets must be the same: the class and its options
+        (such as AdaGrad's ``initial_accumulator``), ``compat``, ``l1_mode``, ``clip_norm``,
+        ``on_nonfinite``, ``ema_decay``, ``exclude`` and ``groups``. Functions (schedules,
+        predicates) are not saved: give the constructor one where the state's optimizer had one,
+        and it goes on from step ``t``.
 
         Parameters
         ----------
