@@ -50,7 +50,11 @@ cdef int asked_threads():
 cdef tuple scopes_besides(ThreadScope one):
     """The scopes that the calling context is in, but for this one."""
     cdef ThreadScope other
-    return tuple([other for other in scopes.get(()) if not other.left and other is not one])
+    cdef list found = []
+    for other in scopes.get(()):
+        if not other.left and other is not one:
+            found.append(other)
+    return tuple(found)
 
 
 def num_threads():
