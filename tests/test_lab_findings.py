@@ -81,6 +81,13 @@ def test_the_four_kinds_of_fit_are_told_apart():
     assert [result.verdict[case] for case in result.cases] == expected
 
 
+def test_a_network_lost_in_its_first_epoch_is_said_to_be():
+    result = fit_status.run("diabetes", seeds=2, epochs=2, progress=False)
+    figure = Figure()
+    result.plot(figure.subplots(), "32 units, rate 4")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["infinite from\nthe first epoch"]
+
+
 def test_masks_keep_their_share_and_average_to_the_image():
     result = dropout_masks.run()
     assert max(map(abs, result.z.values())) < 4

@@ -132,6 +132,10 @@ class FitStatus(Result):
         scale = "log" if self.outcomes.values("loss", case=case).max() > 100 else "linear"
         ax.set(title=f"{case}:\n{self.verdict[case]}", yscale=scale, xlabel="epoch")
         ax.set_ylabel(self.problem.loss_label)
+        if not np.isfinite(self.outcomes.values("loss", case=case)).any():
+            ax.set(yscale="linear", xticks=[], yticks=[])
+            ax.annotate("infinite from\nthe first epoch", (0.5, 0.5), ha="center", va="center",
+                        xycoords="axes fraction", color=plots.MUTED)  # fmt: skip
         for key, colour in (("val_loss", ORANGE), ("loss", BLUE)):
             for outcome in self.outcomes.where(case=case):
                 epochs = range(1, len(outcome[key]) + 1)

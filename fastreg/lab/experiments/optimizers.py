@@ -115,12 +115,12 @@ class Optimizers(Result):
         (cheap, a), *_, (dear, b) = sorted((self.at(p, "step").mean(), p[0]) for p in self.tuned)
         return [
             Finding(
-                f"Tuned: {ranking.claim('validation loss')}",
+                f"Tuned: {ranking.claim('validation loss').replace('Within', 'within')}",
                 f"{ranking.best}'s mean is lowest, {mean_interval(self.loss[self.tuned[0]]).text()}"
                 f"; higher in pairs of the same seed: {ranking.evidence()}.",
             ),
             Finding(
-                f"On test data: {score.claim(self.problem.score_name)}",
+                f"On test data: {score.claim(self.problem.score_name).replace('Within', 'within')}",
                 f"Test {self.problem.score_label}, tuned: {', '.join(scores)}.",
             ),
             Finding(
