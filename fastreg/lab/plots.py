@@ -174,7 +174,7 @@ def drawn(picture):
     FigureCanvasAgg(figure)
     picture.draw(figure)
     for ax in figure.axes:
-        width = int(14 * ax.get_position().width * picture.size[0])
+        width = int(13 * ax.get_position().width * picture.size[0])
         ax.set_title(textwrap.fill(ax.get_title(loc="left"), max(width, 16)), loc="left")
     return figure
 

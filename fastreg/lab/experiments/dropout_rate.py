@@ -174,7 +174,7 @@ class DropoutRate(Result):
                 else:
                     ax.set_xlabel("epoch")
             row[0].set_ylabel(f"{kind} labels:\n{self.problem.score_label}")
-        grid[0, -1].legend(loc="lower right")
+        grid[0, 0].legend(loc="lower right")
         plots.headline(figure, self.findings()[2].claim)
 
     def plot_curves(self, figure):

@@ -131,7 +131,7 @@ class Rosenbrock(Result):
             ax.plot(*path[-1], "s", ms=8, mec=plots.PAPER, color=COLOURS[name], zorder=5)
         ax.plot(*path[0], "o", color=plots.INK)
         ax.plot(1, 1, "*", color=plots.INK, ms=12, mec=plots.PAPER, zorder=6)
-        ax.set(xlabel="x", ylabel="y", title=self.findings()[0].claim)
+        ax.set(xlabel="x", ylabel="y", title=self.findings()[0].claim.removesuffix("."))
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="rate: last value")
 
     def plot_values(self, ax):
