@@ -1,11 +1,17 @@
 """How many threads run, which instruction set, and what this build is."""
 
+from __future__ import annotations
+
 import contextlib
 import math
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 from fastreg._core import _kernels, checks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["empty_cache", "get_num_threads", "num_threads", "set_num_threads", "show_config"]
 
@@ -109,7 +115,7 @@ def _helper_cores():
     return bytes(core in usable for core in range(max(usable) + 1))
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """Return the number of threads that a large kernel called from here may use.
 
     Unless a number was asked for, a kernel uses them where that is lately faster.
@@ -123,7 +129,7 @@ def get_num_threads():
     return _kernels.num_threads()
 
 
-def set_num_threads(n):
+def set_num_threads(n: int | None) -> None:
     """Set the number of threads for large kernels, in every Python thread.
 
     Parameters
@@ -156,7 +162,7 @@ def set_num_threads(n):
 
 
 @contextlib.contextmanager
-def num_threads(n):
+def num_threads(n: int) -> Iterator[None]:
     """Use ``n`` threads inside a ``with`` block.
 
     The number holds in the context (`contextvars`) that enters the block: a Python thread, an
@@ -186,7 +192,7 @@ def num_threads(n):
         _kernels.leave_scope(scope)
 
 
-def empty_cache():
+def empty_cache() -> None:
     """Give the memory of results that are no longer in use back to the system.
 
     Layers take their results from a pool of at most 1 GiB of idle blocks, to which a block
@@ -230,7 +236,7 @@ def _lately():
     return lines
 
 
-def show_config(*, file=None):
+def show_config(*, file: Any = None) -> None:
     """Print version, compiler, instruction sets, threads and memory.
 
     Parameters

@@ -5,10 +5,16 @@ A loss improves when it is finite and better than the best so far by more than `
 improvement are counted, and the count is compared with ``patience``.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from fastreg._core.checks import Checked, choice, integer, is_number, number, shown
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Saved
 
 __all__ = ["Plateau", "ReduceOnPlateau"]
 
@@ -16,18 +22,20 @@ __all__ = ["Plateau", "ReduceOnPlateau"]
 class Plateau:
     """The best loss so far and the number of epochs since."""
 
-    patience = Checked(integer, low=0)
-    min_delta = Checked(number, low=0.0)
-    mode = Checked(choice, choices=("min", "max"))
-    min_delta_mode = Checked(choice, choices=("abs", "rel"))
-    cooldown = Checked(integer, low=0)
+    patience: Checked = Checked(integer, low=0)
+    min_delta: Checked = Checked(number, low=0.0)
+    mode: Checked = Checked(choice, choices=("min", "max"))
+    min_delta_mode: Checked = Checked(choice, choices=("abs", "rel"))
+    cooldown: Checked = Checked(integer, low=0)
 
-    def __init__(self, *, patience, min_delta, mode, min_delta_mode, cooldown):
+    def __init__(
+        self, *, patience: int, min_delta: float, mode: str, min_delta_mode: str, cooldown: int
+    ) -> None:
         self.patience, self.min_delta = patience, min_delta
         self.mode, self.min_delta_mode = mode, min_delta_mode
         self.cooldown = cooldown
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget all epochs, for another run; the settings stay."""
         self.best_loss = math.inf if self.mode == "min" else -math.inf
         self.counter = 0
@@ -53,7 +61,7 @@ class Plateau:
             return self.counter >= self.patience
         return False
 
-    def cool_down(self):
+    def cool_down(self) -> None:
         """Leave the next ``cooldown`` epochs out of the count, whatever they bring.
 
         For a training loop that has just changed its learning rate, data or frozen layers.
@@ -111,21 +119,21 @@ class ReduceOnPlateau(Plateau):
     [0.1, 0.1, 0.05, 0.05]
     """
 
-    factor = Checked(number, low=0.0, high=1.0, open_low=True, open_high=True)
-    initial_value = Checked(number, low=0.0)
+    factor: Checked = Checked(number, low=0.0, high=1.0, open_low=True, open_high=True)
+    initial_value: Checked = Checked(number, low=0.0)
 
     def __init__(
         self,
-        initial_value,
+        initial_value: float,
         *,
-        factor=0.1,
-        patience=10,
-        min_delta=0.0001,
-        min_delta_mode="rel",
-        mode="min",
-        cooldown=0,
-        min_value=0.0,
-    ):
+        factor: float = 0.1,
+        patience: int = 10,
+        min_delta: float = 0.0001,
+        min_delta_mode: str = "rel",
+        mode: str = "min",
+        cooldown: int = 0,
+        min_value: float = 0.0,
+    ) -> None:
         super().__init__(
             patience=patience,
             min_delta=min_delta,
@@ -138,16 +146,16 @@ class ReduceOnPlateau(Plateau):
         self.min_value = number("ReduceOnPlateau", "min_value", min_value, low=0.0, high=high)
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget all epochs and return to ``initial_value``, for another run."""
         super().reset()
         self.value = self.initial_value
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         """Return the current value, whatever the step."""
         return self.value
 
-    def update(self, val_loss):
+    def update(self, val_loss: float) -> float:
         """Record an epoch's loss and return the value for the next epoch."""
         loss = loss_value("ReduceOnPlateau.update", "val_loss", val_loss)
         improved = self._improves(loss, self.best_loss)
@@ -159,11 +167,11 @@ class ReduceOnPlateau(Plateau):
             self.cool_down()
         return self.value
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """Return the state as JSON-able values."""
         return {**self._base_state(), "value": self.value}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Saved) -> None:
         """Continue from ``state``; nothing changes unless all of it is valid.
 
         Settings are no part of a state: they stay what the constructor was given.
@@ -173,7 +181,7 @@ class ReduceOnPlateau(Plateau):
         vars(self).update(checked)
 
 
-def loss_value(where, name, value):
+def loss_value(where: str, name: str, value: Any) -> float:
     """Return ``value`` as a float; unlike a hyper-parameter, a loss may be NaN or infinite."""
     try:
         if is_number(value):
@@ -183,11 +191,11 @@ def loss_value(where, name, value):
     raise TypeError(f"{where}: {name} must be a number within float64, got {shown(value)}")
 
 
-def to_json(value):
+def to_json(value: Any) -> float | str:
     """Return ``value``, or its name if JSON has no such number."""
     return value if math.isfinite(value) else str(value)
 
 
-def from_json(value):
+def from_json(value: Any) -> Any:
     """Undo `to_json`."""
     return float(value) if isinstance(value, str) and value in ("nan", "inf", "-inf") else value

@@ -3,12 +3,14 @@
 What counts as an improvement is said in `fastreg.plateau`.
 """
 
+from __future__ import annotations
+
 import copy
 import math
 from collections.abc import Iterator, Mapping, ValuesView
 from numbers import Number
 from types import NoneType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastreg._core.checks import (
     Checked,
@@ -21,6 +23,11 @@ from fastreg._core.checks import (
     shown,
 )
 from fastreg.plateau import Plateau, from_json, loss_value, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fastreg._core.types import Saved
 
 __all__ = ["EarlyStopping", "Replay"]
 
@@ -97,30 +104,30 @@ class EarlyStopping(Plateau):
     (0.5, 1, 'patience')
     """
 
-    restore_best = Checked(flag)
-    start_from_epoch = Checked(integer, low=0)
-    baseline = Checked(optional_number)
-    stopping_threshold = Checked(optional_number)
-    divergence_threshold = Checked(optional_number)
-    check_finite = Checked(flag)
-    verbose = Checked(flag)
+    restore_best: Checked = Checked(flag)
+    start_from_epoch: Checked = Checked(integer, low=0)
+    baseline: Checked = Checked(optional_number)
+    stopping_threshold: Checked = Checked(optional_number)
+    divergence_threshold: Checked = Checked(optional_number)
+    check_finite: Checked = Checked(flag)
+    verbose: Checked = Checked(flag)
 
     def __init__(
         self,
-        patience=10,
-        min_delta=0.0001,
-        restore_best=True,
+        patience: int = 10,
+        min_delta: float = 0.0001,
+        restore_best: bool = True,
         *,
-        mode="min",
-        min_delta_mode="abs",
-        start_from_epoch=0,
-        baseline=None,
-        stopping_threshold=None,
-        divergence_threshold=None,
-        check_finite=False,
-        cooldown=0,
-        verbose=True,
-    ):
+        mode: str = "min",
+        min_delta_mode: str = "abs",
+        start_from_epoch: int = 0,
+        baseline: float | None = None,
+        stopping_threshold: float | None = None,
+        divergence_threshold: float | None = None,
+        check_finite: bool = False,
+        cooldown: int = 0,
+        verbose: bool = True,
+    ) -> None:
         super().__init__(
             patience=patience,
             min_delta=min_delta,
@@ -135,15 +142,15 @@ class EarlyStopping(Plateau):
         self.verbose = verbose
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Forget all epochs, for another run; the settings stay."""
         super().reset()
-        self.best_epoch = None
-        self.best_weights = None
-        self.stop_reason = None
-        self.history = []
+        self.best_epoch: int | None = None
+        self.best_weights: Any = None
+        self.stop_reason: str | None = None
+        self.history: list[float] = []
 
-    def __call__(self, val_loss, model_weights=None):
+    def __call__(self, val_loss: float, model_weights: Any = None) -> bool:
         """Record an epoch's loss, and a copy of the weights if it is the best; return the verdict.
 
         ``model_weights`` is a dict, list or tuple of arrays, nested as you like, or one array; a
@@ -193,7 +200,7 @@ class EarlyStopping(Plateau):
             f"best loss {self.best_loss:.6g} at epoch {self.best_epoch}"
         )
 
-    def restore(self, weights):
+    def restore(self, weights: Any) -> Any:
         """Write the best weights into ``weights`` in place and return it.
 
         Names, lengths, shapes and dtypes are compared first, so that either all of it is written
@@ -221,7 +228,13 @@ class EarlyStopping(Plateau):
         return weights
 
     @classmethod
-    def replay(cls, val_losses, patience=(5, 10, 20), min_delta=0.0001, **settings):
+    def replay(
+        cls,
+        val_losses: Iterable[float],
+        patience: int | Sequence[int] = (5, 10, 20),
+        min_delta: float = 0.0001,
+        **settings: Any,
+    ) -> list[Replay]:
         """Say where each patience would have stopped, from the losses of one recorded run.
 
         Parameters
@@ -252,8 +265,8 @@ class EarlyStopping(Plateau):
         where = "EarlyStopping.replay"
         val_losses = sequence(where, "val_losses", val_losses, "losses")
         losses = [loss_value(where, "val_losses", loss) for loss in val_losses]
-        patiences = items(patience)
-        patiences = (patience,) if patiences is None else patiences
+        several = items(patience)
+        patiences: tuple[Any, ...] = (patience,) if several is None else several
         settings = {**settings, "restore_best": False, "verbose": False}
         watches = [cls(p, min_delta, **settings) for p in patiences]
         for watch in watches:
@@ -270,7 +283,7 @@ class EarlyStopping(Plateau):
             for watch in watches
         ]
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """Return everything learnt so far: JSON-able values, and a copy of the best weights.
 
         A number that JSON cannot hold is given by its name ("nan", "inf", "-inf").
@@ -283,7 +296,7 @@ class EarlyStopping(Plateau):
             "best_weights": copy.deepcopy(self.best_weights),
         }
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Saved) -> None:
         """Continue from ``state``; nothing changes unless all of it is valid.
 
         Settings are no part of a state: they stay what the constructor was given.

@@ -70,9 +70,17 @@ SEAMS = {f"fastreg.{n}" for n in ("optim.base", "dropout.base", "norm.rows", "pe
 TWINNED = [name for name in PUBLIC if hasattr(reference, name) and name != "Optimizer"]
 
 
-def imports(path):
+def nodes(tree, typing):
+    """All nodes of a tree, without what only type checkers see unless ``typing``."""
+    yield tree
+    for node in ast.iter_child_nodes(tree):
+        if typing or not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield from nodes(node, typing)
+
+
+def imports(path, typing=False):
     """The modules a file imports, ``from fastreg import x`` as ``fastreg.x`` where x is one."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(ast.parse(path.read_text()), typing):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -84,13 +92,20 @@ def imports(path):
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in FREE])
 def test_modules_import_only_what_their_folder_may(name):
     own, foreign = folder(name), set()
-    for found in imports(FILES[name]):
+    for found in imports(FILES[name], typing=True):
         top, *inner = found.split(".")
         place = folder(found) if top == "fastreg" else top
         place = inner[0] if place == "." and inner and own != "." else place
+        if found == "fastreg._core.types":  # for type checkers; see below
+            continue
         if place != own and top not in STANDARD and place not in ALLOWED[own]:
             foreign.add(found)
     assert not foreign, f"{name} imports {foreign}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_types_are_imported_by_type_checkers_only(name):
+    assert "fastreg._core.types" not in set(imports(FILES[name]))
 
 
 def test_every_folder_has_a_rule():
@@ -168,10 +183,11 @@ def test_public_names_are_tested(name):
 
 
 def arguments(function):
-    """The signature but for ``out``, which only compiled functions take."""
+    """The signature but for its types and for ``out``, which only compiled functions take."""
     signature = inspect.signature(function)
     taken = [p for p in signature.parameters.values() if p.name != "out"]
-    return signature.replace(parameters=taken)
+    taken = [p.replace(annotation=p.empty) for p in taken]
+    return signature.replace(parameters=taken, return_annotation=signature.empty)
 
 
 METHODS = {"forward", "backward", "train", "eval", "update"}

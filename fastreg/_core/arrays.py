@@ -1,13 +1,22 @@
 """Arrays as they come: real numbers of some dtype, or a refusal that says the cure."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from fastreg._core.checks import cure, shown
 
+if TYPE_CHECKING:
+    from fastreg._core.types import Array
+
 __all__ = ["float_dtype", "real"]
 
 
-def real(where, name, value, kinds="fiub", what="an array of real numbers"):
+def real(
+    where: str, name: str, value: Any, kinds: str = "fiub", what: str = "an array of real numbers"
+) -> Array:
     """Return ``value`` as an array whose dtype is of one of the ``kinds``.
 
     Masked arrays are refused, which NumPy would read through their masks, and so are sparse
@@ -24,7 +33,7 @@ def real(where, name, value, kinds="fiub", what="an array of real numbers"):
     return array
 
 
-def float_dtype(where, name, value):
+def float_dtype(where: str, name: str, value: Any) -> np.dtype[Any]:
     """Return the dtype float32 or float64 that ``value`` names."""
     try:
         dtype = None if value is None else np.dtype(value)

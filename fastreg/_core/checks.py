@@ -4,11 +4,16 @@ TypeError for the wrong kind, ValueError for the wrong value. ``bool`` and ``str
 alone or in an array, and NaN is not a hyper-parameter. What came is repeated in short.
 """
 
+from __future__ import annotations
+
 import math
 import operator
 import os
 import reprlib
 from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "Fixed",
@@ -36,7 +41,7 @@ _SHORT.maxlong = 60
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 8
 
 
-def shown(value):
+def shown(value: Any) -> str:
     """Say what came: a short ``repr``, or type, dtype and shape of an array."""
     try:
         if not isinstance(value, type) and getattr(value, "shape", ()) != ():
@@ -47,7 +52,7 @@ def shown(value):
         return f"an object of type {type(value).__name__}"
 
 
-def cure(name, value):
+def cure(name: str, value: Any) -> str:
     """Say how to make an array of numbers of what came instead of one."""
     if hasattr(value, "toarray"):
         return f"; pass {name}.toarray(), sparse matrices are not supported"
@@ -66,7 +71,7 @@ def _is_bool(value):
     return value is True or value is False or type(value).__name__ == "bool"  # NumPy's, too
 
 
-def is_number(value):
+def is_number(value: Any) -> bool:
     """Whether ``float(value)`` would read a number, not a truth value or a text."""
     if isinstance(value, (bool, str, bytes, bytearray)) or hasattr(value, "filled"):
         return False
@@ -76,7 +81,7 @@ def is_number(value):
     return getattr(dtype, "kind", "f") in "iuf" and "bool" not in str(dtype)
 
 
-def choice(where, name, value, choices):
+def choice(where: str, name: str, value: Any, choices: tuple[Any, ...]) -> str:
     """Return ``value`` if it is one of the strings in ``choices``."""
     if not isinstance(value, str) or value not in choices:
         error = ValueError if isinstance(value, str) else TypeError
@@ -84,11 +89,20 @@ def choice(where, name, value, choices):
     return value
 
 
-def number(where, name, value, *, low=-math.inf, high=math.inf, open_low=False, open_high=False):
+def number(
+    where: str,
+    name: str,
+    value: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> float:
     """Return ``value`` as a finite float from ``low`` to ``high``, included unless open."""
     if type(value) is float and -math.inf < value and low <= value < high and not open_low:
         return value  # what comes with nearly every call
-    error = TypeError
+    error: type[Exception] = TypeError
     if is_number(value):
         try:
             result = float(value)
@@ -109,7 +123,9 @@ def number(where, name, value, *, low=-math.inf, high=math.inf, open_low=False, 
     )
 
 
-def integer(where, name, value, *, low=None, high=None):
+def integer(
+    where: str, name: str, value: Any, *, low: int | None = None, high: int | None = None
+) -> int:
     """Return ``value`` as an int between ``low`` and ``high``."""
     try:
         if not is_number(value):
@@ -123,7 +139,7 @@ def integer(where, name, value, *, low=None, high=None):
     return result
 
 
-def size(where, name, value, room=LARGEST):
+def size(where: str, name: str, value: Any, room: int = LARGEST) -> int:
     """Return a count of what is held in memory, from 1 to as many as there is room for."""
     result = integer(where, name, value, low=1)
     if result > room:
@@ -131,14 +147,14 @@ def size(where, name, value, room=LARGEST):
     return result
 
 
-def flag(where, name, value):
+def flag(where: str, name: str, value: Any) -> bool:
     """Return ``value`` if it is a bool."""
     if _is_bool(value):
         return bool(value)
     raise TypeError(f"{where}: {name} must be True or False, got {shown(value)}")
 
 
-def items(value):
+def items(value: Any) -> tuple[Any, ...] | None:
     """Return what a list, a tuple or another iterable holds; None for text, dicts and the rest."""
     if isinstance(value, (str, bytes, bytearray, dict, type)):
         return None
@@ -148,7 +164,7 @@ def items(value):
         return None
 
 
-def sequence(where, name, value, what):
+def sequence(where: str, name: str, value: Any, what: str) -> tuple[Any, ...]:
     """Return the items of ``value`` as a tuple; ``what`` says which they should be."""
     result = items(value)
     if result is None:
@@ -156,7 +172,7 @@ def sequence(where, name, value, what):
     return result
 
 
-def path(where, name, value):
+def path(where: str, name: str, value: Any) -> str:
     """Return a path as text. A number is none: it would name an open file's descriptor."""
     try:
         result = os.fsdecode(value)
@@ -167,7 +183,7 @@ def path(where, name, value):
     return result
 
 
-def optional_number(where, name, value, **bounds):
+def optional_number(where: str, name: str, value: Any, **bounds: Any) -> float | None:
     """Return ``value`` if it is None, or as `number` does."""
     return None if value is None else number(where, name, value, **bounds)
 
@@ -178,17 +194,17 @@ class Checked:
     It lives in the instance's ``__dict__``, so that reading it costs what any attribute does.
     """
 
-    def __init__(self, check, **bounds):
+    def __init__(self, check: Callable[..., Any], **bounds: Any) -> None:
         self.check, self.bounds = check, bounds
 
     if TYPE_CHECKING:  # a descriptor that can be read would be asked at every reading
 
         def __get__(self, instance: Any, owner: Any) -> Any: ...
 
-    def __set_name__(self, owner, name):
+    def __set_name__(self, owner: Any, name: str) -> None:
         self.name = name
 
-    def __set__(self, instance, value):
+    def __set__(self, instance: Any, value: Any) -> None:
         where = type(instance).__name__
         vars(instance)[self.name] = self.check(where, self.name, value, **self.bounds)
 
@@ -196,7 +212,7 @@ class Checked:
 class Fixed(Checked):
     """A checked attribute that other attributes were cut to: it stays what it was made as."""
 
-    def __set__(self, instance, value):
+    def __set__(self, instance: Any, value: Any) -> None:
         before = vars(instance).get(self.name)
         super().__set__(instance, value)
         now = vars(instance)[self.name]

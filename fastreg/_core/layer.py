@@ -1,5 +1,9 @@
 """What every layer with a training and an inference mode shares."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from fastreg._core._kernels import Whole
 from fastreg._core.checks import Checked, flag
 
@@ -15,30 +19,30 @@ class Layer:
     fails leaves the layer as it was.
     """
 
-    training = Checked(flag)
+    training: Checked = Checked(flag)
 
     _batch: tuple[str, ...] = ("_last",)  # the attributes that hold the last batch
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.training = True
         self._lock = Whole(type(self).__name__)
-        self._last = None  # what the last forward call left for backward
+        self._last: Any = None  # what the last forward call left for backward
 
-    def train(self):
+    def train(self) -> None:
         """Enter training mode."""
         vars(self)["training"] = True
 
-    def eval(self):
+    def eval(self) -> None:
         """Enter inference mode."""
         vars(self)["training"] = False
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         """Weights and state; neither the last batch nor its gradients."""
         state = self.__dict__.copy()
         del state["_lock"]
         return state | dict.fromkeys((*self._batch, *(n for n in GRADIENTS if n in state)))
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = Whole(type(self).__name__)
 

@@ -6,6 +6,8 @@ lock of its temporary file, so that what a killed one left can be told from what
 is writing, in whichever container: a process id says nothing there.
 """
 
+from __future__ import annotations
+
 import errno
 import hashlib
 import os
@@ -14,11 +16,12 @@ import re
 import secrets
 import stat
 from contextlib import contextmanager, suppress
+from typing import Any
 
 try:
     import fcntl
 except ImportError:  # Windows: no locks, so nothing that a killed process left is removed
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["replace_file"]
 
@@ -29,7 +32,7 @@ LONGEST_FOLDER = 4000  # bytes; Linux takes paths of 4095
 FOREIGN = {errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}  # what the file system lacks
 
 
-def replace_file(path, data):
+def replace_file(path: str, data: Any) -> None:
     """Make ``data`` the whole content of the file ``path``, or raise and leave the old one.
 
     An existing file keeps its mode and, where the system permits it, its owner and group; a new
@@ -91,6 +94,7 @@ def _replace(folder, name, data, before):
 
 def _retried(call, *arguments):
     """Call again what a signal interrupted; Python itself does so for most calls."""
+    last = InterruptedError()
     for _ in range(TRIES):
         try:
             return call(*arguments)
@@ -182,6 +186,7 @@ def _keep_mode(descriptor, before):
 
 
 def _rename(temporary, path, descriptor):
+    last = InterruptedError()
     for attempt in range(TRIES):
         try:
             return os.replace(temporary, path)

@@ -3,21 +3,28 @@
 So ``np.random.seed(42)`` governs all that is given no ``rng``, as in the chapter.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from fastreg._core.checks import shown
 
+if TYPE_CHECKING:
+    pass
+
 __all__ = ["generator", "key"]
 
 
-def generator(where, rng):
+def generator(where: str, rng: Any) -> np.random.Generator:
     """Return a Generator; left out, one seeded by four words of NumPy's global state."""
     if rng is None:
         return np.random.default_rng(np.random.randint(0, 2**32, size=4, dtype=np.uint64))
     return _checked(where, rng)
 
 
-def key(where, rng):
+def key(where: str, rng: Any) -> int:
     """Return 64 bits; left out, two words of NumPy's global state."""
     if rng is None:
         high, low = np.random.randint(0, 2**32, size=2, dtype=np.uint64)

@@ -1,6 +1,9 @@
 """What the layers that draw random numbers share: a rate, a seed, a count of calls."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,13 +11,18 @@ from fastreg._core import checks, seeds
 from fastreg._core._kernels import copy_through, dropout
 from fastreg._core.layer import Layer
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastreg._core.types import Array, Saved, Seed
+
 __all__ = ["RandomLayer", "threshold"]
 
 STREAM = 1  # the version of csrc/philox.h and csrc/normal.h
 MAX_CALL = 2**62 - 1  # the counter has two bits for other uses; the next call is 0 again
 
 
-def threshold(drop_rate):
+def threshold(drop_rate: float) -> int:
     """The integer below which an element's 32-bit draw keeps it."""
     return round((1.0 - drop_rate) * 2**32)
 
@@ -27,35 +35,41 @@ class RandomLayer(Layer):
     and what happens in inference (``_quiet``).
     """
 
-    _names = "X", "dout"  # what errors call the arguments of forward and backward
+    _forward: str  # what errors call the methods
+    _backward: str
+    _names: tuple[str, str] = (
+        "X",
+        "dout",
+    )  # what errors call the arguments of forward and backward
     _rate_below_one = False
-    _batch = ()  # noise is a few numbers, whatever the batch
+    _noisy: Callable[..., Any]  # each class draws its own
+    _batch: tuple[str, ...] = ()  # noise is a few numbers, whatever the batch
 
-    def __init_subclass__(cls):
+    def __init_subclass__(cls) -> None:
         cls._forward, cls._backward = f"{cls.__name__}.forward", f"{cls.__name__}.backward"
 
-    def __init__(self, drop_rate, rng):
+    def __init__(self, drop_rate: float, rng: Seed) -> None:
         super().__init__()
         self.drop_rate = drop_rate
         self._key = None if rng is None else seeds.key(type(self).__name__, rng)
         self._calls = 0
         # _last: (shape, noise, its shape) of the last forward call; inference: no noise
-        self._drawn = None  # (noise, its shape, dtype) of the last training call
+        self._drawn: Any = None  # (noise, its shape, dtype) of the last training call
 
     @property
-    def drop_rate(self):
+    def drop_rate(self) -> float:
         """Probability of dropping."""
         return self._drop_rate
 
     @drop_rate.setter
-    def drop_rate(self, value):
+    def drop_rate(self, value: float) -> None:
         rate = checks.number(
             type(self).__name__, "drop_rate", value, low=0.0, high=1.0,
             open_high=self._rate_below_one,
         )  # fmt: skip
         self._drop_rate, self._scalars = rate, self._scalars_of(rate)
 
-    def forward(self, X, *, out=None):
+    def forward(self, X: Array, *, out: Array | None = None) -> Array:
         """Apply the noise of the next call in training; do what inference asks for otherwise.
 
         Parameters
@@ -87,7 +101,7 @@ class RandomLayer(Layer):
             )
             return result
 
-    def backward(self, dout, *, out=None):
+    def backward(self, dout: Array, *, out: Array | None = None) -> Array:
         """Return the gradient of the last forward call, drawing its noise again.
 
         Parameters
@@ -117,7 +131,7 @@ class RandomLayer(Layer):
             self._key = seeds.key("", None)
         return self._key, self._calls, *self._scalars
 
-    def reset(self, *, call=0):
+    def reset(self, *, call: int = 0) -> None:
         """Let the next training call be number ``call``; 0 replays the noise from the start.
 
         Parameters
@@ -130,7 +144,7 @@ class RandomLayer(Layer):
         with self._lock:
             self._calls = call
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """Return where the noise stands, as JSON-able values.
 
         ``key`` is None as long as it is still to be drawn from NumPy's global state.
@@ -138,7 +152,7 @@ class RandomLayer(Layer):
         with self._lock.reading():
             return {"stream": STREAM, "key": self._key, "call": self._calls}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Saved) -> None:
         """Continue from ``state``, bit for bit; nothing changes unless all of it is valid."""
         where = f"{type(self).__name__}.load_state_dict"
         if not isinstance(state, Mapping):
@@ -154,10 +168,10 @@ class RandomLayer(Layer):
         with self._lock:
             self._key, self._calls = key, call
 
-    def _scalars_of(self, rate):
+    def _scalars_of(self, rate: float) -> tuple[Any, ...]:
         return (threshold(rate),)
 
-    def _noise_shape_of(self, where, name, X):
+    def _noise_shape_of(self, where: str, name: str, X: Any) -> tuple[int, ...] | None:
         """The shape of the noise; None if every element has its own."""
         return None
 
@@ -168,7 +182,7 @@ class RandomLayer(Layer):
     def _quiet(self, where, name, X, out, rate, shape=None):
         return copy_through(where, name, X, out, shape)
 
-    def _keep_mask(self):
+    def _keep_mask(self) -> Array | None:
         if self._drawn is None:
             return None
         (key, call, threshold, *_), shape, _ = self._drawn

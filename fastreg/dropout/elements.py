@@ -1,10 +1,21 @@
 """Dropout: of elements, of whole channels, of weights, of residual branches."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from fastreg._core import checks
 from fastreg._core._kernels import dropout, float_input, scale_runs, spread_dropout
 from fastreg.dropout.base import RandomLayer, threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastreg._core.types import Array, Seed
+
+    Noise = tuple[int, int, int, float]  # key, call, threshold, scale
 
 __all__ = ["DropConnect", "Dropout", "SpatialDropout", "StochasticDepth"]
 
@@ -64,13 +75,20 @@ class Dropout(RandomLayer):
     True
     """
 
-    def __init__(self, drop_rate=0.5, *, rng=None, noise_shape=None, inverted=True):
+    def __init__(
+        self,
+        drop_rate: float = 0.5,
+        *,
+        rng: Seed = None,
+        noise_shape: Sequence[int | None] | None = None,
+        inverted: bool = True,
+    ) -> None:
         self._inverted = checks.flag("Dropout", "inverted", inverted)
         self._noise_shape = _noise_shape(noise_shape)
         super().__init__(drop_rate, rng)
 
     @property
-    def mask(self):
+    def mask(self) -> Array | None:
         """The 0/1 mask of the last training call in int64; None before the first.
 
         It has the shape of the noise, which broadcasts to that of X.
@@ -96,7 +114,9 @@ class Dropout(RandomLayer):
             )
         return tuple(n if m is None else m for m, n in zip(wanted, shape, strict=True))
 
-    def _noisy(self, where, name, X, out, noise, noise_shape, shape=None):
+    def _noisy(
+        self, where, name, X, out, noise: tuple[int, int, int, float], noise_shape, shape=None
+    ):
         if noise_shape is None:
             return dropout(where, name, X, out, *noise, shape)
         return spread_dropout(where, name, X, out, *noise, noise_shape, shape)
@@ -155,9 +175,9 @@ class SpatialDropout(Dropout):
     (2, 3, 1, 1)
     """
 
-    axis = checks.Checked(_channel_axis)
+    axis: checks.Checked = checks.Checked(_channel_axis)
 
-    def __init__(self, drop_rate=0.5, *, axis=1, rng=None):
+    def __init__(self, drop_rate: float = 0.5, *, axis: int = 1, rng: Seed = None) -> None:
         super().__init__(drop_rate, rng=rng)
         self.axis = axis
 
@@ -209,9 +229,9 @@ class StochasticDepth(Dropout):
     True
     """
 
-    mode = checks.Checked(checks.choice, choices=("row", "batch"))
+    mode: checks.Checked = checks.Checked(checks.choice, choices=("row", "batch"))
 
-    def __init__(self, drop_rate=0.5, *, mode="row", rng=None):
+    def __init__(self, drop_rate: float = 0.5, *, mode: str = "row", rng: Seed = None) -> None:
         super().__init__(drop_rate, rng=rng)
         self.mode = mode
 
@@ -268,14 +288,18 @@ class DropConnect(Dropout):
 
     _names = "W", "dW"
 
-    def __init__(self, drop_rate=0.5, *, rng=None):
+    def __init__(self, drop_rate: float = 0.5, *, rng: Seed = None) -> None:
         super().__init__(drop_rate, rng=rng)
 
-    def forward(self, W, *, out=None):
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, W: Array, *, out: Array | None = None
+    ) -> Array:
         """Return W with dropped weights in training, W itself otherwise; see `Dropout`."""
         return super().forward(W, out=out)
 
-    def backward(self, dW, *, out=None):
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, dW: Array, *, out: Array | None = None
+    ) -> Array:
         """Return the gradient by W, given that by the weights of the last forward call."""
         return super().backward(dW, out=out)
 

@@ -1,11 +1,17 @@
 """Noise that keeps more than the mean: alpha dropout and Gaussian dropout."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastreg._core._kernels import alpha_dropout, dropout, gaussian_dropout
 from fastreg.dropout.base import RandomLayer, threshold
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Array, Seed
 
 __all__ = ["AlphaDropout", "GaussianDropout"]
 
@@ -52,11 +58,11 @@ class AlphaDropout(RandomLayer):
     (True, 1.0)
     """
 
-    def __init__(self, drop_rate=0.5, *, rng=None):
+    def __init__(self, drop_rate: float = 0.5, *, rng: Seed = None) -> None:
         super().__init__(drop_rate, rng)
 
     @property
-    def mask(self):
+    def mask(self) -> Array | None:
         """The 0/1 mask of the last training call in int64; None before the first."""
         return self._keep_mask()
 
@@ -69,7 +75,7 @@ class AlphaDropout(RandomLayer):
         return alpha_dropout(where, name, X, out, *noise)
 
     def _gradient(self, where, name, dout, out, noise, noise_shape, shape):
-        return dropout(where, name, dout, out, *noise[:4], shape)
+        return dropout(where, name, dout, out, *noise[:4], shape)  # pyright: ignore[reportCallIssue]
 
 
 class GaussianDropout(RandomLayer):
@@ -120,11 +126,11 @@ class GaussianDropout(RandomLayer):
 
     _rate_below_one = True
 
-    def __init__(self, drop_rate=0.5, *, rng=None):
+    def __init__(self, drop_rate: float = 0.5, *, rng: Seed = None) -> None:
         super().__init__(drop_rate, rng)
 
     @property
-    def noise(self):
+    def noise(self) -> Array | None:
         """The factors of the last training call in its dtype; None before the first."""
         if self._drawn is None:
             return None
@@ -135,5 +141,5 @@ class GaussianDropout(RandomLayer):
     def _scalars_of(self, rate):
         return (math.sqrt(rate / (1.0 - rate)),)
 
-    def _noisy(self, where, name, X, out, noise, noise_shape, shape=None):
+    def _noisy(self, where, name, X, out, noise: tuple[int, int, float], noise_shape, shape=None):
         return gaussian_dropout(where, name, X, out, *noise, shape)

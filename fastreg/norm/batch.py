@@ -1,7 +1,10 @@
 """Batch norm."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +19,9 @@ from fastreg._core._kernels import (
     float_input,
 )
 from fastreg._core.layer import Layer
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Array, MaybeArray, Saved
 
 __all__ = ["BatchNorm"]
 
@@ -107,27 +113,27 @@ class BatchNorm(Layer):
     """
 
     n_features = checks.Fixed(checks.size)
-    momentum = checks.Checked(checks.optional_number, low=0.0, high=1.0)
-    epsilon = checks.Checked(checks.number, low=0.0, open_low=True)
-    axis = checks.Checked(_axis)
-    affine = checks.Checked(checks.flag)
-    track_running_stats = checks.Checked(checks.flag)
-    unbiased_running_var = checks.Checked(checks.flag)
-    batches = checks.Checked(checks.integer, low=0)
+    momentum: checks.Checked = checks.Checked(checks.optional_number, low=0.0, high=1.0)
+    epsilon: checks.Checked = checks.Checked(checks.number, low=0.0, open_low=True)
+    axis: checks.Checked = checks.Checked(_axis)
+    affine: checks.Checked = checks.Checked(checks.flag)
+    track_running_stats: checks.Checked = checks.Checked(checks.flag)
+    unbiased_running_var: checks.Checked = checks.Checked(checks.flag)
+    batches: checks.Checked = checks.Checked(checks.integer, low=0)
 
     _batch = "_last", "_trained"
 
     def __init__(
         self,
-        n_features,
-        momentum=0.9,
-        epsilon=1e-5,
+        n_features: int,
+        momentum: float | None = 0.9,
+        epsilon: float = 1e-5,
         *,
-        axis=1,
-        affine=True,
-        track_running_stats=True,
-        unbiased_running_var=False,
-    ):
+        axis: int = 1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        unbiased_running_var: bool = False,
+    ) -> None:
         super().__init__()
         self.n_features = n_features
         self.momentum, self.epsilon = momentum, epsilon
@@ -135,18 +141,21 @@ class BatchNorm(Layer):
         self.track_running_stats = track_running_stats
         self.unbiased_running_var = unbiased_running_var
         shape = (1, self.n_features)
-        self.gamma = np.ones(shape) if affine else None
-        self.beta = np.zeros(shape) if affine else None
-        self.running_mean = np.zeros(shape) if track_running_stats else None
-        self.running_var = np.ones(shape) if track_running_stats else None
+        self.gamma: MaybeArray = np.ones(shape) if affine else None
+        self.beta: MaybeArray = np.zeros(shape) if affine else None
+        self.running_mean: MaybeArray = np.zeros(shape) if track_running_stats else None
+        self.running_var: MaybeArray = np.ones(shape) if track_running_stats else None
         self.batches = 0
-        self.dgamma = self.dbeta = None
+        self.dgamma: MaybeArray = None
+        self.dbeta: MaybeArray = None
         # _last: (X, by_batch, statistics) of the last forward call
-        self._trained = None  # (X, statistics) of the last training call, or what stands for cache
+        self._trained: Any = (
+            None  # (X, statistics) of the last training call, or what stands for cache
+        )
         self._warned = False
 
     @property
-    def cache(self):
+    def cache(self) -> dict[str, Array]:
         """X, mean, var and X_norm of the last training call."""
         if self._trained is None or isinstance(self._trained, dict):
             return self._trained or {}
@@ -158,18 +167,18 @@ class BatchNorm(Layer):
         return {"X": X, "mean": mean.astype(X.dtype), "var": var.astype(X.dtype), "X_norm": X_norm}
 
     @cache.setter
-    def cache(self, value):
+    def cache(self, value: Any) -> None:
         if not isinstance(value, dict):
             raise TypeError(f"BatchNorm: cache must be a dict, got {type(value).__name__}")
         self._trained = value
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """Return everything that training changes: copies of the arrays, and ``batches``."""
         with self._lock.reading():
             return {**{name: self._array(name).copy() for name in self._arrays()},
                     "batches": self.batches}  # fmt: skip
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Saved) -> None:
         """Continue from ``state``; nothing changes unless all of it is valid.
 
         Arrays are written in place where shape and dtype are the same.
@@ -210,7 +219,7 @@ class BatchNorm(Layer):
         names = ("gamma", "beta", "running_mean", "running_var")
         return [name for name in names if getattr(self, name) is not None]
 
-    def forward(self, X, *, out=None):
+    def forward(self, X: Array, *, out: Array | None = None) -> Array:
         """Normalise X.
 
         Parameters
@@ -249,7 +258,7 @@ class BatchNorm(Layer):
             self.__dict__.update(moved, _last=last, _trained=trained)
             return Y
 
-    def backward(self, dY, *, out=None):
+    def backward(self, dY: Array, *, out: Array | None = None) -> Array:
         """Return dX and store ``dgamma`` and ``dbeta``.
 
         Parameters
@@ -276,7 +285,7 @@ class BatchNorm(Layer):
             self.dgamma, self.dbeta = self._slopes(dgamma, dbeta)
             return dX
 
-    def fold_into(self, W, b):
+    def fold_into(self, W: Array, b: Array) -> tuple[Array, Array]:
         r"""Return the weights of one linear layer that does ``X W + b`` and this layer's inference.
 
         .. math:: W' = W \,\mathrm{diag}(s), \quad b' = (b - \mu) s + \beta, \quad

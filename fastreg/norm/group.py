@@ -1,5 +1,7 @@
 """Group norm and instance norm, over the channels and positions of each sample."""
 
+from __future__ import annotations
+
 from fastreg._core import checks
 from fastreg.norm.rows import RowNorm
 
@@ -58,7 +60,9 @@ class GroupNorm(RowNorm):
     n_features = checks.Fixed(checks.size)
     n_groups = checks.Fixed(checks.integer, low=1)
 
-    def __init__(self, n_groups, n_features, epsilon=1e-5, *, affine=True):
+    def __init__(
+        self, n_groups: int, n_features: int, epsilon: float = 1e-5, *, affine: bool = True
+    ) -> None:
         where = type(self).__name__
         self.n_features, self.n_groups = n_features, n_groups
         if self.n_features % self.n_groups:
@@ -116,7 +120,7 @@ class InstanceNorm(GroupNorm):
             [ 1., -1.]]])
     """
 
-    def __init__(self, n_features, epsilon=1e-5, *, affine=False):
+    def __init__(self, n_features: int, epsilon: float = 1e-5, *, affine: bool = False) -> None:
         super().__init__(n_features, n_features, epsilon, affine=affine)
 
     def _rows(self, where, X):

@@ -32,10 +32,16 @@ norm needs at least two samples to say anything; and only batch norm changes at 
 (False, True)
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from fastreg._core import checks
 from fastreg.norm.rows import RowNorm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["LayerNorm", "RMSNorm"]
 
@@ -43,10 +49,11 @@ __all__ = ["LayerNorm", "RMSNorm"]
 class _LastAxesNorm(RowNorm):
     """A norm whose rows are the last axes of its input."""
 
-    def __init__(self, n_features, epsilon, affine):
+    def __init__(self, n_features: int | Sequence[int], epsilon: float, affine: bool) -> None:
         where = type(self).__name__
         sizes = n_features if isinstance(n_features, (tuple, list)) else (n_features,)
-        shape, room = (), checks.LARGEST
+        shape: tuple[int, ...] = ()
+        room = checks.LARGEST
         for n in sizes:
             shape += (checks.size(where, "n_features", n, room),)
             room //= shape[-1]
@@ -112,7 +119,9 @@ class LayerNorm(_LastAxesNorm):
            [-1.225,  0.   ,  1.225]])
     """
 
-    def __init__(self, n_features, epsilon=1e-5, *, affine=True):
+    def __init__(
+        self, n_features: int | Sequence[int], epsilon: float = 1e-5, *, affine: bool = True
+    ) -> None:
         super().__init__(n_features, epsilon, affine)
 
 
@@ -160,5 +169,7 @@ class RMSNorm(_LastAxesNorm):
     _centred = False
     _names = ("gamma",)
 
-    def __init__(self, n_features, epsilon=1e-5, *, affine=True):
+    def __init__(
+        self, n_features: int | Sequence[int], epsilon: float = 1e-5, *, affine: bool = True
+    ) -> None:
         super().__init__(n_features, epsilon, affine)

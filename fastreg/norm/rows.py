@@ -1,10 +1,17 @@
 """What the norms without running statistics share: each row is normalised by itself."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from fastreg._core import checks
 from fastreg._core._kernels import channels, float_input, row_backward, row_input, row_normalize
 from fastreg._core.layer import Layer
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Array
 
 __all__ = ["RowNorm"]
 
@@ -15,10 +22,10 @@ class RowNorm(Layer):
     _centred = True  # whether the mean is taken off
     _names: tuple[str, ...] = ("gamma", "beta")
 
-    epsilon = checks.Checked(checks.number, low=0.0, open_low=True)
-    affine = checks.Checked(checks.flag)
+    epsilon: checks.Checked = checks.Checked(checks.number, low=0.0, open_low=True)
+    affine: checks.Checked = checks.Checked(checks.flag)
 
-    def __init__(self, shape, epsilon, affine):
+    def __init__(self, shape: tuple[int, ...], epsilon: float, affine: bool) -> None:
         super().__init__()
         self.epsilon = epsilon
         self.affine = affine
@@ -28,11 +35,11 @@ class RowNorm(Layer):
             setattr(self, f"d{name}", None)
         # _last: (X, statistics) of the last forward call
 
-    def _rows(self, where, X):
+    def _rows(self, where: str, X: Array) -> tuple[int, int, int]:
         """The number of rows in X, of rows in a sample, and of channels in a row."""
         raise NotImplementedError
 
-    def forward(self, X, *, out=None):
+    def forward(self, X: Array, *, out: Array | None = None) -> Array:
         """Normalise X; the same in training and in inference.
 
         Parameters
@@ -62,7 +69,7 @@ class RowNorm(Layer):
             self._last = None if overwritten else (X, statistics)
             return Y
 
-    def backward(self, dY, *, out=None):
+    def backward(self, dY: Array, *, out: Array | None = None) -> Array:
         """Return dX and store the parameters' gradients.
 
         Parameters

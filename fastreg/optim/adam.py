@@ -1,8 +1,15 @@
 """Adam and its descendants."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Unpack
+
 from fastreg._core import checks
 from fastreg.optim.base import Optimizer
 from fastreg.optim.hypers import DECAY, DECAYS, Default, hyper, slot
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Hyper, Number, Services, ServicesOfAll, Slot
 
 __all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
@@ -60,22 +67,22 @@ class Adam(Optimizer):
     _defaults = {"keras": {"epsilon": 1e-7}}
     _decays = DECAYS | {"optax": "decoupled"}
 
-    beta1 = hyper("beta1", "Decay of m per step.", **DECAY)
-    beta2 = hyper("beta2", "Decay of v per step.", **DECAY)
-    epsilon = hyper("epsilon", "Added to the root.", low=0.0)
-    m = slot(0, "Running mean of the gradient, by parameter name.")
-    v = slot(1, "Running mean of the squared gradient, by parameter name.")
+    beta1: Hyper = hyper("beta1", "Decay of m per step.", **DECAY)
+    beta2: Hyper = hyper("beta2", "Decay of v per step.", **DECAY)
+    epsilon: Hyper = hyper("epsilon", "Added to the root.", low=0.0)
+    m: Slot = slot(0, "Running mean of the gradient, by parameter name.")
+    v: Slot = slot(1, "Running mean of the squared gradient, by parameter name.")
 
     def __init__(
         self,
-        learning_rate=Default(0.001),
-        beta1=0.9,
-        beta2=0.999,
-        epsilon=Default(1e-8),
+        learning_rate: Number = Default(0.001),
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = Default(1e-8),
         *,
-        amsgrad=False,
-        **services,
-    ):
+        amsgrad: bool = False,
+        **services: Unpack[Services],
+    ) -> None:
         hypers = _adam_hypers(learning_rate, beta1, beta2, epsilon)
         if checks.flag(self._name, "amsgrad", amsgrad):
             self._decays = self._decays | {"optax": "none"}
@@ -115,13 +122,13 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        learning_rate=Default(0.001),
-        beta1=0.9,
-        beta2=0.999,
-        epsilon=Default(1e-8),
-        weight_decay=Default(0.01),
-        **services,
-    ):
+        learning_rate: Number = Default(0.001),
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = Default(1e-8),
+        weight_decay: Number = Default(0.01),
+        **services: Unpack[ServicesOfAll],
+    ) -> None:
         super().__init__(
             learning_rate, beta1, beta2, epsilon, weight_decay=weight_decay, **services
         )
@@ -161,18 +168,18 @@ class NAdam(Adam):
 
     _defaults = {"keras": {"learning_rate": 0.001, "epsilon": 1e-7, "momentum_decay": 1.0}}
 
-    momentum_decay = hyper("momentum_decay", "Exponent of the momentum schedule.", low=0.0)
+    momentum_decay: Hyper = hyper("momentum_decay", "Exponent of the momentum schedule.", low=0.0)
 
     def __init__(
         self,
-        learning_rate=Default(0.002),
-        beta1=0.9,
-        beta2=0.999,
-        epsilon=Default(1e-8),
+        learning_rate: Number = Default(0.002),
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = Default(1e-8),
         *,
-        momentum_decay=Default(0.004),
-        **services,
-    ):
+        momentum_decay: float = Default(0.004),
+        **services: Unpack[Services],
+    ) -> None:
         hypers = _adam_hypers(learning_rate, beta1, beta2, epsilon)
         hypers["momentum_decay"] = momentum_decay
         Optimizer.__init__(self, "nadam", ("m", "v"), hypers, **services)
@@ -213,7 +220,14 @@ class RAdam(Adam):
     _defaults = {}
     _decays = DECAYS | {"keras": "no class"}
 
-    def __init__(self, learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, **services):
+    def __init__(
+        self,
+        learning_rate: Number = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        **services: Unpack[Services],
+    ) -> None:
         hypers = _adam_hypers(learning_rate, beta1, beta2, epsilon)
         Optimizer.__init__(self, "radam", ("m", "v"), hypers, **services)
 
@@ -258,19 +272,19 @@ class Adamax(Optimizer):
     _defaults = {"keras": {"learning_rate": 0.001, "epsilon": 1e-7}}
     _decays = DECAYS | {"optax": "decoupled"}
 
-    beta1 = hyper("beta1", "Decay of m per step.", **DECAY)
-    beta2 = hyper("beta2", "Decay of u per step.", **DECAY)
-    epsilon = hyper("epsilon", "Added to the gradient's size.", low=0.0)
-    m = slot(0, "Running mean of the gradient, by parameter name.")
-    u = slot(1, "Fading maximum of the gradient's size, by parameter name.")
+    beta1: Hyper = hyper("beta1", "Decay of m per step.", **DECAY)
+    beta2: Hyper = hyper("beta2", "Decay of u per step.", **DECAY)
+    epsilon: Hyper = hyper("epsilon", "Added to the gradient's size.", low=0.0)
+    m: Slot = slot(0, "Running mean of the gradient, by parameter name.")
+    u: Slot = slot(1, "Fading maximum of the gradient's size, by parameter name.")
 
     def __init__(
         self,
-        learning_rate=Default(0.002),
-        beta1=0.9,
-        beta2=0.999,
-        epsilon=Default(1e-8),
-        **services,
-    ):
+        learning_rate: Number = Default(0.002),
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = Default(1e-8),
+        **services: Unpack[Services],
+    ) -> None:
         hypers = _adam_hypers(learning_rate, beta1, beta2, epsilon)
         super().__init__("adamax", ("m", "u"), hypers, **services)

@@ -1,17 +1,25 @@
 """What all optimizers share: the services, and the step."""
 
+from __future__ import annotations
+
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from fastreg._core import checks
 from fastreg._core._kernels import Updater
 from fastreg.optim.groups import Membership, checked_exclude, checked_groups
-from fastreg.optim.hypers import COMPAT, DECAYS, INITIAL, SERVICES, Default, HyperParameters
+from fastreg.optim.hypers import COMPAT, INITIAL, SERVICES, Default
 from fastreg.optim.state import State, saved
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastreg._core.types import Array, Compat, Exclude, Gradients, Groups, Parameters
 
 __all__ = ["Optimizer"]
 
 
-class Optimizer(HyperParameters, State):
+class Optimizer(State):
     r"""Base of all optimizers; its keyword arguments are services that each of them offers.
 
     They are computed in the same pass over memory as the step itself, in this order:
@@ -97,31 +105,28 @@ class Optimizer(HyperParameters, State):
     {'0.W': array([ 0. , -0.9]), '0.b': array([0.05])}
     """
 
-    _defaults: dict[str, dict[str, float]] = {}  # library: {hyper-parameter: its default there}
-    _decays = DECAYS  # library: what weight_decay means there
-
     def __init__(
         self,
-        rule,
-        slots,
-        hypers,
+        rule: str,
+        slots: tuple[str, ...],
+        hypers: dict[str, Any],
         *,
-        l1_mode="subgradient",
-        clip_norm=None,
-        exclude=(),
-        groups=None,
-        on_nonfinite="propagate",
-        ema_decay=None,
-        compat=None,
-        **services,
-    ):
+        l1_mode: str = "subgradient",
+        clip_norm: float | None = None,
+        exclude: Exclude = (),
+        groups: Groups | None = None,
+        on_nonfinite: str = "propagate",
+        ema_decay: float | None = None,
+        compat: Compat | None = None,
+        **services: Any,
+    ) -> None:
         unknown = [name for name in services if name not in SERVICES]
         if unknown:
             raise TypeError(f"{self._name}: got unknown arguments {', '.join(unknown)}")
         self._slots, self._hypers = slots, tuple(name for name in hypers if name != INITIAL)
         if compat is not None:
             checks.choice(self._name, "compat", compat, tuple(COMPAT)[1:])
-        if self._decays.get(compat) == "no class":
+        if compat is not None and self._decays.get(compat) == "no class":
             library = compat.capitalize() if compat != "torch" else compat
             raise ValueError(
                 f"{self._name}: compat={compat!r} does not exist, {library} has no {self._name}"
@@ -179,30 +184,30 @@ class Optimizer(HyperParameters, State):
         return settled
 
     @property
-    def t(self):
+    def t(self) -> int:
         """Steps taken; an assigned number is the count of every parameter, too."""
         return self._updater.t
 
     @t.setter
-    def t(self, value):
+    def t(self, value: int) -> None:
         self._updater.set_t(checks.integer(self._name, "t", value, low=0, high=2**62))
 
     @property
-    def skipped(self):
+    def skipped(self) -> int:
         """Steps skipped because a gradient was not finite."""
         return self._updater.skipped
 
     @property
-    def grad_norm(self):
+    def grad_norm(self) -> float:
         """Norm of the last gradients, if clip_norm or on_nonfinite asked for it; else NaN."""
         return self._updater.grad_norm
 
     @property
-    def ema(self):
+    def ema(self) -> Mapping[Any, Array]:
         """Moving averages of the parameters, by name; empty without ``ema_decay``."""
         return MappingProxyType(self._updater.slot(len(self._slots)) if self._averaged else {})
 
-    def update(self, params, grads):
+    def update(self, params: Parameters, grads: Gradients) -> None:
         """Advance every parameter by one step, in place.
 
         Parameters
@@ -238,7 +243,7 @@ class Optimizer(HyperParameters, State):
         """
         self._updater.update(params, grads)
 
-    def swap_ema(self, params=None):
+    def swap_ema(self, params: Parameters | None = None) -> None:
         """Exchange parameters with their averages, in place.
 
         Call it before an evaluation and again after it; no update is possible in between. A
@@ -257,6 +262,6 @@ class Optimizer(HyperParameters, State):
         """
         self._updater.swap_averages(params)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         rate = self._updater.get_hyper("learning_rate")
         return f"<{self._name} lr={rate if callable(rate) else format(rate, 'g')} t={self.t}>"

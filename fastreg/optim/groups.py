@@ -1,6 +1,9 @@
 """Which parameters an optimizer treats how, by their names."""
 
+from __future__ import annotations
+
 import fnmatch
+from typing import Any
 
 from fastreg._core.checks import items, shown
 
@@ -16,10 +19,10 @@ class Membership:
     Parameters matching pattern k are in group k + 1, all others in group 0.
     """
 
-    def __init__(self, patterns, exclude):
+    def __init__(self, patterns: tuple[str, ...], exclude: Any) -> None:
         self.patterns, self.exclude = patterns, exclude
 
-    def __call__(self, name):
+    def __call__(self, name: Any) -> tuple[int, bool]:
         """Return the group of a parameter, and whether decay and penalties apply to it."""
         group = next((k for k, p in enumerate(self.patterns, 1) if _matches(name, p)), 0)
         if callable(self.exclude):
@@ -31,7 +34,7 @@ def _matches(name, pattern):
     return fnmatch.fnmatchcase(str(name), pattern)
 
 
-def checked_groups(where, groups, known):
+def checked_groups(where: str, groups: Any, known: Any) -> dict[str, dict[str, Any]]:
     """Return ``groups``, a dictionary of overrides of known hyper-parameters by pattern."""
     if not isinstance(groups, dict) or not all(isinstance(v, dict) for v in groups.values()):
         raise TypeError(f"{where}: groups must be a dict of pattern: dict, got {shown(groups)}")
@@ -44,7 +47,7 @@ def checked_groups(where, groups, known):
     return groups
 
 
-def checked_exclude(where, exclude):
+def checked_exclude(where: str, exclude: Any) -> Any:
     """Return a predicate, or name patterns as a tuple."""
     if callable(exclude):
         return exclude

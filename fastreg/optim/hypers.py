@@ -1,11 +1,19 @@
 """Hyper-parameters of an optimizer: declared, checked, and kept where the kernel reads them."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fastreg._core import checks
-from fastreg.optim.state import slot_entry
+
+if TYPE_CHECKING:
+    from fastreg._core._kernels import Updater
+    from fastreg._core.types import Array, Hyper, Rate
 
 __all__ = [
     "COMPAT",
@@ -17,6 +25,7 @@ __all__ = [
     "HyperParameters",
     "hyper",
     "slot",
+    "state_array",
 ]
 
 
@@ -24,15 +33,17 @@ class Default(float):
     """A default value, to tell it from a number that was passed: ``compat`` may replace it."""
 
 
-COMPAT = {None: 0, "torch": 1, "keras": 2, "optax": 3}
+COMPAT: dict[str | None, int] = {None: 0, "torch": 1, "keras": 2, "optax": 3}
 INITIAL = "initial_accumulator"  # the first value of a slot, not a number of the step
 #: What a library's class does with weight_decay: "coupled" to the gradient, "decoupled" from it,
 #: "none" if it has no such argument, "no class" if there is no such class; None is ours.
-DECAYS = {None: "decoupled", "torch": "coupled", "keras": "decoupled", "optax": "none"}
-DECAY = {"low": 0.0, "high": 1.0, "open_high": True}  # bounds of a mean's decay per step
+DECAYS: dict[str | None, str] = {None: "decoupled", "torch": "coupled"}
+DECAYS |= {"keras": "decoupled", "optax": "none"}
+#: Bounds of a mean's decay per step.
+DECAY: dict[str, Any] = {"low": 0.0, "high": 1.0, "open_high": True}
 
 #: Services that every optimizer takes as keywords: (default, bounds of the number).
-SERVICES = {
+SERVICES: dict[str, tuple[float, dict[str, Any]]] = {
     "weight_decay": (Default(0.0), {"low": 0.0}),
     "lambda_l2": (0.0, {"low": 0.0}),
     "lambda_l1": (0.0, {"low": 0.0}),
@@ -41,7 +52,13 @@ SERVICES = {
 SCHEDULED = ("learning_rate", "weight_decay")
 
 
-def hyper(name, doc, **bounds):
+class Bounded(property):
+    """A property that knows the bounds of its number."""
+
+    bounds: dict[str, Any]
+
+
+def hyper(name: str, doc: str, **bounds: Any) -> Any:
     """A hyper-parameter, checked on assignment, that lives where the kernel reads it."""
 
     def read(self):
@@ -53,12 +70,28 @@ def hyper(name, doc, **bounds):
         for group in self._members(name):
             self._updater.set_hyper(name, checked, group)
 
-    prop = property(read, write, doc=doc)
-    prop.fget.bounds = bounds
+    prop = Bounded(read, write, doc=doc)
+    prop.bounds = bounds
     return prop
 
 
-def slot(k, doc):
+def state_array(where: str, name: str, value: Any) -> Array:
+    """Return a copy of a float array in its own layout."""
+    plain = isinstance(value, np.ndarray) and not hasattr(value, "filled")
+    if not plain or value.dtype not in (np.float32, np.float64):
+        kind = value.dtype if plain else type(value).__name__
+        raise TypeError(f"{where}: {name} must be a float32 or float64 array, got {kind}")
+    return np.array(value, order="K", copy=True)
+
+
+def slot_entry(where: str, name: str, value: Any) -> Array:
+    """Return the state of one parameter as an array; that of a scalar entry may be a number."""
+    if isinstance(value, (int, float, np.generic)) and checks.is_number(value):
+        value = np.asarray(value, getattr(value, "dtype", float))
+    return state_array(where, name, value)
+
+
+def slot(k: int, doc: str) -> Any:
     """A state slot by parameter name: arrays may be read and changed, or all of them replaced."""
 
     def read(self):
@@ -88,17 +121,30 @@ def _is_infinite(value):
 class HyperParameters:
     """What an optimizer knows of its numbers: bounds, groups that share them, names."""
 
+    _updater: Updater
+    _slots: tuple[str, ...]
+    _hypers: tuple[str, ...]
+    _overrides: list[dict[str, Any]]  # by group
+    _fixed: dict[str, Any]  # what only the constructor sets
+    _defaults: dict[
+        str | None, dict[str, float]
+    ] = {}  # library: {hyper-parameter: its default there}
+    _decays: dict[str | None, str] = DECAYS  # library: what weight_decay means there
+    _l1_mode: str
+    _compat: str | None
+    _averaged: bool
+
     @property
     def _name(self):
         return type(self).__name__
 
-    def _bounds(self, name):
+    def _bounds(self, name: str) -> Any:
         if name in SERVICES:
             return SERVICES[name][1]
         if name == INITIAL:
             return {"low": 0.0}
         prop = getattr(type(self), "lr" if name == "learning_rate" else name, None)
-        return getattr(getattr(prop, "fget", None), "bounds", None)
+        return getattr(prop, "bounds", None)
 
     def _checked(self, name, value, place=""):
         if name == "clip_value" and (value is None or _is_infinite(value)):
@@ -122,18 +168,18 @@ class HyperParameters:
         name = self._l1_name if name == "lambda_l1" else name
         self._updater.set_hyper(name, value, group)
 
-    lr = hyper("learning_rate", "The learning rate of the next step.", low=0.0)
-    weight_decay = hyper("weight_decay", "Decoupled decay of the next step.", low=0.0)
-    lambda_l2 = hyper("lambda_l2", "Coupled L2 penalty.", low=0.0)
-    clip_value = hyper("clip_value", "Largest absolute value of a gradient.", low=0.0)
+    lr: Rate = hyper("learning_rate", "The learning rate of the next step.", low=0.0)
+    weight_decay: Rate = hyper("weight_decay", "Decoupled decay of the next step.", low=0.0)
+    lambda_l2: Hyper = hyper("lambda_l2", "Coupled L2 penalty.", low=0.0)
+    clip_value: Hyper = hyper("clip_value", "Largest absolute value of a gradient.", low=0.0)
 
     @property
-    def lambda_l1(self):
+    def lambda_l1(self) -> float:
         """L1 penalty, in the mode given to the constructor."""
         return self._updater.get_hyper(self._l1_name)
 
     @lambda_l1.setter
-    def lambda_l1(self, value):
+    def lambda_l1(self, value: float) -> None:
         checked = self._checked("lambda_l1", value)
         for group in self._members("lambda_l1"):
             self._updater.set_hyper(self._l1_name, checked, group)

@@ -1,8 +1,15 @@
 """SGD, its accelerations and the adaptive rules before Adam; Lion."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Unpack
+
 from fastreg._core import checks
 from fastreg.optim.base import Optimizer
 from fastreg.optim.hypers import DECAY, DECAYS, Default, hyper, slot
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Hyper, Number, Services, Slot
 
 __all__ = ["SGD", "AdaGrad", "Adadelta", "Lion", "Momentum", "RMSprop"]
 
@@ -31,7 +38,7 @@ class SGD(Optimizer):
 
     _defaults = {"torch": {"learning_rate": 0.001}}
 
-    def __init__(self, learning_rate=Default(0.01), **services):
+    def __init__(self, learning_rate: Number = Default(0.01), **services: Unpack[Services]) -> None:
         super().__init__("sgd", (), {"learning_rate": learning_rate}, **services)
 
 
@@ -74,10 +81,17 @@ class Momentum(Optimizer):
 
     _defaults = {"torch": {"learning_rate": 0.001}}
 
-    momentum = hyper("momentum", "Decay of the velocity per step.", **DECAY)
-    v = slot(0, "Velocity, by parameter name.")
+    momentum: Hyper = hyper("momentum", "Decay of the velocity per step.", **DECAY)
+    v: Slot = slot(0, "Velocity, by parameter name.")
 
-    def __init__(self, learning_rate=Default(0.01), momentum=0.9, *, nesterov=False, **services):
+    def __init__(
+        self,
+        learning_rate: Number = Default(0.01),
+        momentum: float = 0.9,
+        *,
+        nesterov: bool = False,
+        **services: Unpack[Services],
+    ) -> None:
         hypers = {"learning_rate": learning_rate, "momentum": momentum}
         nesterov = checks.flag("Momentum", "nesterov", nesterov)
         super().__init__("nesterov" if nesterov else "momentum", ("v",), hypers, **services)
@@ -122,17 +136,17 @@ class AdaGrad(Optimizer):
         "optax": {"epsilon": 1e-7, "initial_accumulator": 0.1},
     }
 
-    epsilon = hyper("epsilon", "Added to the sum of squares.", low=0.0)
-    v = slot(0, "Sum of squared gradients, by parameter name.")
+    epsilon: Hyper = hyper("epsilon", "Added to the sum of squares.", low=0.0)
+    v: Slot = slot(0, "Sum of squared gradients, by parameter name.")
 
     def __init__(
         self,
-        learning_rate=Default(0.01),
-        epsilon=Default(1e-8),
+        learning_rate: Number = Default(0.01),
+        epsilon: float = Default(1e-8),
         *,
-        initial_accumulator=Default(0.0),
-        **services,
-    ):
+        initial_accumulator: float = Default(0.0),
+        **services: Unpack[Services],
+    ) -> None:
         hypers = {
             "learning_rate": learning_rate,
             "epsilon": epsilon,
@@ -189,21 +203,21 @@ class RMSprop(Optimizer):
         "keras": {"epsilon": 1e-7},
     }
 
-    beta = hyper("beta", "Decay of v per step.", **DECAY)
-    epsilon = hyper("epsilon", "Added to the mean square.", low=0.0)
-    momentum = hyper("momentum", "Decay of the velocity per step.", **DECAY)
-    v = slot(0, "Running mean of the squared gradient, by parameter name.")
+    beta: Hyper = hyper("beta", "Decay of v per step.", **DECAY)
+    epsilon: Hyper = hyper("epsilon", "Added to the mean square.", low=0.0)
+    momentum: Hyper = hyper("momentum", "Decay of the velocity per step.", **DECAY)
+    v: Slot = slot(0, "Running mean of the squared gradient, by parameter name.")
 
     def __init__(
         self,
-        learning_rate=Default(0.001),
-        beta=Default(0.9),
-        epsilon=Default(1e-8),
+        learning_rate: Number = Default(0.001),
+        beta: float = Default(0.9),
+        epsilon: float = Default(1e-8),
         *,
-        centered=False,
-        momentum=0.0,
-        **services,
-    ):
+        centered: bool = False,
+        momentum: float = 0.0,
+        **services: Unpack[Services],
+    ) -> None:
         centered = checks.flag("RMSprop", "centered", centered)
         heavy = checks.number("RMSprop", "momentum", momentum, **DECAY) > 0.0
         rule = "rmsprop" + "_centered" * centered + "_momentum" * heavy
@@ -267,14 +281,18 @@ class Adadelta(Optimizer):
     _defaults = {"keras": {"learning_rate": 0.001, "rho": 0.95, "epsilon": 1e-7}}
     _decays = DECAYS | {"optax": "coupled"}
 
-    rho = hyper("rho", "Decay of both means per step.", **DECAY)
-    epsilon = hyper("epsilon", "Added inside both roots.", low=0.0)
-    v = slot(0, "Running mean of the squared gradient, by parameter name.")
-    d = slot(1, "Running mean of the squared step, by parameter name.")
+    rho: Hyper = hyper("rho", "Decay of both means per step.", **DECAY)
+    epsilon: Hyper = hyper("epsilon", "Added inside both roots.", low=0.0)
+    v: Slot = slot(0, "Running mean of the squared gradient, by parameter name.")
+    d: Slot = slot(1, "Running mean of the squared step, by parameter name.")
 
     def __init__(
-        self, learning_rate=Default(1.0), rho=Default(0.9), epsilon=Default(1e-6), **services
-    ):
+        self,
+        learning_rate: Number = Default(1.0),
+        rho: float = Default(0.9),
+        epsilon: float = Default(1e-6),
+        **services: Unpack[Services],
+    ) -> None:
         hypers = {"learning_rate": learning_rate, "rho": rho, "epsilon": epsilon}
         super().__init__("adadelta", ("v", "d"), hypers, **services)
 
@@ -316,10 +334,16 @@ class Lion(Optimizer):
     _defaults = {"keras": {"learning_rate": 0.001}, "optax": {"weight_decay": 0.001}}
     _decays = DECAYS | {"torch": "no class", "optax": "decoupled"}
 
-    beta1 = hyper("beta1", "Weight of m in the blend.", **DECAY)
-    beta2 = hyper("beta2", "Decay of m per step.", **DECAY)
-    m = slot(0, "Running mean of the gradient, by parameter name.")
+    beta1: Hyper = hyper("beta1", "Weight of m in the blend.", **DECAY)
+    beta2: Hyper = hyper("beta2", "Decay of m per step.", **DECAY)
+    m: Slot = slot(0, "Running mean of the gradient, by parameter name.")
 
-    def __init__(self, learning_rate=Default(1e-4), beta1=0.9, beta2=0.99, **services):
+    def __init__(
+        self,
+        learning_rate: Number = Default(1e-4),
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        **services: Unpack[Services],
+    ) -> None:
         hypers = {"learning_rate": learning_rate, "beta1": beta1, "beta2": beta2}
         super().__init__("lion", ("m",), hypers, **services)

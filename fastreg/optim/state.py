@@ -5,37 +5,28 @@ constructor sets must be the same there, and is refused by name where it differs
 function and is not saved: where one has a schedule, both must.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastreg._core import checks
+from fastreg.optim.hypers import HyperParameters, state_array
 
-__all__ = ["State", "saved", "slot_entry"]
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["State", "saved"]
 
 
-def saved(value):
+def saved(value: Any) -> Any:
     """A hyper-parameter as a state holds it: "function" for a schedule, None for infinity."""
     return "function" if callable(value) else None if math.isinf(value) else value
 
 
-def state_array(where, name, value):
-    """Return a copy of a float array in its own layout."""
-    plain = isinstance(value, np.ndarray) and not hasattr(value, "filled")
-    if not plain or value.dtype not in (np.float32, np.float64):
-        kind = value.dtype if plain else type(value).__name__
-        raise TypeError(f"{where}: {name} must be a float32 or float64 array, got {kind}")
-    return np.array(value, order="K", copy=True)
-
-
-def slot_entry(where, name, value):
-    """Return the state of one parameter as an array; that of a scalar entry may be a number."""
-    if isinstance(value, (int, float, np.generic)) and checks.is_number(value):
-        value = np.asarray(value, getattr(value, "dtype", float))
-    return state_array(where, name, value)
-
-
-def alike(found, mine):
+def alike(found: Any, mine: Any) -> bool:
     """Whether a saved value is this number, text, list or dict; arrays are none of these."""
     if isinstance(mine, dict):
         return (
@@ -54,10 +45,10 @@ def alike(found, mine):
     return isinstance(found, (int, float, np.number)) and checks.is_number(found) and found == mine
 
 
-class State:
+class State(HyperParameters):
     """Saving and loading, for an optimizer that has an updater, slots and hyper-parameters."""
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """Return a flat copy of the state: arrays by ``"name.slot"``, and JSON-able scalars.
 
         Raises
@@ -89,7 +80,7 @@ class State:
             state.update({f"{name}.{slot_name}": array for name, array in known.items()})
         return state
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state; the next step continues bit for bit.
 
         Learning rate, decays, penalties and all other numbers that may be assigned become those

@@ -7,8 +7,15 @@ float64 in a fixed order, the same for every number of threads: within 1 ulp of 
 weights, within a few ulp for float64. Without weights they are 0.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from fastreg._core.checks import number
 from fastreg.penalty.weights import listed, sweep, times_total
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Structure, Weights
 
 __all__ = [
     "ElasticNet",
@@ -21,7 +28,7 @@ __all__ = [
 ]
 
 
-def l1_regularization_loss(weights, lambda_l1=0.01):
+def l1_regularization_loss(weights: Weights, lambda_l1: float = 0.01) -> float:
     r"""Lasso penalty, :math:`\lambda \sum_i |w_i|` (Tibshirani, 1996).
 
     Parameters
@@ -46,7 +53,9 @@ def l1_regularization_loss(weights, lambda_l1=0.01):
     return _penalty(where, "weights", weights, lambda_l1, 0.0)[0]
 
 
-def l1_gradient(W, lambda_l1=0.01, *, out=None):
+def l1_gradient(
+    W: Structure, lambda_l1: float = 0.01, *, out: Structure | None = None
+) -> Structure:
     r"""Subgradient of the lasso penalty, :math:`\lambda \operatorname{sign}(w)`, 0 at 0.
 
     Parameters
@@ -74,7 +83,7 @@ def l1_gradient(W, lambda_l1=0.01, *, out=None):
     return sweep(where, "W", W, (), "l1" if lambda_l1 else "zero", out, lambda_l1)[1]
 
 
-def l2_regularization_loss(weights, lambda_l2=0.01):
+def l2_regularization_loss(weights: Weights, lambda_l2: float = 0.01) -> float:
     r"""Ridge penalty, :math:`\frac{\lambda}{2} \sum_i w_i^2` (Hoerl & Kennard, 1970).
 
     Parameters
@@ -99,7 +108,9 @@ def l2_regularization_loss(weights, lambda_l2=0.01):
     return _penalty(where, "weights", weights, 0.0, lambda_l2)[0]
 
 
-def l2_gradient(W, lambda_l2=0.01, *, out=None):
+def l2_gradient(
+    W: Structure, lambda_l2: float = 0.01, *, out: Structure | None = None
+) -> Structure:
     r"""Gradient of the ridge penalty, :math:`\lambda w`.
 
     Parameters
@@ -127,7 +138,13 @@ def l2_gradient(W, lambda_l2=0.01, *, out=None):
     return sweep(where, "W", W, (), "l2" if lambda_l2 else "zero", out, 0.0, lambda_l2)[1]
 
 
-def penalty_and_gradient(weights, *, lambda_l1=0.0, lambda_l2=0.0, out=None):
+def penalty_and_gradient(
+    weights: Structure,
+    *,
+    lambda_l1: float = 0.0,
+    lambda_l2: float = 0.0,
+    out: Structure | None = None,
+) -> tuple[float, Structure]:
     r"""Value and gradient of an L1, L2 or elastic-net penalty, in one read of the weights.
 
     The sum of the two penalties, with the bits that the functions for one of them give where the
@@ -165,7 +182,7 @@ def penalty_and_gradient(weights, *, lambda_l1=0.0, lambda_l2=0.0, out=None):
     return _penalty(where, "weights", weights, l1, l2, gradient=True, out=out)
 
 
-def soft_threshold(W, threshold, *, out=None):
+def soft_threshold(W: Structure, threshold: float, *, out: Structure | None = None) -> Structure:
     r"""Proximal operator of the lasso: every element moves towards 0 and stops there.
 
     .. math:: \operatorname{sign}(w) \max(|w| - t, 0)
@@ -225,45 +242,49 @@ class ElasticNet:
     (4.25, array([ 1.5, -2. ]), array([ 0.        , -0.66666667]))
     """
 
-    def __init__(self, lambda_l1=0.01, lambda_l2=0.01):
+    def __init__(self, lambda_l1: float = 0.01, lambda_l2: float = 0.01) -> None:
         self.lambda_l1, self.lambda_l2 = lambda_l1, lambda_l2
 
     @property
-    def lambda_l1(self):
+    def lambda_l1(self) -> float:
         """Strength of the L1 part."""
         return self._lambda_l1
 
     @lambda_l1.setter
-    def lambda_l1(self, value):
+    def lambda_l1(self, value: float) -> None:
         self._lambda_l1 = _strength("ElasticNet", "lambda_l1", value)
 
     @property
-    def lambda_l2(self):
+    def lambda_l2(self) -> float:
         """Strength of the L2 part."""
         return self._lambda_l2
 
     @lambda_l2.setter
-    def lambda_l2(self, value):
+    def lambda_l2(self, value: float) -> None:
         self._lambda_l2 = _strength("ElasticNet", "lambda_l2", value)
 
-    def value(self, weights):
+    def value(self, weights: Weights) -> float:
         """Return the penalty."""
         where = "ElasticNet.value"
         return _penalty(where, "weights", weights, self.lambda_l1, self.lambda_l2)[0]
 
-    def gradient(self, W, *, out=None):
+    def gradient(self, W: Structure, *, out: Structure | None = None) -> Structure:
         """Return the gradient as an array for each array, with sign(0) = 0."""
         kind = _kind(self.lambda_l1, self.lambda_l2)[1]
         strengths = self.lambda_l1, self.lambda_l2
         return sweep("ElasticNet.gradient", "W", W, (), kind, out, *strengths)[1]
 
-    def value_and_gradient(self, weights, *, out=None):
+    def value_and_gradient(
+        self, weights: Structure, *, out: Structure | None = None
+    ) -> tuple[float, Structure]:
         """Return both, from one read of the weights."""
         where = "ElasticNet.value_and_gradient"
         strengths = self.lambda_l1, self.lambda_l2
         return _penalty(where, "weights", weights, *strengths, gradient=True, out=out)
 
-    def prox(self, W, step_size=1.0, *, out=None):
+    def prox(
+        self, W: Structure, step_size: float = 1.0, *, out: Structure | None = None
+    ) -> Structure:
         r"""Return ``soft_threshold(W, step_size * lambda_l1) / (1 + step_size * lambda_l2)``.
 
         The point that minimises the penalty plus :math:`\|v - w\|^2 / (2 \cdot step\_size)`.

@@ -7,13 +7,19 @@ so for convolution kernels (height, width, inputs, filters). A bias is one group
 Norms are taken in float64 in a fixed order, the same for every number of threads.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastreg._core._kernels import group_squares, scale_groups
 from fastreg._core.checks import integer, number, shown
 from fastreg.penalty.weights import dense, pack, sweep, unpack
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Structure, Weights
 
 __all__ = ["GroupLasso", "max_norm", "unit_norm"]
 
@@ -51,41 +57,41 @@ class GroupLasso:
            [3.2, 0. ]])
     """
 
-    def __init__(self, lambda_group=0.01, *, axis=0):
+    def __init__(self, lambda_group: float = 0.01, *, axis: int | tuple[int, ...] = 0) -> None:
         self.lambda_group, self.axis = lambda_group, axis
 
     @property
-    def lambda_group(self):
+    def lambda_group(self) -> float:
         """Strength of the penalty."""
         return self._lambda_group
 
     @lambda_group.setter
-    def lambda_group(self, value):
+    def lambda_group(self, value: float) -> None:
         self._lambda_group = number("GroupLasso", "lambda_group", value, low=0.0)
 
     @property
-    def axis(self):
+    def axis(self) -> int | tuple[int, ...]:
         """Axes that a norm runs along."""
         return self._axis
 
     @axis.setter
-    def axis(self, value):
+    def axis(self, value: int | tuple[int, ...]) -> None:
         self._axis = _axes("GroupLasso", value)
 
-    def value(self, weights):
+    def value(self, weights: Weights) -> float:
         """Return the penalty."""
         return self._value(_groups("GroupLasso.value", "weights", weights, self._axis))
 
-    def gradient(self, W):
+    def gradient(self, W: Structure) -> Structure:
         """Return the gradient as an array for each array; a group that is 0 has gradient 0."""
         return self._gradient(W, _groups("GroupLasso.gradient", "W", W, self._axis))
 
-    def value_and_gradient(self, weights):
+    def value_and_gradient(self, weights: Structure) -> tuple[float, Structure]:
         """Return both, from one set of norms."""
         groups = _groups("GroupLasso.value_and_gradient", "weights", weights, self._axis)
         return self._value(groups), self._gradient(weights, groups)
 
-    def prox(self, W, step_size=1.0):
+    def prox(self, W: Structure, step_size: float = 1.0) -> Structure:
         r"""Return each group shorter by :math:`step\_size \cdot \lambda \sqrt{n_g}`, or 0.
 
         The point that minimises the penalty plus :math:`\|v - w\|^2 / (2 \cdot step\_size)`.
@@ -120,7 +126,7 @@ class GroupLasso:
         return pack(W, scaled)
 
 
-def max_norm(weights, max_value, *, axis=0):
+def max_norm(weights: Structure, max_value: float, *, axis: int | tuple[int, ...] = 0) -> Structure:
     """Shorten every group whose norm is above ``max_value`` to it, in place.
 
     Parameters
@@ -161,7 +167,7 @@ def max_norm(weights, max_value, *, axis=0):
     )
 
 
-def unit_norm(weights, *, axis=0):
+def unit_norm(weights: Structure, *, axis: int | tuple[int, ...] = 0) -> Structure:
     """Scale every group to norm 1, in place; a group that is 0 (below 2.3e-308) stays so.
 
     Parameters

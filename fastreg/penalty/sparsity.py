@@ -3,12 +3,17 @@
 Weights are a float32 or float64 array, or a dict, list or tuple of arrays.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fastreg._core.checks import number, size
 from fastreg.penalty.weights import dense, sweep
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Array, Weights
 
 __all__ = ["NearZero", "near_zero", "weight_histogram"]
 
@@ -18,13 +23,13 @@ CHUNK = 32768  # weights binned at a time, in float64, whose edges tell all floa
 class NearZero(NamedTuple):
     """Weights near 0: their number, their share of ``size``, and how many are 0 exactly."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # of the weights, not a tuple's method
     share: float
     zeros: int
     size: int
 
 
-def near_zero(weights, tol=0.01):
+def near_zero(weights: Weights, tol: float = 0.01) -> NearZero:
     """Count the weights with ``|w| < tol``, and those that are exactly 0.
 
     Parameters
@@ -57,7 +62,7 @@ def near_zero(weights, tol=0.01):
     return NearZero(int(count), count / total if total else 0.0, int(zeros), total)
 
 
-def weight_histogram(weights, bins=50):
+def weight_histogram(weights: Weights, bins: int = 50) -> tuple[Array, Array]:
     """Count the weights of all arrays together in equal bins from the smallest to the largest.
 
     Parameters

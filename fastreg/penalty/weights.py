@@ -1,29 +1,45 @@
 """Weights as they come: one array, or a dict, list or tuple of them."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, ValuesView
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastreg._core import _kernels
 from fastreg._core._kernels import pack, unpack
 
+if TYPE_CHECKING:
+    from fastreg._core.types import Array
+
 __all__ = ["dense", "listed", "pack", "sweep", "times_total", "unpack"]
 
 
-def listed(weights):
+def listed(weights: Any) -> Any:
     """Return a dict's values and what a generator yields as a list, anything else as it is."""
     return list(weights) if isinstance(weights, (Iterator, ValuesView)) else weights
 
 
-def dense(where, name, weights):
+def dense(where: str, name: str, weights: Any) -> tuple[list[str], list[Array]]:
     """Return the names of the arrays and C-contiguous views or copies of them."""
     keys, arrays = unpack(weights)
     labels = [name if key is None else f"{name}[{key!r}]" for key in keys]
     return labels, _kernels.weights(where, name, keys, arrays)
 
 
-def sweep(where, name, weights, sums=(), result=None, out=None, a=0.0, b=0.0, number=1.0):
+def sweep(
+    where: str,
+    name: str,
+    weights: Any,
+    sums: tuple[str, ...] = (),
+    result: str | None = None,
+    out: Any = None,
+    a: float = 0.0,
+    b: float = 0.0,
+    number: float = 1.0,
+) -> tuple[list[float], Any]:
     """Sum over all arrays and, with ``result``, compute one of each: both in one read."""
     weights = listed(weights)
     if out is not None:
@@ -40,13 +56,13 @@ def _outputs(where, keys, weights, out):
         raise TypeError(
             f"{where}: out must be a {kind.__name__} as the weights are, got {type(out).__name__}"
         )
-    names = out.keys() if kind is dict else range(len(out))
+    names = out.keys() if isinstance(out, dict) else range(len(out))
     if set(names) != set(keys):
         raise ValueError(f"{where}: out must have the entries {keys}, got {list(names)}")
     return [out[key] for key in keys]
 
 
-def times_total(where, weights, strength, total, kind):
+def times_total(where: str, weights: Any, strength: float, total: float, kind: str) -> float:
     """Return ``strength * sum |w|`` or ``strength * sum w^2 / 2``, given the sum as it came.
 
     Where the sum has left the range of float64 it is taken again in a unit, a power of two.

@@ -1,10 +1,16 @@
 """Adam and its descendants, one formula each."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from fastreg.reference.optimizer import Optimizer, held, in_units, root_mean_square, units
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Number, Services, ServicesOfAll
 
 __all__ = ["Adam", "AdamW", "Adamax", "NAdam", "RAdam"]
 
@@ -18,19 +24,19 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.001,
-        beta1=0.9,
-        beta2=0.999,
-        epsilon=1e-8,
+        learning_rate: Number = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
         *,
-        amsgrad=False,
-        **services,
-    ):
+        amsgrad: bool = False,
+        **services: Unpack[Services],
+    ) -> None:
         hypers = {"learning_rate": learning_rate, "beta1": beta1, "beta2": beta2}
         slots = ("m", "v", "peak") if amsgrad else ("m", "v")
         super().__init__(slots, hypers | {"epsilon": epsilon}, **services)
 
-    def scalars(self, h, t, memory):
+    def scalars(self, h: Any, t: Any, memory: Any) -> Any:
         root_bc2 = math.sqrt(1.0 - h["beta2"] ** t)
         s = {
             "beta1": h["beta1"],
@@ -46,7 +52,7 @@ class Adam(Optimizer):
             s["epsilon"] = h["epsilon"]
         return s
 
-    def move(self, g, state, s):
+    def move(self, g: Any, state: Any, s: Any) -> Any:
         if "peak" not in state:
             denominator = self.means(g, state, s) + s["epsilon"]
             return s["rate"] * (state["m"] / denominator), denominator
@@ -62,7 +68,7 @@ class Adam(Optimizer):
         return s["rate"] * (state["m"] / denominator), denominator
 
     @staticmethod
-    def means(g, state, s):
+    def means(g: Any, state: Any, s: Any) -> Any:
         """Advance the running means of the gradient and of its square; return the latter's root."""
         state["m"] = s["beta1"] * state["m"] + (1.0 - s["beta1"]) * g
         floor, beta2 = s.get("floor", s["epsilon"]), s["beta2"]
@@ -77,13 +83,13 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        learning_rate=0.001,
-        beta1=0.9,
-        beta2=0.999,
-        epsilon=1e-8,
-        weight_decay=0.01,
-        **services,
-    ):
+        learning_rate: Number = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: Number = 0.01,
+        **services: Unpack[ServicesOfAll],
+    ) -> None:
         super().__init__(
             learning_rate, beta1, beta2, epsilon, weight_decay=weight_decay, **services
         )
@@ -94,18 +100,18 @@ class NAdam(Adam):
 
     def __init__(
         self,
-        learning_rate=0.002,
-        beta1=0.9,
-        beta2=0.999,
-        epsilon=1e-8,
+        learning_rate: Number = 0.002,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
         *,
-        momentum_decay=0.004,
-        **services,
-    ):
+        momentum_decay: float = 0.004,
+        **services: Unpack[Services],
+    ) -> None:
         super().__init__(learning_rate, beta1, beta2, epsilon, **services)
         self.hypers["momentum_decay"] = momentum_decay
 
-    def scalars(self, h, t, memory):
+    def scalars(self, h: Any, t: Any, memory: Any) -> Any:
         beta1, root_bc2 = h["beta1"], math.sqrt(1.0 - h["beta2"] ** t)
         lr = h["learning_rate"] * root_bc2
         s = {"beta1": beta1, "beta2": h["beta2"], "epsilon": h["epsilon"] * root_bc2}
@@ -119,7 +125,7 @@ class NAdam(Adam):
         s["gradient_share"] = (1.0 - now) / (1.0 - memory)
         return s | {"mean_share": following / (1.0 - memory * following), "memory": memory}
 
-    def move(self, g, state, s):
+    def move(self, g: Any, state: Any, s: Any) -> Any:
         denominator = self.means(g, state, s) + s["epsilon"]
         blend = s["gradient_share"] * g + s["mean_share"] * state["m"]
         return s["rate"] * (blend / denominator), denominator
@@ -128,10 +134,17 @@ class NAdam(Adam):
 class RAdam(Adam):
     """Rectified Adam: momentum alone until the variance of v is tractable."""
 
-    def __init__(self, learning_rate=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, **services):
+    def __init__(
+        self,
+        learning_rate: Number = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        **services: Unpack[Services],
+    ) -> None:
         super().__init__(learning_rate, beta1, beta2, epsilon, **services)
 
-    def scalars(self, h, t, memory):
+    def scalars(self, h: Any, t: Any, memory: Any) -> Any:
         beta2_t = h["beta2"] ** t
         root_bc2 = math.sqrt(1.0 - beta2_t)
         most = 2.0 / (1.0 - h["beta2"]) - 1.0
@@ -155,7 +168,7 @@ class RAdam(Adam):
             s |= {"root": 1.0, "epsilon": h["epsilon"] * root_bc2 if optax else h["epsilon"]}
         return s
 
-    def move(self, g, state, s):
+    def move(self, g: Any, state: Any, s: Any) -> Any:
         denominator = s["root"] * self.means(g, state, s) + s["epsilon"]
         return s["rate"] * (state["m"] / denominator), denominator
 
@@ -163,11 +176,18 @@ class RAdam(Adam):
 class Adamax(Optimizer):
     """m as Adam's; u = max(beta2 u, |g| + epsilon); theta -= lr / bc1 m / u."""
 
-    def __init__(self, learning_rate=0.002, beta1=0.9, beta2=0.999, epsilon=1e-8, **services):
+    def __init__(
+        self,
+        learning_rate: Number = 0.002,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        **services: Unpack[Services],
+    ) -> None:
         hypers = {"learning_rate": learning_rate, "beta1": beta1, "beta2": beta2}
         super().__init__(("m", "u"), hypers | {"epsilon": epsilon}, **services)
 
-    def scalars(self, h, t, memory):
+    def scalars(self, h: Any, t: Any, memory: Any) -> Any:
         keras = self.compat == "keras"
         return {
             "beta1": h["beta1"],
@@ -178,7 +198,7 @@ class Adamax(Optimizer):
             "metric": h["learning_rate"],
         }
 
-    def move(self, g, state, s):
+    def move(self, g: Any, state: Any, s: Any) -> Any:
         size, faded = np.abs(g) + s["inside"], s["beta2"] * state["u"]
         state["m"] = s["beta1"] * state["m"] + (1.0 - s["beta1"]) * g
         state["u"] = np.where(faded >= size, faded, size)[()]

@@ -1,8 +1,17 @@
 """The dropout family: every layer multiplies by noise."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from fastreg.reference.random import draw_key, keep_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fastreg._core.types import Array, Saved, Seed
 
 __all__ = ["DropConnect", "Dropout", "SpatialDropout", "StochasticDepth"]
 
@@ -10,12 +19,14 @@ __all__ = ["DropConnect", "Dropout", "SpatialDropout", "StochasticDepth"]
 class Noise:
     """A mode, a key and a count of calls; subclasses make the noise of the next call."""
 
-    def __init__(self, drop_rate, rng):
+    _noise: Callable[[Array], Any]  # each class draws its own
+
+    def __init__(self, drop_rate: float, rng: Seed) -> None:
         self.drop_rate, self.training = drop_rate, True
         self._rng, self._key, self._calls = rng, None, 0
         self._factor = self._keep = None
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """``X * noise`` in training, ``X`` otherwise."""
         if not self.training:
             self._factor = self._rest(X)
@@ -26,29 +37,29 @@ class Noise:
         self._calls += 1
         return X * self._factor if shift is None else X * self._factor + shift
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         """The gradient through the noise of the last forward call."""
         return dout if self._factor is None else dout * self._factor
 
-    def train(self):
+    def train(self) -> None:
         """Enter training mode."""
         self.training = True
 
-    def eval(self):
+    def eval(self) -> None:
         """Enter inference mode."""
         self.training = False
 
-    def reset(self, *, call=0):
+    def reset(self, *, call: int = 0) -> None:
         """Let the next training call be number ``call``."""
         self._calls = call
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """Where the noise stands."""
         if self._key is None and self._rng is not None:
             self._key = draw_key(self._rng)
         return {"stream": 1, "key": self._key, "call": self._calls}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Saved) -> None:
         """Continue from ``state``."""
         self._key, self._calls = state["key"], state["call"]
 
@@ -66,12 +77,19 @@ class Noise:
 class Dropout(Noise):
     """Inverted dropout (Srivastava et al., 2014): keep with probability 1-p, scale by 1/(1-p)."""
 
-    def __init__(self, drop_rate=0.5, *, rng=None, noise_shape=None, inverted=True):
+    def __init__(
+        self,
+        drop_rate: float = 0.5,
+        *,
+        rng: Seed = None,
+        noise_shape: Sequence[int | None] | None = None,
+        inverted: bool = True,
+    ) -> None:
         super().__init__(drop_rate, rng)
         self._noise_shape, self._inverted = noise_shape, inverted
 
     @property
-    def mask(self):
+    def mask(self) -> Any:
         """The 0/1 mask of the last training call."""
         return self._keep
 
@@ -91,7 +109,7 @@ class Dropout(Noise):
 class SpatialDropout(Dropout):
     """Whole channels (Tompson et al., 2015): one draw a sample and channel."""
 
-    def __init__(self, drop_rate=0.5, *, axis=1, rng=None):
+    def __init__(self, drop_rate: float = 0.5, *, axis: int = 1, rng: Seed = None) -> None:
         super().__init__(drop_rate, rng=rng)
         self.axis = axis
 
@@ -102,7 +120,7 @@ class SpatialDropout(Dropout):
 class StochasticDepth(Dropout):
     """Whole samples, or the batch (Huang et al., 2016)."""
 
-    def __init__(self, drop_rate=0.5, *, mode="row", rng=None):
+    def __init__(self, drop_rate: float = 0.5, *, mode: str = "row", rng: Seed = None) -> None:
         super().__init__(drop_rate, rng=rng)
         self.mode = mode
 
@@ -113,5 +131,5 @@ class StochasticDepth(Dropout):
 class DropConnect(Dropout):
     """Weights (Wan et al., 2013)."""
 
-    def __init__(self, drop_rate=0.5, *, rng=None):
+    def __init__(self, drop_rate: float = 0.5, *, rng: Seed = None) -> None:
         super().__init__(drop_rate, rng=rng)

@@ -1,5 +1,9 @@
 """Group lasso and norm constraints."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastreg.reference.penalty import arrays_of, each
@@ -7,12 +11,12 @@ from fastreg.reference.penalty import arrays_of, each
 __all__ = ["GroupLasso", "max_norm", "unit_norm"]
 
 
-def norms(w, axis):
+def norms(w: Any, axis: int | tuple[int, ...]) -> Any:
     """Norms of the groups, in float64, shaped to broadcast against w."""
     return np.sqrt(np.sum(np.square(w, dtype=float), axis=axis, keepdims=True))
 
 
-def scale(w, factors):
+def scale(w: Any, factors: Any) -> Any:
     """Each group times its factor, rounded to the dtype of w first."""
     return w * factors.astype(w.dtype)
 
@@ -20,19 +24,19 @@ def scale(w, factors):
 class GroupLasso:
     """``lambda_group * sum over groups of sqrt(size) * norm`` (Yuan & Lin, 2006)."""
 
-    def __init__(self, lambda_group=0.01, *, axis=0):
+    def __init__(self, lambda_group: float = 0.01, *, axis: int | tuple[int, ...] = 0) -> None:
         self.lambda_group, self.axis = lambda_group, axis
 
     def _strength(self, w):
         """What multiplies the norms."""
         return self.lambda_group * np.sqrt(w.size / max(1, norms(w, self.axis).size))
 
-    def value(self, weights):
+    def value(self, weights: Any) -> Any:
         """Return the penalty."""
         terms = (self._strength(w) * norms(w, self.axis).sum() for w in arrays_of(weights))
         return float(sum(terms))
 
-    def gradient(self, W):
+    def gradient(self, W: Any) -> Any:
         """``strength * w / norm``, 0 for a group that is 0."""
 
         def formula(w):
@@ -41,11 +45,11 @@ class GroupLasso:
 
         return each(formula, W)
 
-    def value_and_gradient(self, weights):
+    def value_and_gradient(self, weights: Any) -> Any:
         """Return both."""
         return self.value(weights), self.gradient(weights)
 
-    def prox(self, W, step_size=1.0):
+    def prox(self, W: Any, step_size: float = 1.0) -> Any:
         """``w * max(0, 1 - step_size * strength / norm)``."""
 
         def formula(w):
@@ -55,7 +59,7 @@ class GroupLasso:
         return each(formula, W)
 
 
-def max_norm(weights, max_value, *, axis=0):
+def max_norm(weights: Any, max_value: float, *, axis: int | tuple[int, ...] = 0) -> Any:
     """Shorten longer groups to ``max_value``, in place."""
     for w in arrays_of(weights):
         norm = norms(w, axis)
@@ -63,7 +67,7 @@ def max_norm(weights, max_value, *, axis=0):
     return weights
 
 
-def unit_norm(weights, *, axis=0):
+def unit_norm(weights: Any, *, axis: int | tuple[int, ...] = 0) -> Any:
     """Scale every group that is not 0 to norm 1, in place."""
     for w in arrays_of(weights):
         norm = norms(w, axis)

@@ -1,6 +1,13 @@
 """Group norm and instance norm."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Array
 
 __all__ = ["GroupNorm", "InstanceNorm"]
 
@@ -8,11 +15,13 @@ __all__ = ["GroupNorm", "InstanceNorm"]
 class GroupNorm:
     """Normalisation of groups of channels of each sample (Wu & He, 2018)."""
 
-    def __init__(self, n_groups, n_features, epsilon=1e-5, *, affine=True):
+    def __init__(
+        self, n_groups: int, n_features: int, epsilon: float = 1e-5, *, affine: bool = True
+    ) -> None:
         self.gamma, self.beta = np.ones(n_features), np.zeros(n_features)
         self.n_groups, self.epsilon, self.affine = n_groups, epsilon, affine
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """Normalise each group by its own statistics."""
         groups = X.reshape(len(X), self.n_groups, -1)
         mean = groups.mean(axis=2, keepdims=True)
@@ -22,7 +31,7 @@ class GroupNorm:
         Y = self._row(self.gamma, X) * self._X_norm + self._row(self.beta, X)
         return Y.reshape(X.shape)
 
-    def backward(self, dY):
+    def backward(self, dY: Array) -> Array:
         """Return dX; store dgamma and dbeta."""
         dY_runs = dY.reshape(self._X_norm.shape)
         self.dgamma = (dY_runs * self._X_norm).sum(axis=(0, 2)).astype(self.gamma.dtype)
@@ -36,15 +45,15 @@ class GroupNorm:
     def _row(self, values, like):
         return values.astype(like.dtype)[:, None]
 
-    def train(self):
+    def train(self) -> None:
         """Enter training mode, which changes nothing."""
 
-    def eval(self):
+    def eval(self) -> None:
         """Enter inference mode, which changes nothing."""
 
 
 class InstanceNorm(GroupNorm):
     """Normalisation of each channel of each sample (Ulyanov, Vedaldi & Lempitsky, 2016)."""
 
-    def __init__(self, n_features, epsilon=1e-5, *, affine=False):
+    def __init__(self, n_features: int, epsilon: float = 1e-5, *, affine: bool = False) -> None:
         super().__init__(n_features, n_features, epsilon, affine=affine)

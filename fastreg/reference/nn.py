@@ -1,8 +1,14 @@
 """Dense layers, activations and losses."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Array, DTypeLike, Seed
 
 __all__ = [
     "GELU",
@@ -22,11 +28,11 @@ class Layer:
 
     training = True
 
-    def train(self):
+    def train(self) -> None:
         """Enter training mode."""
         self.training = True
 
-    def eval(self):
+    def eval(self) -> None:
         """Enter inference mode."""
         self.training = False
 
@@ -35,8 +41,16 @@ class Dense(Layer):
     """Affine map of each row: ``Y = X W + b``."""
 
     def __init__(
-        self, n_in, n_out, *, init="he", init_scale=1.0, rng=None, dtype=np.float32, bias=True
-    ):
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        init: str = "he",
+        init_scale: float = 1.0,
+        rng: Seed = None,
+        dtype: DTypeLike = np.float32,
+        bias: bool = True,
+    ) -> None:
         if rng is None:
             rng = np.random.randint(0, 2**32, size=4, dtype=np.uint64)
         spread = {"he": 2.0 / n_in, "glorot": 2.0 / (n_in + n_out), "normal": 1.0}[init]
@@ -44,12 +58,12 @@ class Dense(Layer):
         self.W = (init_scale * math.sqrt(spread) * draws).astype(dtype)
         self.b = np.zeros(n_out, dtype) if bias else None
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """``X W + b``."""
         self._X = X
         return X @ self.W if self.b is None else X @ self.W + self.b
 
-    def backward(self, dY):
+    def backward(self, dY: Array) -> Array:
         """``dY W'``; the gradients of W and b are stored."""
         self.dW = self._X.T @ dY
         self.db = None if self.b is None else dY.sum(axis=0)
@@ -59,12 +73,12 @@ class Dense(Layer):
 class ReLU(Layer):
     """``max(X, 0)``."""
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """Return the positive part."""
         self._Y = np.maximum(X, 0)
         return self._Y
 
-    def backward(self, dY):
+    def backward(self, dY: Array) -> Array:
         """The gradient where X was positive."""
         return dY * (self._Y > 0)
 
@@ -72,15 +86,15 @@ class ReLU(Layer):
 class LeakyReLU(Layer):
     """``X`` where it is positive, ``slope X`` elsewhere."""
 
-    def __init__(self, slope=0.01):
+    def __init__(self, slope: float = 0.01) -> None:
         self.slope = slope
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """Return X with its negative part scaled."""
         self._slopes = np.where(X > 0, X.dtype.type(1), X.dtype.type(self.slope))
         return X * self._slopes
 
-    def backward(self, dY):
+    def backward(self, dY: Array) -> Array:
         """The gradient times the slopes."""
         return dY * self._slopes
 
@@ -88,12 +102,12 @@ class LeakyReLU(Layer):
 class Tanh(Layer):
     """``tanh(X)``."""
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """Return the hyperbolic tangent."""
         self._X = X
         return np.tanh(X)
 
-    def backward(self, dY):
+    def backward(self, dY: Array) -> Array:
         """``dY (1 - tanh(X)^2)``, without the difference."""
         e = np.exp(-2 * np.minimum(np.abs(self._X), 1024))
         return 4 * (dY * (e / (1 + e) / (1 + e)))
@@ -102,12 +116,12 @@ class Tanh(Layer):
 class Sigmoid(Layer):
     """``1 / (1 + exp(-X))``, written with tanh, which cannot overflow."""
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """Return the logistic function."""
         self._X = X
         return 0.5 * (1 + np.tanh(0.5 * X))
 
-    def backward(self, dY):
+    def backward(self, dY: Array) -> Array:
         """``dY Y (1 - Y)``, without the difference."""
         e = np.exp(-np.abs(self._X))
         return dY * (e / (1 + e) / (1 + e))
@@ -116,12 +130,12 @@ class Sigmoid(Layer):
 class GELU(Layer):
     """``X / 2 (1 + tanh(sqrt(2 / pi) (X + 0.044715 X^3)))`` (Hendrycks & Gimpel, 2016)."""
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """Return the gated X."""
         self._X, self._tanh = X, np.tanh(math.sqrt(2 / math.pi) * (X + 0.044715 * X**3))
         return 0.5 * X * (1 + self._tanh)
 
-    def backward(self, dY):
+    def backward(self, dY: Array) -> Array:
         """The gradient times the slope."""
         X, t = self._X, self._tanh
         inner = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * X**2)
@@ -129,8 +143,13 @@ class GELU(Layer):
 
 
 def softmax_cross_entropy(
-    logits, labels, *, label_smoothing=0.0, class_weights=None, sample_weight=None
-):
+    logits: Array,
+    labels: Any,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: Any = None,
+    sample_weight: Any = None,
+) -> tuple[float, Array]:
     """Weighted mean of ``-sum q log softmax(z)``, and its gradient."""
     n, k = logits.shape
     shifted = logits - logits.max(axis=1, keepdims=True)
@@ -150,7 +169,7 @@ def softmax_cross_entropy(
     return float(losses @ shares), difference * shares[:, None].astype(logits.dtype)
 
 
-def mse(outputs, targets, *, sample_weight=None):
+def mse(outputs: Array, targets: Any, *, sample_weight: Any = None) -> tuple[float, Array]:
     """Weighted mean of squared differences, and its gradient."""
     n, k = outputs.shape
     difference = outputs - np.reshape(targets, outputs.shape).astype(outputs.dtype)
@@ -159,7 +178,9 @@ def mse(outputs, targets, *, sample_weight=None):
     return float((difference**2).sum(axis=1) @ shares), gradient
 
 
-def binary_cross_entropy(logits, targets, *, label_smoothing=0.0, sample_weight=None):
+def binary_cross_entropy(
+    logits: Array, targets: Any, *, label_smoothing: float = 0.0, sample_weight: Any = None
+) -> tuple[float, Array]:
     """Weighted mean of ``-(t log p + (1 - t) log(1 - p))`` for p = sigmoid(z), and its gradient."""
     n, k = logits.shape
     t = np.reshape(targets, logits.shape).astype(logits.dtype)
@@ -172,7 +193,7 @@ def binary_cross_entropy(logits, targets, *, label_smoothing=0.0, sample_weight=
     return float(losses.sum(axis=1) @ shares), gradient * shares[:, None].astype(logits.dtype)
 
 
-def row_shares(n, class_weights, labels, sample_weight):
+def row_shares(n: int, class_weights: Any, labels: Any, sample_weight: Any) -> Any:
     """The share of every row in a weighted mean."""
     weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
     if class_weights is not None:
@@ -180,4 +201,6 @@ def row_shares(n, class_weights, labels, sample_weight):
     return weights / weights.sum()
 
 
-softmax_cross_entropy.link, mse.link, binary_cross_entropy.link = "softmax", "identity", "sigmoid"
+softmax_cross_entropy.link = "softmax"  # type: ignore[attr-defined]
+mse.link = "identity"  # type: ignore[attr-defined]
+binary_cross_entropy.link = "sigmoid"  # type: ignore[attr-defined]

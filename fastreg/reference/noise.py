@@ -1,9 +1,15 @@
 """Alpha dropout, which adds a shift too, and Gaussian dropout."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 from fastreg.reference.dropout import Dropout, Noise
 from fastreg.reference.random import normals
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Seed
 
 __all__ = ["AlphaDropout", "GaussianDropout"]
 
@@ -13,7 +19,7 @@ SATURATION = -1.7580993408473766  # what SELU tends to at minus infinity
 class AlphaDropout(Noise):
     """Dropped elements take SELU's limit, and a scale and a shift restore mean and variance."""
 
-    def __init__(self, drop_rate=0.5, *, rng=None):
+    def __init__(self, drop_rate: float = 0.5, *, rng: Seed = None) -> None:
         super().__init__(drop_rate, rng)
 
     mask = Dropout.mask
@@ -29,11 +35,11 @@ class AlphaDropout(Noise):
 class GaussianDropout(Noise):
     """Normal factors with the mean and variance of dropout's (Srivastava et al., section 10)."""
 
-    def __init__(self, drop_rate=0.5, *, rng=None):
+    def __init__(self, drop_rate: float = 0.5, *, rng: Seed = None) -> None:
         super().__init__(drop_rate, rng)
 
     @property
-    def noise(self):
+    def noise(self) -> Any:
         """The factors of the last training call."""
         return self._factor
 

@@ -1,6 +1,13 @@
 """Batch norm."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Array
 
 __all__ = ["BatchNorm"]
 
@@ -10,15 +17,15 @@ class BatchNorm:
 
     def __init__(
         self,
-        n_features,
-        momentum=0.9,
-        epsilon=1e-5,
+        n_features: int,
+        momentum: float | None = 0.9,
+        epsilon: float = 1e-5,
         *,
-        axis=1,
-        affine=True,
-        track_running_stats=True,
-        unbiased_running_var=False,
-    ):
+        axis: int = 1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        unbiased_running_var: bool = False,
+    ) -> None:
         self.gamma, self.beta = np.ones((1, n_features)), np.zeros((1, n_features))
         self.running_mean, self.running_var = np.zeros((1, n_features)), np.ones((1, n_features))
         self.momentum, self.epsilon, self.training = momentum, epsilon, True
@@ -26,7 +33,7 @@ class BatchNorm:
         self.track_running_stats = track_running_stats
         self.unbiased_running_var = unbiased_running_var
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """Normalise by the batch's statistics in training, by the running ones otherwise."""
         rows = self._as_rows(X)
         self._by_batch = self.training or not self.track_running_stats
@@ -46,7 +53,7 @@ class BatchNorm:
         Y = self.gamma.astype(X.dtype) * self._X_norm + self.beta.astype(X.dtype)
         return self._from_rows(Y, X.shape)
 
-    def backward(self, dY):
+    def backward(self, dY: Array) -> Array:
         """Return dX; store dgamma and dbeta."""
         rows = self._as_rows(dY)
         self.dgamma = (rows * self._X_norm).sum(axis=0, keepdims=True).astype(self.gamma.dtype)
@@ -59,16 +66,16 @@ class BatchNorm:
         dX = self._inv_std * (dX_norm - mean_dX - self._X_norm * mean_dX_X)
         return self._from_rows(dX, dY.shape)
 
-    def fold_into(self, W, b):
+    def fold_into(self, W: Array, b: Array) -> Any:
         """Return the weights of one linear layer that does ``X W + b`` and then inference."""
         scale = self.gamma / np.sqrt(self.running_var + self.epsilon)
         return W * scale, (b - self.running_mean[0]) * scale[0] + self.beta[0]
 
-    def train(self):
+    def train(self) -> None:
         """Enter training mode."""
         self.training = True
 
-    def eval(self):
+    def eval(self) -> None:
         """Enter inference mode."""
         self.training = False
 

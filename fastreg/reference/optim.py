@@ -1,8 +1,15 @@
 """Optimizers, one formula each, over one textbook loop."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Unpack
+
 import numpy as np
 
 from fastreg.reference.optimizer import Optimizer, held, in_units, root_mean_square, units
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Compat, Number, Services
 
 __all__ = ["AdaGrad", "Adadelta", "Lion", "Momentum", "RMSprop", "SGD"]
 
@@ -10,38 +17,45 @@ __all__ = ["AdaGrad", "Adadelta", "Lion", "Momentum", "RMSprop", "SGD"]
 class SGD(Optimizer):
     """theta -= lr g."""
 
-    def __init__(self, learning_rate=0.01, **services):
+    def __init__(self, learning_rate: Number = 0.01, **services: Unpack[Services]) -> None:
         super().__init__((), {"learning_rate": learning_rate}, **services)
 
-    def scalars(self, h, t, memory):
+    def scalars(self, h: Any, t: Any, memory: Any) -> Any:
         return {"rate": h["learning_rate"], "metric": h["learning_rate"]}
 
-    def move(self, g, state, s):
+    def move(self, g: Any, state: Any, s: Any) -> Any:
         return s["rate"] * g, 1.0
 
 
 class Momentum(Optimizer):
     """v = momentum v + g; theta -= lr v. In Keras v carries the learning rate."""
 
-    def __init__(self, learning_rate=0.01, momentum=0.9, *, nesterov=False, **services):
+    def __init__(
+        self,
+        learning_rate: Number = 0.01,
+        momentum: float = 0.9,
+        *,
+        nesterov: bool = False,
+        **services: Unpack[Services],
+    ) -> None:
         hypers = {"learning_rate": learning_rate, "momentum": momentum}
         super().__init__(("v",), hypers, **services)
         self.nesterov = nesterov
 
-    def scalars(self, h, t, memory):
+    def scalars(self, h: Any, t: Any, memory: Any) -> Any:
         lr, carries = h["learning_rate"], self.compat == "keras"
         s = {"momentum": h["momentum"], "feed": lr if carries else 1.0, "metric": lr}
         s["rate"] = (1.0 if carries else lr) * (h["momentum"] if self.nesterov else 1.0)
         return s | {"gradient_rate": lr}
 
-    def move(self, g, state, s):
+    def move(self, g: Any, state: Any, s: Any) -> Any:
         state["v"] = s["momentum"] * state["v"] + s["feed"] * g
         if self.nesterov:
             return s["rate"] * state["v"] + s["gradient_rate"] * g, 1.0
         return s["rate"] * state["v"], 1.0
 
 
-def place_epsilon(epsilon, compat):
+def place_epsilon(epsilon: float, compat: Compat | None) -> Any:
     """Epsilon inside the root, and outside as torch has it; roots below floor do not count."""
     if compat == "torch":
         return {"inside": 0.0, "epsilon": epsilon, "floor": epsilon}
@@ -51,15 +65,22 @@ def place_epsilon(epsilon, compat):
 class AdaGrad(Optimizer):
     """v += g^2; theta -= lr g / sqrt(v + epsilon)."""
 
-    def __init__(self, learning_rate=0.01, epsilon=1e-8, *, initial_accumulator=0.0, **services):
+    def __init__(
+        self,
+        learning_rate: Number = 0.01,
+        epsilon: float = 1e-8,
+        *,
+        initial_accumulator: float = 0.0,
+        **services: Unpack[Services],
+    ) -> None:
         super().__init__(("v",), {"learning_rate": learning_rate, "epsilon": epsilon}, **services)
         self.initial = initial_accumulator
 
-    def scalars(self, h, t, memory):
+    def scalars(self, h: Any, t: Any, memory: Any) -> Any:
         lr = h["learning_rate"]
         return place_epsilon(h["epsilon"], self.compat) | {"rate": lr, "metric": lr}
 
-    def move(self, g, state, s):
+    def move(self, g: Any, state: Any, s: Any) -> Any:
         how = {"inside": s["inside"], "floor": s["floor"]}
         state["v"], root = root_mean_square(state["v"], g, 1.0, 1.0, **how)
         denominator = root + s["epsilon"]
@@ -71,19 +92,19 @@ class RMSprop(Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.001,
-        beta=0.9,
-        epsilon=1e-8,
+        learning_rate: Number = 0.001,
+        beta: float = 0.9,
+        epsilon: float = 1e-8,
         *,
-        centered=False,
-        momentum=0.0,
-        **services,
-    ):
+        centered: bool = False,
+        momentum: float = 0.0,
+        **services: Unpack[Services],
+    ) -> None:
         hypers = {"learning_rate": learning_rate, "beta": beta, "epsilon": epsilon}
         slots = ("v",) + ("mean",) * bool(centered) + ("velocity",) * bool(momentum)
         super().__init__(slots, hypers | {"momentum": momentum}, **services)
 
-    def scalars(self, h, t, memory):
+    def scalars(self, h: Any, t: Any, memory: Any) -> Any:
         lr, carries = h["learning_rate"], self.compat in ("keras", "optax")
         with_velocity = "velocity" in self.state
         return place_epsilon(h["epsilon"], self.compat) | {
@@ -94,7 +115,7 @@ class RMSprop(Optimizer):
             "metric": lr,
         }
 
-    def move(self, g, state, s):
+    def move(self, g: Any, state: Any, s: Any) -> Any:
         if "mean" in state:
             root = self.deviation(g, state, s)
         else:
@@ -107,7 +128,7 @@ class RMSprop(Optimizer):
         return s["rate"] * state["velocity"], denominator
 
     @staticmethod
-    def deviation(g, state, s):
+    def deviation(g: Any, state: Any, s: Any) -> Any:
         """Advance v and the mean; return the root of ``v - mean^2``, 0 where that is negative."""
         beta, (unit, back) = s["beta"], units(g, state["v"], s["floor"])
         v = beta * in_units(state["v"], unit) + (1.0 - beta) * (g * unit * (g * unit))
@@ -123,16 +144,22 @@ class Adadelta(Optimizer):
 
     couples = ("torch", "optax")
 
-    def __init__(self, learning_rate=1.0, rho=0.9, epsilon=1e-6, **services):
+    def __init__(
+        self,
+        learning_rate: Number = 1.0,
+        rho: float = 0.9,
+        epsilon: float = 1e-6,
+        **services: Unpack[Services],
+    ) -> None:
         hypers = {"learning_rate": learning_rate, "rho": rho, "epsilon": epsilon}
         super().__init__(("v", "d"), hypers, **services)
 
-    def scalars(self, h, t, memory):
+    def scalars(self, h: Any, t: Any, memory: Any) -> Any:
         lr = h["learning_rate"]
         scalars = place_epsilon(h["epsilon"], None)
         return scalars | {"rho": h["rho"], "rate": lr, "metric": lr}
 
-    def move(self, g, state, s):
+    def move(self, g: Any, state: Any, s: Any) -> Any:
         rho, how = s["rho"], {"inside": s["inside"], "floor": s["floor"]}
         before = np.sqrt(state["d"] + s["inside"])
         state["v"], now = root_mean_square(state["v"], g, rho, 1.0 - rho, **how)
@@ -144,15 +171,21 @@ class Adadelta(Optimizer):
 class Lion(Optimizer):
     """theta -= lr sign(beta1 m + (1 - beta1) g); m = beta2 m + (1 - beta2) g."""
 
-    def __init__(self, learning_rate=1e-4, beta1=0.9, beta2=0.99, **services):
+    def __init__(
+        self,
+        learning_rate: Number = 1e-4,
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        **services: Unpack[Services],
+    ) -> None:
         hypers = {"learning_rate": learning_rate, "beta1": beta1, "beta2": beta2}
         super().__init__(("m",), hypers, **services)
 
-    def scalars(self, h, t, memory):
+    def scalars(self, h: Any, t: Any, memory: Any) -> Any:
         lr = h["learning_rate"]
         return {"beta1": h["beta1"], "beta2": h["beta2"], "rate": lr, "metric": lr}
 
-    def move(self, g, state, s):
+    def move(self, g: Any, state: Any, s: Any) -> Any:
         blend = s["beta1"] * state["m"] + (1.0 - s["beta1"]) * g
         state["m"] = s["beta2"] * state["m"] + (1.0 - s["beta2"]) * g
         return s["rate"] * np.sign(blend), 1.0

@@ -5,17 +5,23 @@ the parameter's group and its own count of steps; ``move`` updates the state of 
 returns what is subtracted from the parameter, and the denominator of the rule's metric.
 """
 
+from __future__ import annotations
+
 import fnmatch
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Number
 
 __all__ = ["Optimizer"]
 
 BLOCK, LANES = 16384, 16
 
 
-def laid_out(grad, theta):
+def laid_out(grad: Any, theta: Any) -> Any:
     """A gradient in its parameter's dtype and layout; a plain number is every element's."""
     grad = np.asarray(grad)
     if grad.dtype.kind == "f" and grad.shape == np.shape(theta):
@@ -34,7 +40,7 @@ RANGE = {
 }
 
 
-def units(g, v, floor):
+def units(g: Any, v: Any, floor: Any) -> Any:
     """What g and the root of v are multiplied by: 1 but where squares leave the range."""
     large, small, large_unit, small_unit = RANGE[v.dtype.itemsize]
     low = small if floor < small else 0.0
@@ -44,19 +50,21 @@ def units(g, v, floor):
     return unit, 1 / unit
 
 
-def in_units(v, unit):
+def in_units(v: Any, unit: Any) -> Any:
     """V in square units; a negative v is minus its root."""
     return v * unit * np.where(v < 0, v * unit, unit)
 
 
-def held(v, root, back):
+def held(v: Any, root: Any, back: Any) -> Any:
     """The v to store: minus its root where the dtype cannot hold it."""
     ends, plain = np.finfo(root.dtype), v * back * back
     fits = (plain <= ends.max) & ((plain >= ends.tiny) | (back == 1))
     return np.where(fits, plain, np.where(root <= ends.max, 0 - root, root))[()]
 
 
-def root_mean_square(v, g, keep, feed, *, inside=0.0, floor=math.inf):
+def root_mean_square(
+    v: Any, g: Any, keep: Any, feed: Any, *, inside: float = 0.0, floor: Any = math.inf
+) -> Any:
     """``v = keep v + feed g^2``; return v as it is stored and ``sqrt(v + inside)``."""
     unit, back = units(g, v, floor)
     mean = keep * in_units(v, unit) + feed * (g * unit * (g * unit))
@@ -64,7 +72,7 @@ def root_mean_square(v, g, keep, feed, *, inside=0.0, floor=math.inf):
     return held(mean, root, back), root
 
 
-def squares(x, unit=1.0):
+def squares(x: Any, unit: Any = 1.0) -> Any:
     """Sums of x^2 over blocks, in float64 and in the kernels' order: lanes, pairs of lanes."""
     x = np.ravel(x, order="K").astype(np.float64)
     for start in range(0, x.size, BLOCK):
@@ -76,7 +84,7 @@ def squares(x, unit=1.0):
         yield float(sums[0])
 
 
-def total_of(arrays, unit=1.0):
+def total_of(arrays: Any, unit: Any = 1.0) -> Any:
     """The sum of all squares, block by block."""
     total = 0.0
     for block in (block for array in arrays for block in squares(array, unit)):
@@ -84,7 +92,7 @@ def total_of(arrays, unit=1.0):
     return total
 
 
-def shrink(theta, threshold):
+def shrink(theta: Any, threshold: float) -> Any:
     """Soft threshold, the proximal operator of ``threshold * |theta|``."""
     inside = np.where(np.isnan(theta), theta, theta.dtype.type(0.0))
     below = np.where(theta < -threshold, theta + threshold, inside)
@@ -94,53 +102,54 @@ def shrink(theta, threshold):
 class Optimizer:
     """The loop, and the services in their order."""
 
-    couples = ("torch",)  # the libraries whose weight_decay is added to the gradient
+    couples: tuple[str, ...] = ("torch",)  # the libraries whose weight_decay is added to the gradient
 
     def __init__(
         self,
-        slots,
-        hypers,
+        slots: Any,
+        hypers: Any,
         *,
-        weight_decay=0.0,
-        lambda_l2=0.0,
-        lambda_l1=0.0,
-        l1_mode="subgradient",
-        clip_norm=None,
-        clip_value=None,
-        exclude=(),
-        groups=None,
-        on_nonfinite="propagate",
-        ema_decay=None,
-        compat=None,
-    ):
+        weight_decay: Number = 0.0,
+        lambda_l2: float = 0.0,
+        lambda_l1: float = 0.0,
+        l1_mode: str = "subgradient",
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        exclude: Any = (),
+        groups: Any = None,
+        on_nonfinite: str = "propagate",
+        ema_decay: float | None = None,
+        compat: Any = None,
+    ) -> None:
         services = {"weight_decay": weight_decay, "lambda_l2": lambda_l2, "lambda_l1": lambda_l1}
         self.hypers = hypers | services | {"clip_value": clip_value}
         self.l1_mode, self.clip_norm, self.exclude = l1_mode, clip_norm, exclude
         self.groups, self.on_nonfinite = groups or {}, on_nonfinite
         self.ema_decay, self.compat = ema_decay, compat
-        self.state, self.ema = {name: {} for name in slots}, {}
-        self.initial, self.last = 0.0, {}
-        self.steps, self.memory = {}, {}  # by name: steps taken, the rule's number
+        self.state: dict[str, Any] = {name: {} for name in slots}
+        self.initial, self.ema, self.last = 0.0, dict[Any, Any](), dict[Any, Any]()
+        self.steps = dict[Any, int]()  # taken, by name
+        self.memory = dict[Any, float]()  # the rule's number, by name
         self.count = self.start = self.skipped = 0
         self.grad_norm = math.nan
 
     @property
-    def t(self):
+    def t(self) -> Any:
         """Steps taken; an assigned number is the count of every parameter, too."""
         return self.count
 
     @t.setter
-    def t(self, value):
+    def t(self, value: Any) -> None:
         self.count = self.start = value
         self.steps = dict.fromkeys(self.steps, value)
         self.memory = {} if value == 0 else self.memory
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: Any) -> Any:
         if name in self.__dict__.get("state", {}):
             return self.state[name]
         raise AttributeError(name)
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: Any, value: Any) -> None:
         slots = self.__dict__.get("state", {})
         if name not in slots:
             object.__setattr__(self, name, value)
@@ -151,15 +160,15 @@ class Optimizer:
             self.memory = {key: self.memory.get(key, 1.0) for key in value}
 
     @property
-    def lr(self):
+    def lr(self) -> Any:
         """The learning rate, a number or a schedule."""
         return self.hypers["learning_rate"]
 
     @lr.setter
-    def lr(self, value):
+    def lr(self, value: Any) -> None:
         self.hypers["learning_rate"] = value
 
-    def update(self, params, grads):
+    def update(self, params: Any, grads: Any) -> None:
         """Advance one step; arrays change in place, scalar entries are replaced."""
         names = list(params) if isinstance(params, dict) else range(len(params))
         grads = {
@@ -179,7 +188,7 @@ class Optimizer:
             self.steps[name], self.memory[name] = t, s.get("memory", 1.0)
         self.last, self.start = params, 0
 
-    def gradient_scale(self, grads):
+    def gradient_scale(self, grads: Any) -> Any:
         """The factors that clip the global norm; None if the step is to be skipped."""
         if self.clip_norm is None and self.on_nonfinite == "propagate":
             return 1.0, 1.0
@@ -203,7 +212,7 @@ class Optimizer:
             scale = self.clip_norm / unit / root
         return scale, unit
 
-    def step(self, params, name, g, scale, h, s):
+    def step(self, params: Any, name: Any, g: Any, scale: Any, h: Any, s: Any) -> None:
         """Advance one parameter by its group's hyper-parameters and scalars."""
         theta = params[name]
         penalised = not self.excluded(name)
@@ -240,25 +249,25 @@ class Optimizer:
         if self.ema_decay is not None:
             first = self.count == 1 and self.compat in ("torch", "keras")
             decay = 0.0 if first else self.ema_decay
-            before = decay * average if decay else 0.0
+            before: Any = decay * average if decay else 0.0
             self.ema[name] = before + (1.0 - decay) * params[name]
 
-    def group_of(self, name):
+    def group_of(self, name: Any) -> Any:
         """The first pattern that a name falls under, or None."""
         return next((p for p in self.groups if fnmatch.fnmatchcase(str(name), p)), None)
 
-    def hypers_of(self, pattern):
+    def hypers_of(self, pattern: Any) -> Any:
         """The hyper-parameters of a group at the coming step."""
         h = self.hypers | self.groups.get(pattern, {})
         return {k: v(self.t) if callable(v) else v for k, v in h.items()}
 
-    def excluded(self, name):
+    def excluded(self, name: Any) -> Any:
         """Whether decay and penalties leave a name alone."""
         if callable(self.exclude):
             return self.exclude(name)
         return any(fnmatch.fnmatchcase(str(name), pattern) for pattern in self.exclude)
 
-    def swap_ema(self):
+    def swap_ema(self) -> None:
         """Exchange the parameters of the last update with their averages; others stay."""
         names = self.last if isinstance(self.last, dict) else range(len(self.last))
         for name in filter(self.ema.__contains__, names):

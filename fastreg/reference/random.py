@@ -1,8 +1,14 @@
 """The counter-based generator behind masks and normal deviates."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Array, Seed
 
 __all__ = ["draw_key", "keep_mask", "normals", "philox4x32"]
 
@@ -19,7 +25,7 @@ SINE = -1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1
 COSINE = 2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2
 
 
-def philox4x32(counter, key, rounds=10):
+def philox4x32(counter: Any, key: Any, rounds: int = 10) -> Any:
     """Philox4x32 (Salmon et al., 2011): four counter words and two key words to four words.
 
     Words are 32-bit numbers held in uint64 arrays, so that products do not overflow.
@@ -34,19 +40,19 @@ def philox4x32(counter, key, rounds=10):
     return c0, c1, c2, c3
 
 
-def keep_threshold(drop_rate):
+def keep_threshold(drop_rate: float) -> Any:
     """The integer T for which an element is kept when its 32-bit draw is below T."""
     return round((1.0 - drop_rate) * 2**32)
 
 
-def draw(key, call, index, domain=0):
+def draw(key: Any, call: Any, index: Any, domain: int = 0) -> Any:
     """The words of an array of counters: 0 for masks, 1 for normal deviates, 2 for ties."""
     call_low, call_high = np.uint64(call & 0xFFFFFFFF), np.uint64(call >> 32 | domain << 30)
     counter = index & WORD, index >> np.uint64(32), call_low, call_high
     return philox4x32(counter, (np.uint64(key & 0xFFFFFFFF), np.uint64(key >> 32)))
 
 
-def keep_mask(key, call, shape, drop_rate):
+def keep_mask(key: Any, call: Any, shape: Any, drop_rate: float) -> Array:
     """Which elements survive: a pure function of (key, call, element index).
 
     Elements are taken in groups of 64, each group drawing counters ``8g .. 8g+7``. Counter k
@@ -73,7 +79,7 @@ def keep_mask(key, call, shape, drop_rate):
     return keep.reshape(shape)
 
 
-def normals(key, call, shape):
+def normals(key: Any, call: Any, shape: Any) -> Array:
     """Standard normal deviates in float32 by the method of Box & Muller (1958).
 
     A group of 64 elements draws counters ``16g .. 16g+15``. Words (w0, w1) of counter k give
@@ -90,7 +96,7 @@ def normals(key, call, shape):
     return deviates.reshape(-1)[:size].reshape(shape)
 
 
-def horner(x, coefficients):
+def horner(x: Any, coefficients: Any) -> Any:
     """A polynomial in float32, the highest power first."""
     value = np.float32(coefficients[0])
     for coefficient in coefficients[1:]:
@@ -98,7 +104,7 @@ def horner(x, coefficients):
     return value
 
 
-def normal_radius(word):
+def normal_radius(word: Any) -> Any:
     """``sqrt(-2 ln u)`` of the uniform number u that is the upper 31 bits of a word, in (0, 1].
 
     The logarithm is that of Cephes (Moshier): u = 2**e * (1 + f), sqrt(1/2) <= 1 + f < sqrt(2).
@@ -112,7 +118,7 @@ def normal_radius(word):
     return np.sqrt(np.float32(-2) * ln_u)
 
 
-def normal_angle(word):
+def normal_angle(word: Any) -> Any:
     """Cosine and sine of a uniform angle.
 
     The upper 30 bits are an angle in [-pi/4, pi/4), for the polynomials of Cephes; bit 1 turns
@@ -127,7 +133,7 @@ def normal_angle(word):
     return np.where(swap, s, c), np.where(swap, c, s)
 
 
-def draw_key(rng):
+def draw_key(rng: Seed) -> Any:
     """A 64-bit key from anything ``default_rng`` takes, or from NumPy's global state."""
     if rng is None:
         high, low = np.random.randint(0, 2**32, size=2, dtype=np.uint64)

@@ -1,5 +1,9 @@
 """Counts of small weights."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastreg.reference.penalty import arrays_of
@@ -7,7 +11,7 @@ from fastreg.reference.penalty import arrays_of
 __all__ = ["near_zero", "weight_histogram"]
 
 
-def near_zero(weights, tol=0.01):
+def near_zero(weights: Any, tol: float = 0.01) -> Any:
     """Count, share, exact zeros and size."""
     arrays = arrays_of(weights)
     count = sum(int(np.sum(np.abs(w) < tol)) for w in arrays)
@@ -16,6 +20,6 @@ def near_zero(weights, tol=0.01):
     return count, count / size if size else 0.0, zeros, size
 
 
-def weight_histogram(weights, bins=50):
+def weight_histogram(weights: Any, bins: int = 50) -> Any:
     """`numpy.histogram` of all weights in one row, in float64."""
     return np.histogram(np.concatenate([w.ravel().astype(float) for w in arrays_of(weights)]), bins)

@@ -9,12 +9,21 @@ An array of epochs gives an array of rates. Wrong kinds of arguments raise TypeE
 is negative, NaN or past 2**53, or another argument out of range, raises ValueError.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from fastreg.schedule.steps import LAST_STEP, arc, at_each, climb, grow, nonnegative
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Step
 
 __all__ = ["cosine_annealing", "step_decay", "warmup_cosine", "warmup_schedule"]
 
 
-def step_decay(epoch, initial_lr=0.1, drop_factor=0.5, epochs_drop=10):
+def step_decay(
+    epoch: Step, initial_lr: float = 0.1, drop_factor: float = 0.5, epochs_drop: float = 10
+) -> Step:
     """Step decay: ``initial_lr * drop_factor ** floor(epoch / epochs_drop)``.
 
     Parameters
@@ -45,7 +54,9 @@ def step_decay(epoch, initial_lr=0.1, drop_factor=0.5, epochs_drop=10):
     return at_each(where, "epoch", epoch, lambda t: grow(lr, factor, t // every))
 
 
-def cosine_annealing(epoch, total_epochs, lr_max=0.1, lr_min=0.0001):
+def cosine_annealing(
+    epoch: Step, total_epochs: float, lr_max: float = 0.1, lr_min: float = 0.0001
+) -> Step:
     """Cosine annealing from ``lr_max`` at epoch 0 to ``lr_min`` at ``total_epochs``.
 
     ``lr_min + 0.5 * (lr_max - lr_min) * (1 + cos(pi * epoch / total_epochs))``
@@ -81,7 +92,7 @@ def cosine_annealing(epoch, total_epochs, lr_max=0.1, lr_min=0.0001):
     return at_each(where, "epoch", epoch, lambda t: arc(t, top, low, total))
 
 
-def warmup_schedule(epoch, warmup_epochs=5, base_lr=0.1):
+def warmup_schedule(epoch: Step, warmup_epochs: float = 5, base_lr: float = 0.1) -> Step:
     """Linear warm-up: ``base_lr * (epoch + 1) / warmup_epochs``, then ``base_lr``.
 
     Parameters
@@ -113,7 +124,13 @@ def warmup_schedule(epoch, warmup_epochs=5, base_lr=0.1):
     return at_each(where, "epoch", epoch, lambda t: climb(t, base, warm) if t < warm else base)
 
 
-def warmup_cosine(epoch, total_epochs=100, warmup_epochs=10, lr_max=0.1, lr_min=0.0001):
+def warmup_cosine(
+    epoch: Step,
+    total_epochs: float = 100,
+    warmup_epochs: float = 10,
+    lr_max: float = 0.1,
+    lr_min: float = 0.0001,
+) -> Step:
     """`warmup_schedule` up to ``lr_max``, then `cosine_annealing` over the epochs that remain.
 
     The cosine reaches ``lr_min`` at ``total_epochs`` and rises again after that;

@@ -1,9 +1,17 @@
 """The families of schedules."""
 
+from __future__ import annotations
+
 from bisect import bisect_right
+from typing import TYPE_CHECKING
 
 from fastreg.schedule import family as base
 from fastreg.schedule.steps import descend, grow, mix, ramp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastreg._core.types import ScheduleLike
 
 __all__ = [
     "constant",
@@ -51,8 +59,8 @@ class step(base.Schedule):
     """
 
     initial_value: float = base.amount()
-    drop_factor: float = base.factor(0.5)
-    drop_every: int = base.count(10)
+    drop_factor: float = base.factor(default=0.5)
+    drop_every: int = base.count(default=10)
 
     def _at(self, t):
         return grow(self.initial_value, self.drop_factor, t // self.drop_every)
@@ -69,8 +77,8 @@ class multi_step(base.Schedule):
     """
 
     initial_value: float = base.amount()
-    milestones: tuple = base.step_list()
-    drop_factor: float = base.factor(0.1)
+    milestones: Sequence[int] = base.step_list()
+    drop_factor: float = base.factor(default=0.1)
 
     def _at(self, t):
         return grow(self.initial_value, self.drop_factor, bisect_right(self.milestones, t))
@@ -88,7 +96,7 @@ class exponential(base.Schedule):
 
     initial_value: float = base.amount()
     decay_rate: float = base.factor()
-    decay_steps: int = base.count(1, kw_only=True)
+    decay_steps: int = base.count(default=1, kw_only=True)
 
     def _at(self, t):
         return grow(self.initial_value, self.decay_rate, t / self.decay_steps)
@@ -106,7 +114,7 @@ class inverse_time(base.Schedule):
 
     initial_value: float = base.amount()
     decay_rate: float = base.amount()
-    decay_steps: int = base.count(1, kw_only=True)
+    decay_steps: int = base.count(default=1, kw_only=True)
 
     def _at(self, t):
         return self.initial_value / (1.0 + self.decay_rate * (t / self.decay_steps))
@@ -127,14 +135,14 @@ class polynomial(base.Schedule):
     initial_value: float = base.amount()
     final_value: float = base.amount()
     total_steps: int = base.count()
-    power: float = base.amount(1.0, kw_only=True, open_low=True)
+    power: float = base.amount(default=1.0, kw_only=True, open_low=True)
 
     def _at(self, t):
         weight = (1.0 - min(t / self.total_steps, 1.0)) ** self.power
         return mix(self.initial_value, self.final_value, weight)
 
 
-def linear(initial_value, final_value, total_steps):
+def linear(initial_value: float, final_value: float, total_steps: int) -> polynomial:
     """Go from ``initial_value`` to ``final_value`` in a straight line, then stay.
 
     Examples
@@ -160,7 +168,7 @@ class cosine(base.Schedule):
 
     initial_value: float = base.amount()
     total_steps: int = base.count()
-    final_value: float = base.amount(0.0)
+    final_value: float = base.amount(default=0.0)
 
     def _at(self, t):
         return descend(t, self.initial_value, self.final_value, self.total_steps)
@@ -182,9 +190,9 @@ class warm_restarts(base.Schedule):
 
     initial_value: float = base.amount()
     period: int = base.count()
-    final_value: float = base.amount(0.0)
-    period_factor: int = base.count(1, kw_only=True)
-    peak_factor: float = base.factor(1.0, kw_only=True)
+    final_value: float = base.amount(default=0.0)
+    period_factor: int = base.count(default=1, kw_only=True)
+    peak_factor: float = base.factor(default=1.0, kw_only=True)
 
     def _at(self, t):
         period = self.period
@@ -215,9 +223,9 @@ class one_cycle(base.Schedule):
 
     peak_value: float = base.amount()
     total_steps: int = base.count()
-    warmup_fraction: float = base.amount(0.3, kw_only=True, high=1.0, open_high=True)
-    div_factor: float = base.amount(25.0, kw_only=True, low=1.0)
-    final_div_factor: float = base.amount(1e4, kw_only=True, low=1.0)
+    warmup_fraction: float = base.amount(default=0.3, kw_only=True, high=1.0, open_high=True)
+    div_factor: float = base.amount(default=25.0, kw_only=True, low=1.0)
+    final_div_factor: float = base.amount(default=1e4, kw_only=True, low=1.0)
 
     def _at(self, t):
         low, rise = (self.peak_value / self.div_factor, self.warmup_fraction * self.total_steps)
@@ -244,8 +252,8 @@ class warmup_stable_decay(base.Schedule):
     warmup_steps: int = base.count(low=0)
     stable_steps: int = base.count(low=0)
     decay_steps: int = base.count()
-    final_value: float = base.amount(0.0, kw_only=True)
-    decay_power: float = base.amount(1.0, kw_only=True, open_low=True)
+    final_value: float = base.amount(default=0.0, kw_only=True)
+    decay_power: float = base.amount(default=1.0, kw_only=True, open_low=True)
 
     def _at(self, t):
         if t < self.warmup_steps:
@@ -268,10 +276,10 @@ class join(base.Schedule):
     [0.1, 0.1, 0.05, 0.0]
     """
 
-    schedules: tuple = base.schedule_list()
-    boundaries: tuple = base.step_list()
+    schedules: Sequence[ScheduleLike] = base.schedule_list()
+    boundaries: Sequence[int] = base.step_list()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Check every argument, then that their lengths agree."""
         base.Schedule.__post_init__(self)  # slots rebuild the class, which breaks a bare super()
         if len(self.boundaries) != len(self.schedules) - 1:
@@ -296,8 +304,8 @@ class warmup(base.Schedule):
     [0.02, 0.1, 0.1, 0.0]
     """
 
-    schedule: object = base.one_schedule()
-    warmup_steps: int = base.count(5, low=0)
+    schedule: ScheduleLike = base.one_schedule()
+    warmup_steps: int = base.count(default=5, low=0)
 
     def _at(self, t):
         if t < self.warmup_steps:

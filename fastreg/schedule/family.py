@@ -1,11 +1,21 @@
 """What a schedule is: frozen arguments, each with its check, and one formula of the step."""
 
+from __future__ import annotations
+
 from dataclasses import MISSING, dataclass, field, fields
 from functools import partial
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform, overload
 
 from fastreg._core.checks import integer, sequence, shown, size
 from fastreg.schedule.steps import LAST_STEP, at_each, nonnegative
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from fastreg._core.types import Array
+
+Family = TypeVar("Family")
 
 
 class Schedule:
@@ -13,18 +23,27 @@ class Schedule:
 
     __slots__ = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Check every argument and keep what the check returns."""
         for entry in fields(self):
             name = entry.name
             value = entry.metadata["check"](type(self).__name__, name, getattr(self, name))
             object.__setattr__(self, name, value)
 
-    def __call__(self, step):
+    if TYPE_CHECKING:
+        __dataclass_fields__: ClassVar[dict[str, Any]]
+
+        def _at(self, t: Any) -> float: ...
+
+    @overload
+    def __call__(self, step: float) -> float: ...
+    @overload
+    def __call__(self, step: Array | Sequence[float]) -> Array: ...
+    def __call__(self, step: Any) -> Any:
         """Return the value at ``step``, or the array of values at an array of steps."""
         return at_each(type(self).__name__, "step", step, self._at)
 
-    def curve(self, n_steps):
+    def curve(self, n_steps: int) -> tuple[Array, Array]:
         """Return steps ``0 .. n_steps - 1`` and their values, ready for ``ax.plot(*...)``."""
         import numpy as np
 
@@ -32,7 +51,7 @@ class Schedule:
         return steps, self(steps)
 
 
-def members(schedule, name="schedule"):
+def members(schedule: Any, name: str = "schedule") -> Iterator[tuple[str, Any]]:
     """Yield a schedule and all that it is composed of, each with where it stands.
 
     `ReduceOnPlateau` has a state wherever it stands, as any object with ``update(val_loss)``.
@@ -51,7 +70,7 @@ def members(schedule, name="schedule"):
 # --- checks -------------------------------------------------------------------------------
 
 
-def increasing_steps(where, name, value):
+def increasing_steps(where: str, name: str, value: Any) -> tuple[int, ...]:
     """Return ``value`` as a tuple of increasing steps."""
     value = sequence(where, name, value, "steps")
     steps = tuple(integer(where, name, item, low=1) for item in value)
@@ -60,7 +79,7 @@ def increasing_steps(where, name, value):
     return steps
 
 
-def callable_schedule(where, name, value):
+def callable_schedule(where: str, name: str, value: Any) -> Any:
     """Return ``value`` if it can be called."""
     if not callable(value):
         raise TypeError(
@@ -70,7 +89,7 @@ def callable_schedule(where, name, value):
     return value
 
 
-def callable_schedules(where, name, value):
+def callable_schedules(where: str, name: str, value: Any) -> tuple[Any, ...]:
     """Return ``value`` as a tuple of at least one schedule."""
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"{where}: {name} must be a list of schedules, got {shown(value)}")
@@ -82,16 +101,45 @@ def callable_schedules(where, name, value):
 # --- arguments of a family ----------------------------------------------------------------
 
 
-def argument(check, default=MISSING, *, kw_only=False, **bounds):
-    """Declare an argument that ``check(where, name, value, **bounds)`` validates."""
+def _argument(check, default, kw_only, bounds) -> Any:
     check = partial(check, **bounds) if bounds else check
     return field(default=default, kw_only=kw_only, metadata={"check": check})
 
 
-amount = partial(argument, nonnegative)
-count = partial(argument, integer, low=1, high=LAST_STEP)
-factor = partial(argument, nonnegative, open_low=True)
-step_list = partial(argument, increasing_steps)
-one_schedule = partial(argument, callable_schedule)
-schedule_list = partial(argument, callable_schedules)
-family = dataclass(frozen=True, slots=True)
+def amount(*, default: Any = MISSING, kw_only: bool = False, **bounds: Any) -> Any:
+    """Declare a number, at least 0 unless the bounds say otherwise."""
+    return _argument(nonnegative, default, kw_only, bounds)
+
+
+def factor(*, default: Any = MISSING, kw_only: bool = False) -> Any:
+    """Declare a number above 0."""
+    return _argument(nonnegative, default, kw_only, {"open_low": True})
+
+
+def count(*, default: Any = MISSING, kw_only: bool = False, low: int = 1) -> Any:
+    """Declare a number of steps."""
+    return _argument(integer, default, kw_only, {"low": low, "high": LAST_STEP})
+
+
+def step_list(*, default: Any = MISSING, kw_only: bool = False) -> Any:
+    """Declare increasing steps."""
+    return _argument(increasing_steps, default, kw_only, {})
+
+
+def one_schedule(*, default: Any = MISSING, kw_only: bool = False) -> Any:
+    """Declare a function of the step."""
+    return _argument(callable_schedule, default, kw_only, {})
+
+
+def schedule_list(*, default: Any = MISSING, kw_only: bool = False) -> Any:
+    """Declare functions of the step."""
+    return _argument(callable_schedules, default, kw_only, {})
+
+
+@dataclass_transform(
+    frozen_default=True,
+    field_specifiers=(amount, factor, count, step_list, one_schedule, schedule_list),
+)
+def family(cls: type[Family]) -> type[Family]:
+    """Make a family of its declared arguments."""
+    return dataclass(frozen=True, slots=True)(cls)

@@ -1,15 +1,21 @@
 """Functions of a step: checking it, applying a formula to it, and the formulas that recur."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 from fastreg._core.checks import number, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["LAST_STEP", "arc", "at_each", "climb", "descend", "grow", "mix", "nonnegative", "ramp"]
 
 LAST_STEP = 2**53  # up to here float64 counts without gaps
 
 
-def at_each(where, name, step, formula):
+def at_each(where: str, name: str, step: Any, formula: Callable[[Any], float]) -> Any:
     """Apply ``formula`` to a step, or to every element of an array of steps."""
     if type(step) is int and 0 <= step <= LAST_STEP:
         return formula(step)
@@ -26,34 +32,34 @@ def at_each(where, name, step, formula):
     return np.array(values, dtype=np.float64).reshape(steps.shape)
 
 
-def climb(t, target, steps):
+def climb(t: float, target: float, steps: float) -> float:
     """Return ``target * (t + 1) / steps``, which is ``target`` at the last of so many steps."""
     return target * (t + 1) / steps
 
 
-def ramp(t, target, steps):
+def ramp(t: float, target: float, steps: float) -> float:
     """Climb, and stay at ``target`` from the step after the last."""
     return climb(t, target, steps) if t + 1 <= steps else target
 
 
-def arc(t, start, end, total):
+def arc(t: float, start: float, end: float, total: float) -> float:
     """Return the cosine that is ``start`` at step 0, ``end`` at ``total``, and comes back."""
     if not t:
         return start  # which end + (start - end) may miss by a rounding
     return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * t / total))
 
 
-def descend(t, start, end, total):
+def descend(t: float, start: float, end: float, total: float) -> float:
     """Follow `arc` from ``start`` to ``end``, and stay."""
     return arc(t, start, end, total) if t < total else end
 
 
-def mix(start, end, weight):
+def mix(start: float, end: float, weight: float) -> float:
     """Weigh ``start`` against ``end`` so that weights 1 and 0 return them exactly."""
     return start * weight + end * (1.0 - weight)
 
 
-def grow(start, factor, k):
+def grow(start: float, factor: float, k: float) -> float:
     """Return ``start * factor ** k``; infinity if it is beyond float64."""
     try:
         power = factor**k
@@ -67,6 +73,15 @@ def grow(start, factor, k):
     return start * half * half
 
 
-def nonnegative(where, name, value, *, low=0.0, high=math.inf, open_low=False, open_high=False):
+def nonnegative(
+    where: str,
+    name: str,
+    value: Any,
+    *,
+    low: float = 0.0,
+    high: float = math.inf,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> float:
     """Return ``value`` as a float of at least 0, or between narrower bounds."""
     return number(where, name, value, low=low, high=high, open_low=open_low, open_high=open_high)
