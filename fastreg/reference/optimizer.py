@@ -130,7 +130,8 @@ class Optimizer:
         self.initial, self.ema, self.last = 0.0, dict[Any, Any](), dict[Any, Any]()
         self.steps = dict[Any, int]()  # taken, by name
         self.memory = dict[Any, float]()  # the rule's number, by name
-        self.count = self.start = self.skipped = 0
+        self.start: int = 0
+        self.count = self.skipped = 0
         self.grad_norm = math.nan
 
     @property
@@ -247,9 +248,9 @@ class Optimizer:
         else:
             params[name] -= move
         if self.ema_decay is not None:
-            first = self.count == 1 and self.compat in ("torch", "keras")
-            decay = 0.0 if first else self.ema_decay
-            before: Any = decay * average if decay else 0.0
+            fresh = self.count == 1 and self.compat in ("torch", "keras")
+            decay = 0.0 if fresh else self.ema_decay
+            before = decay * average if decay else 0.0
             self.ema[name] = before + (1.0 - decay) * params[name]
 
     def group_of(self, name: Any) -> Any:
