@@ -1,7 +1,9 @@
 """Regularise and train at the speed of memory: the textbook's classes over fused CPU kernels."""
 
+from __future__ import annotations
+
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastreg import (
     _command,  # noqa: F401 - first: Ctrl-C during the other imports
@@ -103,7 +105,7 @@ _LATER = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Import a submodule, or what holds a name, that is not loaded yet."""
     if name in ("reference", "schedule"):
         return importlib.import_module(f"fastreg.{name}")
@@ -114,6 +116,6 @@ def __getattr__(name: str):
     raise AttributeError(f"module 'fastreg' has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     """List the public names, loaded or not."""
     return sorted({*globals(), *__all__})

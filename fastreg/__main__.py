@@ -1,19 +1,25 @@
 """The ``fastreg`` command: ``lab`` runs the experiments, ``info`` describes the build."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import fastreg
 from fastreg import _command
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["main"]
 
 BROKEN_PIPE = 141  # what a shell reports of a process that SIGPIPE ended
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     try:
         _command.loaded()
@@ -46,7 +52,7 @@ def _discard_output():
     os.close(nowhere)
 
 
-def parser():
+def parser() -> Any:
     """Describe the command line."""
     top = argparse.ArgumentParser(prog="fastreg", description=fastreg.__doc__)
     top.add_argument("--version", action="version", version=f"fastreg {fastreg.__version__}")
@@ -120,24 +126,24 @@ def parser():
     return top
 
 
-def positive(text, low=1):
+def positive(text: str, low: Any = 1) -> Any:
     """Parse an integer from ``low`` on."""
     if not text.isascii() or not text.isdecimal() or int(text) < low:
         raise argparse.ArgumentTypeError(f"must be an integer of at least {low}, got {text!r}")
     return int(text)
 
 
-def seeds(text):
+def seeds(text: str) -> Any:
     """Parse a number of seeds; there is no interval for one."""
     return positive(text, low=2)
 
 
-def info(arguments):
+def info(arguments: Any) -> None:
     """Print what this build is and what it runs on."""
     fastreg.show_config()
 
 
-def lab(arguments):
+def lab(arguments: Any) -> Any:
     """Run the experiments, print what they found, write the report."""
     _command.loading()
     try:
@@ -154,7 +160,7 @@ def lab(arguments):
         return fail("fastreg lab: interrupted; the same command goes on from here", status=130)
 
 
-def fail(message, status=1):
+def fail(message: Any, status: int = 1) -> Any:
     """Say in one line what went wrong."""
     print(message, file=sys.stderr)
     return status

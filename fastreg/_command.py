@@ -3,11 +3,14 @@
 Nothing but the standard library is imported here, and little of that.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import signal
 import sys
 import threading
+from typing import Any
 
 __all__ = ["experiments", "is_command", "loaded", "loading"]
 
@@ -15,14 +18,14 @@ FOLDER = os.path.join(os.path.dirname(__file__), "lab", "experiments")
 ORDER = ("Section", "Exercise", "Beyond")
 
 
-def is_command():
+def is_command() -> Any:
     """Return whether this process was started as ``fastreg`` or ``python -m fastreg``."""
     if sys.argv[:1] == ["-m"]:  # as long as the package is being imported
         return bool(re.search(r" -m ?fastreg( |$)", " ".join(sys.orig_argv)))
     return bool(sys.argv) and os.path.basename(sys.argv[0]) in ("fastreg", "fastreg.exe")
 
 
-def loading():
+def loading() -> None:
     """Let Ctrl-C end the process with one line, until `loaded`.
 
     An interrupt in the middle of an import would come out as a traceback through the packages
@@ -33,7 +36,7 @@ def loading():
         signal.signal(signal.SIGINT, _end)
 
 
-def loaded():
+def loaded() -> None:
     """Let Ctrl-C raise KeyboardInterrupt again."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -44,7 +47,7 @@ def _end(number, frame):
     os._exit(130)
 
 
-def experiments():
+def experiments() -> Any:
     """Return the first line of each experiment's docstring by its name, in the chapter's order."""
     found = {}
     for entry in os.scandir(FOLDER):

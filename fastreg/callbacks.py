@@ -1,8 +1,17 @@
 """What can be told of a training run while it happens: the hooks, and two that are ready to use."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from fastreg._core import checks
 from fastreg._core.checks import integer
 from fastreg.study.diagnosis import diagnose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastreg._core.types import PathLike
 
 __all__ = ["Callback", "Checkpoint", "LiveDiagnosis"]
 
@@ -28,24 +37,24 @@ class Callback:
     ...         print(epoch, logs["loss"])
     """
 
-    trainer = None
+    trainer: Any = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Before the first step."""
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """After the last step, unless an exception ended training."""
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Before an epoch's first step."""
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """After an epoch has been evaluated and entered in the history."""
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Before a step."""
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """After a step."""
 
 
@@ -72,19 +81,19 @@ class Checkpoint(Callback):
     5
     """
 
-    def __init__(self, path, *, every=1, every_steps=None):
+    def __init__(self, path: PathLike, *, every: int = 1, every_steps: int | None = None) -> None:
         self.path = checks.path("Checkpoint", "path", path)
         self.every = integer("Checkpoint", "every", every, low=1)
         self.every_steps = every_steps
         if every_steps is not None:
             self.every_steps = integer("Checkpoint", "every_steps", every_steps, low=1)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Save if it is time."""
         if self.every_steps is None and (epoch + 1) % self.every == 0:
             self.trainer.save(self.path)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Save if it is time."""
         if self.every_steps is not None and self.trainer.step % self.every_steps == 0:
             self.trainer.save(self.path)
@@ -113,13 +122,16 @@ class LiveDiagnosis(Callback):
     True
     """
 
-    def __init__(self, *, every=10, report=print, **settings):
+    def __init__(
+        self, *, every: int = 10, report: Callable[[Any], Any] = print, **settings: Any
+    ) -> None:
         self.every = integer("LiveDiagnosis", "every", every, low=1)
         if not callable(report):
             raise TypeError(f"LiveDiagnosis: report must be a function, got {checks.shown(report)}")
-        self.report, self.settings, self.last = report, settings, None
+        self.report, self.settings = report, settings
+        self.last: Any = None
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Diagnose if it is time."""
         history = self.trainer.history
         if (epoch + 1) % self.every == 0 and "val_loss" in history:

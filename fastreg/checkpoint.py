@@ -6,17 +6,23 @@ version, fastreg's version, the tree with a reference in the place of each array
 of the whole file, taken with 64 zeros in its own place. Nothing in it is ever executed.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
 import os
 import re
 import stat
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastreg._core import checks
 from fastreg._core.replace import replace_file
+
+if TYPE_CHECKING:
+    from fastreg._core.types import PathLike
 
 __all__ = ["CheckpointError", "load", "save"]
 
@@ -44,7 +50,7 @@ class CheckpointError(Exception):
     """
 
 
-def save(path, state):
+def save(path: PathLike, state: Any) -> None:
     """Write a tree to a file, so that a crash leaves the old file or the new one.
 
     The bytes go to a temporary file in the same folder, are forced to the disk and renamed; then
@@ -83,7 +89,7 @@ def save(path, state):
     replace_file(path, encode(state))
 
 
-def load(path):
+def load(path: PathLike) -> Any:
     """Read a tree back after its sizes, checksum and version have been verified.
 
     Sizes are compared before anything of a size that the file claims is read or made.
@@ -136,13 +142,13 @@ def _without_waiting(path, flags):
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def encode(state):
+def encode(state: Any) -> bytearray:
     """Return the bytes of a checkpoint."""
     from fastreg import __version__
 
     if not isinstance(state, dict):
         raise TypeError(f"save: state must be a dict, got {type(state).__name__}")
-    arrays = {}
+    arrays: dict[str, Any] = {}
     try:
         tree = _without_arrays(state, "state", arrays)
         text = json.dumps(tree)
@@ -163,7 +169,7 @@ def encode(state):
     return data
 
 
-def decode(data):
+def decode(data: Any) -> Any:
     """Return the tree in the bytes of a checkpoint."""
     arrays, metadata, start = unpack(data)
     _check_sum(data[:start], memoryview(data)[start:], metadata.get("sha256"))
@@ -184,7 +190,7 @@ def decode(data):
     return tree
 
 
-def pack(arrays, metadata):
+def pack(arrays: Any, metadata: Any) -> Any:
     """Return the bytes of a safetensors file."""
     header, end = {"__metadata__": metadata}, 0
     for name, array in arrays.items():
@@ -198,13 +204,13 @@ def pack(arrays, metadata):
     return bytearray(b"".join([*parts, *(array.tobytes() for array in arrays.values())]))
 
 
-def unpack(data):
+def unpack(data: Any) -> Any:
     """Return the arrays, the metadata and the place of the first array of a safetensors file."""
     places, metadata, start = layout(data, len(data))
     arrays = {}
     for name, (dtype, shape, place) in places.items():
         n = math.prod(shape)
-        flat = np.frombuffer(data, dtype, n, start + place) if n else []
+        flat: Any = np.frombuffer(data, dtype, n, start + place) if n else []
         try:
             arrays[name] = np.array(flat, dtype.newbyteorder("=")).reshape(shape)
         except ValueError as error:  # an empty array with axes beyond any address
@@ -212,7 +218,7 @@ def unpack(data):
     return arrays, metadata, start
 
 
-def layout(data, size):
+def layout(data: Any, size: int) -> Any:
     """Return where a safetensors file of some size has its arrays, its metadata, the first place.
 
     Of ``data`` nothing but the header is read, and nothing is made that is larger than it is.

@@ -1,8 +1,11 @@
 """The training loop: mini-batches from one seed, a history, and a state that can be saved."""
 
+from __future__ import annotations
+
 import math
 import statistics
 import time
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +28,11 @@ from fastreg._train.predict import (
 from fastreg._train.resume import check_cut, state_of, take
 from fastreg.nn.targets import NoWeightError, link_of
 from fastreg.schedule.family import members
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastreg._core.types import Data, Loss, PathLike, ScheduleLike, Seed
 
 __all__ = ["Trainer", "evaluate", "fit"]
 
@@ -88,17 +96,17 @@ class Trainer(Predictor):
 
     def __init__(
         self,
-        model,
-        loss,
-        optimizer,
+        model: Any,
+        loss: Loss,
+        optimizer: Any,
         *,
-        schedule=None,
-        early_stopping=None,
-        penalties=(),
-        rng=None,
-        callbacks=(),
-        progress=True,
-    ):
+        schedule: ScheduleLike | None = None,
+        early_stopping: Any = None,
+        penalties: Sequence[Any] = (),
+        rng: Seed = None,
+        callbacks: Sequence[Any] = (),
+        progress: bool = True,
+    ) -> None:
         wanted = {
             "loss": (loss, "__call__"), "optimizer": (optimizer, "update"),
             "schedule": (schedule, "__call__"), "early_stopping": (early_stopping, "__call__"),
@@ -130,7 +138,7 @@ class Trainer(Predictor):
         self.stop_training, self.stop_reason = False, None
         self._rng_state = self.rng.bit_generator.state  # before the order of this epoch is drawn
         self._last_step = {}  # of this epoch: what goes into the history
-        self._cut = None  # of the run: rows, batch size and the like
+        self._cut: Any = None  # of the run: rows, batch size and the like
         self._best_batches = []  # counts of batch norm at the epoch of the best weights
         self._ahead = None  # where training was, once the best weights are back in the model
         self._broken = None  # why the state is no whole step, if it is none
@@ -138,16 +146,16 @@ class Trainer(Predictor):
 
     def fit(
         self,
-        X,
-        y,
+        X: Data,
+        y: Data,
         *,
-        X_val=None,
-        y_val=None,
-        epochs,
-        batch_size=64,
-        sample_weight=None,
-        resume_from=None,
-    ):
+        X_val: Data = None,
+        y_val: Data = None,
+        epochs: int,
+        batch_size: int = 64,
+        sample_weight: Data = None,
+        resume_from: PathLike | None = None,
+    ) -> dict[str, list[float]]:
         """Train by mini-batches.
 
         Parameters
@@ -343,9 +351,11 @@ class Trainer(Predictor):
         begin = time.perf_counter()
         options = {} if weights is None else {"sample_weight": weights}
         seconds = self._last_step["seconds"]
-        new = dict(zip(("loss", "accuracy"), self._measure(X, y, options), strict=True))
+        new: dict[str, Any] = dict(
+            zip(("loss", "accuracy"), self._measure(X, y, options), strict=True)
+        )
         if validation is not None:
-            found = self._measure(*validation, {})
+            found = self._measure(validation[0], validation[1], {})
             new |= dict(zip(("val_loss", "val_accuracy"), found, strict=True))
         if not math.isfinite(new["loss"]):
             self._give_up(f"the training loss after epoch {self.epoch} is {new['loss']}")
@@ -427,7 +437,7 @@ class Trainer(Predictor):
             arguments = () if number is None else (number,)
             getattr(callback, hook)(*arguments, logs)
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Write the whole state of the run to one file; see `fastreg.checkpoint.save`.
 
         Raises
@@ -443,7 +453,7 @@ class Trainer(Predictor):
         path = path_of("Trainer.save", "path", path)
         checkpoint.save(path, state_of(self))
 
-    def load(self, path):
+    def load(self, path: PathLike) -> None:
         """Take over a state that `save` wrote; nothing changes unless all of it fits.
 
         Network, loss, schedule, early stopping and penalties must be made as those of the file
@@ -471,7 +481,18 @@ def _batches(model):
     return [mark for mark in marks(model) if mark[1] == "batches"]
 
 
-def fit(model, loss, optimizer, X, y, *, epochs, batch_size=64, rng=None, **data):
+def fit(
+    model: Any,
+    loss: Loss,
+    optimizer: Any,
+    X: Data,
+    y: Data,
+    *,
+    epochs: int,
+    batch_size: int = 64,
+    rng: Seed = None,
+    **data: Any,
+) -> dict[str, list[float]]:
     """Train a model by mini-batches and return the history of the run.
 
     Shorthand for ``Trainer(model, loss, optimizer, rng=rng).fit(X, y, ...)``; see there. Two

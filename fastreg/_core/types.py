@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 __all__ = [
     "Array",
-    "ArrayLike",
     "Compat",
+    "Data",
     "DTypeLike",
     "Exclude",
     "Gradients",
@@ -35,7 +35,7 @@ __all__ = [
 
 Array: TypeAlias = npt.NDArray[Any]
 MaybeArray: TypeAlias = Array | Any  # an array, or None as the options of its owner have it
-ArrayLike: TypeAlias = npt.ArrayLike
+Data: TypeAlias = Any  # what numpy.asarray reads: arrays, nested lists, frames
 DTypeLike: TypeAlias = npt.DTypeLike
 PathLike: TypeAlias = str | os.PathLike[str]
 Saved: TypeAlias = Mapping[str, Any]  # what load_state_dict takes

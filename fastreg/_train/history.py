@@ -1,6 +1,9 @@
 """What a step and the weights after it leave for the history."""
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import numpy as np
 
@@ -9,13 +12,14 @@ __all__ = ["of_gradients", "of_weights", "rate_of"]
 NEAR_ZERO = 1e-3  # a weight of smaller magnitude counts as near zero
 
 
-def rate_of(optimizer, step):
+def rate_of(optimizer: Any, step: Any) -> float | None:
     """Return the learning rate of the optimizer's next step, NaN if it has none."""
-    rate = getattr(optimizer, "lr", math.nan)
-    return float(rate(step) if callable(rate) else rate)
+    rate: Any = getattr(optimizer, "lr", math.nan)
+    value: Any = rate(step) if callable(rate) else rate
+    return float(value)
 
 
-def of_gradients(model):
+def of_gradients(model: Any) -> float:
     """Return the norm of all gradients of the last step, NaN if there was none."""
     try:
         return _norm(model.grads.values())
@@ -23,7 +27,7 @@ def of_gradients(model):
         return math.nan
 
 
-def of_weights(arrays):
+def of_weights(arrays: Any) -> dict[str, float]:
     """Return the norm of all parameters and the share of those near zero."""
     near = sum(np.count_nonzero(np.abs(array) < NEAR_ZERO) for array in arrays)
     return {"weight_norm": _norm(arrays), "near_zero": near / sum(array.size for array in arrays)}

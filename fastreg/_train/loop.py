@@ -1,19 +1,25 @@
 """What surrounds a training loop: steps whole or not at all, Ctrl-C between them, a bar."""
 
+from __future__ import annotations
+
 import contextlib
 import signal
 import sys
 import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Presses", "interruptible", "marks", "progress_bar", "rewind"]
 
 
-def marks(model):
+def marks(model: Any) -> Any:
     """Return what a forward pass in training moves; see `Sequential.marks`."""
     return model.marks() if hasattr(model, "marks") else []
 
 
-def rewind(before):
+def rewind(before: Any) -> None:
     """Take back the forward passes since these `marks`."""
     for layer, name, value in before:
         setattr(layer, name, value)
@@ -26,11 +32,11 @@ class Presses:
     and its count; so do those that come while a run ends. Of these every second one does not.
     """
 
-    def __init__(self, run):
+    def __init__(self, run: Any) -> None:
         self.run, self.count, self.busy, self.due = run, 0, False, False
         self.over = False  # has raised: the run that it watches ends
 
-    def press(self, signum, frame):
+    def press(self, signum: Any, frame: Any) -> None:
         """Be the signal's handler."""
         self.count += 1
         if self.count == 1:
@@ -40,14 +46,14 @@ class Presses:
         else:
             self._end()
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self.busy = True
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         if kind is None:
             self.release()
 
-    def release(self):
+    def release(self) -> None:
         """Let the second end the run from here on, and at once if it has come."""
         self.busy = False
         if self.due:
@@ -59,7 +65,7 @@ class Presses:
 
 
 @contextlib.contextmanager
-def interruptible(run):
+def interruptible(run: Any) -> Iterator[Presses]:
     """Yield `Presses` that watch over a run, unless someone else decides what Ctrl-C means."""
     presses = Presses(run)
     main = threading.current_thread() is threading.main_thread()
@@ -76,7 +82,7 @@ def interruptible(run):
 
 
 @contextlib.contextmanager
-def progress_bar(run, epochs):
+def progress_bar(run: Any, epochs: int) -> Iterator[Callable[[], Any]]:
     """Yield what is to be called after each epoch."""
     if not run.progress or not sys.stderr.isatty():
         yield lambda: None

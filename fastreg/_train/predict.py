@@ -1,11 +1,18 @@
 """What a network's outputs mean under a loss: checked data, accuracy, probabilities."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from fastreg._core.arrays import real
 from fastreg._core.checks import shown
 from fastreg.nn.activations import sigmoid
 from fastreg.nn.targets import link_of, shares, weights
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Array, Data, Loss
 
 __all__ = [
     "Predictor",
@@ -25,7 +32,7 @@ __all__ = [
 ROWS = 4096  # evaluated together: enough to be fast, little enough to stay in cache
 
 
-def outputs_of(model, X):
+def outputs_of(model: Any, X: Array) -> Array:
     """Return a model's outputs in evaluation mode, computed some thousand rows at a time.
 
     Examples
@@ -45,7 +52,7 @@ def outputs_of(model, X):
     return outputs
 
 
-def accuracy(outputs, y, link):
+def accuracy(outputs: Array, y: Array, link: str | None) -> float | None:
     """Return the share of rows whose class is read right; None where there are no classes.
 
     Examples
@@ -61,7 +68,7 @@ def accuracy(outputs, y, link):
     return float(np.mean(outputs.argmax(axis=1) == y))
 
 
-def evaluate(model, loss, X, y):
+def evaluate(model: Any, loss: Loss, X: Data, y: Data) -> tuple[float, float | None]:
     """Return the loss and the accuracy of a model on labelled data, in evaluation mode.
 
     Parameters
@@ -94,7 +101,7 @@ def evaluate(model, loss, X, y):
     return Predictor(model, loss)._evaluate(X, y, {})
 
 
-def probabilities(outputs, link):
+def probabilities(outputs: Array, link: str | None) -> Array:
     """Return class probabilities of shape (N, K); a single logit gives two classes.
 
     Examples
@@ -135,15 +142,15 @@ class Predictor:
     array([1, 0])
     """
 
-    def __init__(self, model, loss):
+    def __init__(self, model: Any, loss: Any) -> None:
         self.model, self.loss = model, loss
 
-    def evaluate(self, X, y):
+    def evaluate(self, X: Data, y: Data) -> tuple[float, float | None]:
         """Return the loss and the accuracy on labelled data, as the function `evaluate` does."""
         X, y = check_table("Trainer.evaluate", "X", X, "y", y, self.model, self.loss)
         return self._evaluate(X, y, {})
 
-    def predict(self, X):
+    def predict(self, X: Data) -> Array:
         """Return each row's class, or the outputs themselves where they are not classes.
 
         The shape is (N,) for a class or one output per row, (N, K) for K outputs.
@@ -156,7 +163,7 @@ class Predictor:
             outputs = (outputs > 0).astype(np.int64)
         return outputs[:, 0] if outputs.ndim == 2 and outputs.shape[1] == 1 else outputs
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Data) -> Array:
         """Return each row's class probabilities, of shape (N, K).
 
         Raises
@@ -176,7 +183,7 @@ class Predictor:
         return value, accuracy(outputs, y, link_of(self.loss))
 
 
-def check_model(where, model):
+def check_model(where: str, model: Any) -> None:
     """Refuse what is no network.
 
     Examples
@@ -188,7 +195,7 @@ def check_model(where, model):
         check_part(where, "model", model, method)
 
 
-def check_part(where, name, part, method, *, optional=False):
+def check_part(where: str, name: str, part: Any, method: Any, *, optional: bool = False) -> None:
     """Refuse an object of the wrong kind, or its class, before anything is trained.
 
     Examples
@@ -203,7 +210,7 @@ def check_part(where, name, part, method, *, optional=False):
         raise TypeError(f"{where}: {name} must be {kind}, got {shown(part)}")
 
 
-def loss_of(where, loss, outputs, y, options):
+def loss_of(where: str, loss: Any, outputs: Array, y: Any, options: Any) -> Any:
     """Return what a loss returns, if it is the value and the gradient.
 
     Examples
@@ -218,7 +225,9 @@ def loss_of(where, loss, outputs, y, options):
     return result
 
 
-def check_table(where, X_name, X, y_name, y, model, loss):
+def check_table(
+    where: str, X_name: Any, X: Any, y_name: Any, y: Any, model: Any, loss: Any
+) -> tuple[Array, Any]:
     """Return X in the model's dtype and y as an array, or refuse them by name.
 
     ``y_name`` None asks for no targets.
@@ -259,7 +268,7 @@ def check_table(where, X_name, X, y_name, y, model, loss):
     return X, y
 
 
-def check_weights(where, sample_weight, n):
+def check_weights(where: str, sample_weight: Data, n: int) -> Any:
     """Return sample weights as float64, or None, or refuse them by name.
 
     Examples
@@ -272,7 +281,7 @@ def check_weights(where, sample_weight, n):
     return found
 
 
-def check_alike(where, X, y, X_val, y_val):
+def check_alike(where: str, X: Any, y: Any, X_val: Any, y_val: Any) -> None:
     """Refuse validation data whose samples or targets are not shaped as those for training."""
     if X.shape[1:] != X_val.shape[1:]:
         wanted, got = X.shape[1:], X_val.shape[1:]

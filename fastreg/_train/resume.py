@@ -1,14 +1,20 @@
 """A training run as a tree for `fastreg.checkpoint`, and back."""
 
+from __future__ import annotations
+
 import functools
 import inspect
 import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastreg._core.checks import flag, integer
 from fastreg.checkpoint import CheckpointError
 from fastreg.schedule.family import members
+
+if TYPE_CHECKING:
+    from fastreg._core.types import PathLike, Saved
 
 __all__ = ["check_cut", "settings_of", "state_of", "take"]
 
@@ -18,7 +24,7 @@ UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  #
 LARGEST = 4096  # elements of an array that is a setting
 
 
-def state_of(run):
+def state_of(run: Any) -> Any:
     """Return everything that the rest of the run depends on."""
     for method in ("state_dict", "load_state_dict"):
         if not hasattr(run.optimizer, method):
@@ -45,7 +51,7 @@ def state_of(run):
     }
 
 
-def check_cut(path, state, cut):
+def check_cut(path: PathLike, state: Saved, cut: Any) -> None:
     """Refuse a state whose run saw other data, as far as numbers and shapes say."""
     cursor = state.get("cursor")
     cursor = cursor if isinstance(cursor, dict) else {}
@@ -56,7 +62,7 @@ def check_cut(path, state, cut):
         raise CheckpointError(f"{path}: saved by a run on {found}, which cannot go on with {cut}")
 
 
-def take(run, path, state, *, going_on=False):
+def take(run: Any, path: PathLike, state: Saved, *, going_on: bool = False) -> None:
     """Take over a state, or change nothing and say what does not fit.
 
     A run that is ``going_on`` begins with the weights where training was, not with the best.
@@ -183,7 +189,7 @@ def _parts(run):
 # --- settings ------------------------------------------------------------------------------
 
 
-def settings_of(run):
+def settings_of(run: Any) -> Any:
     """Return what the run's parts were made with, as JSON values by their place."""
     parts = {
         "loss": run.loss,
@@ -192,7 +198,7 @@ def settings_of(run):
         **{f"penalties[{i}]": one for i, one in enumerate(run.penalties)},
         **{f"layers[{i}]": one for i, one in enumerate(getattr(run.model, "layers", ()))},
     }
-    found = {}
+    found: dict[str, Any] = {}
     for place, part in parts.items():
         _describe(place, part, found)
     return found

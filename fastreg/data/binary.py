@@ -3,16 +3,22 @@
 What a header claims is compared with the size of the file before room is made for it.
 """
 
+from __future__ import annotations
+
 import gzip
 import math
 import os
 import stat
 import zipfile
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastreg._core import checks
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Array, PathLike
 
 __all__ = ["read_idx", "read_npz"]
 
@@ -23,7 +29,7 @@ DENSEST = 1032  # bytes that one byte of DEFLATE may become
 LONGEST_HEADER = 10_000  # bytes of a .npy header, as in NumPy
 
 
-def read_npz(path, *, X="X", y="y"):
+def read_npz(path: PathLike, *, X: str = "X", y: str = "y") -> tuple[Array, Array]:
     """Return the arrays X and y of an ``.npz`` file; nothing in it is executed.
 
     Parameters
@@ -59,7 +65,7 @@ def read_npz(path, *, X="X", y="y"):
                 missing = [name for name in (X, y) if found.count(name) != 1]
                 if missing:
                     raise ValueError(f"it has {sorted(found)}, not {missing}")
-                return tuple(_member(archive, found.index(name)) for name in (X, y))
+                return (_member(archive, found.index(X)), _member(archive, found.index(y)))
         except Exception as error:  # zipfile and zlib have a dozen kinds for damaged files
             text = str(error) or type(error).__name__
             raise ValueError(f"read_npz: {path} must hold the arrays {X} and {y}; {text}") from None
@@ -90,7 +96,7 @@ def _member(archive, place):
         return np.lib.format.read_array(member, allow_pickle=False)
 
 
-def read_idx(path):
+def read_idx(path: PathLike) -> Array:
     """Return the array of an IDX file, the format of MNIST, plain or gzipped.
 
     Parameters
@@ -120,7 +126,7 @@ def read_idx(path):
     path = checks.path("read_idx", "path", path)
     with open(path, "rb") as file:
         status, packed = os.fstat(file.fileno()), file.peek(2)[:2] == GZIP
-        room = status.st_size * (DENSEST if packed else 1)
+        room: float = status.st_size * (DENSEST if packed else 1)
         if not stat.S_ISREG(status.st_mode):
             room = math.inf  # a pipe does not say what is in it
         try:

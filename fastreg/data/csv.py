@@ -1,5 +1,7 @@
 """Text tables: which text a file holds, what separates its entries, whether it has a header."""
 
+from __future__ import annotations
+
 import codecs
 import csv
 import gzip
@@ -7,10 +9,16 @@ import io
 import itertools
 import re
 import zlib
+from typing import TYPE_CHECKING, Any
 
 from fastreg._core.checks import flag, shown
 from fastreg._core.checks import path as checked
 from fastreg.data.table import Choices, assemble, kind_of, short, text_column
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastreg._core.types import Array, PathLike
 
 __all__ = ["read_csv"]
 
@@ -28,16 +36,16 @@ FOREIGN = {
 
 
 def read_csv(
-    path,
+    path: PathLike,
     *,
-    target=-1,
-    drop=None,
-    delimiter=",",
-    header=None,
-    missing="refuse",
-    words="refuse",
-    encoding="utf-8",
-):
+    target: int | str = -1,
+    drop: Sequence[int | str] | None = None,
+    delimiter: str | None = ",",
+    header: bool | None = None,
+    missing: str = "refuse",
+    words: str = "refuse",
+    encoding: str = "utf-8",
+) -> tuple[Array, Array]:
     r"""Return features and targets of a text table, plain or gzipped.
 
     Nothing is guessed: a number is a number, and what cannot be one is refused with its line and
@@ -119,16 +127,17 @@ def read_csv(
     if "\0" in encoding:
         raise ValueError(f"read_csv: encoding must be a name, got {shown(encoding)}")
     lines, rows, head, delimiter = _rows(where, path, delimiter, encoding)
-    names, target, features = _layout(choices, lines, rows, head, delimiter, header)
+    names, last, features = _layout(choices, lines, rows, head, delimiter, header)
     if names is not None:
         del lines[0], rows[0]
-    entries = list(zip(*rows, strict=True))
+    entries: list[Any] = list(zip(*rows, strict=True))
 
     def at(i):
         return f"line {lines[i]}"
 
     columns = [
-        text_column(where, names and names[i], i, entries[i], at) for i in (*features, target)
+        text_column(where, names[i] if names else None, i, entries[i], at)
+        for i in (*features, last)
     ]
     return assemble(choices, columns[:-1], columns[-1], at)
 

@@ -1,12 +1,18 @@
 """Data sets: read from files, split by class, standardised by their training part."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastreg._core.arrays import real
 from fastreg._core.checks import flag, number
 from fastreg._core.seeds import generator
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Array, Data, Seed
 
 __all__ = ["Dataset", "Standardizer", "split"]
 
@@ -31,7 +37,7 @@ class Dataset:
     y_test: np.ndarray
 
     @property
-    def sizes(self):
+    def sizes(self) -> tuple[int, int, int]:
         """Samples in training, validation and test."""
         return len(self.y_train), len(self.y_val), len(self.y_test)
 
@@ -61,7 +67,7 @@ class Standardizer:
     array([[0., 1.]], dtype=float32)
     """
 
-    def __init__(self, X):
+    def __init__(self, X: Array) -> None:
         X = _table("Standardizer", X, np.float64)
         if not len(X):
             raise ValueError(f"Standardizer: X must have rows, got shape {X.shape}")
@@ -72,7 +78,7 @@ class Standardizer:
             self.mean = np.where(low == high, low, np.ldexp(X.mean(axis=0), exponent))
             self.scale = np.where(low == high, 1.0, np.ldexp(X.std(axis=0), exponent))
 
-    def __call__(self, X):
+    def __call__(self, X: Array) -> Array:
         """Return X transformed, in float32."""
         X = _table("Standardizer", X, np.float64)
         if X.shape[1:] != self.mean.shape:
@@ -85,7 +91,16 @@ class Standardizer:
             return (shifted / scale).astype(np.float32)
 
 
-def split(name, X, y, *, validation=0.2, test=0.2, standardize=True, rng=None):
+def split(
+    name: str,
+    X: Data,
+    y: Data,
+    *,
+    validation: float = 0.2,
+    test: float = 0.2,
+    standardize: bool = True,
+    rng: Seed = None,
+) -> Dataset:
     """Split into training, validation and test; standardise by the training part.
 
     Rows are shuffled within their class, and each part takes evenly spaced rows of the classes
@@ -131,7 +146,7 @@ def split(name, X, y, *, validation=0.2, test=0.2, standardize=True, rng=None):
     in_test, in_train = _spread(rest, test / (1.0 - validation))
     if not len(in_train):
         raise ValueError(f"split: X must leave rows for training, got {len(X)} in all")
-    transform = Standardizer(X[in_train]) if standardize else np.float32
+    transform: Any = Standardizer(X[in_train]) if standardize else np.float32
     parts = [(transform(X[rows]), y[rows]) for rows in map(np.sort, (in_train, in_val, in_test))]
     return Dataset(name, *(array for part in parts for array in part))
 
@@ -150,7 +165,7 @@ def _table(where, X, dtype=None):
     bad = ~np.isfinite(X)
     if bad.any():
         row, *place = np.argwhere(bad)[0].tolist()
-        label = place[0] if len(place) == 1 else tuple(place)
+        label: Any = place[0] if len(place) == 1 else tuple(place)
         label = repr(columns[label]) if columns else label
         raise ValueError(
             f"{where}: X must be finite, got {X[(row, *place)]} in column {label}, first in row "

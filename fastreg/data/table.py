@@ -5,12 +5,20 @@ A number is spelled as C spells it, in ASCII digits. Whatever only some readers 
 single such entry would turn a column of numbers into names.
 """
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastreg._core.checks import choice, integer, items, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fastreg._core.types import Array
 
 __all__ = ["Choices", "assemble", "from_frame", "kind_of", "short", "text_column"]
 
@@ -32,12 +40,12 @@ MOST_WORDS = 1000  # of one column: each becomes a column
 ROW_NAMES = {"id", "index", "row", "rowid", "row_id", "rownames", "row_names"}
 
 
-def short(text):
+def short(text: str) -> str:
     """The repr of a text, cut where it would fill the screen."""
     return repr(text) if len(text) <= LONGEST else f"{text[:LONGEST]!r}… ({len(text)} characters)"
 
 
-def label(name, place):
+def label(name: str | None, place: int) -> str:
     """What an error calls a column."""
     return f"column {short(name) if name else place}"
 
@@ -52,12 +60,12 @@ class Column:
     missing: np.ndarray
 
     @property
-    def label(self):
+    def label(self) -> str:
         """What an error calls it."""
         return label(self.name, self.place)
 
     @property
-    def is_words(self):
+    def is_words(self) -> bool:
         """Whether the entries are words."""
         return self.values.dtype == object
 
@@ -68,11 +76,11 @@ class Choices:
 
     where: str
     target: str | int
-    drop: tuple | None
+    drop: Sequence[int | str] | None
     missing: str
     words: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.target = self._column("target", self.target)
         if self.drop is not None:
             found = items(self.drop)
@@ -93,11 +101,11 @@ class Choices:
             ) from None
 
     @property
-    def use_names(self):
+    def use_names(self) -> bool:
         """Whether a column is called by its name."""
         return any(isinstance(one, str) for one in (self.target, *(self.drop or ())))
 
-    def places(self, where, names, width):
+    def places(self, where: str, names: list[str] | None, width: int) -> tuple[int, list[int]]:
         """Return the target's place and those of the features."""
         target = _place(where, "target", self.target, names, width)
         drop = {_place(where, "drop", one, names, width) for one in self.drop or ()}
@@ -148,7 +156,7 @@ def _counts_rows(column):
     return not name or name.casefold() in ROW_NAMES or name.startswith("Unnamed:")
 
 
-def kind_of(entry):
+def kind_of(entry: Any) -> Any:
     """Whether a text is a number, missing, a number that only some readers take for one, a word."""
     if NUMBER(entry):
         return "number"
@@ -159,7 +167,7 @@ def kind_of(entry):
     return "word"
 
 
-def text_column(where, name, place, entries, at):
+def text_column(where: str, name: str | None, place: Any, entries: Any, at: Any) -> Any:
     """A column of texts, or the entry that does not fit in; ``at(i)`` says where entry i is."""
     column = label(name, place)
     values = _plain(entries)
@@ -217,7 +225,9 @@ def _numbers(where, column, entries, missing, at):
     return values
 
 
-def assemble(choices, columns, target, at):
+def assemble(
+    choices: Choices, columns: Sequence[Column], target: Column, at: Callable[[int], str]
+) -> tuple[Array, Array]:
     """Return X and y.
 
     ``columns`` are the features in their order, ``at(i)`` says where row i stands.
@@ -290,7 +300,14 @@ def _targets(where, column, kept):
     return values.astype(np.int64) if whole else values
 
 
-def from_frame(frame, *, target=-1, drop=None, missing="refuse", words="refuse"):
+def from_frame(
+    frame: Any,
+    *,
+    target: int | str = -1,
+    drop: Sequence[int | str] | None = None,
+    missing: str = "refuse",
+    words: str = "refuse",
+) -> tuple[Array, Array]:
     """Return features and targets of a pandas table.
 
     Whatever `read_csv` refuses to guess (decimal commas, thousands marks, dates, Excel or Parquet

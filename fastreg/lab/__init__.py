@@ -7,7 +7,10 @@ them come from the numbers of that run. ``from fastreg.lab import dropout_rate``
 may import the packages of the extra ``lab``.
 """
 
+from __future__ import annotations
+
 import importlib
+from typing import Any
 
 from fastreg._command import experiments
 
@@ -30,7 +33,7 @@ __all__ = ["EXPERIMENTS", "experiment"]
 EXPERIMENTS = tuple(experiments())
 
 
-def experiment(name):
+def experiment(name: Any) -> Any:
     """Return the module of an experiment, imported when first asked for."""
     if not isinstance(name, str) or name not in EXPERIMENTS:
         raise ValueError(
@@ -39,13 +42,13 @@ def experiment(name):
     return importlib.import_module(f"{__name__}.experiments.{name}")
 
 
-def __getattr__(name):
+def __getattr__(name: Any) -> Any:
     """Let ``from fastreg.lab import dropout_rate`` find the experiment."""
     if name in EXPERIMENTS:
         return experiment(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     """Name the experiments, too."""
     return [*globals(), *EXPERIMENTS]

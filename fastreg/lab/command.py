@@ -5,6 +5,7 @@ import sys
 import tempfile
 import time
 import traceback
+from typing import Any
 
 from fastreg.config import get_num_threads
 from fastreg.lab import EXPERIMENTS, data, experiment, report
@@ -18,7 +19,7 @@ class RefusedError(Exception):
     """A request that cannot be met; the message is one line for the user."""
 
 
-def run(arguments):
+def run(arguments: Any) -> Any:
     """Run what the command line asks for; return the exit status."""
     names = arguments.exercise or EXPERIMENTS
     for name in names:

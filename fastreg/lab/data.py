@@ -3,12 +3,15 @@
 A problem is split and standardised so that nothing leaks from validation or test into training.
 """
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import re
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sklearn.datasets
@@ -38,57 +41,57 @@ class Problem(Dataset):
     rows: int  # of the whole set, before it was cut
 
     @property
-    def n_in(self):
+    def n_in(self) -> Any:
         """Features."""
         return self.X_train.shape[1]
 
     @property
-    def n_out(self):
+    def n_out(self) -> Any:
         """Outputs a network needs."""
         return self.n_classes or 1
 
     @property
-    def loss(self):
+    def loss(self) -> Any:
         """The loss to train with."""
         return softmax_cross_entropy if self.n_classes else mse
 
     @property
-    def loss_label(self):
+    def loss_label(self) -> Any:
         """The loss and its unit, for an axis."""
         return "cross-entropy (nats per sample)" if self.n_classes else "squared error (variances)"
 
     @property
-    def score_label(self):
+    def score_label(self) -> Any:
         """The score and its unit, for an axis."""
         return "accuracy (%)" if self.n_classes else "variance explained (%)"
 
     @property
-    def score_name(self):
+    def score_name(self) -> Any:
         """The score without its unit."""
         return self.score_label.partition(" (")[0]
 
     @property
-    def score_step(self):
+    def score_step(self) -> Any:
         """What one test row more is worth."""
         return 1.0 / len(self.y_test) if self.n_classes else 0.0
 
     @property
-    def score_range(self):
+    def score_range(self) -> Any:
         """What the score can be, in per cent."""
         return (0.0 if self.n_classes else -np.inf), 100.0
 
     @property
-    def error_label(self):
+    def error_label(self) -> Any:
         """What the score leaves, and its unit, for an axis."""
         return "errors (%)" if self.n_classes else "variance left (%)"
 
     @property
-    def guess(self):
+    def guess(self) -> Any:
         """What a guess goes by, whose loss is `ignorant_loss`."""
         return "how often each class comes" if self.n_classes else "the mean of the targets"
 
     @property
-    def ignorant_loss(self):
+    def ignorant_loss(self) -> Any:
         """The loss of a model that has learnt nothing but how often each class comes."""
         if not self.n_classes:
             return float(np.mean((self.y_val - self.y_train.mean()) ** 2))
@@ -96,14 +99,14 @@ class Problem(Dataset):
         share = np.maximum(counts, 1) / len(self.y_train)  # a cut may lose a class
         return float(-np.mean(np.log(share[self.y_val])))
 
-    def score(self, outputs, y):
+    def score(self, outputs: Any, y: Any) -> Any:
         """Return the share of rows read right, or of variance explained."""
         if self.n_classes:
             return float(np.mean(outputs.argmax(axis=1) == y))
         left = np.mean((outputs[:, 0].astype(np.float64) - y) ** 2)
         return float(1.0 - left / (np.var(y) or 1.0))  # a few rows may all have one target
 
-    def describe(self):
+    def describe(self) -> Any:
         """Return one line for a list of settings."""
         train, val, test = self.sizes
         kind = f"{self.n_classes} classes" if self.n_classes else "a real target"
@@ -115,7 +118,7 @@ class Problem(Dataset):
         )
 
 
-def load(data, seed=0, *, label_noise=0.0):
+def load(data: str, seed: int = 0, *, label_noise: Any = 0.0) -> Any:
     """Split a data set with a seed.
 
     Parameters
@@ -175,7 +178,7 @@ def _exchanged(y, share, seed):
     return y
 
 
-def fingerprint(data):
+def fingerprint(data: str) -> Any:
     """Return what tells apart two files of one name; empty for a bundled set."""
     if str(data) in BUNDLED:
         return ""
@@ -185,7 +188,7 @@ def fingerprint(data):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def with_options(data, **options):
+def with_options(data: str, **options: Any) -> Any:
     """Return a data set's name with options for `fastreg.data.read_csv`, those that are not None.
 
     ``drop`` is a sequence of names or places; see `OPTIONS` for the others.
@@ -205,7 +208,7 @@ def with_options(data, **options):
     return f"{path}?{query}" + ("" if target is None else f"#{target}")
 
 
-def _place(data):
+def _place(data) -> tuple[Any, dict[str, str], str | None]:
     """Return the file, the options behind a ``?`` and the target behind a ``#``.
 
     Either sign may also be part of the path: where there is such a file, it is.

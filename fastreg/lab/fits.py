@@ -4,6 +4,8 @@ A fit is a function of its settings and of nothing else: plain arguments in, a d
 lists out. It is run by joblib, whose ``parallel_config`` also sends it to Dask or Ray.
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import hashlib
@@ -16,6 +18,7 @@ import signal
 import time
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
@@ -27,10 +30,13 @@ from fastreg._core.checks import integer
 from fastreg._train.predict import outputs_of
 from fastreg.lab.data import fingerprint
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 __all__ = ["Outcomes", "grid", "run", "seeds_of", "train"]
 
 
-def grid(**values):
+def grid(**values: Any) -> Any:
     """Return every combination of the values, which are lists; the last name varies fastest.
 
     Examples
@@ -43,7 +49,7 @@ def grid(**values):
     ]
 
 
-def seeds_of(seeds):
+def seeds_of(seeds: Any) -> Any:
     """Return the seeds 0, 1, … of a number of them; one seed has no interval, so at least two."""
     return list(range(integer("run", "seeds", seeds, low=2)))
 
@@ -51,19 +57,21 @@ def seeds_of(seeds):
 class Outcomes(list):
     """Dicts, one per fit: its settings and what came out."""
 
-    def where(self, **settings):
+    def where(self, **settings: Any) -> Any:
         """Return those that have these settings."""
         return Outcomes(
             o for o in self if all(key in o and o[key] == settings[key] for key in settings)
         )
 
-    def values(self, key, **settings):
+    def values(self, key: Any, **settings: Any) -> Any:
         """Return one number per seed, or a curve per seed: the seed is the last axis."""
         chosen = self.where(**settings)
         return np.array([outcome[key] for outcome in chosen], np.float64).T
 
 
-def run(fit, settings, *, jobs=None, cache=None, progress=True):
+def run(
+    fit: Any, settings: Any, *, jobs: Any = None, cache: Any = None, progress: bool = True
+) -> Any:
     """Call ``fit(**one)`` for each of the settings and return `Outcomes` in their order.
 
     Parameters
@@ -83,7 +91,7 @@ def run(fit, settings, *, jobs=None, cache=None, progress=True):
     """
     label = fit.__module__.rpartition(".")[2]
     paths = [_path(cache, label, fit, one) for one in settings]
-    found = [_recall(path) for path in paths]
+    found: list[Any] = [_recall(path) for path in paths]
     missing = [i for i, outcome in enumerate(found) if outcome is None]
     if cache is not None:
         Path(cache).mkdir(parents=True, exist_ok=True)
@@ -109,19 +117,19 @@ class Bar(tqdm):
 
     workers, done, spent = 1, 0, 0.0
 
-    def count(self, seconds):
+    def count(self, seconds: Any) -> None:
         """Take note of a fit and the seconds it took."""
         self.done, self.spent = self.done + 1, self.spent + seconds
         self.update()
 
     @property
-    def format_dict(self):
+    def format_dict(self) -> Any:
         """What the bar says, with the rate that it goes by."""
         rate = self.workers * self.done / self.spent if self.spent else None
-        return super().format_dict | {"rate": rate}
+        return {**super().format_dict, "rate": rate}
 
 
-def _arriving(jobs, fit, settings, missing):
+def _arriving(jobs, fit, settings, missing) -> Iterator[Any]:
     """Yield outcomes as they arrive, or at the end, from a backend that cannot do that."""
     if not missing:
         return
@@ -199,7 +207,7 @@ def _remember(path, text):
 
 
 @np.errstate(over="ignore", invalid="ignore")  # a run may diverge
-def train(trainer, problem, *, epochs, batch_size=64):
+def train(trainer: Any, problem: Any, *, epochs: Any, batch_size: int = 64) -> Any:
     """Train to the end and return the curves and, once, what the test data say.
 
     Returns

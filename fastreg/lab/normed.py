@@ -1,5 +1,9 @@
 """Networks without a norm, with batch norm and with layer norm, that are alike in all else."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastreg import SGD, BatchNorm, LayerNorm
@@ -16,9 +20,10 @@ NAMES = {"none": "no norm", "batch": "batch norm", "layer": "layer norm"}
 COLOURS = {"none": plots.GREY, "batch": plots.BLUE, "layer": plots.ORANGE}
 
 
-def network(sizes, norm, scale, seed):
+def network(sizes: Any, norm: Any, scale: Any, seed: Any) -> Any:
     """Build a network; its weights depend on sizes, scale and seed alone."""
-    rng, layers = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    layers: list[Any] = []
     for n_in, n_out in zip(sizes[:-2], sizes[1:-1], strict=True):
         layers.append(Dense(n_in, n_out, init_scale=scale, rng=rng))
         layers += {"none": [], "batch": [BatchNorm(n_out)], "layer": [LayerNorm(n_out)]}[norm]
@@ -26,7 +31,9 @@ def network(sizes, norm, scale, seed):
     return Sequential([*layers, Dense(*sizes[-2:], init_scale=scale, rng=rng)])
 
 
-def fit(data, norm, rate, scale, epochs, seed, batch_size=64):
+def fit(
+    data: Any, norm: Any, rate: Any, scale: Any, epochs: Any, seed: Any, batch_size: int = 64
+) -> Any:
     """Train one network; for one seed all but norm, rate and scale is the same."""
     problem = load(data, seed)
     model = network([problem.n_in, 64, 64, 64, problem.n_out], norm, scale, seed)
@@ -38,7 +45,7 @@ def fit(data, norm, rate, scale, epochs, seed, batch_size=64):
 class Sensitivity(Result):
     """Losses by norm, learning rate and initial scale, and which of them reach a common loss."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Set the loss to reach, and choose each norm's setting by validation loss."""
         self.problem = load(self.outcomes[0]["data"])
         self.rates, self.scales = (sorted({one[key] for one in self.outcomes})
@@ -54,15 +61,15 @@ class Sensitivity(Result):
         self.best = {norm: (self.rates[j], self.scales[i]) for norm, (i, j) in best.items()}
         self.middle = int(np.abs(np.log(self.scales)).argmin())
 
-    def choices(self):
+    def choices(self) -> Any:
         """Each norm's setting, and the loss to reach."""
         return self.best, self.target
 
-    def get(self, key, norm, rate, scale):
+    def get(self, key: Any, norm: Any, rate: Any, scale: Any) -> Any:
         """Return a value or a curve per seed."""
         return self.outcomes.values(key, norm=norm, rate=rate, scale=scale)
 
-    def span(self, norm, *, of_rates):
+    def span(self, norm: Any, *, of_rates: Any) -> Any:
         """Say which rates reach the loss at the middle scale, or which scales at some rate."""
         ok = self.mean[norm] <= self.target
         values, ok = (self.rates, ok[self.middle]) if of_rates else (self.scales, ok.any(axis=1))

@@ -1,5 +1,9 @@
 """Networks trained with a penalty on their weights, for the two halves of exercise 1."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastreg import SGD, near_zero
@@ -22,7 +26,16 @@ SMALL = 0.01  # a weight below it is near zero; the middle bin of the histogram 
 EDGES = np.linspace(-0.61, 0.61, 62)
 
 
-def train_all(sets, seeds, *, quick=False, strengths=None, noise=0.2, epochs=None, **how):
+def train_all(
+    sets: Any,
+    seeds: Any,
+    *,
+    quick: bool = False,
+    strengths: Any = None,
+    noise: Any = 0.2,
+    epochs: Any = None,
+    **how: Any,
+) -> Any:
     """Train on each data set with each penalty, strength and seed; return outcomes and settings.
 
     ``how`` is for `fastreg.lab.fits.run`.
@@ -42,7 +55,7 @@ def train_all(sets, seeds, *, quick=False, strengths=None, noise=0.2, epochs=Non
     return run(fit, fits, **how), settings
 
 
-def fit(data, penalty, strength, noise, epochs, seed):
+def fit(data: Any, penalty: Any, strength: Any, noise: Any, epochs: Any, seed: Any) -> Any:
     """Train one network; for one seed all but the penalty is the same."""
     problem = load(data, seed, label_noise=noise)
     model = mlp([problem.n_in, 32, problem.n_out], rng=seed)
@@ -69,7 +82,7 @@ def fit(data, penalty, strength, noise, epochs, seed):
     }
 
 
-def spread_of(weights):
+def spread_of(weights: Any) -> Any:
     """Return how large weights are, and how evenly their squares are shared out."""
     squares = np.sort(weights.astype(np.float64) ** 2)[::-1]
     tenth = squares[: len(squares) // 10].sum()
@@ -83,7 +96,7 @@ def spread_of(weights):
 class Penalised(Result):
     """Outcomes on one data set, by penalty and strength."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Choose each penalty's strength by validation loss."""
         self.problem = load(self.outcomes[0]["data"])
         self.strengths = sorted({one["strength"] for one in self.outcomes} - {0.0})
@@ -92,16 +105,16 @@ class Penalised(Result):
             losses = [self.get("val_loss", penalty, s).mean() for s in self.strengths]
             self.best[penalty] = self.strengths[int(np.argmin(losses))]
 
-    def choices(self):
+    def choices(self) -> Any:
         """Each penalty's strength."""
         return self.best
 
-    def get(self, key, penalty, strength=None):
+    def get(self, key: Any, penalty: Any, strength: Any = None) -> Any:
         """Return a value per seed, at the chosen strength unless told."""
         if strength is None or penalty == PENALTIES[0]:
             strength = self.best[penalty]
         return self.outcomes.values(key, penalty=penalty, strength=strength)
 
-    def mean(self, key, penalty, scale=100.0):
+    def mean(self, key: Any, penalty: Any, scale: Any = 100.0) -> Any:
         """Return the mean at the chosen strength as text, as per cent unless told."""
         return mean_interval(self.get(key, penalty)).text(1 if scale > 1 else 3, scale=scale)

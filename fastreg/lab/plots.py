@@ -1,9 +1,12 @@
 """How the lab's figures look: colours told apart by all readers, means with their intervals."""
 
+from __future__ import annotations
+
 import colorsys
 import io
 import re
 import textwrap
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -50,7 +53,7 @@ DARK = {
     AXIS: "#4A535D", GRID: "#262D35",
 }  # fmt: skip
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: selectable, searchable, in the page's font
     "font.family": "sans-serif",
     "font.size": 9.5,
@@ -87,7 +90,16 @@ def _ends(ax, runs, scale, within):
     return mean, low, high
 
 
-def curve(ax, x, runs, *, colour, label=None, within=(-np.inf, np.inf), **style):
+def curve(
+    ax: Any,
+    x: Any,
+    runs: Any,
+    *,
+    colour: Any,
+    label: Any = None,
+    within: Any = (-np.inf, np.inf),
+    **style: Any,
+) -> Any:
     """Draw the mean of a curve per run, and its 95 % interval as a band.
 
     ``runs`` has shape (len(x), n_seeds), as `Outcomes.values` returns it. ``within`` is what the
@@ -99,8 +111,9 @@ def curve(ax, x, runs, *, colour, label=None, within=(-np.inf, np.inf), **style)
     return line
 
 
-def intervals(ax, x, values, *, colour, label=None, marker="o", line=True, scale=1.0,
-              within=(-np.inf, np.inf)):  # fmt: skip
+def intervals(ax: Any, x: Any, values: Any, *, colour: Any, label: Any = None, marker: str = "o",
+              line: bool = True, scale: float = 1.0,
+              within: tuple[float, float] = (-np.inf, np.inf)) -> Any:  # fmt: skip
     """Draw a mean at each x with its 95 % interval as a bar; ``values`` holds an array per point.
 
     ``within`` is as for `curve`, after multiplication by ``scale``.
@@ -113,7 +126,7 @@ def intervals(ax, x, values, *, colour, label=None, marker="o", line=True, scale
     return mean, high - mean
 
 
-def label_end(ax, x, y, text, colour, *, dy=0):
+def label_end(ax: Any, x: Any, y: Any, text: Any, colour: Any, *, dy: int = 0) -> None:
     """Write a curve's name behind its end, ``dy`` points higher, instead of in a legend."""
     ax.annotate(
         text, (x, y), (5, dy), textcoords="offset points", color=colour, va="center",
@@ -121,7 +134,9 @@ def label_end(ax, x, y, text, colour, *, dy=0):
     )  # fmt: skip
 
 
-def named_curves(ax, x, runs, colours, *, within=(-np.inf, np.inf)):
+def named_curves(
+    ax: Any, x: Any, runs: Any, colours: Any, *, within: Any = (-np.inf, np.inf)
+) -> None:
     """Draw a `curve` per name, called by name behind its end; names that would overlap move apart.
 
     ``runs`` and ``colours`` are dicts by name. Panels that share their y axis are given together:
@@ -156,19 +171,19 @@ def _name_ends(ax, x, runs, colours, gap=0.065):
         )  # fmt: skip
 
 
-def shades(n):
+def shades(n: Any) -> Any:
     """Return n colours from light to dark for values with an order, told apart in greyscale."""
     return [matplotlib.colormaps["viridis_r"](place) for place in np.linspace(0.12, 0.95, n)]
 
 
-def headline(figure, text):
+def headline(figure: Any, text: Any) -> None:
     """Give a figure of several panels its finding as a headline, broken to its width."""
     width = int(9.6 * figure.get_figwidth())
     lines = textwrap.fill(text.removesuffix("."), width)
     figure.suptitle(lines, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
 
 
-def drawn(picture):
+def drawn(picture: Any) -> Any:
     """Return the figure of a picture."""
     figure = Figure(figsize=picture.size, layout="constrained")
     FigureCanvasAgg(figure)
@@ -179,7 +194,7 @@ def drawn(picture):
     return figure
 
 
-def describe(figure):
+def describe(figure: Any) -> Any:
     """Return in words what a figure shows, for readers who do not see it."""
     parts = [figure.get_suptitle()]
     for ax in figure.axes:
@@ -202,14 +217,14 @@ def _heights(handle):
     """Return the values of what was drawn, if it has such."""
     if hasattr(handle, "datavalues"):  # bars
         return np.asarray(handle.datavalues)
-    line = handle[0] if isinstance(handle, tuple) and handle else handle
+    line: Any = handle[0] if isinstance(handle, tuple) and handle else handle
     if hasattr(line, "get_ydata"):
         y = np.asarray(line.get_ydata(), np.float64)
         return y[np.isfinite(y)]
     return None
 
 
-def svg(picture, prefix):
+def svg(picture: Any, prefix: Any) -> Any:
     """Return a picture as an ``<svg>`` element and its description in words.
 
     Ids carry the prefix, since plots share a page. Colours are CSS variables with the colour to
@@ -231,7 +246,7 @@ def _variable(match):
     return match[0] if colour in ("000000", "ffffff") else f"var(--c{colour}, #{colour})"
 
 
-def dark(text):
+def dark(text: Any) -> Any:
     """Return CSS that gives the variables in a text their colours on a dark ground."""
     known = {light.lower(): other for light, other in DARK.items()}
     rules = []
@@ -248,7 +263,7 @@ def _turned(colour):
     return "#" + "".join(f"{round(255 * part):02x}" for part in turned)
 
 
-def png(picture, path, *, dpi=110):
+def png(picture: Any, path: Any, *, dpi: int = 110) -> None:
     """Write a picture as a PNG file."""
     with matplotlib.rc_context(STYLE):
         drawn(picture).savefig(path, format="png", dpi=dpi, facecolor="white")

@@ -1,5 +1,7 @@
 """The report: one self-contained page, and beside it the raw numbers and the figures as PNG."""
 
+from __future__ import annotations
+
 import datetime
 import importlib.resources
 import io
@@ -7,6 +9,7 @@ import platform
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import threadpoolctl
@@ -17,7 +20,7 @@ from fastreg.lab import plots
 __all__ = ["environment", "write"]
 
 
-def write(folder, results, *, seconds, failed=(), about=None):
+def write(folder: Any, results: Any, *, seconds: Any, failed: Any = (), about: Any = None) -> Any:
     """Write ``index.html``, a page that needs no other file, and per result a JSON file and PNGs.
 
     Parameters
@@ -42,7 +45,7 @@ def write(folder, results, *, seconds, failed=(), about=None):
     """
     folder = Path(folder)
     sections = [_section(folder, result) for result in results]
-    template = importlib.resources.files(__package__).joinpath("report.html.j2")
+    template = importlib.resources.files("fastreg.lab").joinpath("report.html.j2")
     page = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         template.read_text(encoding="utf-8")
     )
@@ -93,7 +96,7 @@ def _figure(folder, name, picture):
     return {**figure, "svg": element.removeprefix("<svg"), "words": words}
 
 
-def environment():
+def environment() -> Any:
     """Return what a reader needs to judge the timings, as pairs of name and text."""
     text = io.StringIO()
     fastreg.show_config(file=text)

@@ -1,5 +1,7 @@
 """What an experiment hands back: a table, figures and findings, all from the numbers of its run."""
 
+from __future__ import annotations
+
 import inspect
 import json
 import math
@@ -7,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +26,7 @@ class Table:
     header: tuple
     rows: list
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Align the columns for a terminal."""
         widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
         lines = []
@@ -52,7 +54,7 @@ class Picture(NamedTuple):
     caption: str
 
     @property
-    def wide(self):
+    def wide(self) -> Any:
         """Whether it takes a row of the page alone."""
         return self.size[0] > 6
 
@@ -77,58 +79,58 @@ class Result:
     title = ""
     question = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Work out what table, findings and figures share."""
 
-    def table(self):
+    def table(self) -> Table:
         """Return the numbers as a `Table`."""
         raise NotImplementedError
 
-    def tables(self):
+    def tables(self) -> dict[str, Table]:
         """Return the tables of the report by heading; `table` alone unless there are more."""
         return {"The numbers": self.table()}
 
-    def choices(self):
+    def choices(self) -> Any:
         """Return what was chosen; validation data alone may have had a say in it."""
         return ()
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """Return a list of `Finding`, the answer first."""
         raise NotImplementedError
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw the finding on a matplotlib Axes; its title says it."""
         raise NotImplementedError
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """Return the figures of the report; `plot` alone unless there are more."""
         return [Picture("main", lambda figure: self.plot(figure.subplots()), (10.4, 4.2), "")]
 
-    def conclusion(self):
+    def conclusion(self) -> Any:
         """Return what the numbers say, as text."""
         return "\n".join(" ".join(finding) for finding in self.findings())
 
     @property
-    def name(self):
+    def name(self) -> Any:
         """The experiment's, which is its module's."""
         return type(self).__module__.rpartition(".")[2]
 
     @property
-    def source(self):
+    def source(self) -> Any:
         """The code of the experiment, and what it shares with another."""
-        module = inspect.getmodule(type(self))
-        homes = {getattr(value, "__module__", None) for value in vars(module).values()}
+        module = sys.modules[type(self).__module__]
+        homes: set[Any] = {getattr(value, "__module__", None) for value in vars(module).values()}
         shared = [
             sys.modules[home] for home in sorted(homes - {None, module.__name__})
             if home.startswith(__package__) and hasattr(sys.modules[home], "fit")
         ]  # fmt: skip
         return "\n\n".join(map(inspect.getsource, [module, *shared]))
 
-    def seeds(self):
+    def seeds(self) -> Any:
         """The seeds of the run, in order."""
         return sorted({outcome["seed"] for outcome in self.outcomes})
 
-    def to_json(self):
+    def to_json(self) -> Any:
         """Return settings, findings and every outcome; a number JSON lacks is null."""
         return json.dumps(
             _jsonable(

@@ -1,6 +1,9 @@
 """A small search for each candidate's learning rate: by Optuna where it is installed."""
 
+from __future__ import annotations
+
 import importlib.util
+from typing import Any
 
 from fastreg.lab.fits import Outcomes, grid
 
@@ -9,7 +12,7 @@ __all__ = ["METHODS", "search"]
 METHODS = {"grid": "a fixed grid", "optuna": "Optuna (TPE)"}
 
 
-def search(attempt, names, rates, *, common, method=None):
+def search(attempt: Any, names: Any, rates: Any, *, common: Any, method: Any = None) -> Any:
     """Try as many rates for each name as the grid has; return their outcomes and the method.
 
     Parameters

@@ -1,7 +1,9 @@
 """Means over seeds, and how far they can be trusted."""
 
+from __future__ import annotations
+
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import t
@@ -16,21 +18,21 @@ class Interval(NamedTuple):
     half: float
 
     @property
-    def low(self):
+    def low(self) -> Any:
         """The lower end."""
         return self.mean - self.half
 
     @property
-    def high(self):
+    def high(self) -> Any:
         """The upper end."""
         return self.mean + self.half
 
     @property
-    def excludes_zero(self):
+    def excludes_zero(self) -> Any:
         """Whether a difference is larger than the noise."""
         return self.low > 0 or self.high < 0
 
-    def text(self, digits=3, *, scale=1.0):
+    def text(self, digits: int = 3, *, scale: Any = 1.0) -> Any:
         """Return ``mean ± half`` with so many digits after the point."""
         if not math.isfinite(self.mean):
             return "–"
@@ -38,12 +40,12 @@ class Interval(NamedTuple):
         half = f" ± {scale * self.half:z.{digits}f}" if math.isfinite(self.half) else ""
         return f"{scale * self.mean:z.{digits}f}{half}"
 
-    def percent(self, digits=1):
+    def percent(self, digits: int = 1) -> Any:
         """Return a share as per cent, without the sign."""
         return self.text(digits, scale=100.0)
 
 
-def mean_interval(values, *, among=2, step=0.0):
+def mean_interval(values: Any, *, among: int = 2, step: Any = 0.0) -> Any:
     """Return the mean over the last axis and its 95 % interval by Student's t.
 
     The values, one per seed, are taken as independent draws; so close to normal that t holds.
@@ -71,7 +73,7 @@ def mean_interval(values, *, among=2, step=0.0):
     return Interval(*_plain(mean, half))
 
 
-def paired_difference(first, second, *, among=2, step=0.0):
+def paired_difference(first: Any, second: Any, *, among: int = 2, step: Any = 0.0) -> Any:
     """Return the mean of ``first - second``, pair by pair, with its interval.
 
     The pairs share split, initial weights and order, so that what these do to both cancels.
@@ -119,7 +121,7 @@ class Ranking:
     'Within the noise a and b share the lowest loss; surely higher: c.'
     """
 
-    def __init__(self, values, *, highest=False, step=0.0):
+    def __init__(self, values: Any, *, highest: bool = False, step: Any = 0.0) -> None:
         sign = -1.0 if highest else 1.0
         self.words = ("highest", "lower") if highest else ("lowest", "higher")
         values = {name: np.asarray(one, np.float64) for name, one in values.items()}
@@ -137,7 +139,7 @@ class Ranking:
         ]  # fmt: skip
         self.equal = [name for name in rest if name not in self.behind]
 
-    def claim(self, what):
+    def claim(self, what: Any) -> Any:
         """Say who is best at ``what``; what is within the noise comes first."""
         best, worse = self.words
         if not self.behind:
@@ -152,7 +154,7 @@ class Ranking:
             f"surely {worse}: {behind}."
         )
 
-    def evidence(self, digits=3, *, scale=1.0):
+    def evidence(self, digits: int = 3, *, scale: Any = 1.0) -> Any:
         """List how much worse each of the others is."""
         return ", ".join(
             f"{name} by {gap.text(digits, scale=scale) if math.isfinite(gap.mean) else '∞'}"
@@ -160,11 +162,11 @@ class Ranking:
         )
 
 
-def listed(names):
+def listed(names: Any) -> Any:
     """Join names as a sentence does: ``a, b and c``."""
     *most, last = map(str, names)
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _plain(*values):
+def _plain(*values) -> list[Any]:
     return [value.item() if value.ndim == 0 else value for value in map(np.asarray, values)]

@@ -5,13 +5,19 @@ computed from exponentials of what is not positive, which neither overflow nor c
 1e-30 comes out with all its digits.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastreg._core._kernels import empty_like
 from fastreg._core.checks import Checked, number
 from fastreg._core.layer import Layer
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Array
 
 __all__ = ["GELU", "LeakyReLU", "ReLU", "Sigmoid", "Tanh"]
 
@@ -35,13 +41,13 @@ class ReLU(Layer):
     [[0. 2.]] [[0. 4.]]
     """
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """Return ``max(X, 0)``, element by element; NaN stays NaN."""
         Y = np.maximum(X, 0, out=empty_like("ReLU.forward", "X", X))
         self._last = Y
         return Y
 
-    def backward(self, dY):
+    def backward(self, dY: Array) -> Array:
         """Return ``dY`` where the input was positive and 0 elsewhere."""
         Y = self._forwarded(self._last)
         dX = empty_like("ReLU.backward", "dY", dY, Y)
@@ -74,13 +80,13 @@ class LeakyReLU(Layer):
     [[-0.1  2. ]] [[0.3 4. ]]
     """
 
-    slope = Checked(number, low=0.0)
+    slope: Checked = Checked(number, low=0.0)
 
-    def __init__(self, slope=0.01):
+    def __init__(self, slope: float = 0.01) -> None:
         super().__init__()
         self.slope = slope
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """Return X where it is positive and ``slope X`` elsewhere; NaN stays NaN."""
         Y, factor = (empty_like("LeakyReLU.forward", "X", X) for _ in range(2))
         # 1 or the slope without a choice an element, which NumPy does slowly on random signs.
@@ -95,7 +101,7 @@ class LeakyReLU(Layer):
         with np.errstate(under="ignore"):
             return np.multiply(X, factor, out=Y)
 
-    def backward(self, dY):
+    def backward(self, dY: Array) -> Array:
         """Return ``dY`` where the input was positive and ``slope dY`` elsewhere."""
         factor = self._forwarded(self._last)
         dX = empty_like("LeakyReLU.backward", "dY", dY, factor)
@@ -118,7 +124,7 @@ class Tanh(Layer):
     [[0. 1.]] [[3. 0.]]
     """
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """Return ``tanh(X)``."""
         Y = empty_like("Tanh.forward", "X", X)
         with np.errstate(under="ignore"):
@@ -126,7 +132,7 @@ class Tanh(Layer):
         self._last = X
         return Y
 
-    def backward(self, dY):
+    def backward(self, dY: Array) -> Array:
         """Return ``dY (1 - tanh(X)^2)``, as ``4 e / (1 + e)^2`` with ``e = exp(-2 |X|)``."""
         X = self._forwarded(self._last)
         dX, e = (empty_like("Tanh.backward", "dY", dY, X) for _ in range(2))
@@ -156,13 +162,13 @@ class Sigmoid(Layer):
     [[0.5 0. ]] [[1. 0.]]
     """
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """Return ``1 / (1 + exp(-X))``."""
         Y = sigmoid(X, out=empty_like("Sigmoid.forward", "X", X))
         self._last = X
         return Y
 
-    def backward(self, dY):
+    def backward(self, dY: Array) -> Array:
         """Return ``dY Y (1 - Y)``, as ``e / (1 + e)^2`` with ``e = exp(-|X|)``."""
         X = self._forwarded(self._last)
         dX, e = (empty_like("Sigmoid.backward", "dY", dY, X) for _ in range(2))
@@ -196,7 +202,7 @@ class GELU(Layer):
     array([[0.    , 0.    , 0.8412]])
     """
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """Return the gated X."""
         Y, inner = (empty_like("GELU.forward", "X", X) for _ in range(2))
         with np.errstate(under="ignore"):
@@ -210,7 +216,7 @@ class GELU(Layer):
             self._last = X, gate
             return np.multiply(gate, X, out=Y)
 
-    def backward(self, dY):
+    def backward(self, dY: Array) -> Array:
         """Return dY times the slope, ``gate (1 + X (1 - gate) inner'(X))``."""
         X, gate = self._forwarded(self._last)
         slope, rest = (empty_like("GELU.backward", "dY", dY, X) for _ in range(2))
@@ -232,7 +238,7 @@ CUBIC, ROOT_2_OVER_PI = 0.044715, math.sqrt(2.0 / math.pi)
 SATURATED = 1024.0  # beyond it every gate and hyperbolic tangent is 0 or 1
 
 
-def sigmoid(X, out):
+def sigmoid(X: Array, out: Array) -> Array:
     """Write ``1 / (1 + exp(-X))``; only exponentials of what is not positive are taken."""
     below = empty_like("sigmoid", "X", X)
     with np.errstate(under="ignore"):

@@ -1,5 +1,9 @@
 """Layers that run as one: what follows a matrix product, in one pass each way."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from fastreg._core._kernels import (
     bias_gate,
     dense_gradients,
@@ -14,13 +18,18 @@ from fastreg.nn.activations import ReLU
 from fastreg.nn.dense import Dense
 from fastreg.norm import BatchNorm
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastreg._core.types import Array
+
 __all__ = ["Block", "blocks"]
 
 # A block is these in this order: one of the first two, ReLU, and perhaps dropout.
 PARTS = (Dense, BatchNorm, ReLU, Dropout)
 
 
-def blocks(layers):
+def blocks(layers: Sequence[Any]) -> list[Any]:
     """Gather layers that can run as one into blocks; leave the others as they are."""
     stages, i = [], 0
     while i < len(layers):
@@ -37,16 +46,21 @@ class Block:
     run one after the other, which is also what happens while one of them is not in training.
     """
 
-    def __init__(self, layers):
+    def __init__(self, layers: Sequence[Any]) -> None:
         self.layers = layers
         by_type = {type(layer): layer for layer in layers}
+        self.dense: Any
+        self.norm: Any
+        self.dropout: Any
         self.dense, self.norm, _, self.dropout = map(by_type.get, PARTS)
-        self._last = None  # (X, statistics, gamma, Y, scale) if the last forward call was fused
+        self._last: Any = (
+            None  # (X, statistics, gamma, Y, scale) if the last forward call was fused
+        )
 
     @classmethod
-    def of(cls, layers):
+    def of(cls, layers: Sequence[Any]) -> Block | None:
         """Return a block of the first layers, or None if they do not make one."""
-        found = []
+        found: list[Any] = []
         for part in PARTS:
             if len(found) < len(layers) and type(layers[len(found)]) is part:
                 found.append(layers[len(found)])
@@ -56,7 +70,7 @@ class Block:
             found.pop()
         return cls(found) if type(found[0]) in (Dense, BatchNorm) else None
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """Return the last layer's output."""
         dense, norm, dropout = self.dense, self.norm, self.dropout
         training = (norm is None or norm.training) and (dropout is None or dropout.training)
@@ -68,7 +82,7 @@ class Block:
         given, bias = X, None
         if dense is not None:
             X, bias = dense_product(X, dense.W), dense.b
-        draw = dropout and dropout._next_noise(X)
+        draw: Any = None if dropout is None else dropout._next_noise(X)
         if norm is None:
             Y, statistics, gamma = bias_gate(X, bias, True, draw), None, None
         else:
@@ -82,7 +96,7 @@ class Block:
             dense._last = given
         if norm is not None:
             vars(norm).update(moved, _last=(X, True, statistics), _trained=(X, statistics))
-        if draw is not None:
+        if dropout is not None:
             dropout._last, dropout._drawn, dropout._calls = (
                 (Y.shape, draw, None),
                 (draw, Y.shape, Y.dtype),
@@ -91,7 +105,7 @@ class Block:
         self._last = X, statistics, gamma, Y, 1.0 if draw is None else draw[3]
         return Y
 
-    def backward(self, dY, *, input_gradient=True):
+    def backward(self, dY: Array, *, input_gradient: bool = True) -> Any:
         """Return the first layer's dX, if it is wanted; store every gradient."""
         dense, norm = self.dense, self.norm
         if self._last is None:
@@ -99,6 +113,7 @@ class Block:
                 dY = layer.backward(dY)
             skipped = {"input_gradient": input_gradient} if dense is not None else {}
             return self.layers[0].backward(dY, **skipped)
+        dX: Any
         X, statistics, gamma, Y, scale = self._last
         db = None if dense is None else dense._bias_gradient()
         if norm is None:

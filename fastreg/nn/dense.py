@@ -1,6 +1,9 @@
 """The affine layer."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +19,11 @@ from fastreg._core.checks import LARGEST, flag, number, shown, size
 from fastreg._core.layer import Layer
 from fastreg._core.seeds import generator
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fastreg._core.types import Array, DTypeLike, MaybeArray, Seed
+
 __all__ = ["INITS", "Dense", "known_name"]
 
 # Standard deviation of an initial weight, before init_scale.
@@ -26,7 +34,7 @@ INITS = {
 }
 
 
-def known_name(where, name, value, known):
+def known_name(where: str, name: str, value: Any, known: Iterable[str]) -> None:
     """Refuse a name that is not among those known."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{where}: {name} must be one of {', '.join(known)}, got {shown(value)}")
@@ -78,8 +86,16 @@ class Dense(Layer):
     """
 
     def __init__(
-        self, n_in, n_out, *, init="he", init_scale=1.0, rng=None, dtype=np.float32, bias=True
-    ):
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        init: str = "he",
+        init_scale: float = 1.0,
+        rng: Seed = None,
+        dtype: DTypeLike = np.float32,
+        bias: bool = True,
+    ) -> None:
         super().__init__()
         where = "Dense"
         n_in = size(where, "n_in", n_in)
@@ -91,9 +107,10 @@ class Dense(Layer):
         std = init_scale * INITS[init](n_in, n_out)
         self.W = (std * generator(where, rng).standard_normal((n_in, n_out))).astype(dtype)
         self.b = np.zeros(n_out, dtype) if bias else None
-        self.dW = self.db = None
+        self.dW: MaybeArray = None
+        self.db: MaybeArray = None
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """Return ``X W + b`` for X of shape (N, n_in)."""
         with self._lock:
             Y = dense_product(X, self.W)
@@ -102,7 +119,7 @@ class Dense(Layer):
             self._last = X
             return Y
 
-    def backward(self, dY, *, input_gradient=True):
+    def backward(self, dY: Array, *, input_gradient: bool = True) -> MaybeArray:
         """Store ``dW = X' dY`` and ``db``, the column sums of dY; return ``dX = dY W'``.
 
         With ``input_gradient=False``, nothing is returned and the second product is saved.

@@ -4,12 +4,19 @@ Each says what the outputs are by its attribute ``link``: "softmax", "sigmoid" o
 of one's own may do the same, ``loss.link = "softmax"``, and then has accuracies and classes, too.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from fastreg._core import checks
 from fastreg._core._kernels import check_labels, cross_entropy, empty_like
 from fastreg._core.arrays import real
 from fastreg.nn.targets import linked, shares, weights
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Array, Data
 
 __all__ = ["binary_cross_entropy", "mse", "softmax_cross_entropy"]
 
@@ -18,8 +25,13 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # found by identity, nati
 
 @linked("softmax")
 def softmax_cross_entropy(
-    logits, labels, *, label_smoothing=0.0, class_weights=None, sample_weight=None
-):
+    logits: Array,
+    labels: Data,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: Data = None,
+    sample_weight: Data = None,
+) -> tuple[float, Array]:
     r"""Mean cross-entropy of softmax(logits) against class labels, and its gradient.
 
     .. math:: \ell_i = -\sum_k q_{ik} \log p_{ik}, \quad
@@ -86,7 +98,7 @@ def softmax_cross_entropy(
 
 
 @linked("identity")
-def mse(outputs, targets, *, sample_weight=None):
+def mse(outputs: Array, targets: Data, *, sample_weight: Data = None) -> tuple[float, Array]:
     r"""Mean squared error over all elements, and its gradient.
 
     .. math:: L = \frac{1}{N K} \sum_{ik} (y_{ik} - t_{ik})^2
@@ -141,7 +153,13 @@ def _far_apart(outputs, targets, parts, gradient):
 
 
 @linked("sigmoid")
-def binary_cross_entropy(logits, targets, *, label_smoothing=0.0, sample_weight=None):
+def binary_cross_entropy(
+    logits: Array,
+    targets: Data,
+    *,
+    label_smoothing: float = 0.0,
+    sample_weight: Data = None,
+) -> tuple[float, Array]:
     r"""Mean cross-entropy of sigmoid(logits) against targets in [0, 1], and its gradient.
 
     .. math:: \ell = \max(z, 0) - z t + \log(1 + e^{-|z|}), \quad

@@ -1,8 +1,11 @@
 """Layers one after another, and the network most people want, in one call."""
 
+from __future__ import annotations
+
 import copy
 import itertools
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +19,11 @@ from fastreg.nn import activations
 from fastreg.nn.block import Block, blocks
 from fastreg.nn.dense import INITS, Dense, known_name
 from fastreg.norm import BatchNorm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fastreg._core.types import Array, DTypeLike, MaybeArray, Saved, Seed
 
 __all__ = ["PARAMETERS", "Sequential", "mlp"]
 
@@ -55,7 +63,7 @@ class Sequential:
     ['0.W', '0.b', '2.W', '2.b']
     """
 
-    def __init__(self, layers):
+    def __init__(self, layers: Iterable[Any]) -> None:
         self.layers = sequence("Sequential", "layers", layers, "layers")
         for i, layer in enumerate(self.layers):
             for method in ("forward", "backward", "train", "eval"):
@@ -88,7 +96,7 @@ class Sequential:
         fused = [stage for stage in self._stages if isinstance(stage, Block)]
         self._whole = Whole("Sequential", "call", *self.layers, *fused)
 
-    def __getstate__(self):
+    def __getstate__(self) -> Any:
         """The layers, which leave the last batch and its gradients out."""
         with self._whole.reading() as inside:
             state = {name: value for name, value in vars(self).items() if name not in ASSEMBLED}
@@ -96,17 +104,17 @@ class Sequential:
                 state["layers"] = tuple(copy.copy(layer) for layer in self.layers)
             return state
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Saved) -> None:
         vars(self).update(state)
         self._assemble()
 
     @property
-    def params(self):
+    def params(self) -> dict[str, Array]:
         """The trainable arrays themselves, keyed ``"0.W"``, ``"0.b"``, ``"1.gamma"`` and so on."""
         return {key: getattr(layer, name) for key, layer, name in self._parameters}
 
     @property
-    def grads(self):
+    def grads(self) -> dict[str, Any]:
         """The gradients the last ``backward`` stored, under the keys of `params`."""
         grads = {}
         for key, layer, name in self._slopes:
@@ -115,7 +123,7 @@ class Sequential:
                 raise RuntimeError("Sequential.grads: backward must be called first")
         return grads
 
-    def forward(self, X):
+    def forward(self, X: Array) -> Array:
         """Return the last layer's output for X, one row per sample.
 
         If it fails, or is interrupted, every layer is as it was before; so with `backward`.
@@ -127,7 +135,7 @@ class Sequential:
             X = stage.forward(X)
         return X
 
-    def backward(self, dY, *, input_gradient=True):
+    def backward(self, dY: Array, *, input_gradient: bool = True) -> MaybeArray:
         """Fill `grads` from the gradient of the output; return that of the input.
 
         Training has no use for the latter, and ``input_gradient=False`` saves its matrix product
@@ -144,7 +152,7 @@ class Sequential:
             return first.backward(dY, input_gradient=input_gradient)
         return first.backward(dY)
 
-    def train(self):
+    def train(self) -> None:
         """Put every layer in training mode."""
         self._whole.run(Sequential._train, self)
 
@@ -153,7 +161,7 @@ class Sequential:
         for layer in self.layers:
             layer.train()
 
-    def eval(self):
+    def eval(self) -> None:
         """Put every layer in evaluation mode."""
         self._whole.run(Sequential._eval, self)
 
@@ -163,11 +171,11 @@ class Sequential:
             layer.eval()
 
     @property
-    def arrays(self):
+    def arrays(self) -> dict[str, Array]:
         """All arrays that training changes: `params` and running statistics, themselves."""
         return {key: getattr(layer, name) for key, layer, name in self._state}
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Array]:
         """Return everything that training changes in the layers: copies, keyed like `params`.
 
         Parameters and running statistics are arrays; what a layer's own ``state_dict`` adds, such
@@ -181,7 +189,7 @@ class Sequential:
                     state.setdefault(f"{i}.{name}", value)
             return state
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Saved) -> None:
         """Take over a state; nothing changes unless every name, shape and dtype fits.
 
         Raises
@@ -216,7 +224,7 @@ class Sequential:
             if hasattr(layer, "load_state_dict"):
                 layer.load_state_dict({name: state[f"{i}.{name}"] for name in layer.state_dict()})
 
-    def marks(self):
+    def marks(self) -> Any:
         """Return what the next forward pass in training moves, as (layer, name, value).
 
         Layers replace their running statistics, they do not write into them: this copies nothing.
@@ -224,24 +232,24 @@ class Sequential:
         return [(layer, name, getattr(layer, name)) for layer, name in self._moving]
 
     @property
-    def n_in(self):
+    def n_in(self) -> int | None:
         """Features a sample has, or None if no layer says."""
         widths = [layer.W.shape[0] for layer in self.layers if hasattr(layer, "W")]
         return widths[0] if widths else None
 
     @property
-    def n_out(self):
+    def n_out(self) -> int | None:
         """Outputs a sample gets, or None if no layer says."""
         widths = [layer.W.shape[1] for layer in self.layers if hasattr(layer, "W")]
         return widths[-1] if widths else None
 
     @property
-    def dtype(self):
+    def dtype(self) -> Any:
         """Of inputs and outputs, or None if no layer says."""
         return next((layer.W.dtype for layer in self.layers if hasattr(layer, "W")), None)
 
 
-def differ(expected, found):
+def differ(expected: Any, found: Any) -> list[str]:
     """List how a state dict differs from the one it should replace."""
     lines = [f"{key} is missing" for key in expected if key not in found]
     lines += [f"{key} is not in the network" for key in found if key not in expected]
@@ -271,17 +279,17 @@ BACKENDS = ("fast", "reference")
 
 
 def mlp(
-    sizes,
+    sizes: Sequence[int],
     *,
-    activation="relu",
-    batch_norm=False,
-    dropout=0.0,
-    init="he",
-    init_scale=1.0,
-    dtype=np.float32,
-    rng=None,
-    backend="fast",
-):
+    activation: str = "relu",
+    batch_norm: bool = False,
+    dropout: float = 0.0,
+    init: str = "he",
+    init_scale: float = 1.0,
+    dtype: DTypeLike = np.float32,
+    rng: Seed = None,
+    backend: str = "fast",
+) -> Sequential:
     """Return a multilayer perceptron: dense layers with a block of others after each but the last.
 
     Parameters

@@ -1,9 +1,21 @@
 """Weights of samples and the links of losses: one check for the losses and the trainer."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from fastreg._core.arrays import real
 from fastreg._core.checks import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from fastreg._core.types import MaybeArray
+
+    Marked = TypeVar("Marked", bound=Callable[..., Any])
 
 __all__ = ["LINKS", "NoWeightError", "link_of", "linked", "shares", "weights"]
 
@@ -14,7 +26,7 @@ class NoWeightError(ValueError):
     """All samples weigh nothing, so that they have no mean."""
 
 
-def linked(link):
+def linked(link: str) -> Callable[[Marked], Marked]:
     """Say what the outputs under a loss mean: its attribute ``link``."""
 
     def mark(loss):
@@ -24,7 +36,7 @@ def linked(link):
     return mark
 
 
-def link_of(loss):
+def link_of(loss: Any) -> str | None:
     """Return what turns outputs into predictions under a loss, seen through `functools.partial`.
 
     That is the loss's attribute ``link``: "softmax" (a class each), "sigmoid" (a class or not),
@@ -45,7 +57,7 @@ def link_of(loss):
     return link
 
 
-def weights(where, name, value, n):
+def weights(where: str, name: str, value: Any, n: int) -> MaybeArray:
     """Return weights of ``n`` samples or classes as float64, or None.
 
     Examples
@@ -68,7 +80,7 @@ def weights(where, name, value, n):
     return found
 
 
-def shares(where, name, found):
+def shares(where: str, name: str, found: MaybeArray) -> MaybeArray:
     """Return weights that sum to 1, or None."""
     if found is None:
         return None

@@ -102,7 +102,9 @@ def shrink(theta: Any, threshold: float) -> Any:
 class Optimizer:
     """The loop, and the services in their order."""
 
-    couples: tuple[str, ...] = ("torch",)  # the libraries whose weight_decay is added to the gradient
+    couples: tuple[str, ...] = (
+        "torch",
+    )  # the libraries whose weight_decay is added to the gradient
 
     def __init__(
         self,
@@ -135,12 +137,12 @@ class Optimizer:
         self.grad_norm = math.nan
 
     @property
-    def t(self) -> Any:
+    def t(self) -> int:
         """Steps taken; an assigned number is the count of every parameter, too."""
         return self.count
 
     @t.setter
-    def t(self, value: Any) -> None:
+    def t(self, value: int) -> None:
         self.count = self.start = value
         self.steps = dict.fromkeys(self.steps, value)
         self.memory = {} if value == 0 else self.memory

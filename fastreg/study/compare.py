@@ -1,18 +1,32 @@
 """The chapter's comparison of optimizers on Rosenbrock's valley."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from fastreg._core import checks
 from fastreg.optim import SGD, Adam, Momentum
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 
 __all__ = ["compare_optimizers"]
 
 
-def rosenbrock(x, y):
+def rosenbrock(x: Any, y: Any) -> Any:
     """Return ``(1 - x)^2 + 100 (y - x^2)^2`` and its two partial derivatives."""
     valley = y - x * x
     return (1 - x) ** 2 + 100 * valley**2, -2 * (1 - x) - 400 * x * valley, 200 * valley
 
 
-def compare_optimizers(*, optimizers=None, start=(-1.0, 1.0), steps=1000, verbose=True):
+def compare_optimizers(
+    *,
+    optimizers: Mapping[str, Any] | None = None,
+    start: Sequence[float] = (-1.0, 1.0),
+    steps: int = 1000,
+    verbose: bool = True,
+) -> dict[str, list[tuple[float, float, float]]]:
     """Run optimizers on Rosenbrock's function, print where they end, return their paths.
 
     The minimum, 0, is at (1, 1), behind a long curved valley.
@@ -69,7 +83,7 @@ def compare_optimizers(*, optimizers=None, start=(-1.0, 1.0), steps=1000, verbos
             f"{where}: optimizers must be a dict by name of what has update(), got "
             f"{checks.shown(optimizers)}"
         )
-    histories = {}
+    histories: dict[str, list[tuple[float, float, float]]] = {}
     for name, optimizer in optimizers.items():
         histories[name] = path = list(_descend(optimizer, x, y, steps))
         if verbose:

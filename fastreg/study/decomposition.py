@@ -1,15 +1,22 @@
 """What a test error is made of: bias, variance and noise, from a model refitted many times."""
 
+from __future__ import annotations
+
 import importlib
 import inspect
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastreg._core.arrays import real
 from fastreg._core.checks import choice, flag, integer, shown, size
 from fastreg._core.seeds import generator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastreg._core.types import Data, Seed
 
 __all__ = ["BiasVariance", "bias_variance"]
 
@@ -40,20 +47,20 @@ class BiasVariance(NamedTuple):
 
 
 def bias_variance(
-    make_model,
-    X,
-    y,
-    X_test,
-    y_test,
+    make_model: Callable[[], Any],
+    X: Data,
+    y: Data,
+    X_test: Data,
+    y_test: Data,
     *,
-    rounds=100,
-    loss="squared",
-    truth=None,
-    train_size=None,
-    rng=None,
-    n_jobs=None,
-    progress=True,
-):
+    rounds: int = 100,
+    loss: str = "squared",
+    truth: Data = None,
+    train_size: int | None = None,
+    rng: Seed = None,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> BiasVariance:
     """Split a model's test error into bias², variance and noise: a `BiasVariance`.
 
     The model is fitted ``rounds`` times, each time on rows drawn with replacement from X, y. With

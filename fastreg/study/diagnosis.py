@@ -1,11 +1,16 @@
 """Diagnosis: the chapter's table (underfitting, good fit, overfitting, diverging) as a function."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fastreg._core.arrays import real
 from fastreg._core.checks import integer, number
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Data
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -22,22 +27,22 @@ class Diagnosis(NamedTuple):
     suggestion: str
     evidence: dict
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Return verdict, reason and suggestion in one line."""
         return f"{self.verdict}: {self.reason}; {self.suggestion}"
 
 
 def diagnose(
-    train,
-    val,
+    train: Data,
+    val: Data,
     *,
-    baseline=None,
-    high_error=0.2,
-    gap_ratio=0.1,
-    gap_floor=0.03,
-    divergence=0.25,
-    window=None,
-):
+    baseline: float | None = None,
+    high_error: float = 0.2,
+    gap_ratio: float = 0.1,
+    gap_floor: float = 0.03,
+    divergence: float = 0.25,
+    window: int | None = None,
+) -> Diagnosis:
     """Tell underfitting, good fit, overfitting and divergence apart.
 
     The rows are tried in this order, with E the mean of the last ``window`` epochs:
@@ -118,7 +123,7 @@ def diagnose(
     return Diagnosis(*_verdict(evidence, falling), evidence)
 
 
-def _verdict(e, falling):
+def _verdict(e, falling) -> tuple[str, str, str]:
     if e["train_rise"] > e["rise_limit"]:
         verdict = "diverging"
         reason = "the training error is {train_rise:.3g} above its lowest (limit {rise_limit:.3g})"

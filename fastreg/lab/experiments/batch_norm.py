@@ -1,5 +1,9 @@
 """Exercise 3: without batch norm, with it, and with layer norm: which rates and scales train."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastreg.lab import plots
@@ -18,7 +22,16 @@ RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # three decades
 SCALES = (0.1, 0.3, 1.0, 3.0, 10.0)  # two decades
 
 
-def run(data="digits", seeds=5, *, quick=False, rates=None, scales=None, epochs=None, **how):
+def run(
+    data: Any = "digits",
+    seeds: Any = 5,
+    *,
+    quick: bool = False,
+    rates: Any = None,
+    scales: Any = None,
+    epochs: Any = None,
+    **how: Any,
+) -> Any:
     """Train with each norm, rate, scale and seed; ``how`` is for `fastreg.lab.fits.run`."""
     epochs = epochs or (8 if quick else 20)
     rates = list(rates or (RATES[::2] if quick else RATES))
@@ -46,7 +59,7 @@ class BatchNormAblation(Sensitivity):
         "learning rates and initial scales over decades. Which settings train at all?"
     )
 
-    def table(self):
+    def table(self) -> Table:
         """Settings that reach the loss, and the best of each norm."""
         header = ("norm", f"reach {self.target:.2g} (% of settings)",
                   f"rates (scale {self.scales[self.middle]:g})", "scales (any rate)",
@@ -60,7 +73,7 @@ class BatchNormAblation(Sensitivity):
         ]  # fmt: skip
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """How many settings train with each norm, and what happens at the ends."""
         more = paired_difference(self.reached["batch"], self.reached["none"],
                                  step=1 / self.mean["none"].size)  # fmt: skip
@@ -111,7 +124,7 @@ class BatchNormAblation(Sensitivity):
             f"the loss of guessing; {diverged.sum():.0f} runs without a norm diverged.",
         )
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw the last validation loss against the learning rate."""
         within = (0, self.ignorant)
         spans = [self.span(norm, of_rates=True) for norm in ("batch", "none")]
@@ -124,7 +137,7 @@ class BatchNormAblation(Sensitivity):
         ax.axhline(self.target, color=plots.GREY, ls=":")
         ax.legend()
 
-    def plot_sensitivity(self, figure):
+    def plot_sensitivity(self, figure: Any) -> None:
         """Draw the last validation loss of every rate and scale, a panel per norm."""
         limits = {"vmin": np.log(self.target / 4), "vmax": np.log(self.ignorant)}
         for ax, norm in zip(figure.subplots(1, 3), NAMES, strict=True):
@@ -145,7 +158,7 @@ class BatchNormAblation(Sensitivity):
         plots.headline(figure, f"{self.findings()[0].claim} On average {share[0]} end with a loss "
                                f"of {self.target:.2g} or less, without {share[1]}")  # fmt: skip
 
-    def plot_curves(self, figure):
+    def plot_curves(self, figure: Any) -> None:
         """Draw the loss curves: rates above, scales below, a column per norm."""
         for row, panels in enumerate(figure.subplots(2, 3, sharex=True, sharey=True)):
             values = self.scales if row else self.rates
@@ -166,7 +179,7 @@ class BatchNormAblation(Sensitivity):
         plots.headline(figure, f"{ends[1]} of {len(self.rates)} rates end below half of the loss "
                                f"of guessing with batch norm, {ends[0]} without")  # fmt: skip
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """All settings, the rates alone, and the curves."""
         how = "Means over the seeds, 95 % intervals. A loss above that of guessing is drawn there."
         return [

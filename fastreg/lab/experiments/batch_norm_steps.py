@@ -1,5 +1,9 @@
 """Section 3.2: batch norm's three steps, and how fast its running statistics arrive."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastreg import BatchNorm
@@ -18,7 +22,15 @@ GAMMA, BETA, MOMENTUM = 2.0, -1.0, 0.9
 SIZES = (8, 64)
 
 
-def run(data=None, seeds=5, *, quick=False, sizes=SIZES, batches=None, **how):
+def run(
+    data: Any = None,
+    seeds: Any = 5,
+    *,
+    quick: bool = False,
+    sizes: Any = SIZES,
+    batches: Any = None,
+    **how: Any,
+) -> Any:
     """Send batches through one layer; ``how`` is for `fits.run`. There are no data to choose."""
     batches = batches or (60 if quick else 100)
     settings = {
@@ -32,7 +44,7 @@ def run(data=None, seeds=5, *, quick=False, sizes=SIZES, batches=None, **how):
     return BatchNormSteps(run_fits(fit, fits, **how), settings)
 
 
-def fit(size, batches, seed):
+def fit(size: Any, batches: Any, seed: Any) -> Any:
     """Take the three steps apart on the last batch, and follow the running statistics."""
     rng, layer = np.random.default_rng(seed), BatchNorm(FEATURES, momentum=MOMENTUM)
     track = []
@@ -66,7 +78,7 @@ class BatchNormSteps(Result):
         "how many batches does it take until the running statistics, used in evaluation, arrive?"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Compare the running mean with its formula."""
         self.sizes = sorted({one["size"] for one in self.outcomes})
         self.batches = self.outcomes[0]["batches"]
@@ -78,12 +90,12 @@ class BatchNormSteps(Result):
         near = np.abs(self.outcomes.values("mean", size=size) - MEAN) < 0.01 * MEAN
         return np.where(near.any(axis=0), near.argmax(axis=0) + 1.0, np.inf)
 
-    def stage(self, name, size, part):
+    def stage(self, name: Any, size: Any, part: Any) -> Any:
         """Return |mean| (0) or standard deviation (1) of a stage, a value per seed."""
         chosen = self.outcomes.where(size=size)
         return np.array([one["stages"][name][part] for one in chosen])
 
-    def table(self):
+    def table(self) -> Table:
         """Means and spreads of the features after each step."""
         header = ["step", *(f"{what}, batches of {size}" for size in self.sizes
                             for what in ("|mean|", "standard deviation"))]  # fmt: skip
@@ -94,7 +106,7 @@ class BatchNormSteps(Result):
         ]  # fmt: skip
         return Table(tuple(header), rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """What normalisation leaves, what γ and β make of it, and when evaluation is right."""
         small, large = self.sizes[0], self.sizes[-1]
         off = max(self.stage("normalised", size, 0).max() for size in self.sizes)
@@ -130,7 +142,7 @@ class BatchNormSteps(Result):
             ),
         ]
 
-    def plot(self, ax, key="mean", goal=MEAN):
+    def plot(self, ax: Any, key: Any = "mean", goal: Any = MEAN) -> None:
         """Draw a running statistic against the number of batches."""
         n = range(1, self.batches + 1)
         for size, colour in zip(self.sizes, plots.COLOURS, strict=False):
@@ -142,7 +154,7 @@ class BatchNormSteps(Result):
             ax.plot(n, self.theory, color=plots.INK, ls="--", lw=1, label=f"1 - {MOMENTUM:g}ⁿ")
         ax.set_title(self.findings()[1].claim.removesuffix("."))
 
-    def plot_both(self, figure):
+    def plot_both(self, figure: Any) -> None:
         """Draw mean and standard deviation."""
         left, right = figure.subplots(1, 2)
         self.plot(left)
@@ -153,7 +165,7 @@ class BatchNormSteps(Result):
         left.legend()
         plots.headline(figure, self.findings()[1].claim)
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """The running statistics."""
         return [Picture("running", self.plot_both, (10.4, 3.4),
                         "Mean over the features; mean over the seeds and 95 % intervals. Dotted: "

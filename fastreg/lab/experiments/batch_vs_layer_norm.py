@@ -1,5 +1,10 @@
 """Section 3.3: batch norm and layer norm compared, row by row of the chapter's table."""
 
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
 import numpy as np
 
 from fastreg import BatchNorm, LayerNorm
@@ -19,7 +24,16 @@ SIZES = (2, 8, 64)
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
-def run(data="digits", seeds=5, *, quick=False, sizes=SIZES, rates=None, epochs=None, **how):
+def run(
+    data: Any = "digits",
+    seeds: Any = 5,
+    *,
+    quick: bool = False,
+    sizes: Any = SIZES,
+    rates: Any = None,
+    epochs: Any = None,
+    **how: Any,
+) -> Any:
     """Train with each norm, batch size, rate and seed; ``how`` is for `fastreg.lab.fits.run`."""
     epochs = epochs or (2 if quick else 5)
     rates = list(rates or (RATES[1::2] if quick else RATES))
@@ -38,7 +52,7 @@ def run(data="digits", seeds=5, *, quick=False, sizes=SIZES, rates=None, epochs=
     return BatchVsLayerNorm(Outcomes(outcomes + run_fits(aspects, shape, **how)), settings)
 
 
-def aspects(norm, sizes, seed, features=16):
+def aspects(norm: Any, sizes: Any, seed: Any, features: int = 16) -> Any:
     """Measure a norm alone: its axis, what the other rows do to one, and what evaluation does."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(max(sizes), features)) + rng.normal(size=features)
@@ -75,7 +89,7 @@ class BatchVsLayerNorm(Result):
         "each; each norm and size has the learning rate of the lowest validation loss."
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Choose the rate of each norm and size by validation loss."""
         self.problem = load(self.outcomes[0]["data"])
         trained = [one for one in self.outcomes if "rate" in one]
@@ -83,25 +97,28 @@ class BatchVsLayerNorm(Result):
                                   for key in ("batch_size", "rate"))  # fmt: skip
         self.ignorant = float(np.mean([one["ignorant"] for one in trained]))
         self.best = {
-            (norm, size): min(self.rates, key=lambda r, n=norm, s=size: self.at(n, s, r).mean())
+            (norm, size): min(self.rates, key=partial(self._mean, norm, size))
             for norm in NAMES
             for size in self.sizes
         }
 
-    def at(self, norm, size, rate=None, key="last"):
+    def _mean(self, norm, size, rate):
+        return self.at(norm, size, rate).mean()
+
+    def at(self, norm: Any, size: Any, rate: Any = None, key: Any = "last") -> Any:
         """Return a value or a curve per seed, at the best rate unless told."""
         rate = self.best[norm, size] if rate is None else rate
         return self.outcomes.values(key, norm=norm, batch_size=size, rate=rate)
 
-    def choices(self):
+    def choices(self) -> Any:
         """The rate of each norm and size."""
         return self.best
 
-    def tables(self):
+    def tables(self) -> dict[str, Table]:
         """The chapter's table, and the losses."""
         return {"The chapter's table, measured": self.chapter(), "The losses": self.table()}
 
-    def chapter(self):
+    def chapter(self) -> Any:
         """Return the four rows of the chapter's table with what was measured for each."""
         sizes = self.outcomes.where(norm="batch")[-1]["sizes"]
         columns = []
@@ -133,12 +150,12 @@ class BatchVsLayerNorm(Result):
         rows = [(name, *cells) for name, *cells in zip(names, *columns, strict=True)]
         return Table(("aspect", NAMES["batch"], NAMES["layer"]), rows)
 
-    def ahead(self, size):
+    def ahead(self, size: Any) -> Any:
         """Return the norm whose loss is surely lower with batches of a size, or None."""
         gap = paired_difference(self.at("batch", size), self.at("layer", size))
         return ("layer" if gap.mean > 0 else "batch") if gap.excludes_zero else None
 
-    def table(self):
+    def table(self) -> Table:
         """Losses and scores of each norm and batch size."""
         header = ("norm and batch size", "best rate", "training loss", "validation loss",
                   f"test {self.problem.score_label}")  # fmt: skip
@@ -151,7 +168,7 @@ class BatchVsLayerNorm(Result):
         ]  # fmt: skip
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """Which norm is ahead at each batch size, and what small batches cost each."""
         found = []
         for size in self.sizes:
@@ -182,7 +199,7 @@ class BatchVsLayerNorm(Result):
         )
         return found
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw the last validation loss against the batch size."""
         small, (batch, layer) = self.sizes[0], (
             mean_interval(self.at(norm, self.sizes[0])).text(2)
@@ -198,7 +215,7 @@ class BatchVsLayerNorm(Result):
         ax.set_xticks(self.sizes, [str(size) for size in self.sizes])
         ax.legend()
 
-    def plot_rates(self, figure):
+    def plot_rates(self, figure: Any) -> None:
         """Draw the last validation loss against the rate, a panel per batch size."""
         panels = figure.subplots(1, len(self.sizes), sharey=True, squeeze=False)[0]
         for ax, size in zip(panels, self.sizes, strict=True):
@@ -212,7 +229,7 @@ class BatchVsLayerNorm(Result):
         best = ", ".join(f"{self.best['batch', size]:g} for {size}" for size in self.sizes)
         plots.headline(figure, f"Batch norm's best rate by batch size: {best}")
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """The losses by batch size, and by rate."""
         how = "Last validation loss, 95 % intervals; what is above the loss of guessing, by "
         how += f"{self.problem.guess}, is drawn there."

@@ -1,5 +1,9 @@
 """Section 1.2: the U curve; bias and variance of polynomials against their degree."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 import fastreg
@@ -10,6 +14,9 @@ from fastreg.lab.plots import BLUE, GREEN, GREY, ORANGE
 from fastreg.lab.result import Finding, Picture, Result, Table
 from fastreg.lab.statistics import Ranking, mean_interval
 
+if TYPE_CHECKING:
+    from fastreg._core.types import Array
+
 TINY = {"degrees": (0, 2), "rounds": 4}
 
 __all__ = ["BiasVariance", "fit", "run"]
@@ -19,7 +26,15 @@ POINTS, SIGMA = 40, 0.3
 FLOOR = 1e-3  # an estimate of bias² may be nothing, or less
 
 
-def run(data="digits", seeds=5, *, quick=False, degrees=DEGREES, rounds=None, **how):
+def run(
+    data: Any = "digits",
+    seeds: Any = 5,
+    *,
+    quick: bool = False,
+    degrees: Any = DEGREES,
+    rounds: int | None = None,
+    **how: Any,
+) -> Any:
     """Decompose the error of each degree; the truth must be known, so ``data`` plays no part."""
     rounds = rounds or (60 if quick else 300)
     settings = grid(degree=sorted(degrees), n_points=[POINTS], sigma=[SIGMA], rounds=[rounds],
@@ -37,19 +52,19 @@ def run(data="digits", seeds=5, *, quick=False, degrees=DEGREES, rounds=None, **
 class Polynomial:
     """Least squares on Chebyshev polynomials of x in [0, 1]."""
 
-    def __init__(self, degree):
+    def __init__(self, degree: Any) -> None:
         self.degree = degree
 
-    def fit(self, X, y):
+    def fit(self, X: Any, y: Any) -> None:
         """Solve for the coefficients."""
         self.series = np.polynomial.Chebyshev.fit(X, y, self.degree, domain=[0, 1])
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Array:
         """Return the polynomial's values."""
         return self.series(X)
 
 
-def fit(degree, n_points, sigma, rounds, seed):
+def fit(degree: Any, n_points: Any, sigma: Any, rounds: int, seed: Any) -> Any:
     """Decompose the squared error of one degree."""
     rng = np.random.default_rng(seed)  # the same samples for every degree
     pool, points = rng.uniform(size=20_000), np.linspace(0.05, 0.95, 2000)
@@ -68,17 +83,17 @@ class BiasVariance(Result):
     title = "Section 1.2: bias or variance?"
     question = "Error is bias² + variance + noise. How do the parts change with a model's capacity?"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Find the degree of the smallest expected error."""
         self.degrees = sorted({outcome["degree"] for outcome in self.outcomes})
         self.total = {degree: self.part("total", degree).mean() for degree in self.degrees}
-        self.best = min(self.degrees, key=self.total.get)
+        self.best = min(self.degrees, key=self.total.__getitem__)
 
-    def part(self, name, degree):
+    def part(self, name: Any, degree: Any) -> Any:
         """Return a part of the error, a value per seed."""
         return self.outcomes.values(name, degree=degree)
 
-    def table(self):
+    def table(self) -> Table:
         """The parts of each degree's error."""
         names = ("bias2", "variance", "noise", "total")
         rows = [
@@ -90,7 +105,7 @@ class BiasVariance(Result):
         ]
         return Table(("degree", "bias²", "variance", "noise", "error"), rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """Where the error is lowest, what it is made of there, and whether the parts add up."""
         low, high, best = self.degrees[0], self.degrees[-1], self.best
         bias2, variance = (
@@ -114,7 +129,7 @@ class BiasVariance(Result):
         )
         return [Finding(claim, evidence), sums]
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw the U curve and its parts."""
         ax.set(yscale="log", xlabel="degree of the polynomial",
                ylabel="squared error")  # fmt: skip
@@ -134,7 +149,7 @@ class BiasVariance(Result):
                      f"{self.total[self.degrees[0]]:.2f} at {self.degrees[0]}, "
                      f"{self.total[self.degrees[-1]]:.2f} at {self.degrees[-1]}")  # fmt: skip
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """The U curve."""
         return [
             Picture("u_curve", lambda figure: self.plot(figure.subplots()), (10.4, 4.0),

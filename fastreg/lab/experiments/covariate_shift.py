@@ -1,6 +1,9 @@
 """Section 3.1: how the inputs of a layer move in training, with and without batch norm."""
 
+from __future__ import annotations
+
 import copy
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +27,15 @@ PROBE = 256  # training rows whose way through the network is followed
 LEVELS = (15, 50, 85)  # percentiles, as in Ioffe & Szegedy, 2015, figure 1
 
 
-def run(data="digits", seeds=5, *, quick=False, epochs=None, rate=0.03, **how):
+def run(
+    data: Any = "digits",
+    seeds: Any = 5,
+    *,
+    quick: bool = False,
+    epochs: Any = None,
+    rate: Any = 0.03,
+    **how: Any,
+) -> Any:
     """Follow the inputs of the last hidden layer, for each norm; ``how`` is for `fits.run`."""
     epochs = epochs or (10 if quick else 30)
     fits = grid(data=[data], norm=list(NAMES), rate=[rate], epochs=[epochs], seed=seeds_of(seeds))
@@ -40,7 +51,7 @@ def run(data="digits", seeds=5, *, quick=False, epochs=None, rate=0.03, **how):
     return CovariateShift(run_fits(fit, fits, **how), settings)
 
 
-def fit(data, norm, rate, epochs, seed):
+def fit(data: Any, norm: Any, rate: Any, epochs: Any, seed: Any) -> Any:
     """Train one network and note the distribution of the third layer's inputs every epoch."""
     problem, seen = load(data, seed), []
     model = network([problem.n_in, 64, 64, 64, problem.n_out], norm, 1.0, seed)
@@ -92,16 +103,16 @@ class CovariateShift(Result):
         "with batch norm and with layer norm?"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Add up the steps of the means, in standard deviations."""
         self.problem = load(self.outcomes[0]["data"])
         self.path = {norm: self.get("move", norm).sum(axis=0) for norm in NAMES}
 
-    def get(self, key, norm):
+    def get(self, key: Any, norm: Any) -> Any:
         """Return a value or a curve per seed."""
         return self.outcomes.values(key, norm=norm)
 
-    def table(self):
+    def table(self) -> Table:
         """How far means and spreads move, and what training came to."""
         header = ("norm", "path of the mean (standard deviations)", "drift from first to last",
                   "spread, last over first", "validation loss",
@@ -116,7 +127,7 @@ class CovariateShift(Result):
         ]  # fmt: skip
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """Whether batch norm makes the inputs move less, and what it does to their spread."""
         less = paired_difference(self.path["none"], self.path["batch"])
         drift = paired_difference(self.get("drift", "none"), self.get("drift", "batch"))
@@ -145,7 +156,7 @@ class CovariateShift(Result):
             ),
         ]
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw how far the mean input has come by each epoch."""
         ax.set(xlabel="epoch", ylabel="path of the mean (standard deviations)",
                title=self.findings()[0].claim.removesuffix("."))  # fmt: skip
@@ -154,7 +165,7 @@ class CovariateShift(Result):
         epochs = range(1, len(runs["no norm"]) + 1)
         plots.named_curves(ax, epochs, runs, colours, within=(0, np.inf))
 
-    def plot_unit(self, figure):
+    def plot_unit(self, figure: Any) -> None:
         """Draw the percentiles of one unit's inputs by epoch, a panel per norm."""
         for ax, norm in zip(figure.subplots(1, 3, sharey=True), NAMES, strict=True):
             levels = np.array(self.outcomes.where(norm=norm)[0]["unit"]).T
@@ -166,7 +177,7 @@ class CovariateShift(Result):
         figure.axes[0].set_ylabel("input of the first unit")
         plots.headline(figure, "The inputs of one unit of the third layer, one seed: percentiles")
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """The path of all units, and the inputs of one."""
         return [
             Picture("path", lambda figure: self.plot(figure.subplots()), (10.4, 3.6),

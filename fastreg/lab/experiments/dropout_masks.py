@@ -1,6 +1,9 @@
 """Section 2.3: dropout's masks made visible; what one keeps, what many of them average to."""
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -20,7 +23,9 @@ RATES = (0.1, 0.3, 0.5, 0.7, 0.9)
 COUNTS = (1, 10, 100, 1000)
 
 
-def run(data="digits", seeds=5, *, quick=False, rates=RATES, **how):
+def run(
+    data: Any = "digits", seeds: Any = 5, *, quick: bool = False, rates: Any = RATES, **how: Any
+) -> Any:
     """Drop pixels of one image with many masks; the image is a digit whatever ``data`` is."""
     about = {
         "data": "scikit-learn's first handwritten digit, 8 x 8 pixels from 0 to 1",
@@ -31,9 +36,10 @@ def run(data="digits", seeds=5, *, quick=False, rates=RATES, **how):
     return DropoutMasks(run_fits(fit, settings, **how), about)
 
 
-def fit(rate, counts, seed):
+def fit(rate: Any, counts: Any, seed: Any) -> Any:
     """Look at one layer: its masks, its averages, and what it does in evaluation."""
-    image = (load_digits().images[0] / 16).ravel().astype(np.float32)
+    digits: Any = load_digits()
+    image = (digits.images[0] / 16).ravel().astype(np.float32)
     layer = Dropout(rate, rng=seed)
     kept = layer.forward(np.ones((max(counts), image.size), np.float32)) > 0
     dropped = np.where(kept, image / np.float32(1 - rate), 0)
@@ -58,7 +64,7 @@ class DropoutMasks(Result):
         "its share, do many average to the image again, and is evaluation left alone?"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Compare with theory: each average strays by the image times sqrt(p / (1 - p) / n)."""
         self.rates = sorted({outcome["rate"] for outcome in self.outcomes})
         self.counts = self.outcomes[0]["counts"]
@@ -71,11 +77,11 @@ class DropoutMasks(Result):
         }
         self.error = {rate: self.outcomes.values("error", rate=rate) for rate in self.rates}
 
-    def expected(self, rate):
+    def expected(self, rate: Any) -> Any:
         """What the error should be for each number of masks."""
         return self.size * np.sqrt(rate / (1 - rate) / np.array(self.counts))
 
-    def table(self):
+    def table(self) -> Table:
         """Shares kept and errors of averages."""
         header = ("dropout rate", "kept (%)", "standard errors off",
                   *(f"error of mean of {count}" for count in self.counts))  # fmt: skip
@@ -90,7 +96,7 @@ class DropoutMasks(Result):
         ]
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """Whether shares, averages and evaluation are as they should be."""
         off = max(map(abs, self.z.values()))
         ratio = [self.error[rate].mean(axis=1) / self.expected(rate) for rate in self.rates]
@@ -113,7 +119,7 @@ class DropoutMasks(Result):
             ),
         ]
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw the error of the average against the number of masks."""
         ax.set(xscale="log", yscale="log", xlabel="masks averaged",
                ylabel="error of the average (pixel value)")  # fmt: skip
@@ -125,7 +131,7 @@ class DropoutMasks(Result):
         ax.set_title(self.findings()[0].claim.removesuffix("."))
         ax.legend(loc="lower left")
 
-    def plot_masks(self, figure):
+    def plot_masks(self, figure: Any) -> None:
         """Draw a mask of each rate and what many average to."""
         panels = figure.subplots(len(self.rates), 1 + len(self.counts), squeeze=False)
         for row, rate in zip(panels, self.rates, strict=True):
@@ -141,7 +147,7 @@ class DropoutMasks(Result):
         plots.headline(figure, f"A mask, and the mean of {self.counts[0]} to {self.counts[-1]}: "
                        "the image again")  # fmt: skip
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """Masks with their averages, and the errors."""
         return [
             Picture("masks", self.plot_masks, (5.1, 5.4),

@@ -1,5 +1,9 @@
 """Exercise 2: train with several dropout rates; which is best, what does a high one do."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastreg import Adam
@@ -21,7 +25,15 @@ RATES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 NOISE = 0.2
 
 
-def run(data="digits", seeds=5, *, quick=False, rates=RATES, epochs=None, **how):
+def run(
+    data: Any = "digits",
+    seeds: Any = 5,
+    *,
+    quick: bool = False,
+    rates: Any = RATES,
+    epochs: Any = None,
+    **how: Any,
+) -> Any:
     """Train a network at each rate, on clean and on noisy labels; ``how`` is for `fits.run`."""
     epochs = epochs or (15 if quick else 60)
     settings = grid(data=[data], label_noise=[0.0, NOISE], rate=sorted(rates), epochs=[epochs],
@@ -37,7 +49,7 @@ def run(data="digits", seeds=5, *, quick=False, rates=RATES, epochs=None, **how)
     return DropoutRate(run_fits(fit, settings, **how), about)
 
 
-def fit(data, label_noise, rate, epochs, seed):
+def fit(data: Any, label_noise: Any, rate: Any, epochs: Any, seed: Any) -> Any:
     """Train one network; for one seed all but rate and noise is the same."""
     problem = load(data, seed, label_noise=label_noise)
     model = mlp([problem.n_in, 256, 128, problem.n_out], dropout=rate, rng=seed)
@@ -54,7 +66,7 @@ class DropoutRate(Result):
         "and on labels with noise to overfit. Validation loss chooses the rate."
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Choose the rate of the lowest final validation loss, for each kind of labels."""
         self.problem = load(self.outcomes[0]["data"])
         self.rates = sorted({outcome["rate"] for outcome in self.outcomes})
@@ -64,15 +76,15 @@ class DropoutRate(Result):
             for noise in self.kinds
         }
 
-    def last(self, curve, noise, rate):
+    def last(self, curve: Any, noise: Any, rate: Any) -> Any:
         """Return where a curve ends, a value per seed."""
         return self.outcomes.values(curve, label_noise=noise, rate=rate)[-1]
 
-    def score(self, noise, rate):
+    def score(self, noise: Any, rate: Any) -> Any:
         """Return the test scores, a value per seed."""
         return self.outcomes.values("test_score", label_noise=noise, rate=rate)
 
-    def table(self):
+    def table(self) -> Table:
         """Final losses and scores of each rate; a star marks the choice."""
         unit = self.problem.score_label
         header = ("labels, rate", "training loss", "validation loss", f"validation {unit}")
@@ -86,11 +98,11 @@ class DropoutRate(Result):
                              *(mean_interval(score).percent() for score in scores)))  # fmt: skip
         return Table((*header, f"test {unit}"), rows)
 
-    def choices(self):
+    def choices(self) -> Any:
         """The rate for each kind of labels."""
         return self.best
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """The best rate on both kinds of labels, and what the highest did."""
         return [self._choice(NOISE), self._choice(0.0), self._highest()]
 
@@ -141,7 +153,7 @@ class DropoutRate(Result):
             f"training loss goes to {self.last('loss', 0.0, best).mean():.2g}.",
         )
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw the errors on test data against the rate."""
         ax.set_title(self.findings()[0].claim.removesuffix("."))
         ax.set_yscale("symlog", linthresh=1, linscale=0.3)  # there may be no errors at all
@@ -157,7 +169,7 @@ class DropoutRate(Result):
         ax.set_yticks(ticks := (0, 1, 2, 5, 10, 20, 50, 100), map(str, ticks))
         ax.legend()
 
-    def plot_accuracy(self, figure):
+    def plot_accuracy(self, figure: Any) -> None:
         """Draw both scores against the epoch: a row per kind, a column per rate."""
         grid = figure.subplots(2, len(self.rates), sharex=True, sharey="row", squeeze=False)
         low, high = self.problem.score_range
@@ -177,7 +189,7 @@ class DropoutRate(Result):
         grid[0, 0].legend(loc="lower right")
         plots.headline(figure, self.findings()[2].claim)
 
-    def plot_curves(self, figure):
+    def plot_curves(self, figure: Any) -> None:
         """Draw the losses on noisy labels against the epoch, a panel per rate."""
         panels = figure.subplots(1, len(self.rates), sharey=True)
         for ax, rate in zip(panels, self.rates, strict=True):
@@ -197,7 +209,7 @@ class DropoutRate(Result):
             f"{low:g}" + (f", at {ends[1]} with {best:g}" if best != low else ""),
         )
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """The scores by rate, and the curves behind them."""
         return [
             Picture("by_rate", lambda figure: self.plot(figure.subplots()), (10.4, 3.6),

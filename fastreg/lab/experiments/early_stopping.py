@@ -1,5 +1,9 @@
 """Exercise 6: make a network overfit, and stop it early with patience 5, 10 and 20."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastreg import Adam, EarlyStopping
@@ -21,7 +25,15 @@ PATIENCES = (5, 10, 20)
 NOISE = 0.4
 
 
-def run(data="digits", seeds=5, *, quick=False, patiences=PATIENCES, epochs=None, **how):
+def run(
+    data: Any = "digits",
+    seeds: Any = 5,
+    *,
+    quick: bool = False,
+    patiences: Any = PATIENCES,
+    epochs: Any = None,
+    **how: Any,
+) -> Any:
     """Train without stopping and with each patience, on noisy labels; ``how`` is for `fits.run`."""
     epochs = epochs or (40 if quick else 80)
     settings = grid(data=[data], label_noise=[NOISE], patience=[None, *sorted(patiences)],
@@ -38,7 +50,7 @@ def run(data="digits", seeds=5, *, quick=False, patiences=PATIENCES, epochs=None
     return EarlyStop(run_fits(fit, settings, **how), about)
 
 
-def fit(data, label_noise, patience, epochs, seed):
+def fit(data: Any, label_noise: Any, patience: Any, epochs: Any, seed: Any) -> Any:
     """Train one network; without patience to the end."""
     problem = load(data, seed, label_noise=label_noise)
     model = mlp([problem.n_in, 256, 128, problem.n_out], rng=seed)
@@ -57,7 +69,7 @@ class EarlyStop(Result):
         "early stopping. What does each patience keep, and what does it save?"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Replay each patience on the losses of the runs without stopping."""
         self.problem = load(self.outcomes[0]["data"])
         self.epochs = self.outcomes[0]["epochs"]
@@ -67,36 +79,36 @@ class EarlyStop(Result):
             for one in self.outcomes.where(patience=None)
         ]
 
-    def choices(self):
+    def choices(self) -> Any:
         """The epochs that each patience keeps."""
         return self.replays, [self.saved(patience).tolist() for patience in self.patiences]
 
-    def agreement(self):
+    def agreement(self) -> Any:
         """Return how many live runs ended with the epoch that the replay says, of how many."""
         live = [self.outcomes.values("epochs_run", patience=p) for p in self.patiences]
         replayed = [[replay.epochs_run for replay in run] for run in self.replays]
         same = np.array(live) == np.array(replayed).T
         return int(same.sum()), same.size
 
-    def saved(self, patience):
+    def saved(self, patience: Any) -> Any:
         """Return the share of the epochs that a patience saves, a value per seed."""
         return 1.0 - self.outcomes.values("epochs_run", patience=patience) / self.epochs
 
-    def score(self, patience):
+    def score(self, patience: Any) -> Any:
         """Return the test scores, a value per seed."""
         return self.outcomes.values("test_score", patience=patience)
 
-    def gain(self, patience):
+    def gain(self, patience: Any) -> Any:
         """Return what stopping adds to the test score, as an interval."""
         return paired_difference(
             self.score(patience), self.score(None), step=self.problem.score_step
         )
 
-    def called(self, patience):
+    def called(self, patience: Any) -> Any:
         """Return the name of a patience."""
         return f"patience {patience}" if patience else "no stopping"
 
-    def table(self):
+    def table(self) -> Table:
         """Epochs and test scores of each patience."""
         header = ("patience", "epochs run", "epochs saved (%)",
                   f"test {self.problem.score_label}", "gain (points)")  # fmt: skip
@@ -109,7 +121,7 @@ class EarlyStop(Result):
                          score.percent(), gain))  # fmt: skip
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """What each patience is worth, how the curves show it, and whether the replay agrees."""
         first, last = self.patiences[0], self.patiences[-1]
         worth = "; ".join(
@@ -153,7 +165,7 @@ class EarlyStop(Result):
             ),
         ]
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw the curves without stopping, and where each patience ends."""
         for key, name, colour in (("val_loss", "validation", ORANGE), ("loss", "training", BLUE)):
             runs = self.outcomes.values(key, patience=None)
@@ -173,7 +185,7 @@ class EarlyStop(Result):
         ax.set(xlabel="epoch", ylabel=self.problem.loss_label)
         ax.set_title(self.findings()[0].claim.removesuffix("."))
 
-    def plot_scores(self, figure):
+    def plot_scores(self, figure: Any) -> None:
         """Draw the test score of each patience."""
         ax, names = figure.subplots(), [self.called(p) for p in (None, *self.patiences)]
         values = [self.score(patience) for patience in (None, *self.patiences)]
@@ -184,7 +196,7 @@ class EarlyStop(Result):
         ax.set_xticks(range(len(names)), names)
         ax.set_title(self.findings()[1].claim.removesuffix("."))
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """The curves, marked, and the test scores."""
         return [
             Picture("curves", lambda figure: self.plot(figure.subplots()), (10.4, 4.2),

@@ -1,6 +1,9 @@
 """Section 1.1: underfitting, good fit, overfitting and divergence, told apart by their curves."""
 
+from __future__ import annotations
+
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +31,9 @@ CASES = {  # hidden units, dropout rate, label noise, optimizer, learning rate
 NAMES = ("case", "units", "dropout", "label_noise", "optimizer", "rate")
 
 
-def run(data="digits", seeds=5, *, quick=False, epochs=40, **how):
+def run(
+    data: Any = "digits", seeds: Any = 5, *, quick: bool = False, epochs: Any = 40, **how: Any
+) -> Any:
     """Train four networks and diagnose their curves; ``how`` is for `fits.run`."""
     settings = [
         {"data": data, **dict(zip(NAMES, (name, *case), strict=True)), "epochs": epochs, "seed": s}
@@ -48,7 +53,17 @@ def run(data="digits", seeds=5, *, quick=False, epochs=40, **how):
     return FitStatus(run_fits(fit, settings, **how), about)
 
 
-def fit(data, case, units, dropout, label_noise, optimizer, rate, epochs, seed):
+def fit(
+    data: Any,
+    case: Any,
+    units: Any,
+    dropout: Any,
+    label_noise: Any,
+    optimizer: Any,
+    rate: Any,
+    epochs: Any,
+    seed: Any,
+) -> Any:
     """Train one network and diagnose its curves."""
     problem = load(data, seed, label_noise=label_noise)
     model = mlp([problem.n_in, units, problem.n_out], dropout=dropout, rng=seed)
@@ -67,7 +82,7 @@ class FitStatus(Result):
         "from their loss curves alone?"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Count the verdicts."""
         self.cases = list(dict.fromkeys(outcome["case"] for outcome in self.outcomes))
         self.verdicts = {
@@ -82,7 +97,7 @@ class FitStatus(Result):
     def _last(self, key, case):
         return self.outcomes.values(key, case=case)[-1]
 
-    def table(self):
+    def table(self) -> Table:
         """The chapter's table of scenarios with what was measured in each."""
         header = ("scenario", "network", "training error", "validation error", "seeds that agree",
                   "status")  # fmt: skip
@@ -105,7 +120,7 @@ class FitStatus(Result):
         word = "very low" if share < 0.02 else "low" if share < 0.25 else "high"
         return f"{word} ({mean_interval(losses).text()})"
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """How many kinds of fit are told apart, and why."""
         reasons = []
         for case in self.cases:
@@ -126,7 +141,7 @@ class FitStatus(Result):
             *reasons,
         ]
 
-    def plot(self, ax, case=None):
+    def plot(self, ax: Any, case: Any = None) -> None:
         """Draw the curves of one network, the first unless another is named."""
         case = case or self.cases[0]
         scale = "log" if self.outcomes.values("loss", case=case).max() > 100 else "linear"
@@ -143,7 +158,7 @@ class FitStatus(Result):
                 first = outcome["seed"] == self.seeds()[0]
                 ax.plot(epochs, outcome[key], color=colour, lw=1.2, label=label if first else None)
 
-    def plot_all(self, figure):
+    def plot_all(self, figure: Any) -> None:
         """Draw the curves of every network."""
         for ax, case in zip(figure.subplots(1, len(self.cases)), self.cases, strict=True):
             self.plot(ax, case)
@@ -151,6 +166,6 @@ class FitStatus(Result):
         figure.axes[-1].legend()
         plots.headline(figure, self.findings()[0].claim)
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """All the curves."""
         return [Picture("curves", self.plot_all, (10.4, 3.4), "Loss; one line per seed.")]

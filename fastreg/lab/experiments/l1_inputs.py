@@ -1,5 +1,9 @@
 """Section 2.1: which inputs L1 switches off, checked where the useless ones are known."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastreg.lab import plots
@@ -15,7 +19,7 @@ L2, PROX = PENALTIES[1], PENALTIES[3]
 MOST_LISTED = 24  # inputs of the user's data; more make no sentence
 
 
-def run(data="digits", seeds=5, *, quick=False, **how):
+def run(data: Any = "digits", seeds: Any = 5, *, quick: bool = False, **how: Any) -> Any:
     """Train on the synthetic set, too; ``how`` is for `fastreg.lab.penalised.train_all`."""
     sets = list(dict.fromkeys(["synthetic", data]))
     return L1Inputs(*train_all(sets, seeds, quick=quick, **how))
@@ -31,7 +35,7 @@ class L1Inputs(Result):
         "penalty find them? The strength λ of each penalty is chosen by validation loss."
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Choose strengths set by set, and find λ that keeps all informative inputs and no more."""
         data = self.outcomes[-1]["data"]
         self.synthetic = Penalised(self.outcomes.where(data="synthetic"), {})
@@ -41,16 +45,16 @@ class L1Inputs(Result):
         keeping = [s for s in self.synthetic.strengths if not self.off(PROX, s)[1].any()]
         self.keeping = max(keeping, default=None)
 
-    def choices(self):
+    def choices(self) -> Any:
         """The strengths on both sets, and that which keeps all informative inputs."""
         return self.synthetic.best, self.keeping, self.asked and self.asked.best
 
-    def off(self, penalty, strength=None):
+    def off(self, penalty: Any, strength: Any = None) -> Any:
         """Return the shares of useless and of informative inputs that are off, a value per seed."""
         dead = self.synthetic.get("inputs", penalty, strength) < SMALL
         return dead[~self.informative].mean(axis=0), dead[self.informative].mean(axis=0)
 
-    def table(self):
+    def table(self) -> Table:
         """Inputs off on the synthetic set at each penalty's chosen strength, and the score."""
         header = ("penalty (synthetic set)", "chosen λ", "useless inputs off (%)",
                   "informative inputs off (%)", "validation loss", "test accuracy (%)")  # fmt: skip
@@ -62,7 +66,7 @@ class L1Inputs(Result):
         ]  # fmt: skip
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """Whether L1 finds the useless inputs, at which price, and what it drops elsewhere."""
         useless, informative = self.off(PROX)
         chosen, apart = (
@@ -120,7 +124,7 @@ class L1Inputs(Result):
             )
         ]
 
-    def plot(self, ax, penalty=PROX):
+    def plot(self, ax: Any, penalty: Any = PROX) -> None:
         """Draw each synthetic input's largest weight at the chosen strength."""
         runs = self.synthetic.get("inputs", penalty)
         ax.set(title=f"{penalty}, λ = {self.synthetic.best[penalty]:g}", xlabel="input",
@@ -132,7 +136,7 @@ class L1Inputs(Result):
                             within=(0, np.inf))  # fmt: skip
         ax.axhline(SMALL, color=plots.GREY, ls=":")
 
-    def plot_inputs(self, figure):
+    def plot_inputs(self, figure: Any) -> None:
         """Draw the inputs under L2 and under L1."""
         panels = figure.subplots(1, 2, sharey=True)
         for ax, penalty in zip(panels, (L2, PROX), strict=True):
@@ -146,7 +150,7 @@ class L1Inputs(Result):
             f"a useless one's with L1, {times[0]:.1f} times with L2",
         )
 
-    def plot_strengths(self, figure):
+    def plot_strengths(self, figure: Any) -> None:
         """Draw the shares switched off against the strength, a panel per kind of input."""
         panels = figure.subplots(1, 2, sharey=True)
         strengths = self.synthetic.strengths
@@ -162,7 +166,7 @@ class L1Inputs(Result):
                        f"At λ = {self.keeping:g} proximal L1 keeps every informative input and "
                        f"drops {share:.0f} % of the useless")  # fmt: skip
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """The inputs at the chosen strengths, and all strengths."""
         return [
             Picture("inputs", self.plot_inputs, (10.4, 3.4),

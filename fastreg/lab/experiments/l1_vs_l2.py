@@ -1,5 +1,9 @@
 """Exercise 1: no penalty, L2, L1 and proximal L1; which weights become 0, and what it costs."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastreg.lab import plots
@@ -12,7 +16,7 @@ TINY = {"strengths": (0.001, 0.1), "epochs": 2}
 __all__ = ["L1VsL2", "run"]
 
 
-def run(data="digits", seeds=5, *, quick=False, **how):
+def run(data: Any = "digits", seeds: Any = 5, *, quick: bool = False, **how: Any) -> Any:
     """Train with each penalty, strength and seed; ``how`` is for `train_all`."""
     return L1VsL2(*train_all([data], seeds, quick=quick, **how))
 
@@ -26,7 +30,7 @@ class L1VsL2(Penalised):
         "its proximal step. The strength λ of each is chosen by validation loss."
     )
 
-    def table(self):
+    def table(self) -> Table:
         """Sparsity and scores of each penalty at its chosen strength."""
         unit = self.problem.score_label
         header = ("penalty", "chosen λ", "|w| < 0.01 (%)", "exactly 0 (%)", "validation loss",
@@ -39,7 +43,7 @@ class L1VsL2(Penalised):
         ]  # fmt: skip
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """Who has more weights near 0, who has exact zeros, why, and what it does for the score."""
         none, ridge, lasso, prox = PENALTIES
         more = paired_difference(self.get("near_zero", lasso), self.get("near_zero", ridge))
@@ -80,7 +84,7 @@ class L1VsL2(Penalised):
             ),
         ]
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw the histograms of all weights on one axis."""
         share = {penalty: 100 * self.get("near_zero", penalty).mean() for penalty in PENALTIES}
         ax.set_title(
@@ -106,7 +110,7 @@ class L1VsL2(Penalised):
         ax.set_ylim(bottom=0.03)
         ax.legend()
 
-    def plot_strengths(self, figure):
+    def plot_strengths(self, figure: Any) -> None:
         """Draw what each strength does to weights and score, a panel each."""
         panels = dict(zip(("near_zero", "zeros", "val_score"), figure.subplots(1, 3), strict=True))
         labels = ("weights below 0.01 (%)", "weights exactly 0 (%)",
@@ -126,7 +130,7 @@ class L1VsL2(Penalised):
             f"{100 * self.get('val_score', PENALTIES[0]).mean():.0f} %)",
         )  # fmt: skip
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """The weights at the chosen strengths, and all strengths."""
         return [
             Picture("weights", lambda figure: self.plot(figure.subplots()), (10.4, 3.8),

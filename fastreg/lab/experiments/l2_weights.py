@@ -1,5 +1,9 @@
 """Section 2.2: what L2 does to the weights; their size, and how evenly it is shared out."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastreg.lab import plots
@@ -17,7 +21,7 @@ LABELS = {"std": "standard deviation of the weights", "largest": "largest |w|",
           "tenth": "share of Σw² in a tenth of them (%)"}  # fmt: skip
 
 
-def run(data="digits", seeds=5, *, quick=False, **how):
+def run(data: Any = "digits", seeds: Any = 5, *, quick: bool = False, **how: Any) -> Any:
     """Train with each penalty and strength, as in exercise 1; ``how`` is for `train_all`."""
     return L2Weights(*train_all([data], seeds, quick=quick, **how))
 
@@ -32,7 +36,7 @@ class L2Weights(Penalised):
         "largest tenth of them hold? The strength λ is chosen by validation loss."
     )
 
-    def table(self):
+    def table(self) -> Table:
         """The weights' statistics at each penalty's chosen strength."""
         header = ("penalty", "chosen λ", "standard deviation", "largest |w|",
                   "Σw² in the largest tenth (%)")  # fmt: skip
@@ -43,7 +47,7 @@ class L2Weights(Penalised):
         ]  # fmt: skip
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """Whether L2 shrinks the weights, the large ones most, and whether it spreads them."""
         small = paired_difference(self.get("std", NONE), self.get("std", L2))
         even = paired_difference(self.get("tenth", L1), self.get("tenth", L2))
@@ -66,7 +70,7 @@ class L2Weights(Penalised):
             ),
         ]
 
-    def plot(self, ax, key="std"):
+    def plot(self, ax: Any, key: Any = "std") -> None:
         """Draw a statistic of the weights against the strength."""
         ax.set(xscale="log", xlabel="strength λ", ylabel=LABELS[key])
         scale = 100 if key == "tenth" else 1
@@ -76,7 +80,7 @@ class L2Weights(Penalised):
                         within=(0, 100 if key == "tenth" else np.inf))  # fmt: skip
         ax.set_title(self.findings()[0].claim.removesuffix("."))
 
-    def plot_all(self, figure):
+    def plot_all(self, figure: Any) -> None:
         """Draw the three statistics."""
         for ax, key in zip(figure.subplots(1, 3), LABELS, strict=True):
             self.plot(ax, key)
@@ -84,7 +88,7 @@ class L2Weights(Penalised):
         figure.axes[0].legend()
         plots.headline(figure, self.findings()[0].claim)
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """The statistics by strength."""
         return [Picture("spread", self.plot_all, (10.4, 3.4),
                         "All weights. Mean over the seeds; bands: 95 % intervals.")]  # fmt: skip

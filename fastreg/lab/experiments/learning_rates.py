@@ -1,5 +1,9 @@
 """Sections 5.1, 5.2 and 5.3: step decay, cosine and warm-up; their rates, and what each changes."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 import fastreg
@@ -27,7 +31,9 @@ CHAPTER = {  # the chapter's functions with the arguments of its examples
 }
 
 
-def run(data="digits", seeds=5, *, quick=False, epochs=None, **how):
+def run(
+    data: Any = "digits", seeds: Any = 5, *, quick: bool = False, epochs: Any = None, **how: Any
+) -> Any:
     """Train with each schedule from one peak, as exercise 5 does; ``how`` is for `fits.run`."""
     epochs = epochs or (40 if quick else 80)
     fits = grid(data=[data], epochs=[epochs], name=list(NAMES), peak=[PEAK], seed=seeds_of(seeds))
@@ -51,15 +57,15 @@ class LearningRates(Result):
         "else, the peak of the rate included, is the same?"
     )
 
-    def get(self, key, name):
+    def get(self, key: Any, name: Any) -> Any:
         """Return a curve or a value per seed."""
         return self.outcomes.values(key, name=name)
 
-    def tables(self):
+    def tables(self) -> dict[str, Table]:
         """The rates, and what came of them."""
         return {"The chapter's rates by epoch": self.rates(), "One peak for all": self.table()}
 
-    def rates(self):
+    def rates(self) -> Any:
         """Return the chapter's functions by epoch."""
         rows = [
             (name, *(f"{rate(epoch):.4g}" if epoch <= _last(name) else "–" for epoch in EPOCHS))
@@ -67,7 +73,7 @@ class LearningRates(Result):
         ]
         return Table(("function", *map(str, EPOCHS)), rows)
 
-    def table(self):
+    def table(self) -> Table:
         """Losses after the first and the last epoch, and scores."""
         header = ("schedule", "validation loss, epoch 1", "validation loss, last",
                   f"test {load(self.outcomes[0]['data']).score_label}")  # fmt: skip
@@ -79,7 +85,7 @@ class LearningRates(Result):
         ]  # fmt: skip
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """One for each section."""
         constant, step, cosine, warm = NAMES
         first = self._gap(cosine, warm, 0)
@@ -120,7 +126,7 @@ class LearningRates(Result):
             f"less that of {other}: {score.percent()} points; pairs of the same seed. {why}",
         )
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw the chapter's rates against the epoch."""
         for (name, rate), colour in zip(CHAPTER.items(), plots.COLOURS, strict=False):
             epochs = np.arange(_last(name) + 1)
@@ -129,7 +135,7 @@ class LearningRates(Result):
         ax.set(xlabel="epoch", ylabel="learning rate", title="The chapter's learning rates")
         ax.legend()
 
-    def plot_curves(self, figure):
+    def plot_curves(self, figure: Any) -> None:
         """Draw the validation losses from one peak."""
         ax = figure.subplots()
         ax.set(yscale="log", xlabel="epoch", title=self.findings()[0].claim.removesuffix("."),
@@ -137,7 +143,7 @@ class LearningRates(Result):
         runs = {name: self.get("val_loss", name) for name in NAMES}
         plots.named_curves(ax, range(1, len(runs[NAMES[0]]) + 1), runs, COLOURS, within=(0, np.inf))
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """The rates, and the losses."""
         return [
             Picture("rates", lambda figure: self.plot(figure.subplots()), (10.4, 3.4),

@@ -1,5 +1,9 @@
 """Section 4.4: the chapter's guidelines for choosing an optimizer, held against results."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastreg.lab import plots
@@ -14,7 +18,7 @@ __all__ = ["OptimizerChoice", "run"]
 NEAR = 2.0  # times the lowest loss: as good as the best, for a first try
 
 
-def run(data="digits", seeds=5, *, quick=False, **how):
+def run(data: Any = "digits", seeds: Any = 5, *, quick: bool = False, **how: Any) -> Any:
     """Train as exercise 4 does; ``how`` is for `optimizers.run`."""
     result = optimizers.run(data, seeds, quick=quick, **how)
     return OptimizerChoice(result.outcomes, result.settings)
@@ -29,7 +33,7 @@ class OptimizerChoice(optimizers.Optimizers):
         "moves: what do the trainings of exercise 4 say to the chapter's guidelines?"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Count the rates at which each optimizer comes near the lowest loss."""
         super().__post_init__()
         self.best = dict(self.tuned)
@@ -41,7 +45,7 @@ class OptimizerChoice(optimizers.Optimizers):
             for name in optimizers.NAMES
         }
 
-    def table(self):
+    def table(self) -> Table:
         """What the guidelines turn on, for each optimizer."""
         unit = f"test {self.problem.score_label}"
         header = ("optimizer", "rates that suit it (%)", "its rate", "validation loss", unit)
@@ -53,7 +57,7 @@ class OptimizerChoice(optimizers.Optimizers):
         ]  # fmt: skip
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """One for each guideline."""
         return [
             self._default(),
@@ -104,7 +108,7 @@ class OptimizerChoice(optimizers.Optimizers):
             f"seed; the validation losses differ by {loss.text()}.{more}",
         )
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw the share of rates that suit each."""
         names = sorted(self.near, key=lambda name: -self.near[name].mean())
         for i, name in enumerate(names):
@@ -114,7 +118,7 @@ class OptimizerChoice(optimizers.Optimizers):
                title=self.findings()[0].claim.removesuffix("."))  # fmt: skip
         ax.set_xticks(range(len(names)), names)
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """How many rates suit each optimizer."""
         return [
             Picture("forgiving", lambda figure: self.plot(figure.subplots()), (10.4, 3.4),

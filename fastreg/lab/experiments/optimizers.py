@@ -1,6 +1,9 @@
 """Exercise 4: optimizers at one common learning rate, then each at its own best one."""
 
+from __future__ import annotations
+
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -20,12 +23,20 @@ TINY = {"epochs": 2, "method": "grid"}
 __all__ = ["Optimizers", "fit", "run"]
 
 NAMES = ("SGD", "Momentum", "RMSprop", "Adam", "AdaGrad", "AdamW", "Lion")
-COLOURS = dict(zip(NAMES, plots.COLOURS, strict=False))
+COLOURS: dict[str, str] = dict(zip(NAMES, plots.COLOURS, strict=False))
 COMMON = 0.01
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, COMMON, 3e-2, 0.1, 0.3, 1.0)
 
 
-def run(data="digits", seeds=5, *, quick=False, method=None, epochs=None, **how):
+def run(
+    data: Any = "digits",
+    seeds: Any = 5,
+    *,
+    quick: bool = False,
+    method: Any = None,
+    epochs: Any = None,
+    **how: Any,
+) -> Any:
     """Train with each optimizer at each rate of the search; its method may be prescribed."""
     epochs = epochs or (10 if quick else 40)
 
@@ -45,7 +56,7 @@ def run(data="digits", seeds=5, *, quick=False, method=None, epochs=None, **how)
     return Optimizers(outcomes, settings)
 
 
-def fit(data, name, rate, epochs, seed):
+def fit(data: Any, name: Any, rate: Any, epochs: Any, seed: Any) -> Any:
     """Train one network; for one seed all but the optimizer and its rate is the same."""
     problem = load(data, seed)
     model = mlp([problem.n_in, 64, 32, problem.n_out], rng=seed)
@@ -63,7 +74,7 @@ class Optimizers(Result):
         "rate of its lowest validation loss. The test data are asked once, at the end."
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Choose each optimizer's rate, then rank them, by final validation loss."""
         self.problem = load(self.outcomes[0]["data"])
         pairs = {(outcome["name"], outcome["rate"]) for outcome in self.outcomes}
@@ -80,15 +91,15 @@ class Optimizers(Result):
         (slow, low), *_, (fast, high) = sorted(self.tuned, key=lambda pair: pair[1])
         self.extremes = f"The best rates go from {low:.2g} ({slow}) to {high:.2g} ({fast})"
 
-    def choices(self):
+    def choices(self) -> Any:
         """Each optimizer's rate, and their order."""
         return self.tuned, self.contrast
 
-    def at(self, pair, key):
+    def at(self, pair: Any, key: Any) -> Any:
         """What came out with an optimizer and a rate, the seed as the last axis."""
         return self.outcomes.values(key, name=pair[0], rate=pair[1])
 
-    def table(self):
+    def table(self) -> Table:
         """Losses, scores and times of each optimizer, the best first."""
         unit = f"test {self.problem.score_label}"
         header = ("optimizer", f"validation loss at {COMMON:g}", f"{unit} at {COMMON:g}",
@@ -102,7 +113,7 @@ class Optimizers(Result):
                          seconds.text(2), step.text(0)))  # fmt: skip
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """Whether one is best, what the rate does, and what a step costs."""
         ranking = Ranking({pair[0]: self.loss[pair] for pair in self.tuned})
         score = Ranking({pair[0]: self.at(pair, "test_score") for pair in self.tuned},
@@ -131,7 +142,7 @@ class Optimizers(Result):
             ),
         ]
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw the search: final validation loss against the rate."""
         most = 2 * self.problem.ignorant_loss  # what is higher is drawn there
         ax.set(xscale="log", yscale="log", xlabel="learning rate", title=self.extremes,
@@ -147,7 +158,7 @@ class Optimizers(Result):
         ax.axvline(COMMON, color=plots.GREY, ls=":")
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
-    def plot_curves(self, figure):
+    def plot_curves(self, figure: Any) -> None:
         """Draw training and validation losses by epoch, at the common rate and tuned."""
         most = 10 * self.problem.ignorant_loss  # what is higher is drawn there
         for row, key in zip(figure.subplots(2, 2, sharey="row"), ("loss", "val_loss"), strict=True):
@@ -162,7 +173,7 @@ class Optimizers(Result):
             plots.named_curves(row, epochs, runs, COLOURS, within=(0, most))
         plots.headline(figure, self.contrast)
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """Losses by epoch, and the search."""
         return [
             Picture("curves", self.plot_curves, (10.4, 6.4), "Means; bands: 95 % intervals."),

@@ -1,5 +1,9 @@
 """Section 4.4: the paths of SGD, Momentum, RMSprop and Adam down Rosenbrock's valley."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 import fastreg
@@ -19,17 +23,19 @@ RATES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5)
 NEAR = 1e-3  # a value this low counts as arrived, also in `fit`
 
 
-def value(x, y):
+def value(x: Any, y: Any) -> Any:
     """Rosenbrock's function, ``(1 - x)^2 + 100 (y - x^2)^2``: 0 at (1, 1), in a curved valley."""
     return (1.0 - x) ** 2 + 100.0 * (y - x * x) ** 2
 
 
-def gradient(x, y):
+def gradient(x: Any, y: Any) -> Any:
     """Its slopes along x and y."""
     return np.array([-2.0 * (1.0 - x) - 400.0 * x * (y - x * x), 200.0 * (y - x * x)])
 
 
-def run(data=None, seeds=5, *, quick=False, steps=None, **how):
+def run(
+    data: Any = None, seeds: Any = 5, *, quick: bool = False, steps: Any = None, **how: Any
+) -> Any:
     """Descend with each optimizer and rate; there are no data."""
     steps = steps or (500 if quick else 1000)
     varied = {"name": list(NAMES), "rate": list(RATES), "seed": seeds_of(seeds)}
@@ -43,7 +49,7 @@ def run(data=None, seeds=5, *, quick=False, steps=None, **how):
     return Rosenbrock(outcomes, settings)
 
 
-def fit(name, rate, steps, seed):
+def fit(name: Any, rate: Any, steps: Any, seed: Any) -> Any:
     """Descend from the seed's start; the path ends where it leaves the plane's middle."""
     point = np.array([-1.2, 1.0]) + 0.1 * np.random.default_rng(seed).normal(size=2)
     optimizer, path = getattr(fastreg, name)(rate), [point.copy()]
@@ -52,8 +58,8 @@ def fit(name, rate, steps, seed):
         if not np.abs(point).max() < 10.0:
             break
         path.append(point.copy())
-    path, lost = np.array(path), len(path) <= steps
-    values = np.maximum(value(*path.T), 1e-30)  # so that they have a logarithm
+    way, lost = np.array(path), len(path) <= steps
+    values = np.maximum(value(*way.T), 1e-30)  # so that they have a logarithm
     near, every = np.flatnonzero(values < 1e-3), np.unique(np.geomspace(1, steps, 99).astype(int))
     return {
         "lost": lost,
@@ -61,7 +67,7 @@ def fit(name, rate, steps, seed):
         "arrived": int(near[0]) if len(near) and not lost else float("inf"),
         "step": every.tolist(),
         "values": np.append(values, np.full(steps + 1 - len(path), np.inf))[every].tolist(),
-        "path": path[:: max(1, steps // 1000)].round(4).tolist() if seed == 0 else [],
+        "path": way[:: max(1, steps // 1000)].round(4).tolist() if seed == 0 else [],
     }
 
 
@@ -71,20 +77,20 @@ class Rosenbrock(Result):
     title = "Section 4.4: down Rosenbrock's valley"
     question = "A curved valley, steep across, flat along: who arrives, each at its best rate?"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Choose each optimizer's rate by where it ends, and rank them by that."""
         self.rate = {name: min(RATES, key=lambda rate: self.depth(name, rate)) for name in NAMES}
         self.ranked = sorted(NAMES, key=lambda name: self.depth(name, self.rate[name]))
 
-    def depth(self, name, rate):
+    def depth(self, name: Any, rate: Any) -> Any:
         """Mean logarithm of the value at the end."""
         return np.log(self.outcomes.values("end", name=name, rate=rate)).mean()
 
-    def at(self, key, name):
+    def at(self, key: Any, name: Any) -> Any:
         """What came out with an optimizer's best rate."""
         return self.outcomes.values(key, name=name, rate=self.rate[name])
 
-    def table(self):
+    def table(self) -> Table:
         """Rates, values at the end and steps to arrive."""
         header = "optimizer", "its rate", "rate held", "log10 of the last value", "steps to arrive"
         rows = []
@@ -94,7 +100,7 @@ class Rosenbrock(Result):
             rows.append((name, f"{self.rate[name]:g}", f"{self.held(name):g}", end, arrived))
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """Who arrives, and how far the others come."""
         there = [name for name in self.ranked if np.isfinite(self.at("arrived", name)).all()]
         there.sort(key=lambda name: self.at("arrived", name).mean())
@@ -114,12 +120,12 @@ class Rosenbrock(Result):
             ),
         ]
 
-    def held(self, name):
+    def held(self, name: Any) -> Any:
         """The highest rate from which no start was lost."""
         lost = {outcome["rate"] for outcome in self.outcomes.where(name=name, lost=True)}
         return max(set(RATES) - lost, default=0.0)
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw the first seed's paths on the contours."""
         x, y = np.meshgrid(np.linspace(-1.9, 1.7, 300), np.linspace(-0.7, 2.0, 300))
         ax.contour(x, y, value(x, y), 2.0 ** np.arange(-3, 11), colors=plots.GREY, linewidths=0.6)
@@ -134,7 +140,7 @@ class Rosenbrock(Result):
         ax.set(xlabel="x", ylabel="y", title=self.findings()[0].claim.removesuffix("."))
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="rate: last value")
 
-    def plot_values(self, ax):
+    def plot_values(self, ax: Any) -> None:
         """Draw the value by step."""
         runs = {name: np.log10(self.at("values", name)) for name in NAMES}
         steps, lowest = self.outcomes[0]["step"], 10 ** runs[self.ranked[0]][-1].mean()
@@ -142,7 +148,7 @@ class Rosenbrock(Result):
                title=f"After {steps[-1]} steps {self.ranked[0]} is at {lowest:.0e}")  # fmt: skip
         plots.named_curves(ax, steps, runs, COLOURS)
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """The paths, and the values along them."""
         marks = "Dot: start; star: minimum; squares: ends; contours: factors of 2."
         return [

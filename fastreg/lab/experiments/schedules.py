@@ -1,5 +1,9 @@
 """Exercise 5: a constant rate, step decay, cosine, and warm-up before the cosine."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastreg import Adam, schedule
@@ -22,7 +26,15 @@ PEAKS = (0.001, 0.003, 0.01)
 LAST = 10  # epochs over which the unrest at the end is measured
 
 
-def run(data="digits", seeds=5, *, quick=False, peaks=PEAKS, epochs=None, **how):
+def run(
+    data: Any = "digits",
+    seeds: Any = 5,
+    *,
+    quick: bool = False,
+    peaks: Any = PEAKS,
+    epochs: Any = None,
+    **how: Any,
+) -> Any:
     """Train with each schedule, from each highest rate."""
     epochs = epochs or (40 if quick else 80)
     same, varied = {"data": [data], "epochs": [epochs]}, {"name": list(NAMES), "peak": list(peaks)}
@@ -38,7 +50,7 @@ def run(data="digits", seeds=5, *, quick=False, peaks=PEAKS, epochs=None, **how)
     return Schedules(outcomes, settings)
 
 
-def fit(data, name, peak, epochs, seed):
+def fit(data: Any, name: Any, peak: Any, epochs: Any, seed: Any) -> Any:
     """Train one network; for one seed all but the learning rate is the same."""
     problem = load(data, seed)
     epoch = -(-len(problem.X_train) // 64)  # in steps
@@ -64,7 +76,7 @@ class Schedules(Result):
         "achieves the best final test accuracy, and by more than the noise?"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Choose each schedule's highest rate, then rank them, by final validation loss."""
         self.problem = load(self.outcomes[0]["data"])
         self.peaks = sorted({outcome["peak"] for outcome in self.outcomes})
@@ -72,35 +84,35 @@ class Schedules(Result):
                      for name in NAMES}  # fmt: skip
         self.ranked = sorted(NAMES, key=lambda name: self.final(name).mean())
 
-    def choices(self):
+    def choices(self) -> Any:
         """Each schedule's highest rate, and their order."""
         return self.peak, self.ranked
 
-    def at(self, key, name, peak=None):
+    def at(self, key: Any, name: Any, peak: Any = None) -> Any:
         """What came out, with the schedule's own highest rate if none is given."""
         return self.outcomes.values(key, name=name, peak=peak or self.peak[name])
 
-    def final(self, name, peak=None):
+    def final(self, name: Any, peak: Any = None) -> Any:
         """The validation losses after the last epoch."""
         return self.at("val_loss", name, peak)[-1]
 
-    def unrest(self, name):
+    def unrest(self, name: Any) -> Any:
         """Mean change of the validation loss from epoch to epoch, at the end."""
         return np.abs(np.diff(self.at("val_loss", name)[-LAST:], axis=0)).mean(axis=0)
 
-    def table(self):
+    def table(self) -> Table:
         """Losses and scores of each schedule, the best first."""
         header = ("schedule", "highest rate", "training loss", "validation loss",
                   "change per epoch at the end", f"test {self.problem.score_label}")  # fmt: skip
         rows = []
         for name in self.ranked:
             score = mean_interval(self.at("test_score", name)).percent()
-            losses = self.at("loss", name)[-1], self.final(name), self.unrest(name)
-            losses = [mean_interval(one).text(5) for one in losses]
+            parts = self.at("loss", name)[-1], self.final(name), self.unrest(name)
+            losses = [mean_interval(one).text(5) for one in parts]
             rows.append((name, f"{self.peak[name]:g}", *losses, score))
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """Which ends best, whether beyond the noise, and what a schedule is good for."""
         unit = self.problem.score_label
         scores = {name: self.at("test_score", name) for name in NAMES}
@@ -129,7 +141,7 @@ class Schedules(Result):
             ),
         ]
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw the final validation loss against the highest rate."""
         best, *_, worst = sorted(NAMES, key=lambda name: self.final(name, self.peaks[-1]).mean())
         gap = paired_difference(*(self.final(name, self.peaks[-1]) for name in (worst, best)),
@@ -145,7 +157,7 @@ class Schedules(Result):
         ax.minorticks_off()
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
-    def plot_curves(self, figure):
+    def plot_curves(self, figure: Any) -> None:
         """Draw rates and losses by epoch, each schedule from its own highest rate."""
         labels = {"rate": "learning rate", "loss": "training loss", "val_loss": "validation loss"}
         for ax, (key, label) in zip(figure.subplots(1, 3), labels.items(), strict=True):
@@ -158,7 +170,7 @@ class Schedules(Result):
         figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
         plots.headline(figure, self.findings()[1].claim)
 
-    def plot_scores(self, figure):
+    def plot_scores(self, figure: Any) -> None:
         """Draw the final test scores, each schedule from its own highest rate."""
         ax = figure.subplots()
         ax.set(ylabel=f"test {self.problem.score_label}", xlabel="schedule")
@@ -168,7 +180,7 @@ class Schedules(Result):
         ax.set_xticks(range(len(NAMES)), self.ranked)
         ax.set_title(self.findings()[0].claim.removesuffix("."))
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """Scores, curves, and the final loss against the highest rate."""
         return [
             Picture("scores", self.plot_scores, (10.4, 3.2), "Means; bars: 95 % intervals."),

@@ -1,6 +1,9 @@
 """Beyond the chapter: the same training on fastreg and on its NumPy reference, timed."""
 
+from __future__ import annotations
+
 import statistics
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +29,15 @@ VARIANTS = {  # name: (batch norm?, dropout rate)
 BACKENDS = ("fast", "reference")
 
 
-def run(data="digits", seeds=5, *, quick=False, epochs=None, jobs=None, **how):
+def run(
+    data: Any = "digits",
+    seeds: Any = 5,
+    *,
+    quick: bool = False,
+    epochs: Any = None,
+    jobs: Any = None,
+    **how: Any,
+) -> Any:
     """Train four networks on both backends; one after another, whatever ``jobs`` is."""
     epochs = epochs or (8 if quick else 40)
     problem = load(data)
@@ -41,10 +52,12 @@ def run(data="digits", seeds=5, *, quick=False, epochs=None, jobs=None, **how):
     return Speed(run_fits(fit, settings, jobs=1, **how), about)
 
 
-def fit(data, variant, epochs, seed):
+def fit(data: Any, variant: Any, epochs: Any, seed: Any) -> Any:
     """Train one network on both backends in turn, so that what disturbs one disturbs both."""
     problem, (batch_norm, rate) = load(data, seed), VARIANTS[variant]
-    trainers, losses, steps = {}, {}, {}
+    trainers: dict[str, Any] = {}
+    losses: dict[str, Any] = {}
+    steps: dict[str, Any] = {}
     for backend in BACKENDS:
         classes = fastreg if backend == "fast" else fastreg.reference
         model = mlp(
@@ -74,7 +87,7 @@ class Speed(Result):
         "Four networks are trained twice: on fastreg, and on the same classes in plain NumPy."
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Form the ratios."""
         self.ms = {outcome["variant"]: outcome["ms"] for outcome in self.outcomes}
         self.ratio = {name: ms["reference"] / ms["fast"] for name, ms in self.ms.items()}
@@ -84,11 +97,11 @@ class Speed(Result):
         )
 
     @property
-    def range(self):
+    def range(self) -> Any:
         """The smallest and the largest ratio, as text."""
         return f"{min(self.ratio.values()):.1f} to {max(self.ratio.values()):.1f}"
 
-    def table(self):
+    def table(self) -> Table:
         """Times and ratio of each network."""
         header = ("network", "NumPy (ms per step)", "fastreg (ms per step)", "ratio")
         rows = [
@@ -97,9 +110,9 @@ class Speed(Result):
         ]
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """How much faster, and that it is the same training."""
-        least, *_, most = sorted(self.ratio, key=self.ratio.get)
+        least, *_, most = sorted(self.ratio, key=self.ratio.__getitem__)
         return [
             Finding(
                 f"A training step is {self.range} times as fast as on NumPy.",
@@ -113,7 +126,7 @@ class Speed(Result):
             ),
         ]
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw the times of a step on both backends."""
         ax.set_title(f"A training step is {self.range} times as fast")
         rows = np.arange(len(self.ms))
@@ -128,7 +141,7 @@ class Speed(Result):
         ax.grid(axis="y", visible=False)
         ax.legend(loc="upper right")
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """The times."""
         return [
             Picture("times", lambda figure: self.plot(figure.subplots()), (10.4, 3.4),

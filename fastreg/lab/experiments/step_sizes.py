@@ -1,5 +1,10 @@
 """Sections 4.1, 4.2 and 4.3: the steps of momentum, AdaGrad and RMSprop on a known gradient."""
 
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
 import numpy as np
 
 import fastreg
@@ -20,7 +25,9 @@ RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # for the moving target
 PERIOD = 40  # steps after which the target jumps
 
 
-def run(data=None, seeds=5, *, quick=False, steps=None, **how):
+def run(
+    data: Any = None, seeds: Any = 5, *, quick: bool = False, steps: Any = None, **how: Any
+) -> Any:
     """Feed each optimizer steady, alternating and moving gradients; there are no data."""
     steps = steps or (400 if quick else 2000)
     same = {"name": list(NAMES), "steps": [steps], "seed": seeds_of(seeds)}
@@ -39,10 +46,11 @@ def run(data=None, seeds=5, *, quick=False, steps=None, **how):
     return StepSizes(run_fits(fit, fits, **how), settings)
 
 
-def fit(task, name, rate, steps, seed):
+def fit(task: Any, name: Any, rate: Any, steps: Any, seed: Any) -> Any:
     """Return the length of every step over the rate, or the error in following a target."""
     rng, optimizer = np.random.default_rng(seed), getattr(fastreg, name)(rate)
-    p, target, moved, errors = np.zeros(PARAMETERS), 0.0, [], []
+    p, moved, errors = np.zeros(PARAMETERS), [], []
+    target: Any = 0.0
     for step in range(steps):
         if task == "moving":
             if step % PERIOD == 0:
@@ -57,7 +65,7 @@ def fit(task, name, rate, steps, seed):
     late = errors[steps // 2 :] or [0.0]
     every = np.unique(np.geomspace(1, steps, 60).astype(int)) - 1
     return {"moved": np.array(moved)[every].tolist(), "step": (every + 1).tolist(),
-            "error": float(min(np.mean(late), 1e6))}  # fmt: skip
+            "error": min(float(np.mean(late)), 1e6)}  # fmt: skip
 
 
 class StepSizes(Result):
@@ -69,22 +77,24 @@ class StepSizes(Result):
         "(4.2) and RMSprop's moving average (4.3) make of the learning rate?"
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Choose each optimizer's rate for the moving target by its error."""
         self.steps = self.outcomes[0]["step"]
-        self.rate = {name: min(RATES, key=lambda r, n=name: self.error(n, r).mean())
-                     for name in NAMES}  # fmt: skip
+        self.rate = {name: min(RATES, key=partial(self._mean_error, name)) for name in NAMES}
 
-    def moved(self, name, task="steady"):
+    def moved(self, name: Any, task: str = "steady") -> Any:
         """Return the lengths of the steps over the rate, the seed as the last axis."""
         return self.outcomes.values("moved", name=name, task=task)
 
-    def error(self, name, rate=None):
+    def _mean_error(self, name, rate):
+        return self.error(name, rate).mean()
+
+    def error(self, name: Any, rate: Any = None) -> Any:
         """Return the squared distance from the moving target, a value per seed."""
         rate = self.rate[name] if rate is None else rate
         return self.outcomes.values("error", name=name, task="moving", rate=rate)
 
-    def table(self):
+    def table(self) -> Table:
         """First and last steps, and the error in following a target."""
         header = ("optimizer", "first step / rate", "last step / rate",
                   "last step, alternating", "best rate, moving target", "its error")  # fmt: skip
@@ -97,7 +107,7 @@ class StepSizes(Result):
         ]  # fmt: skip
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """One for each section."""
         n, last = self.steps[-1], {name: mean_interval(self.moved(name)[-1]) for name in NAMES}
         other = {name: mean_interval(self.moved(name, "alternating")[-1]) for name in NAMES}
@@ -138,7 +148,7 @@ class StepSizes(Result):
             ),
         ]  # fmt: skip
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw the length of a step against its number, for steady gradients."""
         self._draw([ax], ["steady"])
         last = {name: self.moved(name)[-1].mean() for name in NAMES}
@@ -152,14 +162,14 @@ class StepSizes(Result):
         runs = [{name: self.moved(name, task) for name in NAMES} for task in tasks]
         plots.named_curves(panels, self.steps, runs, COLOURS)
 
-    def plot_both(self, figure):
+    def plot_both(self, figure: Any) -> None:
         """Draw steady and alternating gradients."""
         panels = figure.subplots(1, 2, sharey=True)
         self._draw(panels, ("steady", "alternating"))
         panels[1].set_ylabel("")
         plots.headline(figure, self.findings()[0].claim)
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """The lengths of the steps."""
         return [Picture("steps", self.plot_both, (10.4, 3.8),
                         "Mean over parameters and seeds; bands: 95 % intervals.")]  # fmt: skip

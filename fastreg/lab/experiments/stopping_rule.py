@@ -1,5 +1,9 @@
 """Section 6: the early-stopping rule on the chapter's simulated losses, where the best is known."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from fastreg import EarlyStopping
@@ -17,7 +21,9 @@ PATIENCES, NOISES = (1, 2, 5, 10, 20), (0.0, 0.02, 0.1)
 TURN, EPOCHS = 20, 100  # the chapter's curve falls until epoch 20 and rises from then on
 
 
-def run(data=None, seeds=5, *, quick=False, rounds=None, **how):
+def run(
+    data: Any = None, seeds: Any = 5, *, quick: bool = False, rounds: int | None = None, **how: Any
+) -> Any:
     """Stop many simulated curves with each patience; there are no data."""
     rounds = rounds or (100 if quick else 400)
     settings = {
@@ -31,13 +37,13 @@ def run(data=None, seeds=5, *, quick=False, rounds=None, **how):
     return StoppingRule(run_fits(fit, fits, **how), settings)
 
 
-def truth(epochs):
+def truth(epochs: Any) -> Any:
     """Return the simulated loss without its noise."""
     t = np.asarray(epochs, np.float64)
     return np.where(t < TURN, 1.0 - 0.03 * t, 0.4 + 0.02 * (t - TURN))
 
 
-def fit(noise, patience, rounds, seed):
+def fit(noise: Any, patience: Any, rounds: int, seed: Any) -> Any:
     """Stop each curve; return where that was and how much the kept epoch is truly worse."""
     rng, loss, lowest = np.random.default_rng(seed), truth(np.arange(EPOCHS)), truth(TURN)
     stopped, excess = [], []
@@ -62,11 +68,11 @@ class StoppingRule(Result):
         "it, and how much worse than the best is what it keeps?"
     )
 
-    def get(self, key, noise, patience):
+    def get(self, key: Any, noise: Any, patience: Any) -> Any:
         """Return a value per seed."""
         return self.outcomes.values(key, noise=noise, patience=patience)
 
-    def table(self):
+    def table(self) -> Table:
         """Epochs run, stops before the best epoch, and what is lost."""
         header = ("noise, patience", "epochs run", "stopped before the best (%)",
                   "loss above the lowest")  # fmt: skip
@@ -78,7 +84,7 @@ class StoppingRule(Result):
         ]  # fmt: skip
         return Table(header, rows)
 
-    def findings(self):
+    def findings(self) -> list[Finding]:
         """What the chapter's patience does, and what noise asks for."""
         short, chapter, long = PATIENCES[0], 5, PATIENCES[-1]
         low, high = NOISES[1], NOISES[-1]
@@ -105,7 +111,7 @@ class StoppingRule(Result):
             ),
         ]
 
-    def plot(self, ax):
+    def plot(self, ax: Any) -> None:
         """Draw what is lost against the patience."""
         ax.set(xscale="log", xlabel="patience (epochs)", ylabel="loss above the lowest")
         for noise, colour in zip(NOISES, plots.COLOURS, strict=False):
@@ -117,7 +123,7 @@ class StoppingRule(Result):
         ax.set_title(self.findings()[1].claim.removesuffix("."))
         ax.legend()
 
-    def plot_curve(self, figure):
+    def plot_curve(self, figure: Any) -> None:
         """Draw one curve of the chapter's noise, and where each patience stops it."""
         ax, seed = figure.subplots(), self.seeds()[0]
         curve = truth(np.arange(EPOCHS))
@@ -134,7 +140,7 @@ class StoppingRule(Result):
         ax.set(xlabel="epoch", ylabel="validation loss", title="One curve, and where it is stopped")
         ax.legend(loc="lower right")
 
-    def pictures(self):
+    def pictures(self) -> list[Picture]:
         """One curve, and the loss by patience."""
         return [
             Picture("curve", self.plot_curve, (10.4, 3.4), "The chapter's simulation, one seed."),
