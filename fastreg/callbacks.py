@@ -82,8 +82,8 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, path: PathLike, *, every: int = 1, every_steps: int | None = None) -> None:
-        self.path = checks.path("Checkpoint", "path", path)
-        self.every = integer("Checkpoint", "every", every, low=1)
+        self.path: Any = checks.path("Checkpoint", "path", path)
+        self.every: int = integer("Checkpoint", "every", every, low=1)
         self.every_steps = every_steps
         if every_steps is not None:
             self.every_steps = integer("Checkpoint", "every_steps", every_steps, low=1)
@@ -122,10 +122,13 @@ class LiveDiagnosis(Callback):
     True
     """
 
+    settings: Any
+    report: Callable[[Any], Any]
+
     def __init__(
         self, *, every: int = 10, report: Callable[[Any], Any] = print, **settings: Any
     ) -> None:
-        self.every = integer("LiveDiagnosis", "every", every, low=1)
+        self.every: int = integer("LiveDiagnosis", "every", every, low=1)
         if not callable(report):
             raise TypeError(f"LiveDiagnosis: report must be a function, got {checks.shown(report)}")
         self.report, self.settings = report, settings

@@ -22,6 +22,9 @@ __all__ = ["Plateau", "ReduceOnPlateau"]
 class Plateau:
     """The best loss so far and the number of epochs since."""
 
+    counter: int
+    cooldown_left: int
+
     patience: Checked = Checked(integer, low=0)
     min_delta: Checked = Checked(number, low=0.0)
     mode: Checked = Checked(choice, choices=("min", "max"))
@@ -37,7 +40,7 @@ class Plateau:
 
     def reset(self) -> None:
         """Forget all epochs, for another run; the settings stay."""
-        self.best_loss = math.inf if self.mode == "min" else -math.inf
+        self.best_loss: Any = math.inf if self.mode == "min" else -math.inf
         self.counter = 0
         self.cooldown_left = 0
 
@@ -119,6 +122,8 @@ class ReduceOnPlateau(Plateau):
     [0.1, 0.1, 0.05, 0.05]
     """
 
+    value: float
+
     factor: Checked = Checked(number, low=0.0, high=1.0, open_low=True, open_high=True)
     initial_value: Checked = Checked(number, low=0.0)
 
@@ -143,7 +148,9 @@ class ReduceOnPlateau(Plateau):
         )
         self.factor, self.initial_value = factor, initial_value
         high = self.initial_value
-        self.min_value = number("ReduceOnPlateau", "min_value", min_value, low=0.0, high=high)
+        self.min_value: float = number(
+            "ReduceOnPlateau", "min_value", min_value, low=0.0, high=high
+        )
         self.reset()
 
     def reset(self) -> None:

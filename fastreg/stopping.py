@@ -104,6 +104,8 @@ class EarlyStopping(Plateau):
     (0.5, 1, 'patience')
     """
 
+    best_loss: Any
+
     restore_best: Checked = Checked(flag)
     start_from_epoch: Checked = Checked(integer, low=0)
     baseline: Checked = Checked(optional_number)

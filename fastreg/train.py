@@ -94,6 +94,16 @@ class Trainer(Predictor):
     (1.0, [0, 1])
     """
 
+    early_stopping: Any
+    schedule: ScheduleLike | None
+    callbacks: Sequence[Any]
+    penalties: Sequence[Any]
+    stop_reason: str
+    stop_training: bool
+    batch: int
+    epoch: Any
+    step: Any
+
     def __init__(
         self,
         model: Any,
@@ -127,13 +137,13 @@ class Trainer(Predictor):
         self.optimizer = optimizer
         self.schedule, self.early_stopping = schedule, early_stopping
         self.penalties, self.callbacks = penalties, callbacks
-        self.progress = flag("Trainer", "progress", progress)
-        self.rng = generator("Trainer", rng)
+        self.progress: bool = flag("Trainer", "progress", progress)
+        self.rng: Any = generator("Trainer", rng)
         self._begin()
 
     def _begin(self):
         """Forget the last run."""
-        self.history = {}
+        self.history: Any = {}
         self.epoch = self.batch = self.step = 0
         self.stop_training, self.stop_reason = False, None
         self._rng_state = self.rng.bit_generator.state  # before the order of this epoch is drawn

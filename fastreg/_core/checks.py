@@ -194,6 +194,9 @@ class Checked:
     It lives in the instance's ``__dict__``, so that reading it costs what any attribute does.
     """
 
+    bounds: Any
+    check: Callable[..., Any]
+
     def __init__(self, check: Callable[..., Any], **bounds: Any) -> None:
         self.check, self.bounds = check, bounds
 

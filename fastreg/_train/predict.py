@@ -142,6 +142,9 @@ class Predictor:
     array([1, 0])
     """
 
+    loss: Any
+    model: Any
+
     def __init__(self, model: Any, loss: Any) -> None:
         self.model, self.loss = model, loss
 

@@ -75,8 +75,8 @@ class Standardizer:
         exponent = np.frexp(np.maximum(-low, high))[1]
         with np.errstate(under="ignore"):
             X = np.ldexp(X, -exponent)
-            self.mean = np.where(low == high, low, np.ldexp(X.mean(axis=0), exponent))
-            self.scale = np.where(low == high, 1.0, np.ldexp(X.std(axis=0), exponent))
+            self.mean: Any = np.where(low == high, low, np.ldexp(X.mean(axis=0), exponent))
+            self.scale: Any = np.where(low == high, 1.0, np.ldexp(X.std(axis=0), exponent))
 
     def __call__(self, X: Array) -> Array:
         """Return X transformed, in float32."""

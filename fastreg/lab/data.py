@@ -37,7 +37,7 @@ class Problem(Dataset):
     """A data set with what it asks for: classes, or real targets in standard deviations."""
 
     n_classes: int | None
-    informative: tuple | None  # which features matter, where that is known
+    informative: tuple[Any, ...] | None  # which features matter, where that is known
     rows: int  # of the whole set, before it was cut
 
     @property

@@ -45,21 +45,25 @@ def fit(
 class Sensitivity(Result):
     """Losses by norm, learning rate and initial scale, and which of them reach a common loss."""
 
+    scales: Any
+    rates: Any
+    last: Any
+
     def __post_init__(self) -> None:
         """Set the loss to reach, and choose each norm's setting by validation loss."""
-        self.problem = load(self.outcomes[0]["data"])
+        self.problem: Any = load(self.outcomes[0]["data"])
         self.rates, self.scales = (sorted({one[key] for one in self.outcomes})
                                    for key in ("rate", "scale"))  # fmt: skip
-        self.ignorant = float(np.mean([one["ignorant"] for one in self.outcomes]))
+        self.ignorant: float = float(np.mean([one["ignorant"] for one in self.outcomes]))
         self.last = {norm: np.array([[self.get("last", norm, rate, scale) for rate in self.rates]
                                      for scale in self.scales]) for norm in NAMES}  # fmt: skip
-        self.mean = {norm: last.mean(axis=2) for norm, last in self.last.items()}
+        self.mean: Any = {norm: last.mean(axis=2) for norm, last in self.last.items()}
         lowest = min(mean.min() for mean in self.mean.values())
-        self.target = lowest + 0.1 * (self.ignorant - lowest)
-        self.reached = {n: (self.last[n] <= self.target).mean(axis=(0, 1)) for n in NAMES}
+        self.target: Any = lowest + 0.1 * (self.ignorant - lowest)
+        self.reached: Any = {n: (self.last[n] <= self.target).mean(axis=(0, 1)) for n in NAMES}
         best = {n: np.unravel_index(mean.argmin(), mean.shape) for n, mean in self.mean.items()}
-        self.best = {norm: (self.rates[j], self.scales[i]) for norm, (i, j) in best.items()}
-        self.middle = int(np.abs(np.log(self.scales)).argmin())
+        self.best: Any = {norm: (self.rates[j], self.scales[i]) for norm, (i, j) in best.items()}
+        self.middle: int = int(np.abs(np.log(self.scales)).argmin())
 
     def choices(self) -> Any:
         """Each norm's setting, and the loss to reach."""

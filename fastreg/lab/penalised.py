@@ -98,9 +98,9 @@ class Penalised(Result):
 
     def __post_init__(self) -> None:
         """Choose each penalty's strength by validation loss."""
-        self.problem = load(self.outcomes[0]["data"])
-        self.strengths = sorted({one["strength"] for one in self.outcomes} - {0.0})
-        self.best = {PENALTIES[0]: 0.0}
+        self.problem: Any = load(self.outcomes[0]["data"])
+        self.strengths: Any = sorted({one["strength"] for one in self.outcomes} - {0.0})
+        self.best: Any = {PENALTIES[0]: 0.0}
         for penalty in PENALTIES[1:]:
             losses = [self.get("val_loss", penalty, s).mean() for s in self.strengths]
             self.best[penalty] = self.strengths[int(np.argmin(losses))]

@@ -23,8 +23,8 @@ __all__ = ["Finding", "Picture", "Result", "Table"]
 class Table:
     """Rows of text under a header; the first column names, the others are numbers."""
 
-    header: tuple
-    rows: list
+    header: tuple[Any, ...]
+    rows: list[Any]
 
     def __str__(self) -> str:
         """Align the columns for a terminal."""
@@ -50,7 +50,7 @@ class Picture(NamedTuple):
 
     name: str
     draw: Callable
-    size: tuple
+    size: tuple[Any, ...]
     caption: str
 
     @property
@@ -74,7 +74,7 @@ class Result:
     """
 
     outcomes: Outcomes
-    settings: dict
+    settings: dict[str, Any]
 
     title = ""
     question = ""

@@ -121,23 +121,25 @@ class Ranking:
     'Within the noise a and b share the lowest loss; surely higher: c.'
     """
 
+    best: Any
+
     def __init__(self, values: Any, *, highest: bool = False, step: Any = 0.0) -> None:
         sign = -1.0 if highest else 1.0
-        self.words = ("highest", "lower") if highest else ("lowest", "higher")
+        self.words: Any = ("highest", "lower") if highest else ("lowest", "higher")
         values = {name: np.asarray(one, np.float64) for name, one in values.items()}
-        self.names = sorted(values, key=lambda name: sign * values[name].mean())
+        self.names: Any = sorted(values, key=lambda name: sign * values[name].mean())
         self.best, *rest = self.names
-        self.gaps = {
+        self.gaps: Any = {
             name: paired_difference(
                 sign * values[name], sign * values[self.best], among=max(2, len(values)), step=step
             )
             for name in rest
         }
-        self.behind = [
+        self.behind: Any = [
             name for name, gap in self.gaps.items()
             if gap.excludes_zero or math.isinf(gap.mean)  # it diverged
         ]  # fmt: skip
-        self.equal = [name for name in rest if name not in self.behind]
+        self.equal: Any = [name for name in rest if name not in self.behind]
 
     def claim(self, what: Any) -> Any:
         """Say who is best at ``what``; what is within the noise comes first."""

@@ -46,12 +46,13 @@ class Block:
     run one after the other, which is also what happens while one of them is not in training.
     """
 
+    dense: Any
+    norm: Any
+    dropout: Any
+
     def __init__(self, layers: Sequence[Any]) -> None:
         self.layers = layers
         by_type = {type(layer): layer for layer in layers}
-        self.dense: Any
-        self.norm: Any
-        self.dropout: Any
         self.dense, self.norm, _, self.dropout = map(by_type.get, PARTS)
         self._last: Any = (
             None  # (X, statistics, gamma, Y, scale) if the last forward call was fused

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["INITS", "Dense", "known_name"]
 
 # Standard deviation of an initial weight, before init_scale.
-INITS = {
+INITS: Any = {
     "he": lambda n_in, n_out: math.sqrt(2.0 / n_in),
     "glorot": lambda n_in, n_out: math.sqrt(2.0 / (n_in + n_out)),
     "normal": lambda n_in, n_out: 1.0,
@@ -106,7 +106,7 @@ class Dense(Layer):
         dtype = float_dtype(where, "dtype", dtype)
         std = init_scale * INITS[init](n_in, n_out)
         self.W = (std * generator(where, rng).standard_normal((n_in, n_out))).astype(dtype)
-        self.b = np.zeros(n_out, dtype) if bias else None
+        self.b: Any = np.zeros(n_out, dtype) if bias else None
         self.dW: MaybeArray = None
         self.db: MaybeArray = None
 

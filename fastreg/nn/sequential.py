@@ -64,7 +64,7 @@ class Sequential:
     """
 
     def __init__(self, layers: Iterable[Any]) -> None:
-        self.layers = sequence("Sequential", "layers", layers, "layers")
+        self.layers: Any = sequence("Sequential", "layers", layers, "layers")
         for i, layer in enumerate(self.layers):
             for method in ("forward", "backward", "train", "eval"):
                 if isinstance(layer, type) or not callable(getattr(layer, method, None)):
@@ -166,7 +166,7 @@ class Sequential:
         self._whole.run(Sequential._eval, self)
 
     def _eval(self):
-        self.training = False
+        self.training: bool = False
         for layer in self.layers:
             layer.eval()
 

@@ -112,7 +112,7 @@ class BatchNorm(Layer):
            [ 1.,  1.]])
     """
 
-    n_features = checks.Fixed(checks.size)
+    n_features: checks.Fixed = checks.Fixed(checks.size)
     momentum: checks.Checked = checks.Checked(checks.optional_number, low=0.0, high=1.0)
     epsilon: checks.Checked = checks.Checked(checks.number, low=0.0, open_low=True)
     axis: checks.Checked = checks.Checked(_axis)

@@ -57,8 +57,8 @@ class GroupNorm(RowNorm):
     array([[-1.,  1., -1.,  1.]])
     """
 
-    n_features = checks.Fixed(checks.size)
-    n_groups = checks.Fixed(checks.integer, low=1)
+    n_features: checks.Fixed = checks.Fixed(checks.size)
+    n_groups: checks.Fixed = checks.Fixed(checks.integer, low=1)
 
     def __init__(
         self, n_groups: int, n_features: int, epsilon: float = 1e-5, *, affine: bool = True

@@ -19,6 +19,9 @@ class Membership:
     Parameters matching pattern k are in group k + 1, all others in group 0.
     """
 
+    exclude: Any
+    patterns: tuple[str, ...]
+
     def __init__(self, patterns: tuple[str, ...], exclude: Any) -> None:
         self.patterns, self.exclude = patterns, exclude
 

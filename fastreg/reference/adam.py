@@ -79,7 +79,7 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay."""
 
-    couples = ()
+    couples: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -19,6 +19,9 @@ __all__ = ["DropConnect", "Dropout", "SpatialDropout", "StochasticDepth"]
 class Noise:
     """A mode, a key and a count of calls; subclasses make the noise of the next call."""
 
+    training: bool
+    drop_rate: float
+
     _noise: Callable[[Array], Any]  # each class draws its own
 
     def __init__(self, drop_rate: float, rng: Seed) -> None:

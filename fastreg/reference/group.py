@@ -24,6 +24,9 @@ def scale(w: Any, factors: Any) -> Any:
 class GroupLasso:
     """``lambda_group * sum over groups of sqrt(size) * norm`` (Yuan & Lin, 2006)."""
 
+    axis: int | tuple[int, ...]
+    lambda_group: float
+
     def __init__(self, lambda_group: float = 0.01, *, axis: int | tuple[int, ...] = 0) -> None:
         self.lambda_group, self.axis = lambda_group, axis
 

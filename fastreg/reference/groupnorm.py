@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,12 @@ __all__ = ["GroupNorm", "InstanceNorm"]
 
 class GroupNorm:
     """Normalisation of groups of channels of each sample (Wu & He, 2018)."""
+
+    beta: Any
+    gamma: Any
+    affine: bool
+    epsilon: float
+    n_groups: int
 
     def __init__(
         self, n_groups: int, n_features: int, epsilon: float = 1e-5, *, affine: bool = True
@@ -34,8 +40,8 @@ class GroupNorm:
     def backward(self, dY: Array) -> Array:
         """Return dX; store dgamma and dbeta."""
         dY_runs = dY.reshape(self._X_norm.shape)
-        self.dgamma = (dY_runs * self._X_norm).sum(axis=(0, 2)).astype(self.gamma.dtype)
-        self.dbeta = dY_runs.sum(axis=(0, 2)).astype(self.beta.dtype)
+        self.dgamma: Any = (dY_runs * self._X_norm).sum(axis=(0, 2)).astype(self.gamma.dtype)
+        self.dbeta: Any = dY_runs.sum(axis=(0, 2)).astype(self.beta.dtype)
         dX_norm = (dY_runs * self._row(self.gamma, dY)).reshape(len(dY), self.n_groups, -1)
         X_norm = self._X_norm.reshape(dX_norm.shape)
         mean_dX = dX_norm.mean(axis=2, keepdims=True)

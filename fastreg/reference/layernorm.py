@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,11 @@ __all__ = ["LayerNorm", "RMSNorm"]
 
 class LayerNorm:
     """Layer normalisation over the last axes (Ba, Kiros & Hinton, 2016)."""
+
+    beta: Any
+    gamma: Any
+    affine: bool
+    epsilon: float
 
     def __init__(
         self, n_features: int | Sequence[int], epsilon: float = 1e-5, *, affine: bool = True
@@ -35,8 +40,8 @@ class LayerNorm:
     def backward(self, dY: Array) -> Array:
         """Return dX; store dgamma and dbeta."""
         samples = tuple(range(dY.ndim - self.gamma.ndim))
-        self.dgamma = (dY * self._X_norm).sum(axis=samples).astype(self.gamma.dtype)
-        self.dbeta = dY.sum(axis=samples).astype(self.beta.dtype)
+        self.dgamma: Any = (dY * self._X_norm).sum(axis=samples).astype(self.gamma.dtype)
+        self.dbeta: Any = dY.sum(axis=samples).astype(self.beta.dtype)
         dX_norm = dY * self.gamma.astype(dY.dtype)
         mean_dX = dX_norm.mean(axis=self._axes, keepdims=True)
         mean_dX_X = (dX_norm * self._X_norm).mean(axis=self._axes, keepdims=True)
@@ -52,10 +57,13 @@ class LayerNorm:
 class RMSNorm:
     """Root-mean-square normalisation over the last axes (Zhang & Sennrich, 2019)."""
 
+    affine: bool
+    epsilon: float
+
     def __init__(
         self, n_features: int | Sequence[int], epsilon: float = 1e-5, *, affine: bool = True
     ) -> None:
-        self.gamma = np.ones(n_features)
+        self.gamma: Any = np.ones(n_features)
         self.epsilon, self.affine = epsilon, affine
 
     def forward(self, X: Array) -> Array:
@@ -68,7 +76,7 @@ class RMSNorm:
     def backward(self, dY: Array) -> Array:
         """Return dX; store dgamma."""
         samples = tuple(range(dY.ndim - self.gamma.ndim))
-        self.dgamma = (dY * self._X_norm).sum(axis=samples).astype(self.gamma.dtype)
+        self.dgamma: Any = (dY * self._X_norm).sum(axis=samples).astype(self.gamma.dtype)
         dX_norm = dY * self.gamma.astype(dY.dtype)
         mean_dX_X = (dX_norm * self._X_norm).mean(axis=self._axes, keepdims=True)
         return self._inv_rms * (dX_norm - self._X_norm * mean_dX_X)

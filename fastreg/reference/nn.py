@@ -26,7 +26,7 @@ __all__ = [
 class Layer:
     """A mode that changes nothing here."""
 
-    training = True
+    training: bool = True
 
     def train(self) -> None:
         """Enter training mode."""
@@ -56,7 +56,7 @@ class Dense(Layer):
         spread = {"he": 2.0 / n_in, "glorot": 2.0 / (n_in + n_out), "normal": 1.0}[init]
         draws = np.random.default_rng(rng).standard_normal((n_in, n_out))
         self.W = (init_scale * math.sqrt(spread) * draws).astype(dtype)
-        self.b = np.zeros(n_out, dtype) if bias else None
+        self.b: Any = np.zeros(n_out, dtype) if bias else None
 
     def forward(self, X: Array) -> Array:
         """``X W + b``."""
@@ -65,8 +65,8 @@ class Dense(Layer):
 
     def backward(self, dY: Array) -> Array:
         """``dY W'``; the gradients of W and b are stored."""
-        self.dW = self._X.T @ dY
-        self.db = None if self.b is None else dY.sum(axis=0)
+        self.dW: Any = self._X.T @ dY
+        self.db: Any = None if self.b is None else dY.sum(axis=0)
         return dY @ self.W.T
 
 

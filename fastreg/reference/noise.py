@@ -22,7 +22,7 @@ class AlphaDropout(Noise):
     def __init__(self, drop_rate: float = 0.5, *, rng: Seed = None) -> None:
         super().__init__(drop_rate, rng)
 
-    mask = Dropout.mask
+    mask: Any = Dropout.mask
 
     def _noise(self, X):
         p, q = self.drop_rate, 1.0 - self.drop_rate

@@ -15,6 +15,16 @@ __all__ = ["BatchNorm"]
 class BatchNorm:
     """Batch normalisation over all axes but that of the channels (Ioffe & Szegedy, 2015)."""
 
+    training: bool
+    running_mean: Any
+    running_var: Any
+    beta: Any
+    gamma: Any
+    epsilon: float
+    momentum: float | None
+    affine: bool
+    axis: int
+
     def __init__(
         self,
         n_features: int,
@@ -56,8 +66,8 @@ class BatchNorm:
     def backward(self, dY: Array) -> Array:
         """Return dX; store dgamma and dbeta."""
         rows = self._as_rows(dY)
-        self.dgamma = (rows * self._X_norm).sum(axis=0, keepdims=True).astype(self.gamma.dtype)
-        self.dbeta = rows.sum(axis=0, keepdims=True).astype(self.beta.dtype)
+        self.dgamma: Any = (rows * self._X_norm).sum(axis=0, keepdims=True).astype(self.gamma.dtype)
+        self.dbeta: Any = rows.sum(axis=0, keepdims=True).astype(self.beta.dtype)
         dX_norm = rows * self.gamma.astype(dY.dtype)
         if not self._by_batch:
             return self._from_rows(dX_norm * self._inv_std, dY.shape)

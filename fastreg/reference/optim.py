@@ -142,7 +142,7 @@ class RMSprop(Optimizer):
 class Adadelta(Optimizer):
     """Steps in the units of the parameters."""
 
-    couples = ("torch", "optax")
+    couples: tuple[str, ...] = ("torch", "optax")
 
     def __init__(
         self,

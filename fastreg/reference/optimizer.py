@@ -102,9 +102,25 @@ def shrink(theta: Any, threshold: float) -> Any:
 class Optimizer:
     """The loop, and the services in their order."""
 
-    couples: tuple[str, ...] = (
-        "torch",
-    )  # the libraries whose weight_decay is added to the gradient
+    last: Any
+    steps: dict[Any, int]
+    memory: dict[Any, float]
+    count: int
+    start: int
+    skipped: int
+    grad_norm: float
+    exclude: Any
+    clip_norm: float | None
+    l1_mode: str
+    on_nonfinite: str
+    groups: Any
+    compat: Any
+    ema_decay: float | None
+    ema: Any
+    initial: float
+
+    #: The libraries whose weight_decay is added to the gradient.
+    couples: tuple[str, ...] = ("torch",)
 
     def __init__(
         self,
@@ -124,15 +140,15 @@ class Optimizer:
         compat: Any = None,
     ) -> None:
         services = {"weight_decay": weight_decay, "lambda_l2": lambda_l2, "lambda_l1": lambda_l1}
-        self.hypers = hypers | services | {"clip_value": clip_value}
+        self.hypers: Any = hypers | services | {"clip_value": clip_value}
         self.l1_mode, self.clip_norm, self.exclude = l1_mode, clip_norm, exclude
         self.groups, self.on_nonfinite = groups or {}, on_nonfinite
         self.ema_decay, self.compat = ema_decay, compat
         self.state: dict[str, Any] = {name: {} for name in slots}
-        self.initial, self.ema, self.last = 0.0, dict[Any, Any](), dict[Any, Any]()
-        self.steps = dict[Any, int]()  # taken, by name
-        self.memory = dict[Any, float]()  # the rule's number, by name
-        self.start: int = 0
+        self.initial, self.ema, self.last = 0.0, {}, {}
+        self.steps = {}  # taken, by name
+        self.memory = {}  # the rule's number, by name
+        self.start = 0
         self.count = self.skipped = 0
         self.grad_norm = math.nan
 

@@ -72,6 +72,9 @@ def soft_threshold(W: Any, threshold: float) -> Any:
 class ElasticNet:
     """``lambda_l1 * sum |w| + lambda_l2 / 2 * sum w**2`` (Zou & Hastie, 2005)."""
 
+    lambda_l2: float
+    lambda_l1: float
+
     def __init__(self, lambda_l1: float = 0.01, lambda_l2: float = 0.01) -> None:
         self.lambda_l1, self.lambda_l2 = lambda_l1, lambda_l2
 

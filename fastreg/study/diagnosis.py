@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class Diagnosis(NamedTuple):
     verdict: str
     reason: str
     suggestion: str
-    evidence: dict
+    evidence: dict[str, Any]
 
     def __str__(self) -> str:
         """Return verdict, reason and suggestion in one line."""

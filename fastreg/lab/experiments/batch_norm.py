@@ -14,7 +14,7 @@ from fastreg.lab.normed import COLOURS, NAMES, Sensitivity, fit
 from fastreg.lab.result import Finding, Picture, Table
 from fastreg.lab.statistics import mean_interval, paired_difference
 
-TINY = {"rates": (0.01, 3.0), "scales": (1.0, 10.0), "epochs": 2}
+TINY: Any = {"rates": (0.01, 3.0), "scales": (1.0, 10.0), "epochs": 2}
 
 __all__ = ["BatchNormAblation", "run"]
 

@@ -80,10 +80,10 @@ class BatchNormSteps(Result):
 
     def __post_init__(self) -> None:
         """Compare the running mean with its formula."""
-        self.sizes = sorted({one["size"] for one in self.outcomes})
-        self.batches = self.outcomes[0]["batches"]
-        self.theory = MEAN * (1 - MOMENTUM ** np.arange(1, self.batches + 1))
-        self.arrival = {size: self._arrival(size) for size in self.sizes}
+        self.sizes: Any = sorted({one["size"] for one in self.outcomes})
+        self.batches: Any = self.outcomes[0]["batches"]
+        self.theory: Any = MEAN * (1 - MOMENTUM ** np.arange(1, self.batches + 1))
+        self.arrival: Any = {size: self._arrival(size) for size in self.sizes}
 
     def _arrival(self, size):
         """Return the first batch after which the running mean is within 1 %, a value per seed."""

@@ -16,7 +16,7 @@ from fastreg.lab.normed import COLOURS, NAMES, fit
 from fastreg.lab.result import Finding, Picture, Result, Table
 from fastreg.lab.statistics import listed, mean_interval, paired_difference
 
-TINY = {"rates": (0.01, 3.0), "sizes": (2, 64), "epochs": 1}
+TINY: Any = {"rates": (0.01, 3.0), "sizes": (2, 64), "epochs": 1}
 
 __all__ = ["BatchVsLayerNorm", "aspects", "run"]
 
@@ -82,6 +82,9 @@ def aspects(norm: Any, sizes: Any, seed: Any, features: int = 16) -> Any:
 class BatchVsLayerNorm(Result):
     """Losses by norm and batch size, each at its best rate."""
 
+    rates: Any
+    sizes: Any
+
     title = "Section 3.3: batch norm or layer norm?"
     question = (
         "Batch norm takes its mean and variance from the batch, layer norm from one sample's "
@@ -91,12 +94,12 @@ class BatchVsLayerNorm(Result):
 
     def __post_init__(self) -> None:
         """Choose the rate of each norm and size by validation loss."""
-        self.problem = load(self.outcomes[0]["data"])
+        self.problem: Any = load(self.outcomes[0]["data"])
         trained = [one for one in self.outcomes if "rate" in one]
         self.sizes, self.rates = (sorted({one[key] for one in trained})
                                   for key in ("batch_size", "rate"))  # fmt: skip
-        self.ignorant = float(np.mean([one["ignorant"] for one in trained]))
-        self.best = {
+        self.ignorant: float = float(np.mean([one["ignorant"] for one in trained]))
+        self.best: Any = {
             (norm, size): min(self.rates, key=partial(self._mean, norm, size))
             for norm in NAMES
             for size in self.sizes

@@ -17,7 +17,7 @@ from fastreg.lab.statistics import Ranking, mean_interval
 if TYPE_CHECKING:
     from fastreg._core.types import Array
 
-TINY = {"degrees": (0, 2), "rounds": 4}
+TINY: Any = {"degrees": (0, 2), "rounds": 4}
 
 __all__ = ["BiasVariance", "fit", "run"]
 
@@ -57,7 +57,7 @@ class Polynomial:
 
     def fit(self, X: Any, y: Any) -> None:
         """Solve for the coefficients."""
-        self.series = np.polynomial.Chebyshev.fit(X, y, self.degree, domain=[0, 1])
+        self.series: Any = np.polynomial.Chebyshev.fit(X, y, self.degree, domain=[0, 1])
 
     def predict(self, X: Any) -> Array:
         """Return the polynomial's values."""
@@ -85,9 +85,9 @@ class BiasVariance(Result):
 
     def __post_init__(self) -> None:
         """Find the degree of the smallest expected error."""
-        self.degrees = sorted({outcome["degree"] for outcome in self.outcomes})
-        self.total = {degree: self.part("total", degree).mean() for degree in self.degrees}
-        self.best = min(self.degrees, key=self.total.__getitem__)
+        self.degrees: Any = sorted({outcome["degree"] for outcome in self.outcomes})
+        self.total: Any = {degree: self.part("total", degree).mean() for degree in self.degrees}
+        self.best: Any = min(self.degrees, key=self.total.__getitem__)
 
     def part(self, name: Any, degree: Any) -> Any:
         """Return a part of the error, a value per seed."""

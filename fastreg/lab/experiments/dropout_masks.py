@@ -66,16 +66,16 @@ class DropoutMasks(Result):
 
     def __post_init__(self) -> None:
         """Compare with theory: each average strays by the image times sqrt(p / (1 - p) / n)."""
-        self.rates = sorted({outcome["rate"] for outcome in self.outcomes})
-        self.counts = self.outcomes[0]["counts"]
-        self.size = self.outcomes[0]["size"]
+        self.rates: Any = sorted({outcome["rate"] for outcome in self.outcomes})
+        self.counts: Any = self.outcomes[0]["counts"]
+        self.size: Any = self.outcomes[0]["size"]
         drawn = max(self.counts) * len(self.outcomes[0]["mask"]) * len(self.seeds())
-        self.z = {
+        self.z: Any = {
             rate: (self.outcomes.values("kept", rate=rate).mean() - (1 - rate))
             / math.sqrt(rate * (1 - rate) / drawn)
             for rate in self.rates
         }
-        self.error = {rate: self.outcomes.values("error", rate=rate) for rate in self.rates}
+        self.error: Any = {rate: self.outcomes.values("error", rate=rate) for rate in self.rates}
 
     def expected(self, rate: Any) -> Any:
         """What the error should be for each number of masks."""

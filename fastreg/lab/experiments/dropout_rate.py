@@ -17,7 +17,7 @@ from fastreg.lab.statistics import Ranking, mean_interval, paired_difference
 from fastreg.nn import mlp
 from fastreg.train import Trainer
 
-TINY = {"rates": (0.0, 0.3, 0.9), "epochs": 2}
+TINY: Any = {"rates": (0.0, 0.3, 0.9), "epochs": 2}
 
 __all__ = ["DropoutRate", "fit", "run"]
 
@@ -68,10 +68,10 @@ class DropoutRate(Result):
 
     def __post_init__(self) -> None:
         """Choose the rate of the lowest final validation loss, for each kind of labels."""
-        self.problem = load(self.outcomes[0]["data"])
-        self.rates = sorted({outcome["rate"] for outcome in self.outcomes})
-        self.kinds = {0.0: "clean", NOISE: "noisy"}
-        self.best = {
+        self.problem: Any = load(self.outcomes[0]["data"])
+        self.rates: Any = sorted({outcome["rate"] for outcome in self.outcomes})
+        self.kinds: Any = {0.0: "clean", NOISE: "noisy"}
+        self.best: Any = {
             noise: min(self.rates, key=lambda rate: self.last("val_loss", noise, rate).mean())
             for noise in self.kinds
         }

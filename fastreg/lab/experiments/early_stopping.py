@@ -17,7 +17,7 @@ from fastreg.lab.statistics import Ranking, mean_interval, paired_difference
 from fastreg.nn import mlp
 from fastreg.train import Trainer
 
-TINY = {"patiences": (1, 2), "epochs": 4}
+TINY: Any = {"patiences": (1, 2), "epochs": 4}
 
 __all__ = ["EarlyStop", "fit", "run"]
 
@@ -71,10 +71,10 @@ class EarlyStop(Result):
 
     def __post_init__(self) -> None:
         """Replay each patience on the losses of the runs without stopping."""
-        self.problem = load(self.outcomes[0]["data"])
-        self.epochs = self.outcomes[0]["epochs"]
-        self.patiences = sorted({o["patience"] for o in self.outcomes} - {None})
-        self.replays = [
+        self.problem: Any = load(self.outcomes[0]["data"])
+        self.epochs: Any = self.outcomes[0]["epochs"]
+        self.patiences: Any = sorted({o["patience"] for o in self.outcomes} - {None})
+        self.replays: Any = [
             EarlyStopping.replay(one["val_loss"], self.patiences)
             for one in self.outcomes.where(patience=None)
         ]

@@ -84,8 +84,8 @@ class FitStatus(Result):
 
     def __post_init__(self) -> None:
         """Count the verdicts."""
-        self.cases = list(dict.fromkeys(outcome["case"] for outcome in self.outcomes))
-        self.verdicts = {
+        self.cases: Any = list(dict.fromkeys(outcome["case"] for outcome in self.outcomes))
+        self.verdicts: Any = {
             case: Counter(outcome["verdict"] for outcome in self.outcomes.where(case=case))
             for case in self.cases
         }

@@ -11,7 +11,7 @@ from fastreg.lab.penalised import PENALTIES, SMALL, STYLES, Penalised, train_all
 from fastreg.lab.result import Finding, Picture, Result, Table
 from fastreg.lab.statistics import mean_interval, paired_difference
 
-TINY = {"strengths": (0.001, 0.1), "epochs": 2}
+TINY: Any = {"strengths": (0.001, 0.1), "epochs": 2}
 
 __all__ = ["L1Inputs", "run"]
 
@@ -38,12 +38,14 @@ class L1Inputs(Result):
     def __post_init__(self) -> None:
         """Choose strengths set by set, and find λ that keeps all informative inputs and no more."""
         data = self.outcomes[-1]["data"]
-        self.synthetic = Penalised(self.outcomes.where(data="synthetic"), {})
-        self.asked = None if data == "synthetic" else Penalised(self.outcomes.where(data=data), {})
+        self.synthetic: Any = Penalised(self.outcomes.where(data="synthetic"), {})
+        self.asked: Any = (
+            None if data == "synthetic" else Penalised(self.outcomes.where(data=data), {})
+        )
         problem = self.synthetic.problem
-        self.informative = np.isin(np.arange(problem.n_in), problem.informative)
+        self.informative: Any = np.isin(np.arange(problem.n_in), problem.informative)
         keeping = [s for s in self.synthetic.strengths if not self.off(PROX, s)[1].any()]
-        self.keeping = max(keeping, default=None)
+        self.keeping: Any = max(keeping, default=None)
 
     def choices(self) -> Any:
         """The strengths on both sets, and that which keeps all informative inputs."""

@@ -11,7 +11,7 @@ from fastreg.lab.penalised import EDGES, PENALTIES, SMALL, STYLES, Penalised, tr
 from fastreg.lab.result import Finding, Picture, Table
 from fastreg.lab.statistics import Ranking, mean_interval, paired_difference
 
-TINY = {"strengths": (0.001, 0.1), "epochs": 2}
+TINY: Any = {"strengths": (0.001, 0.1), "epochs": 2}
 
 __all__ = ["L1VsL2", "run"]
 

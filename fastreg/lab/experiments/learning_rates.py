@@ -21,7 +21,7 @@ __all__ = ["LearningRates", "run"]
 
 PEAK = 0.01  # the highest of exercise 5, where schedules matter most
 EPOCHS = (0, 5, 10, 20, 25, 30, 40, 50, 100)
-CHAPTER = {  # the chapter's functions with the arguments of its examples
+CHAPTER: Any = {  # the chapter's functions with the arguments of its examples
     "step_decay": fastreg.step_decay,
     "cosine_annealing, 50": lambda epoch: fastreg.cosine_annealing(epoch, total_epochs=50),
     "warmup_schedule": fastreg.warmup_schedule,

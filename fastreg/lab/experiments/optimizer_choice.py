@@ -11,7 +11,7 @@ from fastreg.lab.experiments import optimizers
 from fastreg.lab.result import Finding, Picture, Table
 from fastreg.lab.statistics import listed, mean_interval, paired_difference
 
-TINY = {"epochs": 2, "method": "grid"}
+TINY: Any = {"epochs": 2, "method": "grid"}
 
 __all__ = ["OptimizerChoice", "run"]
 
@@ -36,9 +36,9 @@ class OptimizerChoice(optimizers.Optimizers):
     def __post_init__(self) -> None:
         """Count the rates at which each optimizer comes near the lowest loss."""
         super().__post_init__()
-        self.best = dict(self.tuned)
+        self.best: Any = dict(self.tuned)
         lowest = min(loss.mean() for loss in self.loss.values())
-        self.near = {
+        self.near: Any = {
             name: np.mean(
                 [self.loss[pair] <= NEAR * lowest for pair in self.loss if pair[0] == name], axis=0
             )

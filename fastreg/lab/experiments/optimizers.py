@@ -18,7 +18,7 @@ from fastreg.lab.statistics import Ranking, mean_interval
 from fastreg.nn import mlp
 from fastreg.train import Trainer
 
-TINY = {"epochs": 2, "method": "grid"}
+TINY: Any = {"epochs": 2, "method": "grid"}
 
 __all__ = ["Optimizers", "fit", "run"]
 
@@ -76,20 +76,20 @@ class Optimizers(Result):
 
     def __post_init__(self) -> None:
         """Choose each optimizer's rate, then rank them, by final validation loss."""
-        self.problem = load(self.outcomes[0]["data"])
+        self.problem: Any = load(self.outcomes[0]["data"])
         pairs = {(outcome["name"], outcome["rate"]) for outcome in self.outcomes}
-        self.loss = {pair: self.at(pair, "val_loss")[-1] for pair in sorted(pairs)}
+        self.loss: Any = {pair: self.at(pair, "val_loss")[-1] for pair in sorted(pairs)}
         ranked = sorted(self.loss, key=lambda pair: self.loss[pair].mean())
         best = {name: next(pair for pair in ranked if pair[0] == name) for name in NAMES}
-        self.tuned = sorted(best.values(), key=ranked.index)
-        self.common = [(name, COMMON) for name, _ in self.tuned]
+        self.tuned: Any = sorted(best.values(), key=ranked.index)
+        self.common: Any = [(name, COMMON) for name, _ in self.tuned]
         means = [[self.loss[pair].mean() for pair in pairs] for pairs in (self.common, self.tuned)]
         one, own = (f"{max(mean) / min(mean):.3g} times the lowest" for mean in means)
-        self.contrast = (
+        self.contrast: Any = (
             f"On average the highest validation loss at {COMMON:g} for all: {one}; tuned: {own}"
         )
         (slow, low), *_, (fast, high) = sorted(self.tuned, key=lambda pair: pair[1])
-        self.extremes = f"The best rates go from {low:.2g} ({slow}) to {high:.2g} ({fast})"
+        self.extremes: Any = f"The best rates go from {low:.2g} ({slow}) to {high:.2g} ({fast})"
 
     def choices(self) -> Any:
         """Each optimizer's rate, and their order."""

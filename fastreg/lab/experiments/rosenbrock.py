@@ -79,8 +79,10 @@ class Rosenbrock(Result):
 
     def __post_init__(self) -> None:
         """Choose each optimizer's rate by where it ends, and rank them by that."""
-        self.rate = {name: min(RATES, key=lambda rate: self.depth(name, rate)) for name in NAMES}
-        self.ranked = sorted(NAMES, key=lambda name: self.depth(name, self.rate[name]))
+        self.rate: Any = {
+            name: min(RATES, key=lambda rate: self.depth(name, rate)) for name in NAMES
+        }
+        self.ranked: Any = sorted(NAMES, key=lambda name: self.depth(name, self.rate[name]))
 
     def depth(self, name: Any, rate: Any) -> Any:
         """Mean logarithm of the value at the end."""

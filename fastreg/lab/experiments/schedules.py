@@ -78,11 +78,11 @@ class Schedules(Result):
 
     def __post_init__(self) -> None:
         """Choose each schedule's highest rate, then rank them, by final validation loss."""
-        self.problem = load(self.outcomes[0]["data"])
-        self.peaks = sorted({outcome["peak"] for outcome in self.outcomes})
-        self.peak = {name: min(self.peaks, key=lambda peak: self.final(name, peak).mean())
+        self.problem: Any = load(self.outcomes[0]["data"])
+        self.peaks: Any = sorted({outcome["peak"] for outcome in self.outcomes})
+        self.peak: Any = {name: min(self.peaks, key=lambda peak: self.final(name, peak).mean())
                      for name in NAMES}  # fmt: skip
-        self.ranked = sorted(NAMES, key=lambda name: self.final(name).mean())
+        self.ranked: Any = sorted(NAMES, key=lambda name: self.final(name).mean())
 
     def choices(self) -> Any:
         """Each schedule's highest rate, and their order."""

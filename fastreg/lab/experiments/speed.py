@@ -89,9 +89,9 @@ class Speed(Result):
 
     def __post_init__(self) -> None:
         """Form the ratios."""
-        self.ms = {outcome["variant"]: outcome["ms"] for outcome in self.outcomes}
-        self.ratio = {name: ms["reference"] / ms["fast"] for name, ms in self.ms.items()}
-        self.apart = max(
+        self.ms: Any = {outcome["variant"]: outcome["ms"] for outcome in self.outcomes}
+        self.ratio: Any = {name: ms["reference"] / ms["fast"] for name, ms in self.ms.items()}
+        self.apart: Any = max(
             np.abs(np.subtract(*(outcome["val_loss"][name] for name in BACKENDS))).max()
             for outcome in self.outcomes
         )

@@ -79,8 +79,8 @@ class StepSizes(Result):
 
     def __post_init__(self) -> None:
         """Choose each optimizer's rate for the moving target by its error."""
-        self.steps = self.outcomes[0]["step"]
-        self.rate = {name: min(RATES, key=partial(self._mean_error, name)) for name in NAMES}
+        self.steps: Any = self.outcomes[0]["step"]
+        self.rate: Any = {name: min(RATES, key=partial(self._mean_error, name)) for name in NAMES}
 
     def moved(self, name: Any, task: str = "steady") -> Any:
         """Return the lengths of the steps over the rate, the seed as the last axis."""
