@@ -94,15 +94,21 @@ class Trainer(Predictor):
     (1.0, [0, 1])
     """
 
-    early_stopping: Any
+    optimizer: Any
     schedule: ScheduleLike | None
-    callbacks: Sequence[Any]
+    early_stopping: Any
     penalties: Sequence[Any]
-    stop_reason: str
-    stop_training: bool
+    callbacks: Sequence[Any]
+    progress: bool
+    rng: Any
+    history: dict[str, list[Any]]
+    epoch: int
     batch: int
-    epoch: Any
-    step: Any
+    step: int
+    stop_training: bool
+    stop_reason: str | None
+    _good: Any
+    _cut: Any
 
     def __init__(
         self,
@@ -137,18 +143,18 @@ class Trainer(Predictor):
         self.optimizer = optimizer
         self.schedule, self.early_stopping = schedule, early_stopping
         self.penalties, self.callbacks = penalties, callbacks
-        self.progress: bool = flag("Trainer", "progress", progress)
-        self.rng: Any = generator("Trainer", rng)
+        self.progress = flag("Trainer", "progress", progress)
+        self.rng = generator("Trainer", rng)
         self._begin()
 
     def _begin(self):
         """Forget the last run."""
-        self.history: Any = {}
+        self.history = {}
         self.epoch = self.batch = self.step = 0
         self.stop_training, self.stop_reason = False, None
         self._rng_state = self.rng.bit_generator.state  # before the order of this epoch is drawn
         self._last_step = {}  # of this epoch: what goes into the history
-        self._cut: Any = None  # of the run: rows, batch size and the like
+        self._cut = None  # of the run: rows, batch size and the like
         self._best_batches = []  # counts of batch norm at the epoch of the best weights
         self._ahead = None  # where training was, once the best weights are back in the model
         self._broken = None  # why the state is no whole step, if it is none

@@ -8,7 +8,6 @@ Norms are taken in float64 in a fixed order, the same for every number of thread
 """
 
 from __future__ import annotations
-from typing import Any
 
 import math
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ from fastreg._core.checks import integer, number, shown
 from fastreg.penalty.weights import dense, pack, sweep, unpack
 
 if TYPE_CHECKING:
-    from fastreg._core.types import Array
     from fastreg._core.types import Structure, Weights
 
 __all__ = ["GroupLasso", "max_norm", "unit_norm"]
@@ -201,7 +199,7 @@ def unit_norm(weights: Structure, *, axis: int | tuple[int, ...] = 0) -> Structu
 class _Groups:
     """One array as a matrix whose rows or columns are the groups, and their norms."""
 
-    def __init__(self, where: str, label: Any, array: Any, axis: int | tuple[int, ...]) -> None:
+    def __init__(self, where, label, array, axis):
         ndim = array.ndim
         axes = sorted({a + ndim if a < 0 else a for a in axis})
         if len(axes) < len(axis) or axes[0] < 0 or axes[-1] >= ndim:
@@ -231,13 +229,13 @@ class _Groups:
         shrunk = np.ldexp(matrix, -(powers[:, None] if self.by_rows else powers))
         return np.ldexp(np.sqrt(group_squares(shrunk, self.by_rows)), powers)
 
-    def zeros(self) -> Any:
+    def zeros(self):
         """Return the gradient of a penalty of strength 0."""
         axes = np.argsort(self._order)
         return np.zeros([self._shape[a] for a in axes], self._matrix.dtype)
 
     @np.errstate(under="ignore", over="ignore")
-    def scaled(self, factors: Any, out: Array | None = None) -> Any:
+    def scaled(self, factors, out=None):
         """Return the array with each group times its factor, written over ``out`` if given."""
         in_place = out is not None and np.may_share_memory(self._matrix, out)
         target = self._matrix if in_place else None
