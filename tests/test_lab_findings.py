@@ -116,13 +116,13 @@ def scores(best, high, *, chosen=0.0):
 
 def test_claims_about_dropout_hold_when_it_does_not_help():
     assert (
-        "Dropout 0.9 scores more than 0 does: it gains 9.9 ± 0.2" in scores(0.85, 0.95).conclusion()
+        "Dropout 0.9 scores more than 0 does: it gains 9.9 ± 2.9" in scores(0.85, 0.95).conclusion()
     )
-    assert "Dropout 0.9 costs 10.1 ± 0.2 points" in scores(0.95, 0.85).conclusion()
+    assert "Dropout 0.9 costs 10.1 ± 2.9 points" in scores(0.95, 0.85).conclusion()
     noisy = scores(0.95, 0.951).conclusion()
     assert "Within the noise dropout 0.9 cannot be told from 0 on clean labels" in noisy
     chosen = scores(0.9, 0.9, chosen=0.9).conclusion()
-    assert "Even dropout 0.9, the highest, does no harm on clean labels." in chosen
+    assert "On clean labels the validation loss chooses 0.9, the highest rate tried." in chosen
     assert "Within the noise dropout 0.9 cannot be told from none on noisy labels" in chosen
     scores(0.9, 0.8).plot(ax := Figure().subplots())
     assert ax.get_title() == "On noisy labels the validation loss chooses no dropout"

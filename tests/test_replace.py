@@ -256,7 +256,8 @@ def test_names_as_long_as_the_system_takes(n, tmp_path):
 def test_paths_as_long_as_the_system_takes(n, tmp_path):
     folder = str(tmp_path)
     while len(folder) < n:
-        folder = os.path.join(folder, "x" * min(200, max(1, n - len(folder) - 1)))
+        left = n - len(folder)  # a further name takes two characters or more
+        folder = os.path.join(folder, "x" * (left - 1 if left <= 201 else min(200, left - 3)))
     os.makedirs(folder)
     path = os.path.join(folder, "y" * min(255, 4095 - len(folder) - 1))
     for data in (b"old", b"new"):

@@ -100,7 +100,8 @@ def environment() -> Any:
     """Return what a reader needs to judge the timings, as pairs of name and text."""
     text = io.StringIO()
     fastreg.show_config(file=text)
-    config = dict(re.split(" {2,}", line, maxsplit=1) for line in text.getvalue().splitlines())
+    lines = [line for line in text.getvalue().splitlines() if not line.startswith(" ")]
+    config = dict(re.split(" {2,}", line, maxsplit=1) for line in lines)
     blas = [
         f"{pool['internal_api']} {pool['version']}"
         for pool in threadpoolctl.threadpool_info()

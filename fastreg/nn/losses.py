@@ -218,17 +218,18 @@ def _binary(logits, targets, parts):
     The gradient is ``((1 - t) - t e) / (1 + e)``, mirrored where z is negative: no difference of
     almost equal numbers, so a probability of 1e-30 keeps its digits.
     """
-    size, e, term, gradient = (empty_like("", "logits", logits) for _ in range(4))
+    size, e, side, near, gradient = (empty_like("", "logits", logits) for _ in range(5))
     np.abs(logits, out=size)
     np.exp(np.negative(size, out=e), out=e)
-    other = np.subtract(1, targets, out=term)
-    above = logits >= 0
-    away, near = np.where(above, other, targets), np.where(above, targets, other)
+    np.heaviside(logits, 1, out=side)  # 1 where z >= 0: t or 1 - t is a distance from it
+    away = np.abs(np.subtract(side, targets, out=gradient), out=gradient)
     size *= away
-    np.multiply(near, e, out=gradient)
-    np.subtract(away, gradient, out=gradient)
-    np.negative(gradient, out=gradient, where=~above)
-    size += np.log1p(e, out=term)
+    np.abs(np.subtract(np.subtract(1, side, out=near), targets, out=near), out=near)
+    gradient -= np.multiply(near, e, out=near)
+    side += side
+    side -= 1  # now the sign of z
+    gradient *= side
+    size += np.log1p(e, out=near)
     e += 1
     gradient /= e
     return _average(size.sum(axis=1, dtype=np.float64), gradient, parts, 1.0)
