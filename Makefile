@@ -21,6 +21,8 @@ lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror csrc/*.c csrc/*.h
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pyright
 	$(BIN)/python -m mypy.stubtest fastreg._core._kernels --ignore-disjoint-bases
 
 # The wheel as users get it, tested in an empty environment outside the tree.

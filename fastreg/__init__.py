@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastreg import (
     _command,  # noqa: F401 - first: Ctrl-C during the other imports
@@ -19,63 +19,49 @@ from fastreg.optim import *
 from fastreg.optim import Optimizer as Optimizer
 
 if TYPE_CHECKING:
-    from fastreg import reference, schedule
-    from fastreg.penalty import (
-        ElasticNet,
-        GroupLasso,
-        l1_gradient,
-        l1_regularization_loss,
-        l2_gradient,
-        l2_regularization_loss,
-        max_norm,
-        near_zero,
-        penalty_and_gradient,
-        soft_threshold,
-        unit_norm,
-        weight_histogram,
-    )
-    from fastreg.plateau import ReduceOnPlateau
-    from fastreg.schedule.chapter import (
-        cosine_annealing,
-        step_decay,
-        warmup_cosine,
-        warmup_schedule,
-    )
-    from fastreg.stopping import EarlyStopping
-    from fastreg.study import bias_variance, compare_optimizers, diagnose
+    from fastreg import reference as reference
+    from fastreg import schedule as schedule
+    from fastreg.penalty import *
+    from fastreg.plateau import ReduceOnPlateau as ReduceOnPlateau
+    from fastreg.schedule.chapter import *
+    from fastreg.stopping import EarlyStopping as EarlyStopping
+    from fastreg.study import bias_variance as bias_variance
+    from fastreg.study import compare_optimizers as compare_optimizers
+    from fastreg.study import diagnose as diagnose
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "EarlyStopping",
-    "ElasticNet",
-    "GroupLasso",
-    "Optimizer",
-    "ReduceOnPlateau",
-    "bias_variance",
-    "compare_optimizers",
-    "cosine_annealing",
-    "diagnose",
-    "l1_gradient",
-    "l1_regularization_loss",
-    "l2_gradient",
-    "l2_regularization_loss",
-    "max_norm",
-    "near_zero",
-    "penalty_and_gradient",
-    "reference",
-    "schedule",
-    "soft_threshold",
-    "step_decay",
-    "unit_norm",
-    "warmup_cosine",
-    "warmup_schedule",
-    "weight_histogram",
-]
-__all__ += config.__all__
-__all__ += dropout.__all__
-__all__ += norm.__all__
-__all__ += optim.__all__
+if not TYPE_CHECKING:  # which read no sums of lists, but the imports above
+    __all__ = [
+        "EarlyStopping",
+        "ElasticNet",
+        "GroupLasso",
+        "Optimizer",
+        "ReduceOnPlateau",
+        "bias_variance",
+        "compare_optimizers",
+        "cosine_annealing",
+        "diagnose",
+        "l1_gradient",
+        "l1_regularization_loss",
+        "l2_gradient",
+        "l2_regularization_loss",
+        "max_norm",
+        "near_zero",
+        "penalty_and_gradient",
+        "reference",
+        "schedule",
+        "soft_threshold",
+        "step_decay",
+        "unit_norm",
+        "warmup_cosine",
+        "warmup_schedule",
+        "weight_histogram",
+    ]
+    __all__ += config.__all__
+    __all__ += dropout.__all__
+    __all__ += norm.__all__
+    __all__ += optim.__all__
 
 # Imported when first used, which keeps ``import fastreg`` short: module, and what comes from it.
 _LATER = {
@@ -105,17 +91,18 @@ _LATER = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a submodule, or what holds a name, that is not loaded yet."""
-    if name in ("reference", "schedule"):
-        return importlib.import_module(f"fastreg.{name}")
-    for module, names in _LATER.items():
-        if name in names:
-            globals()[name] = getattr(importlib.import_module(module), name)
-            return globals()[name]
-    raise AttributeError(f"module 'fastreg' has no attribute {name!r}")
+if not TYPE_CHECKING:  # which would take any name for one
 
+    def __getattr__(name):
+        """Import a submodule, or what holds a name, that is not loaded yet."""
+        if name in ("reference", "schedule"):
+            return importlib.import_module(f"fastreg.{name}")
+        for module, names in _LATER.items():
+            if name in names:
+                globals()[name] = getattr(importlib.import_module(module), name)
+                return globals()[name]
+        raise AttributeError(f"module 'fastreg' has no attribute {name!r}")
 
-def __dir__() -> list[str]:
-    """List the public names, loaded or not."""
-    return sorted({*globals(), *__all__})
+    def __dir__():
+        """List the public names, loaded or not."""
+        return sorted({*globals(), *__all__})

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastreg._core._kernels import Whole
 from fastreg._core.checks import Checked, flag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastreg._core.types import Array
 
 __all__ = ["Layer"]
 
@@ -18,6 +23,9 @@ class Layer:
     A call computes first and then assigns all its results in one statement, so that one that
     fails leaves the layer as it was.
     """
+
+    forward: Callable[..., Array]  # each layer has its own
+    backward: Callable[..., Any]
 
     training: Checked = Checked(flag)
 

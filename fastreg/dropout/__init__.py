@@ -1,9 +1,13 @@
 """Dropout and other noise: no stored mask, a pure function of (seed, call, element)."""
 
-from fastreg.dropout import elements, noise
+from typing import TYPE_CHECKING
+
 from fastreg.dropout.elements import *
 from fastreg.dropout.noise import *
 
-__all__ = []
-__all__ += elements.__all__
-__all__ += noise.__all__
+if not TYPE_CHECKING:  # which read no sums of lists, but the imports above
+    from fastreg.dropout import elements, noise
+
+    __all__ = []
+    __all__ += elements.__all__
+    __all__ += noise.__all__

@@ -26,7 +26,9 @@ def network(sizes: Any, norm: Any, scale: Any, seed: Any) -> Any:
     layers: list[Any] = []
     for n_in, n_out in zip(sizes[:-2], sizes[1:-1], strict=True):
         layers.append(Dense(n_in, n_out, init_scale=scale, rng=rng))
-        layers += {"none": [], "batch": [BatchNorm(n_out)], "layer": [LayerNorm(n_out)]}[norm]
+        kinds: dict[str, list[Any]]
+        kinds = {"none": [], "batch": [BatchNorm(n_out)], "layer": [LayerNorm(n_out)]}
+        layers += kinds[norm]
         layers.append(ReLU())
     return Sequential([*layers, Dense(*sizes[-2:], init_scale=scale, rng=rng)])
 

@@ -6,12 +6,16 @@ of ``W`` as ``dW``, of ``gamma`` as ``dgamma``, and so on. Any object that keeps
 and has ``train()`` and ``eval()`` is a layer.
 """
 
-from fastreg.nn import activations, losses
+from typing import TYPE_CHECKING
+
 from fastreg.nn.activations import *
 from fastreg.nn.dense import Dense
 from fastreg.nn.losses import *
 from fastreg.nn.sequential import PARAMETERS, Sequential, mlp
 
-__all__ = ["PARAMETERS", "Dense", "Sequential", "mlp"]
-__all__ += activations.__all__
-__all__ += losses.__all__
+if not TYPE_CHECKING:  # which read no sums of lists, but the imports above
+    from fastreg.nn import activations, losses
+
+    __all__ = ["PARAMETERS", "Dense", "Sequential", "mlp"]
+    __all__ += activations.__all__
+    __all__ += losses.__all__

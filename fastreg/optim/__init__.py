@@ -22,13 +22,17 @@ clipping  by the norm                             by norm + 1e-6      by the nor
 ========  ======================================  ==================  ==========================
 """
 
-from fastreg.optim import adam, rules
+from typing import TYPE_CHECKING
+
 from fastreg.optim.adam import *
 from fastreg.optim.base import Optimizer as Optimizer
 from fastreg.optim.groups import BIASES_AND_SCALES as BIASES_AND_SCALES
 from fastreg.optim.rules import *
 
-#: Every optimizer; `fastreg`, tests and benchmarks go by this list.
-__all__ = []
-__all__ += adam.__all__
-__all__ += rules.__all__
+if not TYPE_CHECKING:  # which read no sums of lists, but the imports above
+    from fastreg.optim import adam, rules
+
+    #: Every optimizer; `fastreg`, tests and benchmarks go by this list.
+    __all__ = []
+    __all__ += adam.__all__
+    __all__ += rules.__all__

@@ -1,11 +1,15 @@
 """Penalties on weights: values, gradients, proximal operators, constraints, counts."""
 
-from fastreg.penalty import elastic, group, sparsity
+from typing import TYPE_CHECKING
+
 from fastreg.penalty.elastic import *
 from fastreg.penalty.group import *
 from fastreg.penalty.sparsity import *
 
-__all__ = []
-__all__ += elastic.__all__
-__all__ += group.__all__
-__all__ += sparsity.__all__
+if not TYPE_CHECKING:  # which read no sums of lists, but the imports above
+    from fastreg.penalty import elastic, group, sparsity
+
+    __all__ = []
+    __all__ += elastic.__all__
+    __all__ += group.__all__
+    __all__ += sparsity.__all__

@@ -9,8 +9,12 @@ schedule again. An argument of the wrong kind raises TypeError, one out of range
 the schedule is made; a step that is negative, NaN or past 2**53 does so when it is called.
 """
 
-from fastreg.schedule import families
+from typing import TYPE_CHECKING
+
 from fastreg.schedule.families import *
 
-__all__ = []
-__all__ += families.__all__
+if not TYPE_CHECKING:  # which read no sums of lists, but the imports above
+    from fastreg.schedule import families
+
+    __all__ = []
+    __all__ += families.__all__

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import fastreg
+import fastreg.nn
 from fastreg.lab.data import load
 from fastreg.lab.fits import grid
 from fastreg.lab.fits import run as run_fits
