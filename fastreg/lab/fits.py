@@ -12,6 +12,7 @@ import hashlib
 import inspect
 import itertools
 import json
+import multiprocessing.resource_tracker
 import os
 import random
 import signal
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
+from joblib.externals.loky.backend import resource_tracker as loky_tracker
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -146,10 +148,15 @@ def _arriving(jobs, fit, settings, missing) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _interrupts_held():
-    """Hold Ctrl-C back while processes start: they inherit that, and we alone answer to it."""
+    """Hold Ctrl-C back while processes start: they inherit that, and we alone answer to it.
+
+    Starting a resource tracker lets signals through again, so both are started before.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    multiprocessing.resource_tracker.ensure_running()
+    loky_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
