@@ -1,4 +1,5 @@
-"""Whatever is assigned to a public attribute of a layer is refused by name or does no harm.
+"""Whatever is assigned to a public attribute of a layer or an optimizer is refused by name or does
+no harm.
 
 Arrays come strided, reversed, read-only, overlapping, too short, empty, of other dtypes; numbers
 zero, negative, huge, NaN, of the wrong kind. A kernel may write only into arrays of its own.
@@ -128,3 +129,60 @@ def test_an_output_that_changes_its_shape_before_backward_is_refused(batch_norm)
     Y.shape = (4, 12)
     with pytest.raises(ValueError, match="must"):
         block.backward(np.ones((4, 12), np.float32))
+
+
+def network():
+    return nn.mlp([3, 3, 3], batch_norm=True, dropout=0.5, rng=0, dtype=np.float64)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("place", range(len(network().layers)))
+def test_nor_does_one_of_a_layer_in_a_network(place):
+    X = input_of("Dense")
+    for attribute in attributes(network().layers[place]):
+        model = network()
+        model.backward(model.forward(X))
+        for value, base in values_for(model.layers[place], attribute):
+            model = network()
+            model.backward(model.forward(X))
+            layer = model.layers[place]
+            try:
+                setattr(layer, attribute, value)
+            except (TypeError, ValueError, AttributeError) as error:
+                assert attribute in str(error), (attribute, value)
+                continue
+            kept = None if base is None else base.copy()
+            for method in (model.backward, model.forward, model.backward):
+                try:
+                    method(X)
+                except (TypeError, ValueError, RuntimeError) as error:
+                    names = {type(one).__name__ for one in (*model.layers, model)}
+                    assert any(name in str(error) for name in names), (attribute, value, error)
+            if base is not None:
+                np.testing.assert_array_equal(base, kept, err_msg=attribute)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", fastreg.optim.__all__)
+def test_nor_does_one_of_an_optimizer(name):
+    def fresh():
+        optimizer, params = getattr(fastreg, name)(), {"w": np.ones((4, 3))}
+        optimizer.update(params, {"w": np.ones((4, 3))})
+        return optimizer, params
+
+    for attribute in attributes(fresh()[0]):
+        for value, base in [*values_for(fresh()[0], attribute), *arrays((4, 3))]:
+            for given in (value,) if base is None else (value, {"w": value}):
+                optimizer, params = fresh()
+                try:
+                    setattr(optimizer, attribute, given)
+                except (TypeError, ValueError, AttributeError) as error:
+                    assert attribute in str(error) or name in str(error), (attribute, given)
+                    continue
+                kept = None if base is None else base.copy()
+                try:
+                    optimizer.update(params, {"w": np.ones((4, 3))})
+                except (TypeError, ValueError) as error:
+                    assert name in str(error), (attribute, given, error)
+                if base is not None:
+                    np.testing.assert_array_equal(base, kept, err_msg=attribute)

@@ -121,6 +121,7 @@ class Block:
             dX = gate_backward("Dense.backward", dY, Y, scale, db)
         else:
             dX, *sums = norm_gate_backward("BatchNorm.backward", dY, Y, X, statistics, gamma, scale)
+            norm._affine("BatchNorm.backward")  # may have been replaced: the gradients follow
             slopes = norm._slopes(*sums)
             dX = dX if db is None else gate_backward("Dense.backward", dX, None, 1.0, db)
         if dense is not None:
