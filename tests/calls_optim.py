@@ -1,5 +1,6 @@
 """Valid calls of the optimizers."""
 
+import inspect
 import math
 from types import MappingProxyType
 
@@ -52,19 +53,12 @@ OWN = {
     "centered": (True, flag),
     **dict.fromkeys(("beta", "beta1", "beta2", "rho", "momentum"), (0.5, SHARE)),
 }
-RULES = {
-    "SGD": (),
-    "Momentum": ("momentum", "nesterov"),
-    "AdaGrad": ("epsilon", "initial_accumulator"),
-    "RMSprop": ("beta", "epsilon", "centered", "momentum"),
-    "Adam": ("beta1", "beta2", "epsilon", "amsgrad"),
-    "AdamW": ("beta1", "beta2", "epsilon"),
-    "NAdam": ("beta1", "beta2", "epsilon", "momentum_decay"),
-    "RAdam": ("beta1", "beta2", "epsilon"),
-    "Adamax": ("beta1", "beta2", "epsilon"),
-    "Adadelta": ("rho", "epsilon"),
-    "Lion": ("beta1", "beta2"),
-}
+
+
+def own(name):
+    """The numbers and options that a rule has beside the services."""
+    taken = inspect.signature(getattr(optim, name)).parameters
+    return [key for key in taken if key not in ("learning_rate", "weight_decay", "services")]
 
 
 def tensors():
@@ -114,9 +108,9 @@ def slots(name):
 
 
 def rules():
-    for name, own in RULES.items():
+    for name in optim.__all__:
         cls = getattr(optim, name)
-        kinds = {key: OWN[key] for key in ("learning_rate", *own)}
+        kinds = {key: OWN[key] for key in ("learning_rate", *own(name))}
         if name in ("SGD", "RAdam", "AdamW"):  # all share their code; these take more care of it
             kinds |= SERVICES
         if name == "RAdam":

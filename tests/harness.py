@@ -19,6 +19,12 @@ MARGIN = 4096
 GUARD = 0xA5
 
 
+def in_a_library(rule, library=None):
+    """Whether a library has an optimizer's rule, whose numbers are then known."""
+    means = getattr(fastreg.optim, rule)._decays
+    return any(means[name] != "no class" for name in ([library] if library else means) if name)
+
+
 @contextlib.contextmanager
 def at_level(name):
     """Run at an instruction-set level; the one before comes back whatever happens."""

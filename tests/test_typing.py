@@ -12,7 +12,7 @@ import sys
 import pytest
 
 import fastreg
-from fastreg import callbacks, checkpoint, data, nn, schedule, train
+from fastreg import callbacks, checkpoint, data, nn, optim, schedule, train
 
 HERE = pathlib.Path(__file__).parent
 TREE = HERE.parent
@@ -20,7 +20,10 @@ PACKAGE = pathlib.Path(fastreg.__file__).parent
 IN_TREE = PACKAGE == TREE / "fastreg"
 RIGHT, WRONG = HERE / "typing" / "user_code.py", HERE / "typing" / "wrong_code.py"
 MODULES = (fastreg, nn, data, schedule, callbacks, checkpoint, train)
-NAMES = sorted({name for module in MODULES for name in module.__all__})
+NAMES = {name for module in MODULES for name in module.__all__} - set(optim.__all__)
+RULES = "".join(
+    f"fastreg.{name}(1e-3, weight_decay=0.01).update([1.0], [1.0])\n" for name in optim.__all__
+)
 
 
 def has(*modules):
@@ -80,7 +83,9 @@ def errors(request, tmp_path_factory):
     if not NEEDS[request.param]:
         pytest.skip(f"{request.param} is not installed: pip install -e '.[dev]'")
     folder = tmp_path_factory.mktemp(request.param)
-    files = [*([PACKAGE] if IN_TREE else []), *samples(folder), RIGHT, WRONG]
+    rules = folder / "every_optimizer.py"
+    rules.write_text(f"import fastreg\n\n{RULES}", "utf-8")
+    files = [rules, *([PACKAGE] if IN_TREE else []), *samples(folder), RIGHT, WRONG]
     return globals()[f"{request.param}_errors"](files, folder)
 
 
@@ -96,7 +101,7 @@ def test_every_wrong_line_is_reported(errors):
     assert {line for name, line, _ in errors if name == WRONG.name} == wrong
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(NAMES))
 def test_the_user_code_has_every_public_name(name):
     assert re.search(rf"\b{name}\b", RIGHT.read_text("utf-8"))
 

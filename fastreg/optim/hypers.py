@@ -20,6 +20,7 @@ __all__ = [
     "DECAY",
     "DECAYS",
     "INITIAL",
+    "NO_LIBRARY",
     "SERVICES",
     "Default",
     "HyperParameters",
@@ -39,6 +40,8 @@ INITIAL = "initial_accumulator"  # the first value of a slot, not a number of th
 #: "none" if it has no such argument, "no class" if there is no such class; None is ours.
 DECAYS: dict[str | None, str] = {None: "decoupled", "torch": "coupled"}
 DECAYS |= {"keras": "decoupled", "optax": "none"}
+#: For a rule that no library has: ``compat`` is refused, and tests compare with none.
+NO_LIBRARY = DECAYS | dict.fromkeys(("torch", "keras", "optax"), "no class")
 #: Bounds of a mean's decay per step.
 DECAY: dict[str, Any] = {"low": 0.0, "high": 1.0, "open_high": True}
 
