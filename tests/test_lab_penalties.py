@@ -80,5 +80,5 @@ def test_selecting_and_predicting_are_two_aims_only_where_they_differ():
 @pytest.mark.parametrize("module", [l1_vs_l2, l1_inputs])
 def test_the_code_shown_includes_the_fit(module):
     result = module.run("synthetic", seeds=2, strengths=(0.01, 0.1), epochs=1)
-    assert result.source.count("\ndef fit(data, penalty,") == 1
+    assert result.source.count("\ndef fit(") == 1
     assert f'__all__ = ["{type(result).__name__}", "run"]' in result.source
