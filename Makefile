@@ -43,10 +43,8 @@ sanitize: $(VENV)/test
 	cd build/sanitize && ASAN_OPTIONS=detect_leaks=0 \
 	    LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 	    PYTHONPATH=. $(abspath $(BIN))/python -m pytest -c /dev/null --rootdir=. \
-	    tests/test_optim.py tests/test_dropout.py tests/test_norm.py tests/test_penalty.py \
-	    tests/test_group.py tests/test_sparsity.py tests/test_bad_input.py \
-	    tests/test_dropout_family.py tests/test_noise.py tests/test_rownorm.py \
-	    tests/test_dense.py tests/test_attributes.py
+	    tests/optim/test_rules.py tests/norm tests/dropout tests/penalty tests/nn/test_block.py \
+	    tests/sweeps/test_attributes.py tests/test_bad_input.py
 
 # One stamp an extra: made again when a source of the extension changes.
 $(VENV)/%: $(SOURCES)

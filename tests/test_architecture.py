@@ -176,7 +176,7 @@ def test_only_kernels_reach_c():
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_names_are_tested(name):
-    texts = [path.read_text() for path in pathlib.Path(__file__).parent.glob("test_*.py")]
+    texts = [path.read_text() for path in pathlib.Path(__file__).parent.rglob("test_*.py")]
     here = pathlib.Path(__file__).read_text()
     by_list = name in fastreg.optim.__all__ and any("optim.__all__" in text for text in texts)
     assert by_list or any(name in text for text in texts if text != here), name

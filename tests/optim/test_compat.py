@@ -9,7 +9,7 @@ import pytest
 
 from fastreg import optim, reference
 
-GOLDEN = pathlib.Path(__file__).parent / "golden"
+GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
 
 
 def runs():

@@ -1,5 +1,5 @@
 /* The team by itself: every task of a region runs once, whoever calls, forks or loses a core, and
- * what a region teaches. Built and run by test_team.py, also under the thread sanitizer. */
+ * what a region teaches. Built and run by test_threads.py, also under the thread sanitizer. */
 #include "../csrc/team.c"
 
 #include <assert.h>

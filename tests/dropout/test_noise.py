@@ -13,7 +13,7 @@ import zlib
 import mpmath
 import numpy as np
 import pytest
-from test_dropout import plain_philox
+from test_mask import plain_philox
 
 import fastreg
 from fastreg import GaussianDropout
