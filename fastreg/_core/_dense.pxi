@@ -1,7 +1,7 @@
 # What surrounds a matrix product, in the same chunks and panels as batch norm.
 
 cdef struct DenseJob:
-    BatchJob batch  # the first member: its address, which `run_batch` takes, is the job's
+    MatrixJob batch  # the first member: its address, which `run_matrix` takes, is the job's
     const char *bias
     const char *y
     double scale
@@ -11,7 +11,7 @@ cdef struct DenseJob:
 
 cdef void bias_gate_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const DenseJob *j = <const DenseJob *>job
-    cdef BatchTask t = batch_task(&j.batch, k)
+    cdef MatrixTask t = matrix_task(&j.batch, k)
     j.batch.kernels.bias_gate(
         j.batch.target + t.first, j.bias + t.col * j.batch.itemsize if j.bias else NULL, t.panel,
         t.first // j.batch.itemsize, &j.gate)
@@ -19,7 +19,7 @@ cdef void bias_gate_task(const void *job, Py_ssize_t k) noexcept nogil:
 
 cdef void norm_gate_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const DenseJob *j = <const DenseJob *>job
-    cdef BatchTask t = batch_task(&j.batch, k)
+    cdef MatrixTask t = matrix_task(&j.batch, k)
     j.batch.kernels.norm_gate(
         j.batch.target + t.first, j.batch.x + t.first, t.panel,
         channels_from(&j.batch.channels, t.col), t.first // j.batch.itemsize, &j.gate)
@@ -27,7 +27,7 @@ cdef void norm_gate_task(const void *job, Py_ssize_t k) noexcept nogil:
 
 cdef void gate_sums_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const DenseJob *j = <const DenseJob *>job
-    cdef BatchTask t = batch_task(&j.batch, k)
+    cdef MatrixTask t = matrix_task(&j.batch, k)
     j.batch.kernels.gate_sums(
         j.batch.target + t.first, j.batch.sum_1 + t.sums, j.batch.dy + t.first,
         j.y + t.first if j.y else NULL, t.panel, j.scale)
@@ -35,7 +35,7 @@ cdef void gate_sums_task(const void *job, Py_ssize_t k) noexcept nogil:
 
 cdef void norm_gate_sums_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const DenseJob *j = <const DenseJob *>job
-    cdef BatchTask t = batch_task(&j.batch, k)
+    cdef MatrixTask t = matrix_task(&j.batch, k)
     j.batch.kernels.norm_gate_sums(
         j.batch.target + t.first, j.batch.sum_1 + t.sums, j.batch.sum_2 + t.sums,
         j.batch.dy + t.first, j.batch.x + t.first, j.y + t.first, t.panel,
@@ -115,7 +115,7 @@ def dense_gradients(cnp.ndarray x not None, object weights, cnp.ndarray dy not N
 def bias_gate(cnp.ndarray y not None, object bias, bint relu, object draw):
     """``dropout(relu(y + bias))`` in place; each part only if asked for. ``y`` is returned."""
     cdef DenseJob job
-    job.batch = batch_job(y)
+    job.batch = matrix_job(y)
     job.batch.target, job.bias = <char *>cnp.PyArray_DATA(y), NULL
     if bias is not None:
         float_array("Dense", "b", bias)
@@ -127,7 +127,7 @@ def bias_gate(cnp.ndarray y not None, object bias, bint relu, object draw):
         job.bias = <const char *>cnp.PyArray_DATA(bias)
     set_gate(&job, relu, draw)
     with nogil:
-        run_batch(bias_gate_task, &job.batch, 2)
+        run_matrix(bias_gate_task, &job.batch, 2)
     return y
 
 
@@ -140,7 +140,7 @@ def norm_gate(cnp.ndarray x not None, cnp.ndarray statistics not None,
         target = batch_normalize("", x, None, True, statistics, gamma, beta, False)
         return bias_gate(target, None, relu, draw)
     target = new_array(x)
-    job.batch = batch_job(x)
+    job.batch = matrix_job(x)
     job.batch.target = <char *>cnp.PyArray_DATA(target)
     job.batch.channels.mean = row_of(statistics, 0)
     job.batch.channels.inv_std = row_of(statistics, 2)
@@ -148,7 +148,7 @@ def norm_gate(cnp.ndarray x not None, cnp.ndarray statistics not None,
     job.batch.channels.beta = <double *>cnp.PyArray_DATA(beta)
     set_gate(&job, relu, draw)
     with nogil:
-        run_batch(norm_gate_task, &job.batch, 2)
+        run_matrix(norm_gate_task, &job.batch, 2)
     return target
 
 
@@ -178,13 +178,13 @@ def gate_backward(str where, object dy, object y, double scale, cnp.ndarray dbia
         target = new_array(grad)
     elif dbias is None:
         return grad
-    job.batch = batch_job(grad)
+    job.batch = matrix_job(grad)
     job.batch.dy = <const char *>cnp.PyArray_DATA(grad)
     job.batch.target = <char *>cnp.PyArray_DATA(target)
     sums = doubles(job.batch.chunks, job.batch.cols)
     job.batch.sum_1 = row_of(sums, 0)
     with nogil:
-        run_batch(gate_sums_task, &job.batch, 3)
+        run_matrix(gate_sums_task, &job.batch, 3)
     if dbias is not None:
         if job.batch.chunks:
             job.batch.kernels.fold_sums(cnp.PyArray_DATA(dbias), job.batch.sum_1,
@@ -202,10 +202,10 @@ def norm_gate_backward(str where, object dy, cnp.ndarray y not None, cnp.ndarray
     cdef cnp.ndarray target = new_array(grad)
     cdef DenseJob job
     refuse_changed(where, same_shape(x, y) and cnp.PyArray_TYPE(x) == cnp.PyArray_TYPE(y))
-    job.batch = batch_job(x)
+    job.batch = matrix_job(x)
     refuse_changed(where, job.batch.cols == cnp.PyArray_DIM(statistics, 1)
                    and job.batch.cols == cnp.PyArray_SIZE(gamma))
-    cdef BatchJob *batch = &job.batch
+    cdef MatrixJob *batch = &job.batch
     cdef cnp.ndarray sums = doubles(2 * batch.chunks, batch.cols)
     cdef cnp.ndarray gradients = doubles(4, batch.cols)
     job.y, job.scale = <const char *>cnp.PyArray_DATA(y), scale
@@ -216,14 +216,14 @@ def norm_gate_backward(str where, object dy, cnp.ndarray y not None, cnp.ndarray
     batch.channels.gamma = batch.channels.beta = <double *>cnp.PyArray_DATA(gamma)
     batch.mean_dy, batch.slope = row_of(gradients, 2), row_of(gradients, 3)
     with nogil:
-        run_batch(norm_gate_sums_task, batch, 4)
+        run_matrix(norm_gate_sums_task, batch, 4)
         fr_gradients(row_of(gradients, 0), batch.sum_1, batch.sum_2, batch.channels.inv_std,
                      1.0 / batch.rows, batch.chunks, batch.cols)
     if extreme_channels(x, statistics, gradients) is not None:
         return batch_backward(where, target, target, x, True, statistics, gamma, False)
     with nogil:
         batch.dy = batch.target
-        run_batch(norm_backward_task, batch, 3)
+        run_matrix(norm_backward_task, batch, 3)
     return target, gradients[0:1], gradients[1:2]
 
 

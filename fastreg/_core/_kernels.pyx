@@ -1,7 +1,8 @@
 """The seam between Python and C: every array check, every block list, the only ``nogil``.
 
-One extension, a room a file: ``_threads.pxi`` decides how many threads run, ``_memory.pxi``
-where results live, ``_arrays.pxi`` what an array must look like; ``_tensor.pxi``,
+One extension, one topic per file: ``_threads.pxi`` decides how many threads run, ``_memory.pxi``
+where results live, ``_arrays.pxi`` what an array must look like, ``_matrix.pxi`` how a matrix is
+cut into tasks; ``_tensor.pxi``,
 ``_gradient.pxi`` and ``_binding.pxi`` hold an optimizer's tensors, ``_update.pxi`` runs its steps;
 ``_dropout.pxi``, ``_norm.pxi`` and ``_rownorm.pxi`` run layers (``_extremes.pxi`` where values are
 near the ends of the range), ``_dense.pxi`` what surrounds a matrix product; ``_penalty.pxi`` sums
@@ -75,6 +76,7 @@ include "_lock.pxi"
 include "_threads.pxi"
 include "_memory.pxi"
 include "_arrays.pxi"
+include "_matrix.pxi"
 include "_gradient.pxi"
 include "_tensor.pxi"
 include "_binding.pxi"

@@ -188,14 +188,14 @@ cdef void scale_row_task(const void *job, Py_ssize_t k) noexcept nogil:
 
 
 cdef void column_squares_task(const void *job, Py_ssize_t k) noexcept nogil:
-    cdef const BatchJob *j = <const BatchJob *>job
-    cdef BatchTask t = batch_task(j, k)
+    cdef const MatrixJob *j = <const MatrixJob *>job
+    cdef MatrixTask t = matrix_task(j, k)
     j.kernels.column_squares(j.sum_1 + t.sums, j.x + t.first, t.panel)
 
 
 cdef void scale_columns_task(const void *job, Py_ssize_t k) noexcept nogil:
-    cdef const BatchJob *j = <const BatchJob *>job
-    cdef BatchTask t = batch_task(j, k)
+    cdef const MatrixJob *j = <const MatrixJob *>job
+    cdef MatrixTask t = matrix_task(j, k)
     j.kernels.scale_columns(j.target + t.first, j.x + t.first, t.panel,
                             j.channels.gamma + t.col)
 
@@ -204,7 +204,7 @@ def group_squares(cnp.ndarray matrix not None, bint by_rows):
     """The sum of squares of each row, or of each column, of a C-contiguous matrix."""
     cdef Py_ssize_t groups = cnp.PyArray_DIM(matrix, 0 if by_rows else 1)
     cdef Rows rows = rows_job(matrix)
-    cdef BatchJob job = batch_job(matrix, True)
+    cdef MatrixJob job = matrix_job(matrix, True)
     cdef cnp.ndarray sums = doubles(1 if by_rows else max(1, job.chunks), groups)
     rows.squares = job.sum_1 = row_of(sums, 0)
     with nogil:
@@ -212,7 +212,7 @@ def group_squares(cnp.ndarray matrix not None, bint by_rows):
             fr_run_tasks(row_squares_task, &rows, groups, cnp.PyArray_NBYTES(matrix),
                          job.asked, False)
         else:
-            run_batch(column_squares_task, &job, 1)
+            run_matrix(column_squares_task, &job, 1)
             fr_merge(job.sum_1, job.chunks, job.cols)
     return sums[0]
 
@@ -222,7 +222,7 @@ def scale_groups(cnp.ndarray matrix not None, bint by_rows, cnp.ndarray factors 
     """Each row, or each column, of a matrix times its float64 factor: in ``out`` or a new one."""
     cdef cnp.ndarray target = new_array(matrix) if out is None else out
     cdef Rows rows = rows_job(matrix)
-    cdef BatchJob job = batch_job(matrix, True)
+    cdef MatrixJob job = matrix_job(matrix, True)
     rows.y = job.target = <char *>cnp.PyArray_DATA(target)
     rows.factors = job.channels.gamma = <const double *>cnp.PyArray_DATA(factors)
     with nogil:
@@ -230,5 +230,5 @@ def scale_groups(cnp.ndarray matrix not None, bint by_rows, cnp.ndarray factors 
             fr_run_tasks(scale_row_task, &rows, job.rows, 2 * cnp.PyArray_NBYTES(matrix), job.asked,
                          False)
         else:
-            run_batch(scale_columns_task, &job, 2, True)
+            run_matrix(scale_columns_task, &job, 2, True)
     return target

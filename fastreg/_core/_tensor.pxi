@@ -3,9 +3,6 @@
 # Each tensor has its own count of steps. Tensors of one group that have taken part in the same
 # steps share a row: their count, and the scalars of a step, which are computed once per row.
 
-cdef enum:
-    BLOCK = 16384  # elements of one kernel call; small tensors share a unit of about this size
-
 cdef struct Tensor:
     fr_span span            # grad is NULL where this step leaves the tensor alone
     int dtype

@@ -1,0 +1,94 @@
+# A matrix in tasks: chunks of rows times panels of columns, cut by its shape alone, so that what a
+# task computes depends on neither threads nor level. And the rows of float64 that tasks sum into.
+#
+# From _threads.pxi: asked_threads; from _memory.pxi: pooled; from _arrays.pxi: dtype_row.
+
+cdef enum:
+    BLOCK = 16384  # elements of a span that one kernel call works on
+    CHUNK = 65536  # elements of a chunk of rows
+
+
+cdef struct MatrixJob:
+    # A matrix in tasks, row chunks times column panels, and what a pass over it reads and writes.
+    # Its entries are runs of one element in (N, C), of L in (N, C, L). x, dy and target are
+    # matrices; the sums have a row a chunk; the others an entry a column.
+    Py_ssize_t rows, cols, run, chunk_rows, chunks, panel_cols, panels, itemsize
+    const fr_kernels *kernels
+    const char *x
+    const char *origin
+    const char *dy
+    char *target
+    double *sum_1
+    double *sum_2
+    fr_channels channels
+    const double *mean_dy
+    const double *slope
+    int asked
+    bint stream
+
+
+cdef struct MatrixTask:
+    fr_panel panel
+    Py_ssize_t first, col, sums  # offset of the first element, first column, place of its sums
+
+
+cdef MatrixJob matrix_job(cnp.ndarray x, bint channels_last=False) noexcept:
+    """A job over an array with channels in the last axis or the second, cut by shape alone."""
+    cdef MatrixJob job
+    cdef int last = cnp.PyArray_NDIM(x) - 1, axis
+    job.cols, job.rows, job.run = cnp.PyArray_DIM(x, last if channels_last else 1), 1, 1
+    for axis in range(last + 1):
+        if axis == 0 or (channels_last and axis < last):
+            job.rows *= cnp.PyArray_DIM(x, axis)
+        elif axis > 1 and not channels_last:
+            job.run *= cnp.PyArray_DIM(x, axis)
+    job.kernels = table.kernels[dtype_row(x)]
+    if job.run == 1:
+        job.chunk_rows = max(1, CHUNK // max(1, job.cols) // FR_PANEL_ROWS) * FR_PANEL_ROWS
+        job.panel_cols = FR_PANEL_COLS
+    else:
+        job.chunk_rows = max(1, CHUNK // max(1, job.cols * job.run))
+        job.panel_cols = max(1, min(job.cols, CHUNK // max(1, job.run)))
+    job.chunks = (job.rows + job.chunk_rows - 1) // job.chunk_rows
+    job.panels = (job.cols + job.panel_cols - 1) // job.panel_cols
+    job.itemsize, job.asked = cnp.PyArray_ITEMSIZE(x), asked_threads()
+    job.x = job.origin = <const char *>cnp.PyArray_DATA(x)
+    return job
+
+
+cdef inline MatrixTask matrix_task(const MatrixJob *job, Py_ssize_t k) noexcept nogil:
+    cdef MatrixTask t
+    cdef Py_ssize_t chunk = k // job.panels, row = chunk * job.chunk_rows
+    t.col = k % job.panels * job.panel_cols
+    t.first = (row * job.cols + t.col) * job.run * job.itemsize
+    t.sums = chunk * job.cols + t.col
+    t.panel.rows = min(job.chunk_rows, job.rows - row)
+    t.panel.cols = min(job.panel_cols, job.cols - t.col)
+    t.panel.stride, t.panel.run = job.cols * job.run, job.run
+    return t
+
+
+cdef inline fr_channels channels_from(const fr_channels *whole, Py_ssize_t col) noexcept nogil:
+    cdef fr_channels part
+    part.mean, part.inv_std = whole.mean + col, whole.inv_std + col
+    part.gamma, part.beta = whole.gamma + col, whole.beta + col
+    return part
+
+
+cdef void run_matrix(fr_task task, const MatrixJob *job, int arrays,
+                    bint backwards=False) noexcept nogil:
+    """One pass that reads and writes this many arrays of the matrix's size."""
+    fr_run_tasks(task, job, job.chunks * job.panels,
+                 arrays * job.rows * job.cols * job.run * job.itemsize, job.asked, backwards)
+
+
+cdef inline double *row_of(cnp.ndarray table, Py_ssize_t k) noexcept nogil:
+    """Row k of a matrix that ``doubles`` made."""
+    return <double *>cnp.PyArray_DATA(table) + k * cnp.PyArray_DIM(table, 1)
+
+
+cdef cnp.ndarray doubles(Py_ssize_t rows, Py_ssize_t cols):
+    """An uninitialised float64 matrix, for what tasks sum."""
+    cdef cnp.npy_intp[2] shape
+    shape[0], shape[1] = rows, cols
+    return pooled(2, shape, cnp.NPY_FLOAT64)
