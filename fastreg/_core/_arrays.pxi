@@ -1,5 +1,7 @@
 # What an array must look like before a kernel sees it. Every refusal names the function, the
 # argument, what was expected, what came, and what to do.
+#
+# From _memory: new_array.
 
 cdef inline int dtype_row(cnp.ndarray array) noexcept:
     """The table row of a native float array, or -1."""

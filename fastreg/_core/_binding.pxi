@@ -1,5 +1,8 @@
 # The tensors of an optimizer. Parameters are bound once: checked, given state, cut into blocks. A
 # step then checks only gradients and runs every block of every tensor in one parallel region.
+#
+# From _arrays: dtype_row, float_array, is_block, is_masked, same_layout; _matrix: BLOCK;
+# _gradient: laid_out, scalar_type; _tensor: Piece, Row, Step, sum_unit, Tensor.
 
 cdef cnp.ndarray check_target(str where, str name, object value):
     """A parameter is written in place, so it is taken as it is or refused."""
@@ -356,88 +359,3 @@ cdef class Binding:
             if self.sums[p] and name not in names:
                 names.append(name)
         return names
-
-    cdef void swap_average(self, Py_ssize_t i) noexcept nogil:
-        """Exchange a parameter with its average, if it has one."""
-        cdef char buffer[4096]
-        cdef char *a = <char *>self.tensors[i].span.param
-        cdef char *b = <char *>self.tensors[i].span.average
-        cdef Py_ssize_t part, left = self.tensors[i].span.n * (
-            4 if self.tensors[i].dtype == FR_FLOAT32 else 8)
-        while b and left:
-            part = min(left, <Py_ssize_t>sizeof(buffer))
-            memcpy(buffer, a, part)
-            memcpy(a, b, part)
-            memcpy(b, buffer, part)
-            a, b, left = a + part, b + part, left - part
-
-    cdef swap_averages(self, object container):
-        """Exchange every parameter with its average; if a scalar entry cannot be replaced, none."""
-        cdef Py_ssize_t i
-        if self.any_scalars:
-            self.read_scalars(container)
-            for i in range(self.n_tensors):
-                if self.scalars[i] is not None:
-                    self.swap_average(i)
-            try:
-                self.write_scalars(container, True)
-            except BaseException:
-                for i in range(self.n_tensors):
-                    if self.scalars[i] is not None:
-                        self.swap_average(i)
-                raise
-        for i in range(self.n_tensors):
-            if self.scalars[i] is None:
-                self.swap_average(i)
-
-    cdef step_scalars(self, object container, Step *job):
-        """Advance the scalar entries and replace them, or change nothing; leave arrays to do."""
-        cdef Py_ssize_t i, p
-        cdef list kept = []
-        self.read_scalars(container)
-        for i in range(self.n_tensors):
-            if self.scalars[i] is not None:
-                for state in self.states[i]:
-                    kept.append((state, state.copy()))
-        job.tensors = self.tensors
-        for p in range(self.n_pieces):
-            i = self.pieces[p].tensor
-            if self.scalars[i] is not None and self.tensors[i].span.grad:
-                update_piece(job, &self.pieces[p])
-        try:
-            self.write_scalars(container, False)
-        except BaseException:
-            for state, before in kept:
-                memcpy(cnp.PyArray_DATA(state), cnp.PyArray_DATA(before), state.nbytes)
-            raise
-        for i in range(self.n_tensors):
-            if self.scalars[i] is not None:
-                self.tensors[i].span.grad = NULL
-
-    cdef read_scalars(self, object container):
-        """Take over what the scalar entries are now; everything has been checked."""
-        cdef Py_ssize_t i
-        for i in range(self.n_tensors):
-            if self.scalars[i] is not None:
-                self.params[i][()] = container[self.names[i]]
-
-    cdef write_scalars(self, object container, bint swapped):
-        """Replace scalar entries by their new values, as ``params[name] -= ...`` would: all those
-        that have been swapped, or moved by a step; or none."""
-        cdef Py_ssize_t i
-        cdef list done = [], values = []
-        for i in range(self.n_tensors):
-            if self.scalars[i] is not None and (
-                    self.tensors[i].span.average != NULL if swapped
-                    else self.tensors[i].span.grad != NULL):
-                name = self.names[i]
-                values.append((name, container[name], self.scalars[i](self.params[i][()])))
-        try:
-            for name, before, value in values:
-                done.append((name, before))
-                container[name] = value
-        except BaseException:
-            for name, before in done:
-                with suppress(BaseException):
-                    container[name] = before
-            raise

@@ -1,4 +1,9 @@
-# What surrounds a matrix product, in the same chunks and panels as batch norm.
+# What surrounds a matrix product: bias, ReLU, dropout and batch norm in one pass, and the loss.
+#
+# From _threads: asked_threads; _memory: new_array, pooled; _arrays: as_input, dtype_row,
+# float_array, is_dense, same_shape, shape_of; _matrix: BLOCK, channels_from, doubles, matrix_job,
+# matrix_task, MatrixJob, MatrixTask, row_of, run_matrix; _norm: batch_backward, batch_normalize,
+# norm_backward_task, refuse_changed; _extremes: extreme_channels.
 
 cdef struct DenseJob:
     MatrixJob batch  # the first member: its address, which `run_matrix` takes, is the job's

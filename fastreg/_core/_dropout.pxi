@@ -1,4 +1,7 @@
 # Dropout in blocks of elements; the bits of a block depend on its first element alone.
+#
+# From _threads: asked_threads; _memory: new_array, streams; _arrays: as_floats, as_input,
+# as_output, dtype_row, float_array; _matrix: BLOCK.
 
 
 def philox(counter, uint64_t key):

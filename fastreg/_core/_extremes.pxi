@@ -1,5 +1,7 @@
 # Channels of batch norm near the ends of the range: their values are gathered into rows, for which
 # extreme_tmpl.h has kernels, or computed here in float64. Rare, so in no hurry.
+#
+# From _arrays: dtype_row; _matrix: row_of; _rownorm: row_backward, row_normalize.
 
 def extreme_channels(cnp.ndarray x not None, cnp.ndarray statistics not None,
                      cnp.ndarray gradients=None):

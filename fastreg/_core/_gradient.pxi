@@ -1,4 +1,6 @@
 # What may be given for a gradient, and the copy that is made of one that a kernel cannot read.
+#
+# From _arrays: float_array, is_masked.
 
 cdef object scalar_type(str where, object name, object value):
     """float64 for a Python number, the NumPy type for a NumPy scalar."""

@@ -1,3 +1,6 @@
+# The compiled module as type checkers see it. Without this file they cannot find it, and nothing
+# would check how the package calls it; users need none of it. stubtest compares the two.
+
 from collections.abc import Callable
 from typing import Any, Self, TypeAlias, final
 
@@ -233,7 +236,7 @@ _Snapshot: TypeAlias = tuple[
     int, int, int, bool, dict[Any, tuple[int, float]], list[dict[Any, NDArray[Any]]]
 ]
 
-class Updater:
+class State:
     name: str
     assign: Callable[[Any], tuple[int, bool]] | None
     on_nonfinite: str
@@ -250,7 +253,7 @@ class Updater:
         n_groups: int = ...,
         initial: float = ...,
         averaged: bool = ...,
-    ) -> Updater: ...
+    ) -> Self: ...
     def get_hyper(self, key: str, group: int = ...) -> Any: ...
     def set_hyper(self, key: str, value: Any, group: int = ...) -> None: ...
     def slot(self, k: int) -> dict[Any, NDArray[Any]]: ...
@@ -261,5 +264,7 @@ class Updater:
     def set_state(
         self, snapshot: _Snapshot, hypers: dict[str, tuple[float, list[int]]]
     ) -> None: ...
+
+class Updater(State):
     def update(self, params: Any, grads: Any) -> None: ...
     def swap_averages(self, params: Any) -> None: ...

@@ -2,11 +2,12 @@
 
 One extension, one topic per file: ``_threads.pxi`` decides how many threads run, ``_memory.pxi``
 where results live, ``_arrays.pxi`` what an array must look like, ``_matrix.pxi`` how a matrix is
-cut into tasks; ``_tensor.pxi``,
-``_gradient.pxi`` and ``_binding.pxi`` hold an optimizer's tensors, ``_update.pxi`` runs its steps;
-``_dropout.pxi``, ``_norm.pxi`` and ``_rownorm.pxi`` run layers (``_extremes.pxi`` where values are
-near the ends of the range), ``_dense.pxi`` what surrounds a matrix product; ``_penalty.pxi`` sums
-over weights.
+cut into tasks. An optimizer's tensors are in ``_gradient.pxi``, ``_tensor.pxi``, ``_binding.pxi``
+and ``_scalars.pxi``, what it holds in ``_hypers.pxi`` and ``_state.pxi``, its steps in
+``_update.pxi``. ``_dropout.pxi``, ``_norm.pxi`` and ``_rownorm.pxi`` run layers
+(``_extremes.pxi`` where values are near the ends of the range), ``_dense.pxi`` what surrounds a
+matrix product; ``_penalty.pxi`` sums over weights. Each says at its head what it takes from the
+others.
 This file picks the table of kernels that all of them call.
 """
 
@@ -80,6 +81,9 @@ include "_matrix.pxi"
 include "_gradient.pxi"
 include "_tensor.pxi"
 include "_binding.pxi"
+include "_scalars.pxi"
+include "_hypers.pxi"
+include "_state.pxi"
 include "_update.pxi"
 include "_dropout.pxi"
 include "_norm.pxi"

@@ -1,7 +1,7 @@
-# A matrix in tasks: chunks of rows times panels of columns, cut by its shape alone, so that what a
-# task computes depends on neither threads nor level. And the rows of float64 that tasks sum into.
+# A matrix in tasks, chunks of rows times panels of columns, cut by its shape alone, so that results
+# depend on neither threads nor level; and the rows of float64 that tasks sum into.
 #
-# From _threads.pxi: asked_threads; from _memory.pxi: pooled; from _arrays.pxi: dtype_row.
+# From _threads: asked_threads; _memory: pooled; _arrays: dtype_row.
 
 cdef enum:
     BLOCK = 16384  # elements of a span that one kernel call works on

@@ -1,4 +1,9 @@
 # Batch norm: sums down the columns of a matrix, merged over its chunks of rows, and passes over it.
+#
+# From _memory: streams; _arrays: as_input, as_output, dtype_row, float_array, is_dense, shape_of,
+# share_memory; _matrix: channels_from, doubles, matrix_job, matrix_task, MatrixJob, MatrixTask,
+# row_of, run_matrix; _extremes: extreme_channels, extreme_gradients, extreme_normalize,
+# mend_statistics.
 
 cdef void moments_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const MatrixJob *j = <const MatrixJob *>job

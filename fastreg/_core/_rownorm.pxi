@@ -1,5 +1,8 @@
 # Norms of rows: layer, RMS, group and instance norm. A task is a chunk of rows, cut by the shape
 # alone; what chunks add to the parameters' gradients is added up in order.
+#
+# From _threads: asked_threads; _memory: streams; _arrays: as_input, as_output, dtype_row,
+# shape_of, share_memory; _matrix: CHUNK, doubles, row_of; _norm: refuse_changed.
 
 cdef enum:
     ROWS_AT_LEAST = 8  # rows of a chunk, if there are eight chunks: its sums are two long rows

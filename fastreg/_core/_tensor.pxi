@@ -31,14 +31,15 @@ cdef struct Step:
     int rule, summed, asked
 
 
-cdef inline Py_ssize_t offset_of(const Tensor *tensor, const Piece *piece) noexcept nogil:
-    return piece.start * (4 if tensor.dtype == FR_FLOAT32 else 8)
+cdef inline Py_ssize_t bytes_of(const Tensor *tensor, Py_ssize_t n) noexcept nogil:
+    """The size of n elements of a tensor."""
+    return n * (4 if tensor.dtype == FR_FLOAT32 else 8)
 
 
 cdef void update_piece(const Step *s, const Piece *piece) noexcept nogil:
     """Advance one piece of a tensor."""
     cdef const Tensor *tensor = &s.tensors[piece.tensor]
-    cdef Py_ssize_t offset = offset_of(tensor, piece)
+    cdef Py_ssize_t offset = bytes_of(tensor, piece.start)
     cdef fr_span span
     cdef int k
     span.param = <char *>tensor.span.param + offset
@@ -67,5 +68,5 @@ cdef void sum_unit(const void *job, Py_ssize_t unit) noexcept nogil:
     for p in range(s.units[unit], s.units[unit + 1]):
         tensor = &s.tensors[s.pieces[p].tensor]
         s.sums[p] = table.kernels[tensor.dtype].sum[s.summed](
-            <const char *>tensor.span.grad + offset_of(tensor, &s.pieces[p]), s.pieces[p].n,
+            <const char *>tensor.span.grad + bytes_of(tensor, s.pieces[p].start), s.pieces[p].n,
             s.scale) if tensor.span.grad else 0.0

@@ -1,0 +1,158 @@
+# What an optimizer holds, how it is read, saved and replaced, and the lock over it.
+#
+# From _lock: fr_forks, Lock; _binding: Binding; _hypers: Group.
+
+cdef object asker():
+    """The calling thread, as one of this process."""
+    return PyThread_get_thread_ident() + fr_forks
+
+
+cdef class State:
+    """One optimizer's rule, hyper-parameters, step count and state, and its lock."""
+
+    cdef int rule, n_slots
+    cdef list groups        # of Group; the first is everyone else's
+    cdef list slots         # a dictionary by name for each slot, and one for the averages
+    cdef list initial       # first values of the slots, None for a copy of the parameter
+    cdef dict born          # steps and the rule's memory by name, of names not bound: see settled
+    cdef Binding binding
+    cdef Lock lock
+    cdef set asking         # threads that are asking the caller's functions
+    cdef dict members       # what a predicate said, by name
+    cdef object __weakref__
+    cdef public object assign          # name -> (group, is it penalised?)
+    cdef public str on_nonfinite
+    cdef public double clip_norm       # 0: no clipping
+    cdef readonly long long t, skipped
+    cdef readonly long long start      # the count of parameters that join in the next step
+    cdef readonly bint swapped         # parameters and averages have changed places
+    cdef readonly double grad_norm     # of the last step that needed it
+    cdef readonly str name
+
+    def __cinit__(self, str name, str rule, int n_groups=1, double initial=0.0,
+                  bint averaged=False):
+        cdef int k
+        self.name = name
+        self.lock, self.asking, self.members = Lock(name, "update"), set(), {}
+        self.rule = list(rules()).index(rule)
+        self.n_slots = fr_rules[self.rule].slots
+        self.groups, self.slots, self.initial, self.born = [], [], [], {}
+        for k in range(n_groups):
+            self.groups.append(Group())
+        for k in range(self.n_slots + averaged):
+            self.slots.append({})
+            self.initial.append(None if k == self.n_slots else initial if k == 0 else 0.0)
+        self.on_nonfinite = "propagate"
+        self.grad_norm = float("nan")
+
+    cdef Lock during(self, str method):
+        """The lock, for a method that no function that a step asks may call."""
+        self.refuse_asking(method)
+        return self.lock.during(method)
+
+    cdef int refuse_asking(self, str method) except -1:
+        if self.asking and asker() in self.asking:
+            raise RuntimeError(
+                f"{self.name}.{method}: called from inside its own update, by a schedule or exclude"
+            )
+        return 0
+
+    def get_hyper(self, str key, int group=0):
+        """A hyper-parameter: a number, or its schedule."""
+        cdef Group g = self.groups[group]
+        return g.schedules.get(key, g.field(key)[0])
+
+    def set_hyper(self, str key, object value, int group=0):
+        """Change a hyper-parameter from the next step on."""
+        cdef Group g = self.groups[group]
+        g.set(key, value)
+
+    def rule_name(self):
+        """The rule's name in the table of rules."""
+        return fr_rules[self.rule].name.decode()
+
+    def slot(self, int k):
+        """State slot ``k`` by parameter name; the averages come after the rule's own."""
+        return self.slots[k]
+
+    def set_slot(self, int k, dict entries):
+        """Replace a slot by checked copies. Names that the first one lacks begin anew; those that
+        are new there have taken as many steps as the optimizer."""
+        cdef dict born = {}
+        with self.during("state"):
+            if k == 0:
+                settled = self.settled()
+                for name in entries:
+                    born[name] = settled.get(name, (self.t, 1.0))
+            else:
+                born = self.settled()
+            self.slots[k] = entries
+            self.born, self.binding = born, None
+
+    def set_t(self, long long t):
+        """Assign a count of steps to the optimizer and to every parameter."""
+        cdef dict born = {}
+        with self.during("t"):
+            for name, (_, memory) in self.settled().items():
+                born[name] = t, memory if t else 1.0
+            self.born, self.binding = born, None
+            self.t = self.start = t
+
+    cdef dict settled(self):
+        """Steps taken and the rule's memory of every parameter that has had a gradient."""
+        if self.binding is not None:
+            self.binding.settle(self.born)
+        return self.born
+
+    cdef dict filled(self, int k):
+        """Copies of a slot's arrays of all parameters that have had a gradient."""
+        cdef dict slot = self.slots[k], copies = {}
+        for name in self.born:
+            if name in slot:
+                copies[name] = slot[name].copy(order="K")
+            elif k and self.initial[k] is not None:  # a slot that has been assigned without it
+                copies[name] = np.zeros_like(self.slots[0][name])
+        return copies
+
+    def snapshot(self):
+        """Everything that changes from step to step, as copies of one moment."""
+        cdef int k
+        cdef list slots = []
+        with self.lock.reading():
+            born = dict(self.settled())
+            for k in range(len(self.slots)):
+                slots.append(self.filled(k))
+            return self.t, self.skipped, self.start, self.swapped, born, slots
+
+    def __reduce__(self):
+        cdef list groups = []
+        made = (self.name, self.rule_name(), len(self.groups),
+                self.initial[0] if self.n_slots else 0.0, len(self.slots) > self.n_slots)
+        snapshot = self.snapshot()
+        for group in self.groups:
+            groups.append((<Group>group).numbers())
+        return type(self), made, (groups, self.assign, self.on_nonfinite, self.clip_norm, snapshot)
+
+    def __setstate__(self, state):
+        groups, self.assign, self.on_nonfinite, self.clip_norm, snapshot = state
+        (self.t, self.skipped, self.start, self.swapped, self.born, self.slots) = snapshot
+        for group, numbers in zip(self.groups, groups):
+            (<Group>group).take(numbers)
+
+    def set_state(self, tuple snapshot, dict hypers):
+        """Take over a state that has been checked."""
+        cdef Group group
+        cdef list places = [], numbers = []
+        cdef Py_ssize_t i
+        cdef uintptr_t place
+        for name, (value, members) in hypers.items():
+            for k in members:
+                group = self.groups[k]
+                places.append(<uintptr_t>group.field(name))
+                numbers.append(float(value))
+        with self.during("load_state_dict"):
+            self.t, self.skipped, self.start, self.swapped, self.born, self.slots = snapshot
+            self.binding = None
+            for i in range(len(places)):
+                place = places[i]
+                (<double *>place)[0] = numbers[i]
