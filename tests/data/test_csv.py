@@ -1,18 +1,16 @@
-"""Text tables and pandas': each entry is a number, a word or missing, or refused by its line."""
+"""Text tables: each entry is a number, a word or missing, or refused by its line."""
 
 import gzip
 import io
-import itertools
-import os
-import threading
 import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import numbers, write
 
-from fastreg.data import from_frame, read_csv
+from fastreg.data import read_csv
 
 few = settings(derandomize=True, max_examples=60, deadline=None)
 
@@ -59,12 +57,6 @@ def test_bad_csv_files_are_named(text, options, message, tmp_path):
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(ValueError, match=f"read_csv: .*data.csv.*{message}"):
         read_csv(path, **options)
-
-
-def write(folder, text, encoding="utf-8"):
-    path = folder / "data.csv"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
-    return path
 
 
 # What only some readers take for a number, in a column of numbers and alone.
@@ -126,14 +118,6 @@ def test_words_with_digits_are_words(entry, tmp_path):
     np.testing.assert_array_equal(read_csv(path)[1], [0, 1, 0])
 
 
-numbers = st.one_of(
-    st.integers(-(10**20), 10**20).map(str),
-    st.floats(allow_nan=False, allow_infinity=False).map(repr),
-    st.floats(-1e6, 1e6).map("{:.3e}".format),
-    st.sampled_from([".5", "5.", "+1", "-0", "007", "1E5", "1e-400"]),
-)
-
-
 @few
 @given(st.lists(st.tuples(numbers, numbers, numbers), min_size=1, max_size=8), st.data())
 def test_numbers_are_those_that_pandas_reads(tmp_path_factory, rows, data):
@@ -193,163 +177,6 @@ def test_integers_are_exact(tmp_path):
     path = write(tmp_path, f"1,{2**53 + 1}\n2,{2**53}\n3,{-(2**62)}\n")
     y = read_csv(path)[1]
     assert y.dtype == np.int64 and y.tolist() == [2**53 + 1, 2**53, -(2**62)]
-
-
-DELIMITED = "a{0}b{0}y\n1{0}2{0}0\n3{0}4{0}1\n"
-
-
-@pytest.mark.parametrize(("used", "given"), [*itertools.permutations(",;\t|", 2)])
-def test_a_wrong_delimiter_is_refused_with_the_one_that_fits(used, given, tmp_path):
-    path = write(tmp_path, DELIMITED.format(used))
-    for options in ({}, {"target": "y"}, {"words": "one-hot"}, {"header": False}):
-        with pytest.raises(ValueError, match="data.csv.*delimiter=") as caught:
-            read_csv(path, delimiter=given, **options)
-        if "target" not in options:
-            assert f"delimiter={used!r} fits" in str(caught.value)
-    X, y = read_csv(path, delimiter=None)
-    np.testing.assert_array_equal(X, [[1, 2], [3, 4]])
-    np.testing.assert_array_equal(y, [0, 1])
-
-
-def test_spaces_align_columns_and_stand_before_quotes(tmp_path):
-    path = write(tmp_path, "  a   b  y\n1.5   2  0\n 13   4  1\n")
-    assert read_csv(path, delimiter=" ")[0].tolist() == [[1.5, 2], [13, 4]]
-    path = write(tmp_path, 'a, b, y\n1, "2", "x, y"\n3, "4", "z"\n')
-    assert read_csv(path)[1].tolist() == [0, 1]
-
-
-def test_an_entry_of_many_lines_is_no_reason_against_a_delimiter(tmp_path):
-    text = "a;y\n" + "1;x\n" * 19 + '1;"x\n' + "\n" * 30 + '"\n'
-    path = write(tmp_path, text)
-    assert read_csv(path, delimiter=None, target="y")[0].shape == (20, 1)
-
-
-def test_columns_that_spaces_align_are_read(tmp_path):
-    for text in (
-        "a  b   y\n1  2   0\n3 40  1\n",
-        "  a b y  \r\n 1 2 0 \r\n 3 40 1",
-        "1 2 0 \n3 40 1\n",
-    ):
-        path = write(tmp_path, text)
-        for delimiter in (" ", None):
-            X, y = read_csv(path, delimiter=delimiter)
-            assert (X.tolist(), y.tolist()) == ([[1, 2], [3, 40]], [0, 1])
-        with pytest.raises(ValueError, match="delimiter=' ' fits its first lines"):
-            read_csv(path)
-
-
-def test_empty_lines_before_a_table_do_not_count(tmp_path):
-    path = write(tmp_path, "\n" * 50 + "a,b\n1,2\n")
-    for delimiter in (",", None):
-        assert read_csv(path, delimiter=delimiter)[1].tolist() == [2]
-
-
-def test_a_delimiter_at_the_end_of_every_line_names_another_target(tmp_path):
-    path = write(tmp_path, "a,y,\n1,2,\n3,4,\n")
-    with pytest.raises(ValueError, match=r"in column 2 \(2 of 2 are\); name another target"):
-        read_csv(path)
-    assert read_csv(path, target="y", drop=[2])[1].tolist() == [2, 4]
-
-
-def test_decimal_commas_between_semicolons_are_refused_either_way(tmp_path):
-    path = write(tmp_path, "a;b;y\n1,5;2,5;0\n2;3,5;1\n")
-    with pytest.raises(ValueError, match=r"line 3 must have .*delimiter=';' fits|delimiter=';'"):
-        read_csv(path)
-    for delimiter in (";", None):
-        with pytest.raises(
-            ValueError, match="line 2 must hold numbers spelled as 1234.5, got '1,5'"
-        ):
-            read_csv(path, delimiter=delimiter)
-
-
-HEADERS = {
-    "numbers are data": ("1,2\n3,4\n", False),
-    "words over numbers": ("a,b\n3,4\n", True),
-    "some words over numbers": ("a,2019,y\n3,4,1\n", True),
-    "no names": (",y\n5,4\n6,3\n", True),
-    "one name missing": ("a,,y\n5,4,1\n6,3,2\n", True),
-    "a hole is no name": ("1,?,2\n5,4,1\n", False),
-    "years, and no name for the rows": (",1940,1950\n7,1,3\n8,2,4\n", None),
-    "a first column with holes": (",1940,1950\n,1,3\n8,2,4\n", False),
-    "a mark is no name": ('"1,200",3\n900,2\n', False),
-    "words over words": ("color,kind\nred,x\nblue,y\n", True),
-    "number over numbers, words over words": ("39,red,0\n40,blue,1\n", None),
-    "a word that comes again": ("red,x\nblue,y\nred,z\n", None),
-    "words under numbers": ("2019,y\nlow,1\n", False),
-}
-
-
-@pytest.mark.parametrize(("text", "has_header"), HEADERS.values(), ids=HEADERS)
-def test_the_first_line_is_a_header_a_row_or_asked_about(text, has_header, tmp_path):
-    path = write(tmp_path, text)
-    options = {"words": "one-hot", "drop": []}
-
-    def result(header):
-        try:
-            return [array.tolist() for array in read_csv(path, header=header, **options)]
-        except ValueError as error:
-            return str(error)
-
-    if has_header is None:
-        assert "line 1 must be a header or a row of data" in result(None)
-        assert result(True) != result(False)
-    else:
-        assert result(None) == result(has_header) != result(not has_header)
-
-
-def test_byte_order_marks_are_no_part_of_a_name(tmp_path):
-    for quote, encoding in (("", "utf-8-sig"), ('"', "utf-8-sig"), ("", "utf-16")):
-        path = write(tmp_path, f"{quote}a{quote},b\n1,2\n", encoding)
-        name = "utf-16" if encoding == "utf-16" else "utf-8"
-        X, y = read_csv(path, target="a", encoding=name)
-        assert (X.item(), y.item()) == (2, 1)
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be", "utf-32-le"])
-def test_a_byte_order_mark_makes_no_header_of_numbers(encoding, tmp_path):
-    for marks in ("\ufeff", "\ufeff\ufeff"):
-        path = write(tmp_path, f"{marks}1,2\n3,4\n", encoding)
-        assert read_csv(path, encoding=encoding)[1].tolist() == [2, 4]
-    path = write(tmp_path, "1,2\n3,4\n", "utf-8-sig")
-    for other in ("latin-1", "cp1252", "ascii", "utf-16"):
-        with pytest.raises(ValueError, match="begins as UTF-8 does: say encoding='utf-8'"):
-            read_csv(path, encoding=other)
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel file"),
-        ("a,b\n1,ä\n".encode("latin-1"), "line 2 .*UTF-8, got the byte 0xe4; .*'latin-1'"),
-        ("a,b\n1,ä\n".encode("utf-16"), "encoding='utf-16'"),
-        ("a,b\n1,ä\n".encode("utf-16-le"), "got NUL; UTF-16"),
-        (b"a,b\n1,2\0\n", "line 2 .*got NUL"),
-        (b"PK\3\4....", "got a zip archive or an Excel file"),
-        (gzip.compress(b"PK\3\4....", mtime=0), "got a zip archive"),
-        (b"PAR1....", "a Parquet file"),
-        (gzip.compress(b"a,b\n1,2\n" * 999, mtime=0)[:-9], "must be whole"),
-        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:12], "must be whole"),
-        (b"\x1f\x8b" + b"x" * 30, "must be whole"),
-        (b'a,b\n1,"2\n' + b"3,4\n" * 99_000, "line .* must be a text table; field larger"),
-        (b"a,b\n1," + b"9" * 140_000, "line 2 must be a text table; field larger"),
-    ],
-)
-def test_what_is_no_text_is_refused_by_name(data, message, tmp_path):
-    with pytest.raises(ValueError, match=f"^read_csv: .*data.csv.*{message}") as caught:
-        read_csv(write(tmp_path, data))
-    assert len(str(caught.value)) < 500
-
-
-def test_other_encodings_are_read(tmp_path):
-    for encoding in ("latin-1", "cp1252", "utf-16", "utf-16-le", "utf-32", "shift_jis", "UTF8"):
-        name = "n" if encoding == "shift_jis" else "Größe"
-        path = write(tmp_path, f"{name},y\n1,2\n", encoding)
-        assert read_csv(path, target=name, encoding=encoding)[1].item() == 1
-    for encoding in ("no-such", "hex", "base64"):
-        with pytest.raises(ValueError, match="read_csv: encoding must be"):
-            read_csv(path, encoding=encoding)
-    with pytest.raises(ValueError, match="must be a text table in ASCII"):
-        read_csv(write(tmp_path, "Größe,y\n1,2\n"), encoding="ascii")
 
 
 @pytest.mark.parametrize(
@@ -455,102 +282,3 @@ def test_a_gzip_bomb_is_refused_in_bounded_memory(filler, tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 1e9
     finally:
         tracemalloc.stop()
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this platform")
-def test_a_pipe_is_read_once(tmp_path):
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    text = gzip.compress(DELIMITED.format(";").encode())
-    writer = threading.Thread(target=path.write_bytes, args=(text,))
-    writer.start()
-    X, _ = read_csv(path, delimiter=None)
-    writer.join()
-    np.testing.assert_array_equal(X, [[1, 2], [3, 4]])
-
-
-FRAME = {"a": [1, 2, 3], "word": ["x", "y", "x"], "b": [True, False, True], "y": [0.5, 1.5, 2.5]}
-
-
-def test_a_frame_is_read_as_its_file_is(tmp_path):
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(FRAME).astype({"b": int})
-    path = tmp_path / "data.csv"
-    frame.to_csv(path, index=False)
-    for options in (
-        {"drop": ["word"]},
-        {"words": "one-hot"},
-        {"words": "one-hot", "target": "word"},
-    ):
-        for one, other in zip(from_frame(frame, **options), read_csv(path, **options), strict=True):
-            np.testing.assert_array_equal(one, other, strict=True)
-
-
-def test_frames_of_every_dtype():
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(FRAME)
-    holes = frame.astype({"a": "Int64", "b": "boolean", "y": "Float32", "word": "category"})
-    holes.iloc[0, 0] = holes.iloc[1, 3] = None
-    X, y = from_frame(holes, missing="drop", words="one-hot")
-    assert X.tolist() == [[3, 1, 1]] and y.tolist() == [2.5]
-    with pytest.raises(ValueError, match=r"frame, row 0 .*missing entry in column 'a' \(1 of 3"):
-        from_frame(holes, words="one-hot")
-    codes = frame.assign(a=frame["a"].astype("category"))
-    assert from_frame(codes, drop=["word", "b"], words="one-hot")[0].tolist() == np.eye(3).tolist()
-    exact = frame.assign(y=[2**53 + 1, 2, 3])
-    assert from_frame(exact, drop="word")[1].tolist() == [2**53 + 1, 2, 3]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"word": ["x", 1, "y"]}, "got int '1' in column 'word' of dtype object"),
-        ({"when": "2020-01-01"}, None),
-        ({"a": [1.0, float("inf"), 0.0]}, "finite, got infinity in column 'a'"),
-        ({"a": [1j, 2, 3]}, "of dtype complex128"),
-        ({"word": [b"x", b"y", b"z"]}, "got bytes .* in column 'word'"),
-    ],
-)
-def test_frames_of_other_things_are_refused(change, message):
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(FRAME).assign(**change)
-    if message is None:
-        frame["when"], message = pandas.to_datetime(frame["when"]), "'when' of dtype datetime64"
-    with pytest.raises(ValueError, match=f"from_frame: frame .*{message}"):
-        from_frame(frame, target="y", words="one-hot")
-
-
-def test_strings_of_a_frame_are_read_as_the_entries_of_a_file(tmp_path):
-    """As `pandas.read_csv` leaves a column with a thousands mark or a question mark."""
-    pandas = pytest.importorskip("pandas")
-    for entries in (
-        ["1,200", "900"],
-        ["x", "7"],
-        ["10%", "9%"],
-        ["5", "?"],
-        ["a", "NA"],
-        ["", "b"],
-    ):
-        for name in ("a", "y"):
-            for dtype in (object, "string"):
-                frame = pandas.DataFrame({"a": [1, 2], "y": [3, 4]})
-                frame[name] = pandas.array(entries, dtype=dtype)
-                with pytest.raises(ValueError, match=f"frame, row [01] must .* in column '{name}'"):
-                    from_frame(frame, words="one-hot")
-    numbers = pandas.DataFrame({"a": ["10", "9", "?"], "y": ["3", "20", "1"]}, dtype=object)
-    X, y = from_frame(numbers, missing="drop")
-    assert (X.tolist(), y.tolist()) == ([[10], [9]], [3, 20])
-    X, _ = from_frame(numbers.astype({"a": "category"}), words="one-hot")
-    assert X.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    strings = numbers.assign(a=[np.str_("u"), np.str_("v"), np.str_("u")])
-    assert from_frame(strings, words="one-hot")[0].tolist() == [[1, 0], [0, 1], [1, 0]]
-
-
-def test_a_frame_that_is_none_is_named():
-    for other in (None, np.eye(3), [[1, 2]], {"a": [1]}):
-        with pytest.raises(TypeError, match="from_frame: frame must be a pandas.DataFrame"):
-            from_frame(other)
-    pandas = pytest.importorskip("pandas")
-    for frame in (pandas.DataFrame({"a": [1]}), pandas.DataFrame({"a": [], "b": []})):
-        with pytest.raises(ValueError, match="from_frame: frame must have rows, and features"):
-            from_frame(frame)

@@ -6,12 +6,11 @@ import harness
 import numpy as np
 import pytest
 from harness import same_bits
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import settings
 
 from fastreg import BatchNorm, Dropout, reference
 from fastreg._core import _kernels
-from fastreg.nn import Dense, ReLU, Sequential, softmax_cross_entropy
+from fastreg.nn import Dense, ReLU, Sequential
 from fastreg.nn.block import Block
 
 few = settings(derandomize=True, max_examples=30, deadline=None)
@@ -181,57 +180,3 @@ def test_a_gradient_that_does_not_fit_is_refused(wrong):
         block.forward(np.ones((4, 3)))
         with pytest.raises((TypeError, ValueError), match="dY must"):
             block.backward(wrong)
-
-
-# --- cross-entropy -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "shape", [(1, 1), (64, 10), (7, 8), (3, 1000), (2, 3000), (2100, 17)], ids=str
-)
-def test_cross_entropy_of_every_level_and_thread_count_is_the_base_levels(
-    shape, dtype, level, threads
-):
-    rng = np.random.default_rng(8)
-    logits, labels = (
-        (10 * rng.normal(size=shape)).astype(dtype),
-        rng.integers(0, shape[1], shape[0]),
-    )
-    value, gradient = softmax_cross_entropy(logits, labels, label_smoothing=0.1)
-    with harness.serial_base():
-        expected, dlogits = softmax_cross_entropy(logits, labels, label_smoothing=0.1)
-    assert value == expected
-    same_bits(gradient, dlogits)
-
-
-@few
-@given(st.integers(1, 40), st.integers(1, 30), st.sampled_from([0.0, 0.1, 1.0]), st.booleans())
-def test_cross_entropy_is_the_references(rows, classes, smoothing, weighted):
-    rng = np.random.default_rng(rows * 100 + classes)
-    logits, labels = 5 * rng.normal(size=(rows, classes)), rng.integers(0, classes, rows)
-    options = {"label_smoothing": smoothing}
-    if weighted:
-        options["class_weights"] = rng.uniform(0.5, 2, classes)
-        options["sample_weight"] = rng.uniform(0.5, 2, rows)
-    expected, dlogits = reference.softmax_cross_entropy(logits, labels, **options)
-    value, gradient = softmax_cross_entropy(logits, labels, **options)
-    assert value == pytest.approx(expected, rel=1e-13, abs=1e-13)
-    np.testing.assert_allclose(gradient, dlogits, rtol=1e-12, atol=1e-15)
-    single, _ = softmax_cross_entropy(logits.astype(np.float32), labels, **options)
-    assert single == pytest.approx(expected, rel=1e-5, abs=1e-6)
-
-
-@pytest.mark.parametrize(("dtype", "lowest"), [(np.float32, -110.0), (np.float64, -760.0)])
-def test_the_exponential_is_good_to_an_ulp_and_reaches_zero(dtype, lowest, level):
-    """Of logits (0, x) the gradient by x is e^x / (1 + e^x) / 2, or e^x / 2 where that is tiny."""
-    x = np.linspace(lowest, 0, 20_001).astype(dtype)
-    logits = np.stack([np.zeros_like(x), x], axis=1)
-    labels = np.zeros(len(x), np.int64)
-    _, gradient = softmax_cross_entropy(logits, labels)
-    exact = 1 / (1 + np.exp(-x.astype(np.longdouble))) / len(x)
-    found = gradient[:, 1].astype(np.longdouble)
-    info = np.finfo(dtype)
-    spacing = np.maximum(exact * info.eps, info.smallest_subnormal)
-    assert np.abs(found - exact).max() < 4 * spacing[np.abs(found - exact).argmax()]
-    assert found[0] == 0
-    assert (np.diff(found) >= -2 * spacing[1:]).all()

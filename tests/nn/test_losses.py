@@ -1,176 +1,22 @@
-"""Activations and losses: gradients, formulas, safety at the ends of the range, weights."""
+"""Losses: formulas, gradients, safety at the ends of the range, weights."""
 
+import harness
 import numpy as np
 import pytest
-from harness import finite_difference
+from harness import finite_difference, same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from fastreg import reference
 from fastreg.nn import (
-    GELU,
-    Dense,
-    LeakyReLU,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Tanh,
     binary_cross_entropy,
-    mlp,
     mse,
     softmax_cross_entropy,
 )
 
 few = settings(derandomize=True, max_examples=40, deadline=None)
-ACTIVATIONS = [ReLU, LeakyReLU, Tanh, Sigmoid, GELU]
 
-
-# --- activations ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ACTIVATIONS, ids=lambda kind: kind.__name__)
-def test_every_activation_has_its_slope_and_its_twins_values(kind):
-    X = 3 * np.random.default_rng(0).normal(size=(20, 30))
-    dY = np.random.default_rng(1).normal(size=X.shape)
-    layer, twin = kind(), getattr(reference, kind.__name__)()
-    np.testing.assert_allclose(layer.forward(X), twin.forward(X), rtol=1e-12, atol=1e-15)
-    dX = layer.backward(dY)
-    np.testing.assert_allclose(dX, twin.backward(dY), rtol=1e-10, atol=1e-14)
-    slope = finite_difference(lambda: float((layer.forward(X) * dY).sum()), X[:2, :5])
-    layer.forward(X)
-    np.testing.assert_allclose(layer.backward(dY)[:2, :5], slope, atol=1e-7)
-    assert kind().forward(X.astype(np.float32)).dtype == np.float32
-
-
-@pytest.mark.parametrize("kind", ACTIVATIONS, ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_activations_are_safe_at_the_ends_of_the_range(kind, dtype):
-    X = np.array([[-1e4, -100, -1e-30, 0, 1e-30, 100, 1e4, np.nan]], dtype)
-    layer = kind()
-    Y, dX = layer.forward(X), layer.backward(np.ones_like(X))
-    assert np.isfinite(Y[0, :-1]).all() and np.isnan(Y[0, -1])
-    assert np.isfinite(dX[0, :-1]).all()
-    assert dX.dtype == Y.dtype == dtype
-    with pytest.raises(RuntimeError, match=f"{kind.__name__}.backward: forward must be called"):
-        kind().backward(X)
-
-
-@pytest.mark.parametrize("kind", ACTIVATIONS, ids=lambda kind: kind.__name__)
-def test_activations_name_an_array_that_does_not_fit(kind):
-    layer, X = kind(), np.ones((2, 3), np.float32)
-    for wrong in ([[1.0]], np.ones((2, 3), int)):
-        with pytest.raises(TypeError, match=rf"{kind.__name__}.forward: X must .*float32 or"):
-            layer.forward(wrong)
-    layer.forward(X)
-    where = f"{kind.__name__}.backward: dY must"
-    with pytest.raises(TypeError, match=f"{where} be float32, got float64"):
-        layer.backward(X.astype(np.float64))
-    with pytest.raises(ValueError, match=rf"{where} have shape \(2, 3\), got \(1, 3\)"):
-        layer.backward(X[:1])
-
-
-@pytest.mark.parametrize("slope", [0.0, 0.3, 1.0, 2.5])
-def test_leaky_relu_takes_any_slope_and_changes_nothing_above_zero(slope):
-    X = np.array([[-2.0, -0.0, 0.1, 3.0, np.inf]])
-    layer = LeakyReLU(slope)
-    np.testing.assert_array_equal(layer.forward(X), [[-2 * slope, 0, 0.1, 3, np.inf]])
-    np.testing.assert_array_equal(layer.backward(X), [[-2 * slope, 0, 0.1, 3, np.inf]])
-
-
-def test_leaky_relu_refuses_bad_slopes():
-    for value, error in ((-0.1, ValueError), (float("nan"), ValueError), ("1", TypeError)):
-        with pytest.raises(error, match="LeakyReLU: slope must be"):
-            LeakyReLU(value)
-
-
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "sigmoid", "gelu"])
-@pytest.mark.parametrize("backend", ["fast", "reference"])
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_every_gradient_of_an_mlp_is_its_finite_difference(activation, backend, batch_norm):
-    options = {"batch_norm": batch_norm, "dtype": np.float64, "rng": 3, "backend": backend}
-    model = mlp([4, 6, 5, 3], activation=activation, dropout=0.0, **options)
-    rng = np.random.default_rng(5)
-    X, labels = rng.normal(size=(9, 4)), rng.integers(0, 3, size=9)
-
-    def value():
-        return softmax_cross_entropy(model.forward(X), labels)[0]
-
-    dX = model.backward(softmax_cross_entropy(model.forward(X), labels)[1])
-    grads = {name: np.array(grad) for name, grad in model.grads.items()}
-    for name, array in model.params.items():
-        np.testing.assert_allclose(grads[name], finite_difference(value, array), atol=2e-7)
-    np.testing.assert_allclose(dX, finite_difference(value, X), atol=2e-7)
-
-
-def test_both_backends_build_the_same_network():
-    options = {"batch_norm": True, "dropout": 0.5, "dtype": np.float64, "rng": 7}
-    X, labels = np.random.default_rng(8).normal(size=(40, 5)), np.arange(40) % 3
-    ours, theirs = (mlp([5, 16, 8, 3], backend=b, **options) for b in ("fast", "reference"))
-    assert list(ours.params) == list(theirs.params)
-    assert [type(x).__name__ for x in ours.layers] == [type(x).__name__ for x in theirs.layers]
-    for _ in range(3):
-        losses = []
-        for model, loss in (
-            (ours, softmax_cross_entropy),
-            (theirs, reference.softmax_cross_entropy),
-        ):
-            value, gradient = loss(model.forward(X), labels)
-            model.backward(gradient)
-            losses.append(value)
-        assert losses[0] == pytest.approx(losses[1], rel=1e-12)
-        for name, grad in ours.grads.items():
-            np.testing.assert_allclose(grad, theirs.grads[name], rtol=1e-9, atol=1e-12)
-
-
-def test_weights_do_not_depend_on_dropout_and_batch_norm():
-    plain, both = mlp([4, 3, 2], rng=1), mlp([4, 3, 2], rng=1, batch_norm=True, dropout=0.5)
-    np.testing.assert_array_equal(plain.params["0.W"], both.params["0.W"])
-    np.testing.assert_array_equal(plain.params["2.W"], both.params["4.W"])
-    assert "0.b" in plain.params and "0.b" not in both.params
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"sizes": [3]}, ValueError, "sizes must name features and outputs"),
-        ({"sizes": [3, 0]}, ValueError, "sizes must be at least 1"),
-        ({"sizes": [3, 2.5]}, TypeError, "sizes must be an integer"),
-        ({"activation": "swish"}, ValueError, "activation must be one of relu, leaky_relu"),
-        ({"activation": []}, ValueError, "activation must be one of"),
-        ({"backend": "torch"}, ValueError, "backend must be one of fast, reference"),
-        ({"batch_norm": 1}, TypeError, "batch_norm must be True or False"),
-        ({"dropout": 1.5}, ValueError, "dropout must be a number in"),
-        ({"init": "zeros"}, ValueError, "init must be one of"),
-    ],
-)
-def test_bad_networks_are_named(arguments, error, message):
-    with pytest.raises(error, match=message):
-        mlp(**{"sizes": [3, 4, 2], **arguments})
-
-
-def test_the_first_product_is_saved_where_nobody_wants_it():
-    for layers in ([Dense(3, 2, rng=0)], [Dense(3, 2, rng=0), ReLU()]):
-        model = Sequential(layers)
-        X = np.ones((4, 3), np.float32)
-        model.forward(X)
-        dX = model.backward(np.ones((4, 2), np.float32))
-        dW = model.grads["0.W"].copy()
-        assert dX.shape == X.shape
-        assert model.backward(np.ones((4, 2), np.float32), input_gradient=False) is None
-        np.testing.assert_array_equal(model.grads["0.W"], dW)
-
-
-def test_results_of_two_calls_do_not_share_memory():
-    model = mlp([3, 40, 2], rng=0)
-    X = np.random.default_rng(0).normal(size=(2000, 3)).astype(np.float32)
-    one = model.forward(X)
-    kept = one.copy()
-    two = model.forward(2 * X)
-    assert not np.shares_memory(one, two)
-    np.testing.assert_array_equal(one, kept)
-
-
-# --- losses --------------------------------------------------------------------------------
 
 LOSSES = {
     "softmax": (softmax_cross_entropy, lambda rng, n, k: rng.integers(0, k, n), {}),
@@ -292,3 +138,110 @@ def test_bad_weights_are_named(loss, weights, error, message):
 def test_bad_arguments_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (64, 10), (7, 8), (3, 1000), (2, 3000), (2100, 17)], ids=str
+)
+def test_cross_entropy_of_every_level_and_thread_count_is_the_base_levels(
+    shape, dtype, level, threads
+):
+    rng = np.random.default_rng(8)
+    logits, labels = (
+        (10 * rng.normal(size=shape)).astype(dtype),
+        rng.integers(0, shape[1], shape[0]),
+    )
+    value, gradient = softmax_cross_entropy(logits, labels, label_smoothing=0.1)
+    with harness.serial_base():
+        expected, dlogits = softmax_cross_entropy(logits, labels, label_smoothing=0.1)
+    assert value == expected
+    same_bits(gradient, dlogits)
+
+
+@few
+@given(st.integers(1, 40), st.integers(1, 30), st.sampled_from([0.0, 0.1, 1.0]), st.booleans())
+def test_cross_entropy_is_the_references(rows, classes, smoothing, weighted):
+    rng = np.random.default_rng(rows * 100 + classes)
+    logits, labels = 5 * rng.normal(size=(rows, classes)), rng.integers(0, classes, rows)
+    options = {"label_smoothing": smoothing}
+    if weighted:
+        options["class_weights"] = rng.uniform(0.5, 2, classes)
+        options["sample_weight"] = rng.uniform(0.5, 2, rows)
+    expected, dlogits = reference.softmax_cross_entropy(logits, labels, **options)
+    value, gradient = softmax_cross_entropy(logits, labels, **options)
+    assert value == pytest.approx(expected, rel=1e-13, abs=1e-13)
+    np.testing.assert_allclose(gradient, dlogits, rtol=1e-12, atol=1e-15)
+    single, _ = softmax_cross_entropy(logits.astype(np.float32), labels, **options)
+    assert single == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "lowest"), [(np.float32, -110.0), (np.float64, -760.0)])
+def test_the_exponential_is_good_to_an_ulp_and_reaches_zero(dtype, lowest, level):
+    """Of logits (0, x) the gradient by x is e^x / (1 + e^x) / 2, or e^x / 2 where that is tiny."""
+    x = np.linspace(lowest, 0, 20_001).astype(dtype)
+    logits = np.stack([np.zeros_like(x), x], axis=1)
+    labels = np.zeros(len(x), np.int64)
+    _, gradient = softmax_cross_entropy(logits, labels)
+    exact = 1 / (1 + np.exp(-x.astype(np.longdouble))) / len(x)
+    found = gradient[:, 1].astype(np.longdouble)
+    info = np.finfo(dtype)
+    spacing = np.maximum(exact * info.eps, info.smallest_subnormal)
+    assert np.abs(found - exact).max() < 4 * spacing[np.abs(found - exact).argmax()]
+    assert found[0] == 0
+    assert (np.diff(found) >= -2 * spacing[1:]).all()
+
+
+FLOAT = np.float64
+
+
+def logits_and_labels(largest):
+    shape = st.tuples(st.integers(1, 6), st.integers(1, 5))
+
+    def pair(shape):
+        values = arrays(FLOAT, shape, elements=st.floats(-largest, largest))
+        return st.tuples(values, arrays(np.int64, shape[0], elements=st.integers(0, shape[1] - 1)))
+
+    return shape.flatmap(pair)
+
+
+@few
+@given(logits_and_labels(largest=20))
+def test_cross_entropy_is_its_formula(pair):
+    logits, labels = pair
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    picked = p[np.arange(len(labels)), labels]
+    value, dlogits = softmax_cross_entropy(logits, labels)
+    assert value == pytest.approx(-np.log(picked).mean(), rel=1e-12, abs=1e-12)
+    onehot = np.eye(logits.shape[1])[labels]
+    np.testing.assert_allclose(dlogits, (p - onehot) / len(labels), atol=1e-14)
+
+
+@few
+@given(logits_and_labels(largest=1e300), st.sampled_from([np.float32, np.float64]))
+def test_cross_entropy_is_finite_for_any_finite_logits(pair, dtype):
+    logits, labels = pair
+    logits = np.clip(logits, -1e38, 1e38).astype(dtype) if dtype == np.float32 else logits
+    value, dlogits = softmax_cross_entropy(logits, labels)
+    assert np.isfinite(value) and value >= 0
+    assert dlogits.dtype == dtype
+    assert np.all(np.abs(dlogits) <= 1)
+    np.testing.assert_allclose(dlogits.sum(axis=1), 0, atol=4 * np.finfo(dtype).eps)
+
+
+@few
+@given(logits_and_labels(largest=20), st.floats(-1e3, 1e3))
+def test_cross_entropy_does_not_see_a_shift_of_all_logits(pair, shift):
+    logits, labels = pair
+    value, dlogits = softmax_cross_entropy(logits, labels)
+    moved, dmoved = softmax_cross_entropy(logits + shift, labels)
+    assert moved == pytest.approx(value, abs=1e-11)
+    np.testing.assert_allclose(dmoved, dlogits, atol=1e-11)
+
+
+def test_cross_entropy_leaves_its_arguments_alone_and_propagates_nan():
+    logits, labels = np.array([[1.0, 2.0], [np.nan, 0.0]]), np.array([0, 1], dtype=np.uint8)
+    kept = logits.copy()
+    value, dlogits = softmax_cross_entropy(logits, labels)
+    np.testing.assert_array_equal(logits, kept)
+    assert np.isnan(value)
+    assert np.isnan(dlogits[1]).all() and np.isfinite(dlogits[0]).all()

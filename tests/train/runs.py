@@ -1,9 +1,13 @@
 """Small training runs that several tests share."""
 
+import signal
+
 import numpy as np
 
-from fastreg import Adam, schedule
-from fastreg.nn import mlp, softmax_cross_entropy
+import fastreg
+from fastreg import Adam, BatchNorm, schedule
+from fastreg.callbacks import Callback
+from fastreg.nn import Dense, ReLU, Sequential, mlp, softmax_cross_entropy
 from fastreg.stopping import EarlyStopping
 from fastreg.train import Trainer
 
@@ -53,3 +57,49 @@ def fit(run, **options):
     X_val, y_val = blobs(30, seed=6)
     options = {"epochs": 8, "batch_size": 16, "X_val": X_val, "y_val": y_val, **options}
     return run.fit(X, y, **options)
+
+
+def cumulative(seed=1):
+    """A network whose batch norm averages over all calls."""
+    rng = np.random.default_rng(seed)
+    layers = [Dense(2, 8, rng=rng, bias=False), BatchNorm(8, momentum=None), ReLU()]
+    return Sequential([*layers, fastreg.Dropout(0.3, rng=seed), Dense(8, 3, rng=rng)])
+
+
+class Best(Callback):
+    """Keeps the weights of the best epoch, then ends the run in one way or another."""
+
+    def __init__(self, end=None, at=4):
+        self.end, self.at, self.kept, self.low = end, at, None, np.inf
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs["val_loss"] < self.low - 0.0001:
+            self.kept, self.low = weights(self.trainer.model), logs["val_loss"]
+        if epoch == self.at and self.end:
+            self.end(self.trainer)
+
+
+def stop(run):
+    run.stop_training = True
+
+
+def press(run):
+    signal.raise_signal(signal.SIGINT)
+
+
+def press_twice(run):
+    press(run), press(run)
+
+
+def fail(run):
+    raise RuntimeError("callback")
+
+
+def diverge(run):
+    run.model.layers[0].W[0, 0] = np.nan
+
+
+def rising(seed=1):
+    """A run whose validation loss rises: labels that say nothing of the test's."""
+    options = {"early_stopping": EarlyStopping(patience=99), "model": cumulative(seed)}
+    return {"optimizer": Adam(0.3), **options}

@@ -1,6 +1,5 @@
-"""The trainer: stopping, callbacks, schedules, predictions, bad data."""
+"""The trainer: stopping, callbacks, schedules, penalties, bad data."""
 
-import functools
 import io
 import signal
 import sys
@@ -9,9 +8,18 @@ import numpy as np
 import pytest
 from runs import Adam, blobs, everything, fit, network, trainer, weights
 
-from fastreg import ElasticNet, GroupLasso, ReduceOnPlateau, schedule
+from fastreg import ElasticNet, GroupLasso, schedule
 from fastreg.callbacks import Callback, LiveDiagnosis
-from fastreg.nn import binary_cross_entropy, mlp, mse, softmax_cross_entropy
+from fastreg.nn import (
+    Dense,
+    ReLU,
+    Sequential,
+    binary_cross_entropy,
+    mlp,
+    mse,
+    softmax_cross_entropy,
+)
+from fastreg.plateau import ReduceOnPlateau
 from fastreg.stopping import EarlyStopping
 
 # --- stopping ------------------------------------------------------------------------------
@@ -184,17 +192,6 @@ def test_penalties_make_weights_smaller():
     assert decayed.history["weight_norm"][-1] < plain.history["weight_norm"][-1]
 
 
-def test_sample_weights_are_those_of_repeated_samples():
-    X, y = blobs(30)
-    counts = np.arange(30) % 3 + 1
-    one, two = (trainer(model=network(batch_norm=False, dropout=0.0)) for _ in "ab")
-    one.fit(X, y, epochs=3, batch_size=30, sample_weight=counts)
-    two.fit(np.repeat(X, counts, axis=0), np.repeat(y, counts), epochs=3, batch_size=60)
-    for key, array in one.model.params.items():
-        np.testing.assert_allclose(array, two.model.params[key], atol=1e-4)
-    assert one.history["loss"][-1] == pytest.approx(two.history["loss"][-1], abs=1e-4)
-
-
 def test_live_diagnosis_reports_while_training():
     said = []
     diagnosis = LiveDiagnosis(every=3, report=said.append)
@@ -204,49 +201,6 @@ def test_live_diagnosis_reports_while_training():
 
 
 # --- predictions and data ------------------------------------------------------------------
-
-
-def test_classes_and_their_probabilities():
-    run = trainer()
-    fit(run, epochs=20)
-    X, y = blobs(5000, seed=8)
-    p = run.predict_proba(X)
-    assert p.shape == (5000, 3)
-    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-5)
-    np.testing.assert_array_equal(run.predict(X), p.argmax(axis=1))
-    value, accuracy = run.evaluate(X, y)
-    assert accuracy == np.mean(run.predict(X) == y) > 0.95
-    assert value == pytest.approx(-np.log(p[np.arange(5000), y]).mean(), rel=1e-4)
-
-
-def test_two_classes_from_one_logit():
-    X, y = blobs(90)
-    run = trainer(model=mlp([2, 8, 1], rng=0), loss=binary_cross_entropy)
-    run.fit(X, y == 1, epochs=20)
-    assert run.history["accuracy"][-1] > 0.95
-    p = run.predict_proba(X)
-    assert p.shape == (90, 2)
-    np.testing.assert_array_equal(run.predict(X), p[:, 1] > 0.5)
-    assert np.mean(run.predict(X) == (y == 1)) == run.evaluate(X, y == 1)[1]
-
-
-def test_regression_has_outputs_and_no_accuracy():
-    X, _ = blobs(90)
-    y = X @ np.array([1.0, -2.0], np.float32)
-    run = trainer(model=mlp([2, 16, 1], rng=0), loss=mse)
-    history = run.fit(X, y, epochs=60)
-    assert "accuracy" not in history
-    assert history["loss"][-1] < 0.1 * history["loss"][0]
-    assert run.predict(X).shape == y.shape
-    np.testing.assert_allclose(run.predict(X), y, atol=3)
-    with pytest.raises(TypeError, match="loss must be a cross-entropy"):
-        run.predict_proba(X)
-
-
-def test_a_partial_of_a_loss_is_known_for_what_it_is():
-    run = trainer(loss=functools.partial(softmax_cross_entropy, label_smoothing=0.1))
-    fit(run, epochs=2)
-    assert run.predict_proba(blobs()[0]).shape == (90, 3)
 
 
 X, Y = blobs(9)
@@ -344,25 +298,6 @@ def test_a_callback_that_fails_leaves_evaluation_mode(hook):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.filterwarnings("ignore:BatchNorm.forward. a training batch with one value")
-def test_samples_of_weight_zero_take_no_part():
-    X, y = blobs(30)
-    counts = np.arange(30) % 2
-    one, two = trainer(), trainer()
-    one.fit(X, y, epochs=2, batch_size=1 + 1, sample_weight=counts)
-    two.fit(X[1::2], y[1::2], epochs=2, batch_size=2, sample_weight=counts[1::2])
-    assert everything(one) == everything(two)
-
-
-@pytest.mark.parametrize("value", [0.0, 1e308])
-def test_weights_without_a_positive_finite_sum_are_refused(value):
-    run = trainer()
-    before = weights(run.model)
-    with pytest.raises(ValueError, match="Trainer.fit: sample_weight must have a positive finite"):
-        run.fit(*blobs(30), epochs=1, sample_weight=np.full(30, value))
-    assert weights(run.model) == before
-
-
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -378,20 +313,6 @@ def test_weights_without_a_positive_finite_sum_are_refused(value):
 def test_parts_of_the_wrong_kind_are_named(name, value, message):
     with pytest.raises(TypeError, match=f"Trainer: {message}"):
         trainer(**{name: value})
-
-
-def test_one_logit_gives_the_logistic_function():
-    run = trainer(model=mlp([2, 1], rng=0), loss=binary_cross_entropy)
-    points = blobs(20)[0]
-    z = run.model.forward(points).astype(float)[:, 0]
-    np.testing.assert_allclose(run.predict_proba(points)[:, 1], 1 / (1 + np.exp(-z)), rtol=1e-5)
-
-
-def test_a_row_beyond_those_evaluated_together_counts():
-    run = trainer()
-    points = blobs(4097)[0]
-    last = run.predict_proba(points)[-1]
-    np.testing.assert_allclose(last, run.predict_proba(points[-1:])[0], rtol=1e-5)
 
 
 def test_the_history_measures_what_its_names_say():
@@ -419,3 +340,34 @@ def test_the_progress_bar_is_for_terminals(stream, shown, monkeypatch):
     monkeypatch.setattr("sys.stderr", stream())
     fit(trainer(progress=True), epochs=2)
     assert ("2/2" in sys.stderr.getvalue()) == shown
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"X_val": np.ones((4, 3, 3), np.float32)}, r"X_val must have samples of shape \(3, 2\)"),
+    ({"y_val": np.ones((4, 2), int)}, r"y_val must have targets of shape \(\), as y, got \(2,\)"),
+])  # fmt: skip
+def test_validation_data_are_checked_before_training(changes, message):
+    class Flatten(ReLU):
+        def forward(self, X):
+            return super().forward(X.reshape(len(X), -1))
+
+    def loss(outputs, labels):
+        seen.append(len(labels))
+        return 0.0, np.zeros_like(outputs)
+
+    seen = []
+    data = {"X": np.ones((8, 3, 2), np.float32), "y": np.arange(8)}
+    data |= {"X_val": np.ones((4, 3, 2), np.float32), "y_val": np.arange(4), **changes}
+    run = trainer(model=Sequential([Flatten(), Dense(6, 3)]), loss=loss)
+    with pytest.raises(ValueError, match=message):
+        run.fit(**data, epochs=1)
+    assert seen == []
+
+
+def test_a_trainer_prints_the_sentence_once(capsys):
+    run = trainer(early_stopping=EarlyStopping(patience=2, min_delta=9.0))
+    fit(run, epochs=9)
+    sentence = "Early stopping triggered after 2 epochs without improvement\n"
+    assert capsys.readouterr().out == sentence
+    fit(trainer(early_stopping=EarlyStopping(2, 9.0, verbose=False)), epochs=9)
+    assert capsys.readouterr().out == ""
