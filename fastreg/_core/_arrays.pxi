@@ -103,7 +103,7 @@ cdef cnp.ndarray matching(str where, str name, object value, object shape, objec
     return array
 
 
-def empty_like(str where, str name, object x, cnp.ndarray like=None):
+cpdef object empty_like(str where, str name, object x, cnp.ndarray like=None):
     """An uninitialised array from the pool, in the shape and dtype of ``x``.
 
     ``x`` must be a float32 or float64 array, and match ``like`` if that is given."""

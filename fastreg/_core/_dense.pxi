@@ -81,7 +81,7 @@ cdef cnp.ndarray product(cnp.ndarray a, cnp.ndarray b):
     return result
 
 
-def dense_product(object x, object weights):
+cpdef object dense_product(object x, object weights):
     """``x @ weights`` for the input and the W of a dense layer."""
     cdef str where = "Dense.forward"
     cdef cnp.ndarray w = weight_matrix(where, weights), array
@@ -98,7 +98,7 @@ def dense_product(object x, object weights):
     return product(array, w)
 
 
-def dense_gradients(cnp.ndarray x not None, object weights, cnp.ndarray dy not None,
+cpdef object dense_gradients(cnp.ndarray x, object weights, cnp.ndarray dy,
                     bint input_gradient):
     """``dy @ weights.T``, or None, and ``x.T @ dy`` for the X of the last forward call."""
     cdef str where = "Dense.backward"
@@ -117,7 +117,7 @@ def dense_gradients(cnp.ndarray x not None, object weights, cnp.ndarray dy not N
     return product(dy, w.T) if input_gradient else None, dw
 
 
-def bias_gate(cnp.ndarray y not None, object bias, bint relu, object draw):
+cpdef object bias_gate(cnp.ndarray y, object bias, bint relu, object draw):
     """``dropout(relu(y + bias))`` in place; each part only if asked for. ``y`` is returned."""
     cdef DenseJob job
     job.batch = matrix_job(y)
@@ -136,8 +136,8 @@ def bias_gate(cnp.ndarray y not None, object bias, bint relu, object draw):
     return y
 
 
-def norm_gate(cnp.ndarray x not None, cnp.ndarray statistics not None,
-              cnp.ndarray gamma not None, cnp.ndarray beta not None, bint relu, object draw):
+cdef cnp.ndarray norm_gate(cnp.ndarray x, cnp.ndarray statistics,
+              cnp.ndarray gamma, cnp.ndarray beta, bint relu, object draw):
     """``dropout(relu(batch norm(x)))`` as a new array, from `batch_statistics`."""
     cdef cnp.ndarray target
     cdef DenseJob job
@@ -157,7 +157,7 @@ def norm_gate(cnp.ndarray x not None, cnp.ndarray statistics not None,
     return target
 
 
-def gate_backward(str where, object dy, object y, double scale, cnp.ndarray dbias):
+cpdef object gate_backward(str where, object dy, object y, double scale, cnp.ndarray dbias):
     """The gradient before the gate whose output was ``y``, its column sums into ``dbias``.
 
     With ``y`` None the gate was open: ``dy`` itself is returned."""
@@ -199,8 +199,8 @@ def gate_backward(str where, object dy, object y, double scale, cnp.ndarray dbia
     return target
 
 
-def norm_gate_backward(str where, object dy, cnp.ndarray y not None, cnp.ndarray x not None,
-                       cnp.ndarray statistics not None, cnp.ndarray gamma not None,
+cdef tuple norm_gate_backward(str where, object dy, cnp.ndarray y, cnp.ndarray x,
+                       cnp.ndarray statistics, cnp.ndarray gamma,
                        double scale):
     """The gradients (dx, dgamma, dbeta) of ``norm_gate`` with the batch's own statistics."""
     cdef cnp.ndarray grad = as_input(where, "dY", dy, shape_of(y), y.dtype)

@@ -3,7 +3,7 @@
 #
 # From _arrays: dtype_row; _matrix: row_of; _rownorm: row_backward, row_normalize.
 
-def extreme_channels(cnp.ndarray x not None, cnp.ndarray statistics not None,
+cdef list extreme_channels(cnp.ndarray x, cnp.ndarray statistics,
                      cnp.ndarray gradients=None):
     """The channels whose sums may have left the range of x's dtype; None if there is none."""
     cdef double *mean = row_of(statistics, 0)

@@ -95,11 +95,6 @@ def blend(
 def batch_statistics(
     x: NDArray[Any], epsilon: float, channels_last: bool = ...
 ) -> NDArray[np.float64]: ...
-def extreme_channels(
-    x: NDArray[Any],
-    statistics: NDArray[np.float64],
-    gradients: NDArray[np.float64] | None = ...,
-) -> list[int] | None: ...
 def batch_normalize(
     where: str,
     x: NDArray[Any],
@@ -151,26 +146,9 @@ def dense_gradients(
     x: NDArray[Any], weights: Any, dy: NDArray[Any], input_gradient: bool
 ) -> tuple[NDArray[Any] | None, NDArray[Any]]: ...
 def bias_gate(y: NDArray[Any], bias: Any, relu: bool, draw: Any) -> NDArray[Any]: ...
-def norm_gate(
-    x: NDArray[Any],
-    statistics: NDArray[np.float64],
-    gamma: NDArray[np.float64],
-    beta: NDArray[np.float64],
-    relu: bool,
-    draw: Any,
-) -> NDArray[Any]: ...
 def gate_backward(
     where: str, dy: Any, y: Any, scale: float, dbias: NDArray[Any] | None
 ) -> NDArray[Any]: ...
-def norm_gate_backward(
-    where: str,
-    dy: Any,
-    y: NDArray[Any],
-    x: NDArray[Any],
-    statistics: NDArray[np.float64],
-    gamma: NDArray[np.float64],
-    scale: float,
-) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]: ...
 def check_labels(where: str, labels: Any, rows: int, classes: int) -> NDArray[np.int64]: ...
 def cross_entropy(
     logits: NDArray[Any], labels: NDArray[np.int64], shares: Any, smoothing: float
@@ -205,7 +183,6 @@ class Lock:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None: ...
     def reading(self) -> Reading: ...
 
-@final
 class Whole(Lock):
     def run(
         self,
@@ -214,6 +191,23 @@ class Whole(Lock):
         *args: Any,
         arrays: list[NDArray[Any]] = ...,
     ) -> Any: ...
+
+@final
+class Network(Whole):
+    def set_stages(self, stages: list[Any]) -> None: ...
+    def forward(self, x: Any) -> Any: ...
+    def backward(self, dy: Any, input_gradient: bool) -> Any: ...
+
+class Chain:
+    layers: Any
+    dense: Any
+    norm: Any
+    dropout: Any
+    def __init__(self, layers: Any, dense: Any, norm: Any, dropout: Any) -> None: ...
+    def forward(self, x: Any) -> Any: ...
+    def backward(self, dy: Any, *, input_gradient: bool = ...) -> Any: ...
+
+def gathered(places: list[Any], complete: bool) -> Any: ...
 
 @final
 class Reading:

@@ -89,6 +89,7 @@ include "_dropout.pxi"
 include "_norm.pxi"
 include "_extremes.pxi"
 include "_dense.pxi"
+include "_chain.pxi"
 include "_penalty.pxi"
 include "_rownorm.pxi"
 

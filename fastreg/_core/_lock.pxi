@@ -150,15 +150,13 @@ cdef class Reading:
             self.lock.leave()
 
 
-@cython.final
 cdef class Whole(Lock):
     """A lock over several objects: a call that fails leaves their attributes as they were.
 
     What an attribute holds is not copied, so the call must replace arrays, not change them."""
 
     cdef tuple owners
-    cdef object caller  # of the call under way
-    cdef list before    # a copy of everybody's attributes before it
+    cdef list before    # everybody the call under way may change, each with a copy of its attributes
     cdef list arrays    # that it writes in place
     cdef list kept      # and copies of them
     cdef int readers    # inside that call
@@ -170,24 +168,51 @@ cdef class Whole(Lock):
         """``function(caller, *args)``, which leaves the caller and the owners as they were if it
         fails, and what the ``arrays`` hold. No interrupt comes between the call and this."""
         cdef list before = [], kept = []
-        self.enter(function.__name__.strip("_"))
+        self.begin(function.__name__.strip("_"), before)
         try:
-            self.caller = caller
             for owner in self.owners:
-                before.append(copied(owner))
-            before.append(copied(caller))
+                self.remember(owner)
+            self.remember(caller)
             for array in arrays:
                 kept.append((<cnp.ndarray?>array).copy(order="K"))
-            self.before, self.arrays, self.kept = before, arrays, kept
+            self.arrays, self.kept = arrays, kept
             return function(caller, *args)
         except BaseException:
-            self.exchange()
-            self.forget_new()
+            self.take_back()
             raise
         finally:
-            # What is forgotten here dies when the lock is open: `before` and `kept` hold it.
-            self.before = self.arrays = self.kept = self.caller = None
-            self.leave()
+            self.end()
+
+    cdef int begin(self, str method, list before) except -1:
+        """Enter. What ``before`` will hold dies with the caller's frame, when the lock is open."""
+        self.enter(method)
+        self.before = before
+        return 0
+
+    cdef void end(self) noexcept:
+        self.before = self.arrays = self.kept = None
+        self.leave()
+
+    cdef int remember(self, object owner) except -1:
+        """Copy an object's attributes, and those of layers that it is made of."""
+        cdef tuple pair
+        cdef dict own
+        for pair in self.before:
+            if pair[0] is owner:
+                return 0
+        try:
+            own = attributes(owner)
+        except AttributeError:  # it has no dictionary of them
+            return 0
+        self.before.append((owner, own.copy()))
+        if type(own.get("layers")) is tuple:
+            self.remember_all(own["layers"])
+        return 0
+
+    cdef int remember_all(self, object owners) except -1:
+        for owner in owners:
+            self.remember(owner)
+        return 0
 
     cdef void look_back(self, int readers) noexcept:
         if self.readers == 0:
@@ -199,36 +224,25 @@ cdef class Whole(Lock):
     cdef void exchange(self) noexcept:
         """Exchange the attributes with those before the call; nothing is allocated or freed."""
         cdef Py_ssize_t i
+        cdef tuple pair
         if self.before is not None:
-            for i in range(len(self.before)):
-                if self.before[i] is not None:
-                    exchange_values(attributes(self.owner_of(i)), <dict>self.before[i])
-            for i in range(len(self.arrays)):
+            for pair in self.before:
+                exchange_values(attributes(pair[0]), <dict>pair[1])
+        if self.kept is not None:
+            for i in range(len(self.kept)):
                 exchange_elements(self.arrays[i], self.kept[i])
 
-    cdef object owner_of(self, Py_ssize_t i):
-        return self.owners[i] if i < len(self.owners) else self.caller
-
-    cdef int forget_new(self) except -1:
-        """Remove attributes that the call brought."""
-        cdef Py_ssize_t i
-        if self.before is not None:
-            for i in range(len(self.before)):
-                if self.before[i] is not None:
-                    remove_others(attributes(self.owner_of(i)), <dict>self.before[i])
+    cdef int take_back(self) except -1:
+        """Have everything as it was before the call, without attributes that the call brought."""
+        cdef tuple pair
+        self.exchange()
+        for pair in self.before:
+            remove_others(attributes(pair[0]), <dict>pair[1])
         return 0
 
 
 cdef inline dict attributes(object owner):
     return <dict>PyObject_GenericGetDict(owner, NULL)
-
-
-cdef dict copied(object owner):
-    """A copy of an object's attributes; None if it has no dictionary of them."""
-    try:
-        return attributes(owner).copy()
-    except AttributeError:
-        return None
 
 
 cdef int remove_others(dict one, dict other) except -1:

@@ -64,14 +64,17 @@ def channels(str where, str name, object values, tuple shape, cnp.ndarray like=N
 
 def blend(cnp.ndarray before not None, cnp.ndarray now not None, double keep):
     """``keep * before + (1 - keep) * now`` as a new row."""
-    cdef Py_ssize_t cols = cnp.PyArray_SIZE(now)
+    return blend_row(before, <const double *>cnp.PyArray_DATA(now), keep)
+
+
+cdef cnp.ndarray blend_row(cnp.ndarray before, const double *now, double keep):
+    cdef Py_ssize_t cols = cnp.PyArray_SIZE(before)
     cdef cnp.ndarray result = doubles(1, cols)
-    fr_blend(row_of(result, 0), <double *>cnp.PyArray_DATA(before),
-             <double *>cnp.PyArray_DATA(now), keep, cols)
+    fr_blend(row_of(result, 0), <const double *>cnp.PyArray_DATA(before), now, keep, cols)
     return result
 
 
-def batch_statistics(cnp.ndarray x not None, double epsilon, bint channels_last=False):
+cpdef cnp.ndarray batch_statistics(cnp.ndarray x, double epsilon, bint channels_last=False):
     """Rows of float64: mean, biased variance and 1 / sqrt(variance + epsilon) of every channel."""
     cdef MatrixJob job = matrix_job(x, channels_last)
     cdef cnp.ndarray origin = x

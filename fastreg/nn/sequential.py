@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fastreg.reference
-from fastreg._core._kernels import Whole
+from fastreg._core._kernels import Network, gathered
 from fastreg._core.arrays import float_dtype
 from fastreg._core.checks import LARGEST, flag, number, sequence, shown, size
 from fastreg._core.seeds import generator
 from fastreg.dropout import Dropout
 from fastreg.nn import activations
-from fastreg.nn.block import Block, blocks
+from fastreg.nn.block import blocks
 from fastreg.nn.dense import INITS, Dense, known_name
 from fastreg.norm import BatchNorm
 
@@ -93,8 +93,8 @@ class Sequential:
             (layer, name) for layer in self.layers for name in MOVING if hasattr(layer, name)
         ]
         self._stages = blocks(self.layers)
-        fused = [stage for stage in self._stages if isinstance(stage, Block)]
-        self._whole = Whole("Sequential", "call", *self.layers, *fused)
+        self._whole = Network("Sequential")
+        self._whole.set_stages(self._stages)
 
     def __getstate__(self) -> Any:
         """The layers, which leave the last batch and its gradients out."""
@@ -111,16 +111,14 @@ class Sequential:
     @property
     def params(self) -> dict[str, Array]:
         """The trainable arrays themselves, keyed ``"0.W"``, ``"0.b"``, ``"1.gamma"`` and so on."""
-        return {key: getattr(layer, name) for key, layer, name in self._parameters}
+        return gathered(self._parameters, False)
 
     @property
     def grads(self) -> dict[str, Any]:
         """The gradients the last ``backward`` stored, under the keys of `params`."""
-        grads = {}
-        for key, layer, name in self._slopes:
-            grads[key] = getattr(layer, name, None)
-            if grads[key] is None:
-                raise RuntimeError("Sequential.grads: backward must be called first")
+        grads = gathered(self._slopes, True)
+        if grads is None:
+            raise RuntimeError("Sequential.grads: backward must be called first")
         return grads
 
     def forward(self, X: Array) -> Array:
@@ -128,12 +126,7 @@ class Sequential:
 
         If it fails, or is interrupted, every layer is as it was before; so with `backward`.
         """
-        return self._whole.run(Sequential._forward, self, X)
-
-    def _forward(self, X):
-        for stage in self._stages:
-            X = stage.forward(X)
-        return X
+        return self._whole.forward(X)
 
     def backward(self, dY: Array, *, input_gradient: bool = True) -> MaybeArray:
         """Fill `grads` from the gradient of the output; return that of the input.
@@ -142,15 +135,8 @@ class Sequential:
         where the first layer is a `Dense`.
         """
         input_gradient = flag("Sequential.backward", "input_gradient", input_gradient)
-        return self._whole.run(Sequential._backward, self, dY, input_gradient)
-
-    def _backward(self, dY, input_gradient):
-        first, *others = self._stages
-        for stage in reversed(others):
-            dY = stage.backward(dY)
-        if isinstance(first, (Dense, Block)):
-            return first.backward(dY, input_gradient=input_gradient)
-        return first.backward(dY)
+        wanted = input_gradient or not isinstance(self.layers[0], Dense)
+        return self._whole.backward(dY, wanted)
 
     def train(self) -> None:
         """Put every layer in training mode."""

@@ -1,0 +1,241 @@
+# Layers that run as one: Dense, BatchNorm, ReLU and Dropout in one pass each way, and all layers of
+# a network in one call, which happens whole or not at all.
+#
+# From _lock.pxi: Whole, attributes, exchange_values; from _arrays.pxi: dtype_row, empty_like,
+# is_dense; from _norm.pxi: batch_statistics, blend_row; from _dense.pxi: dense_product,
+# dense_gradients, bias_gate, norm_gate, gate_backward, norm_gate_backward; from _matrix.pxi:
+# row_of.
+
+cdef object ONE_BY_ONE = object()  # a chain's answer where its layers must run one after the other
+cdef long long MAX_CALL = 2**62 - 1  # of a dropout layer; the next is 0 again
+
+
+cdef class Chain:
+    """Dense, BatchNorm, ReLU and Dropout, some of them, as one forward and one backward pass.
+
+    Bits and state (gradients, running statistics, dropout's call count) are those of the layers
+    run one after the other, which is also what happens while one of them is not in training or
+    its attributes are not as its constructor makes them."""
+
+    cdef readonly object layers, dense, norm, dropout
+    cdef dict own  # "last": (X, statistics, gamma, Y, scale) if the last forward call was fused
+
+    def __init__(self, layers, dense, norm, dropout):
+        self.layers, self.dense, self.norm, self.dropout = layers, dense, norm, dropout
+        self.own = {"last": None}
+
+    def forward(self, x):
+        """Return the last layer's output."""
+        cdef list pending = []
+        y = self.fused_forward(x, pending)
+        if y is ONE_BY_ONE:
+            y = self.forward_one_by_one(x, pending)
+        settle(pending)
+        return y
+
+    def backward(self, dy, *, bint input_gradient=True):
+        """Return the first layer's dX, if it is wanted; store every gradient."""
+        cdef list pending = []
+        dx = self.fused_backward(dy, input_gradient, pending)
+        if dx is ONE_BY_ONE:
+            dx = self.backward_one_by_one(dy, input_gradient)
+        settle(pending)
+        return dx
+
+    cdef object forward_one_by_one(self, object x, list pending):
+        pending.append((self.own, {"last": None}))
+        for layer in self.layers:
+            x = layer.forward(x)
+        return x
+
+    cdef object backward_one_by_one(self, object dy, bint input_gradient):
+        for layer in self.layers[:0:-1]:
+            dy = layer.backward(dy)
+        if self.dense is None:
+            return self.layers[0].backward(dy)
+        return self.dense.backward(dy, input_gradient=input_gradient)
+
+    cdef object fused_forward(self, object given, list pending):
+        """The output; what it makes of the layers' attributes is left in ``pending``."""
+        cdef dict dense = None, norm = None, dropout = None
+        cdef object draw = None, bias = None
+        cdef cnp.ndarray x, y, statistics = None, gamma = None
+        cdef double scale = 1.0
+        if not isinstance(given, cnp.ndarray) or cnp.PyArray_NDIM(<cnp.ndarray>given) != 2:
+            return ONE_BY_ONE
+        if self.norm is not None:
+            norm = attributes(self.norm)
+            if not is_plain_norm(norm):
+                return ONE_BY_ONE
+        if self.dropout is not None:
+            dropout = attributes(self.dropout)
+            if dropout["training"] is not True or dropout["_key"] is None:
+                return ONE_BY_ONE
+            draw = dropout["_key"], dropout["_calls"], *dropout["_scalars"]
+            scale = draw[3]
+        if self.dense is not None:
+            dense = attributes(self.dense)
+            x, bias = dense_product(given, dense["W"]), dense["b"]
+        elif not cnp.PyArray_CheckExact(given) or dtype_row(given) < 0 or not is_dense(given):
+            return ONE_BY_ONE
+        else:
+            x = given
+        if norm is None:
+            y = bias_gate(x, bias, True, draw)
+        else:
+            if cnp.PyArray_DIM(x, 0) < 2 or cnp.PyArray_DIM(x, 1) != norm["n_features"]:
+                return ONE_BY_ONE
+            if bias is not None:
+                bias_gate(x, bias, False, None)
+            gamma, statistics = norm["gamma"], batch_statistics(x, norm["epsilon"])
+            y = norm_gate(x, statistics, gamma, norm["beta"], True, draw)
+            pending.append((norm, moved(norm, x, statistics)))
+        if dense is not None:
+            pending.append((dense, {"_last": given}))
+        if dropout is not None:
+            shape = shape_of(y)
+            pending.append((dropout, {"_last": (shape, draw, None), "_drawn": (draw, shape, y.dtype),
+                                      "_calls": (<long long>draw[1] + 1) & MAX_CALL}))
+        pending.append((self.own, {"last": (x, statistics, gamma, y, scale)}))
+        return y
+
+    cdef object fused_backward(self, object dy, bint input_gradient, list pending):
+        cdef cnp.ndarray db = None
+        cdef dict dense = None, norm
+        if self.own["last"] is None:
+            return ONE_BY_ONE
+        x, statistics, gamma, y, scale = self.own["last"]
+        if self.dense is not None:
+            dense = attributes(self.dense)
+            if not isinstance(dense["_last"], cnp.ndarray):
+                return ONE_BY_ONE
+            if dense["b"] is not None:
+                db = empty_like("Dense.backward", "b", dense["b"])
+        if self.norm is None:
+            dx = gate_backward("Dense.backward", dy, y, scale, db)
+        else:
+            norm = attributes(self.norm)
+            dx, dgamma, dbeta = norm_gate_backward(
+                "BatchNorm.backward", dy, y, x, statistics, gamma, scale)
+            self.norm._affine("BatchNorm.backward")  # may have been replaced: the slopes follow
+            dgamma, dbeta = self.norm._slopes(dgamma, dbeta)
+            pending.append((norm, {"dgamma": dgamma, "dbeta": dbeta}))
+            if db is not None:
+                dx = gate_backward("Dense.backward", dx, None, 1.0, db)
+        if dense is not None:
+            dx, dw = dense_gradients(dense["_last"], dense["W"], dx, input_gradient)
+            pending.append((dense, {"dW": dw, "db": db}))
+        return dx
+
+
+cdef bint is_plain_norm(dict norm) except -1:
+    """Whether a batch norm is in training and its arrays are as its constructor makes them."""
+    cdef Py_ssize_t n = norm["n_features"]
+    return (norm["training"] is True and norm["affine"] is True
+            and norm["track_running_stats"] is True and norm["unbiased_running_var"] is False
+            and is_plain_row(norm["gamma"], n) and is_plain_row(norm["beta"], n)
+            and is_plain_row(norm["running_mean"], n) and is_plain_row(norm["running_var"], n))
+
+
+cdef bint is_plain_row(object values, Py_ssize_t n) noexcept:
+    return (cnp.PyArray_CheckExact(values) and dtype_row(<cnp.ndarray>values) == FR_FLOAT64
+            and cnp.PyArray_SIZE(<cnp.ndarray>values) == n and is_dense(<cnp.ndarray>values))
+
+
+cdef dict moved(dict norm, cnp.ndarray x, cnp.ndarray statistics):
+    """What a training batch makes of a batch norm's attributes."""
+    cdef object batches = norm["batches"], momentum = norm["momentum"]
+    cdef double keep = batches / (batches + 1) if momentum is None else momentum
+    return {
+        "running_mean": blend_row(norm["running_mean"], row_of(statistics, 0), keep),
+        "running_var": blend_row(norm["running_var"], row_of(statistics, 1), keep),
+        "batches": batches + 1,
+        "_last": (x, True, statistics),
+        "_trained": (x, statistics),
+    }
+
+
+cdef void settle(list pending) noexcept:
+    """Give all attributes their new values; nothing is allocated or freed, no Python code runs.
+
+    The old values live on in ``pending``."""
+    cdef tuple pair
+    for pair in pending:
+        exchange_values(<dict>pair[0], <dict>pair[1])
+
+
+@cython.final
+cdef class Network(Whole):
+    """A lock over the layers of a network, and their passes, which happen whole or not at all."""
+
+    cdef list stages  # chains, and layers that are in none
+
+    def __cinit__(self, str name not None, str what="call", *owners):
+        self.stages = []
+
+    def set_stages(self, list stages not None):
+        self.stages = stages
+
+    def forward(self, x):
+        """The last layer's output. If it fails, every layer is as it was before."""
+        cdef list pending = [], before = []
+        self.begin("forward", before)
+        try:
+            for stage in self.stages:
+                y = ONE_BY_ONE
+                if isinstance(stage, Chain):
+                    y = (<Chain>stage).fused_forward(x, pending)
+                    if y is ONE_BY_ONE:
+                        self.remember_all((<Chain>stage).layers)
+                        y = (<Chain>stage).forward_one_by_one(x, pending)
+                else:
+                    self.remember(stage)
+                    y = stage.forward(x)
+                x = y
+            settle(pending)
+            return x
+        except BaseException:
+            self.take_back()
+            raise
+        finally:
+            self.end()
+
+    def backward(self, dy, bint input_gradient):
+        """The gradient of the input, if it is wanted."""
+        cdef list pending = [], before = []
+        cdef Py_ssize_t i
+        self.begin("backward", before)
+        try:
+            for i in range(len(self.stages) - 1, -1, -1):
+                dy = self.stage_backward(self.stages[i], dy, input_gradient or i > 0, pending)
+            settle(pending)
+            return dy
+        except BaseException:
+            self.take_back()
+            raise
+        finally:
+            self.end()
+
+    cdef object stage_backward(self, object stage, object dy, bint input_gradient, list pending):
+        if not isinstance(stage, Chain):
+            self.remember(stage)
+            if input_gradient:
+                return stage.backward(dy)
+            return stage.backward(dy, input_gradient=False)
+        dx = (<Chain>stage).fused_backward(dy, input_gradient, pending)
+        if dx is ONE_BY_ONE:
+            self.remember_all((<Chain>stage).layers)
+            dx = (<Chain>stage).backward_one_by_one(dy, input_gradient)
+        return dx
+
+
+def gathered(list places not None, bint complete):
+    """The attributes of layers at these places, (key, layer, name), by key.
+
+    None if they are to be complete and one is not there."""
+    cdef dict found = {}
+    for key, layer, name in <list>places:
+        found[key] = getattr(layer, name, None)
+        if complete and found[key] is None:
+            return None
+    return found
