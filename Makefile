@@ -43,7 +43,8 @@ sanitize: $(VENV)/test
 	cd build/sanitize && ASAN_OPTIONS=detect_leaks=0 \
 	    LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 	    PYTHONPATH=. $(abspath $(BIN))/python -m pytest -c /dev/null --rootdir=. \
-	    tests/optim/test_rules.py tests/norm tests/dropout tests/penalty tests/nn/test_block.py \
+	    tests/optim/test_rules.py tests/optim/test_bad_updates.py tests/norm tests/dropout \
+	    tests/penalty tests/nn/test_block.py tests/nn/test_losses.py \
 	    tests/sweeps/test_attributes.py tests/test_bad_input.py
 
 # One stamp an extra: made again when a source of the extension changes.
