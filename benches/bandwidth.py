@@ -1,7 +1,7 @@
 """How fast this machine moves bytes, with as many threads as fastreg uses.
 
 Both floors split their arrays between Python threads and leave the work to NumPy, which holds no
-lock meanwhile and reaches the speed of memory with one plain loop a thread. They move as many
+lock meanwhile and reaches the speed of memory with one plain loop per thread. They move as many
 bytes as the work they are compared with, so that times compare directly and the cost of starting
 threads (some 50 us) is the same small part.
 """
@@ -19,7 +19,7 @@ def sweep(nbytes):
     One operation, not ``a * s + c``: NumPy would pass over the array twice for that, and the
     bytes that move are the same.
     """
-    array = np.ones(nbytes // 8, np.float32)  # 4 bytes read and 4 written an element
+    array = np.ones(nbytes // 8, np.float32)  # per element 4 bytes are read and 4 written
     one = np.float32(1.0)
     return in_parallel(lambda part: np.multiply(part, one, out=part), array)
 
@@ -31,7 +31,7 @@ def copy(nbytes):
 
 
 def in_parallel(function, *arrays):
-    """Make a call that runs the function on equal parts of the arrays, one a thread."""
+    """Make a call that runs the function on equal parts of the arrays, one per thread."""
     threads = fastreg.get_num_threads()
     parts = [np.array_split(array, threads) for array in arrays]
     pool = ThreadPoolExecutor(threads)

@@ -51,12 +51,12 @@ class Result:
 
     @property
     def ns_per_element(self):
-        """Nanoseconds an element, None for work that has none."""
+        """Nanoseconds per element, None for work that has none."""
         return 1e9 * self.fastreg / self.elements if self.elements else None
 
     @property
     def gb_per_s(self):
-        """10**9 bytes a second, counting each byte that must move once."""
+        """10**9 bytes per second, counting each byte that must move once."""
         return 1e-9 * self.nbytes / self.fastreg if self.nbytes else None
 
     def speedup(self, backend):

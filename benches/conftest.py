@@ -48,7 +48,7 @@ def compare(benchmark, request):
 
 
 def build():
-    """Say what ran, one short text a part."""
+    """Say what ran, one short text per part."""
     threads = fastreg.get_num_threads()
     return {
         "level": fastreg._core._kernels.level(),

@@ -1,4 +1,4 @@
-/* What batch norm computes once a call for each channel, in double. */
+/* What batch norm computes once per call for each channel, in double. */
 #include "fastreg.h"
 
 void fr_gradients(double *gradients, double *dscale, double *dbeta, const double *inv_std,

@@ -1,7 +1,7 @@
 /* What surrounds a matrix product: bias, gate (ReLU, then dropout), their backward, and the loss.
  *
  * The gate works on runs that the step before it has just written, so bias + ReLU + dropout and
- * batch norm + ReLU + dropout each cross memory once: 8 bytes an element in float32. Backward
+ * batch norm + ReLU + dropout each cross memory once: 8 bytes per element in float32. Backward
  * needs no mask: what came out positive was kept, so dx = dy * (y > 0 ? scale : 0); 12 bytes.
  * Every result has the bits of the layers run one after the other.
  */
@@ -182,8 +182,8 @@ FR_INLINE ptrdiff_t place_of(const real *exponentials, ptrdiff_t n)
  * onehot + smoothing / K, the loss of a row is log sum exp z - sum q z and its gradient
  * softmax(z) - q; both are multiplied by the row's share. The largest exponential is 1 and left
  * out of the sum, so that what the others add to it keeps its digits: the loss of a sure row, and
- * its gradient 1 - p, do not round to 0. The logarithm, one a row and in the value alone, is the
- * C library's. */
+ * its gradient 1 - p, do not round to 0. The logarithm, one per row and in the value alone, is
+ * the C library's. */
 static void cross_entropy(void *dz_, double *loss, const void *z_, const int64_t *labels,
                           const double *shares, double share, double smoothing, ptrdiff_t rows,
                           ptrdiff_t cols)

@@ -1,7 +1,7 @@
 /* Dropout: y = x * mask, mask in {0, scale} (Srivastava et al., JMLR 2014), and its relatives.
  *
  * Every kernel draws its noise again whenever it is asked, so backward is the same function of dy
- * and nothing is stored. Each moves 8 bytes an element in float32 (read x, write y); y may be x.
+ * and nothing is stored. Each moves 8 bytes per element in float32 (read x, write y); y may be x.
  * Dropped values are x * 0, so NaN and infinity stay visible.
  */
 static void dropout(void *y_, const void *x_, ptrdiff_t n, uint64_t first, const fr_mask *mask,

@@ -49,7 +49,7 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic must round to float");
 
 /* Optimizers ----------------------------------------------------------------------------- */
 
-/* The rules: name, state slots an element, and the slot whose squares may leave the type's range
+/* The rules: name, state slots per element, and the slot whose squares may leave the type's range
  * (-1: none; of v and peak the peak). A row here is an element step in update_tmpl.h and
  * a prepare function in rules.c. */
 #define FR_RULES(RULE)                                                                           \
@@ -182,8 +182,8 @@ typedef struct {
 typedef void (*fr_dropout)(void *y, const void *x, ptrdiff_t n, uint64_t first,
                            const fr_mask *mask, int stream);
 
-/* Runs of elements with one factor: `length` elements a run, `cols` runs a row, and each row of
- * factors used for `repeat` rows of runs. */
+/* Runs of elements with one factor: `length` elements per run, `cols` runs per row, and each row
+ * of factors used for `repeat` rows of runs. */
 typedef struct {
     ptrdiff_t repeat, cols, length;
 } fr_runs;
@@ -284,8 +284,8 @@ typedef void (*fr_norm_gate_sums)(void *dx, double *dscale, double *dbeta, const
                                   const double *mean, double scale);
 /* total = the sum of the rows of sums (chunks x cols), rounded to the element type. */
 typedef void (*fr_fold_sums)(void *total, const double *sums, ptrdiff_t chunks, ptrdiff_t cols);
-/* Weighted sum of the rows' losses, and dz, its gradient; dz may be z. `shares` has a weight a
- * row, or is NULL and every row weighs `share`. Labels are from 0 to cols - 1. */
+/* Weighted sum of the rows' losses, and dz, its gradient; dz may be z. `shares` has one weight
+ * per row, or is NULL and every row weighs `share`. Labels are from 0 to cols - 1. */
 typedef void (*fr_cross_entropy)(void *dz, double *loss, const void *z, const int64_t *labels,
                                  const double *shares, double share, double smoothing,
                                  ptrdiff_t rows, ptrdiff_t cols);

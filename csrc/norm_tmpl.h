@@ -8,7 +8,7 @@
  * squares, and what rounding left in their sum corrects both. A mean of 1e7 costs no digits and a
  * constant column has variance exactly 0.
  *
- * Bytes an element in float32: moments 4, normalize 8, sums 8, backward 12.
+ * Bytes per element in float32: moments 4, normalize 8, sums 8, backward 12.
  */
 
 /* Per-column constants in the precision of the array. mean = hi + lo: x - hi is exact where

@@ -6,7 +6,7 @@
  * keeps what rounding took from it (Knuth's two-sum; no term is below 0, so nothing cancels).
  * Plain sums go without: counts, which are exact, and the norm that gradients are clipped by.
  *
- * Bytes an element in float32: sums 4, maps 8. y may be x.
+ * Bytes per element in float32: sums 4, maps 8. y may be x.
  */
 FR_INLINE void add(double *sum, double *rest, double term, const int plain)
 {
@@ -55,7 +55,7 @@ FR_INLINE double term_nonfinite(real x, double number)
     return x - x == 0 ? 0.0 : 1.0;
 }
 
-/* Inlined once a term, with `term` and `plain` constant. */
+/* Inlined once per term, with `term` and `plain` constant. */
 FR_INLINE double sum_span(const real *x, ptrdiff_t n, double number, term *term, const int plain)
 {
     double sum[FR_SUM_LANES] = {0}, rest[FR_SUM_LANES] = {0};
@@ -175,7 +175,7 @@ static void column_squares(double *squares, const void *x_, fr_panel panel)
         squares[c] = fr_total(squares[c], rest[c]);
 }
 
-/* y = x * factor, a factor a column. */
+/* y = x * factor, one factor per column. */
 static void scale_columns(void *y_, const void *x_, fr_panel panel, const double *factors)
 {
     const ptrdiff_t cols = panel.cols;

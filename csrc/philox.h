@@ -36,7 +36,7 @@ FR_INLINE void philox4x32(fr_lanes words[4], uint64_t key)
     words[0] = c0, words[1] = c1, words[2] = c2, words[3] = c3;
 }
 
-/* Four 16-bit pieces a lane, low first. */
+/* Four 16-bit pieces per lane, low first. */
 FR_INLINE void philox_store(uint16_t *pieces, fr_lanes quads)
 {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -49,7 +49,7 @@ FR_INLINE void philox_store(uint16_t *pieces, fr_lanes quads)
 #endif
 }
 
-/* Two 32-bit words a lane, low first. */
+/* Two 32-bit words per lane, low first. */
 FR_INLINE void philox_store_words(uint32_t *words, fr_lanes pairs)
 {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__

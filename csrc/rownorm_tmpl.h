@@ -1,9 +1,10 @@
 /* Norms over contiguous runs: layer, RMS, group and instance norm (Ba et al., 2016; Zhang &
  * Sennrich, 2019; Wu & He, 2018; Ulyanov et al., 2016), and batch norm of (N, C, L).
  *
- * A row is `channels` runs of `run` elements each, with a gamma and a beta a channel. Layer norm
- * is the case of runs of one element, which has kernels of its own. A row is finished while it
- * is in cache. Bytes an element in float32: forward 8, backward 12; batch norm as in norm_tmpl.h.
+ * A row is `channels` runs of `run` elements each, with a gamma and a beta per channel. Layer
+ * norm is the case of runs of one element, which has kernels of its own. A row is finished while
+ * it is in cache. Bytes per element in float32: forward 8, backward 12; batch norm as in
+ * norm_tmpl.h.
  */
 
 /* Batch norm of (N, C, L): a panel's rows are samples, its columns runs of panel.run elements. */

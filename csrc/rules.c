@@ -1,4 +1,4 @@
-/* What each optimizer rule computes once a step, in double, and the rules by name.
+/* What each optimizer rule computes once per step, in double, and the rules by name.
  *
  * Where the libraries disagree the chapter's form comes first; fastreg/optim.py has the table.
  */

@@ -1,7 +1,7 @@
 /* Writing a finished run past the caches.
  *
  * An ordinary store to a line that is not in cache reads the line first, so a fresh output costs
- * 8 bytes an element where 4 would do. Kernels that write one finish a run in L1 and hand it
+ * 8 bytes per element where 4 would do. Kernels that write one finish a run in L1 and hand it
  * here. The caller asks for it only where the output is so large that nothing of it would be
  * found in cache anyway (STREAM_BYTES in _memory.pxi).
  */

@@ -4,14 +4,14 @@
  * and its threads wait by spinning. Beside BLAS's threads, which spin as well, or beside a busy
  * process, a helper that has lost its core then costs the caller whole time slices: on 2 cores a
  * loop of products and kernels took 16 ms instead of 0.9, 40 ms beside a neighbour. Waiting
- * passively costs 25 us a region where nobody else wants the cores. Neither can be chosen by an
+ * passively costs 25 us per region where nobody else wants the cores. Neither can be chosen by an
  * extension: a runtime reads its settings when it is loaded, which torch or scikit-learn may
  * have done before. OpenMP also ends the process when no thread can be had, starts a team for
  * every Python thread, binds the caller to one core under OMP_PROC_BIND, and hangs forked
  * children. Bits do not depend on who runs a task, so the rules here can be these:
  *
  * - Nobody waits for helpers that have not come. Tasks are cut into chunks, chunks into one lane
- * a thread; each thread takes chunks of its own lane first (the same neighbours in every pass
+ * per thread; each thread takes chunks of its own lane first (the same neighbours in every pass
  * over a job, so that a pass finds in cache what the pass before left there), then of the
  * others'. The caller takes part, takes whatever nobody has begun, and waits only for chunks
  * under way.

@@ -3,7 +3,7 @@
  * An element step takes the gradient and the element's state (in registers, updated in place)
  * and returns what is to be subtracted from the parameter. It also gives the denominator of the
  * rule's own metric, in which the proximal L1 penalty shrinks. The loop reads and writes every
- * array once: (3 + 2 * slots) * sizeof(real) bytes an element, 2 * sizeof(real) more for the
+ * array once: (3 + 2 * slots) * sizeof(real) bytes per element, 2 * sizeof(real) more for the
  * moving average.
  *
  * Squares of gradients leave the type's range long before gradients do: in float32 beyond 1.8e19,

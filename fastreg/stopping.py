@@ -242,7 +242,7 @@ class EarlyStopping(Plateau):
         Parameters
         ----------
         val_losses : sequence of float
-            One loss an epoch, recorded without stopping.
+            One loss per epoch, recorded without stopping.
         patience : int or sequence of int
             The settings to compare.
         min_delta, **settings

@@ -75,7 +75,7 @@ class Trainer(Predictor):
     Attributes
     ----------
     history : dict of list
-        One entry an epoch; see `fit`.
+        One entry per epoch; see `fit`.
     epoch, batch, step : int
         Whole epochs, steps of the epoch under way, and steps in all so far.
     stop_training : bool
@@ -183,7 +183,7 @@ class Trainer(Predictor):
         epochs : int, keyword-only
             Passes over the training data, at least 1, counting those of ``resume_from``.
         batch_size : int, keyword-only
-            Samples a step, at least 1; the last batch of an epoch takes what is left.
+            Samples per step, at least 1; the last batch of an epoch takes what is left.
         sample_weight : array of shape (N,), keyword-only
             Weight of each sample in the mean of its batch. Samples of weight 0 take no part, and
             a batch whose classes all weigh 0 is skipped.

@@ -213,7 +213,7 @@ def test_batch_norm_refuses_what_it_cannot_do():
     with pytest.raises(TypeError, match="gamma must be float32 or float64"):
         layer.forward(X)
     unbiased = BatchNorm(3, unbiased_running_var=True)
-    refuses(unbiased, "forward", X[:1], error=ValueError, message="two values a channel")
+    refuses(unbiased, "forward", X[:1], error=ValueError, message="two values per channel")
 
 
 # (layer, shape that it refuses, what the message says it must have)

@@ -36,7 +36,7 @@ cdef class Binding:
     cdef fr_step *steps           # one per row
     cdef Piece *pieces
     cdef Py_ssize_t *units        # unit u is pieces units[u] .. units[u + 1] - 1
-    cdef double *sums             # one a piece
+    cdef double *sums             # one per piece
     cdef uintptr_t *starts        # address ranges of all targets, ascending
     cdef uintptr_t *ends
     cdef Py_ssize_t n_tensors, n_rows, n_pieces, n_units, n_targets, grad_bytes, bytes_moved

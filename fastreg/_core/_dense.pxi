@@ -262,7 +262,7 @@ def check_labels(str where, object labels, Py_ssize_t rows, Py_ssize_t classes):
             f"{where}: labels must be integers, got {labels.dtype}; number the classes")
     if labels.ndim != 1 or labels.shape[0] != rows:
         raise ValueError(
-            f"{where}: labels must have shape ({rows},), one a row, got {np.shape(labels)}")
+            f"{where}: labels must have shape ({rows},), one per row, got {np.shape(labels)}")
     array = np.ascontiguousarray(labels, dtype=np.int64)
     label = <const int64_t *>cnp.PyArray_DATA(array)
     for i in range(rows):

@@ -20,7 +20,7 @@ cdef list extreme_channels(cnp.ndarray x, cnp.ndarray statistics,
 
 
 cdef tuple odd_rows(cnp.ndarray x, bint channels_last, list odd):
-    """The values of some channels, a row each, and their shape before."""
+    """The values of some channels, one row each, and their shape before."""
     picked = np.moveaxis(x, -1 if channels_last else 1, 0)[odd]
     return np.ascontiguousarray(picked.reshape(len(odd), -1)), picked.shape
 

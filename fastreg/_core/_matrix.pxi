@@ -11,7 +11,7 @@ cdef enum:
 cdef struct MatrixJob:
     # A matrix in tasks, row chunks times column panels, and what a pass over it reads and writes.
     # Its entries are runs of one element in (N, C), of L in (N, C, L). x, dy and target are
-    # matrices; the sums have a row a chunk; the others an entry a column.
+    # matrices; the sums have one row per chunk; the others one entry per column.
     Py_ssize_t rows, cols, run, chunk_rows, chunks, panel_cols, panels, itemsize
     const fr_kernels *kernels
     const char *x

@@ -49,7 +49,7 @@ def batch_input(str where, str name, object x, Py_ssize_t n_features, bint chann
 
 
 def channels(str where, str name, object values, tuple shape, cnp.ndarray like=None):
-    """A layer's numbers, one a channel, as a contiguous row of float64 or of another's dtype."""
+    """A layer's numbers, one per channel, as a contiguous row of float64 or of another's dtype."""
     cdef cnp.ndarray array = float_array(where, name, values)
     cdef Py_ssize_t size = 1, length
     for length in shape:

@@ -22,7 +22,7 @@ cdef struct WeightBlock:
     bint stream
 
 cdef struct Sweep:
-    # What is done to every block: sums of these kinds, a row of `sums` a block, then a map.
+    # What is done to every block: sums of these kinds, a row of `sums` per block, then a map.
     const WeightBlock *blocks
     double *sums
     int kinds[MAX_SUMS]
@@ -91,7 +91,7 @@ cpdef tuple unpack(object weights):
 
 
 cpdef object pack(object weights, list results):
-    """One result an array in the structure of ``weights``."""
+    """One result per array, in the structure of ``weights``."""
     if isinstance(weights, dict):
         return dict(zip(weights, results))
     if isinstance(weights, (list, tuple)):

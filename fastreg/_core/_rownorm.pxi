@@ -17,7 +17,7 @@ cdef struct RowJob:
     const char *dy
     char *target
     double *statistics
-    double *sums  # a row a chunk: dgamma, dbeta
+    double *sums  # one row per chunk: dgamma, dbeta
     const void *gamma
     const void *beta
     double epsilon
@@ -34,7 +34,7 @@ cdef RowJob row_job(cnp.ndarray x, Py_ssize_t rows, Py_ssize_t groups,
     job.shape.rows, job.shape.first, job.shape.groups = rows, 0, groups
     job.shape.channels, job.shape.run = channels, size // channels
     job.channels = groups * channels
-    # What a chunk sums, two doubles a channel, takes no more memory than its rows.
+    # What a chunk sums, two doubles per channel, takes no more memory than its rows.
     job.chunk_rows = max(16 // cnp.PyArray_ITEMSIZE(x), CHUNK // max(1, size),
                          min(<Py_ssize_t>ROWS_AT_LEAST, rows // 8))
     job.chunks = (rows + job.chunk_rows - 1) // job.chunk_rows

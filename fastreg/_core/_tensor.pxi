@@ -26,7 +26,7 @@ cdef struct Step:
     const Piece *pieces
     const Py_ssize_t *units
     const fr_step *scalars  # one per row
-    double *sums            # one a piece: of `summed` over the gradient
+    double *sums            # one per piece: of `summed` over the gradient
     double scale, unit
     int rule, summed, asked
 

@@ -1,5 +1,5 @@
 # How many threads run. The team that runs them is C (csrc/team.c); its number of threads is asked
-# for here, once a call, while Python can be asked for its context.
+# for here, once per call, while Python can be asked for its context.
 
 cdef extern from *:
     """

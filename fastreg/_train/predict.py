@@ -249,7 +249,7 @@ def check_table(
     X = real(where, X_name, X)
     if X.ndim < 2 or not len(X):
         raise ValueError(
-            f"{where}: {X_name} must have one row a sample and at least one, got shape {X.shape}"
+            f"{where}: {X_name} must have one row per sample and at least one, got shape {X.shape}"
         )
     n_in, n_out = getattr(model, "n_in", None), getattr(model, "n_out", None)
     if n_in is not None and X.ndim == 2 and X.shape[1] != n_in:
@@ -260,8 +260,8 @@ def check_table(
     y = real(where, y_name, y)
     if y.ndim < 1 or len(y) != len(X):
         raise ValueError(
-            f"{where}: {X_name} and {y_name} must have one row a sample, got lengths {len(X)} and "
-            f"{len(y) if y.ndim else 'none'}"
+            f"{where}: {X_name} and {y_name} must have one row per sample, got lengths {len(X)} "
+            f"and {len(y) if y.ndim else 'none'}"
         )
     link = link_of(loss)
     if link == "softmax":
@@ -306,7 +306,7 @@ def _check_classes(where, name, y, n_classes):
     if y.dtype.kind not in "iu":
         raise TypeError(f"{where}: {name} must be integers, got {y.dtype}; number the classes")
     if y.ndim != 1:
-        raise ValueError(f"{where}: {name} must be one class a row, got shape {y.shape}")
+        raise ValueError(f"{where}: {name} must be one class per row, got shape {y.shape}")
     if n_classes is not None and (y.min() < 0 or y.max() >= n_classes):
         wrong = y.min() if y.min() < 0 else y.max()
         raise ValueError(f"{where}: {name} must be from 0 to {n_classes - 1}, got {wrong}")

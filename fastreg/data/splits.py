@@ -184,7 +184,7 @@ def _targets(n, y):
     if y.ndim != 1 or len(y) != n:
         cure = "; pass y.ravel()" if y.size == n else ""
         raise ValueError(
-            f"split: X and y must have one row a sample, got {n} rows and y of shape "
+            f"split: X and y must have one row per sample, got {n} rows and y of shape "
             f"{y.shape}{cure}"
         )
     if y.dtype.kind == "f" and not np.isfinite(y).all():

@@ -35,7 +35,7 @@ class Dropout(RandomLayer):
         out, the seed is drawn from NumPy's global state at the first training call, so
         ``numpy.random.seed`` governs it.
     noise_shape : tuple of int or None, optional
-        Shape of the mask, an entry an axis of X: 1 drops all of that axis together, None or the
+        Shape of the mask, one entry per axis of X: 1 drops all of that axis together, None or the
         axis's own length each index by itself. ``(None, 1, None)`` drops features of (N, T, F)
         for all T steps. Left out, every element is dropped by itself.
     inverted : bool, default True
@@ -311,7 +311,7 @@ def _noise_shape(value):
     if not isinstance(value, (tuple, list)):
         raise TypeError(
             f"Dropout: noise_shape must be a tuple of int or None, got {checks.shown(value)}; "
-            "write one entry an axis"
+            "write one entry per axis"
         )
     return tuple(
         n if n is None else checks.integer("Dropout", "noise_shape", n, low=1) for n in value

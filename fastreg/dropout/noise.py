@@ -105,7 +105,7 @@ class GaussianDropout(RandomLayer):
 
     Notes
     -----
-    Deviates are float32, by Box and Muller's method from 62 bits a pair, and widened for float64
+    Deviates are float32, by Box and Muller's method from 62 bits per pair, and widened for float64
     arrays. Their distribution function is within 2e-7 of the normal one, and none is beyond 6.67
     (which a true deviate is once in 4e10). Like a mask they depend on seed, call number and
     element index alone, not on threads or instruction set.

@@ -89,7 +89,7 @@ class LeakyReLU(Layer):
     def forward(self, X: Array) -> Array:
         """Return X where it is positive and ``slope X`` elsewhere; NaN stays NaN."""
         Y, factor = (empty_like("LeakyReLU.forward", "X", X) for _ in range(2))
-        # 1 or the slope without a choice an element, which NumPy does slowly on random signs.
+        # 1 or the slope without a choice per element, which NumPy does slowly on random signs.
         if self.slope <= 1.0:
             np.greater(X, 0, out=factor)
             np.maximum(factor, X.dtype.type(self.slope), out=factor)

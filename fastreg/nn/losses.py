@@ -38,7 +38,7 @@ def softmax_cross_entropy(
               \frac{\partial \ell_i}{\partial z_{ik}} = p_{ik} - q_{ik}, \quad
               q_{ik} = (1 - s) [k = y_i] + s / K
 
-    with :math:`p = \mathrm{softmax}(z)` row by row; in nats a sample. Each row is shifted by its
+    with :math:`p = \mathrm{softmax}(z)` row by row; in nats per sample. Each row is shifted by its
     maximum first, so that no finite logit overflows.
 
     Parameters

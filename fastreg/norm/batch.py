@@ -365,7 +365,7 @@ class BatchNorm(Layer):
         tracked = self.training and self.track_running_stats
         if count == 1 and self.unbiased_running_var and tracked:
             raise ValueError(
-                f"{where}: X must have two values a channel or more for an unbiased variance, "
+                f"{where}: X must have two values per channel or more for an unbiased variance, "
                 "got one; leave unbiased_running_var out"
             )
         return batch_statistics(X, self.epsilon, self.axis == -1)

@@ -100,7 +100,7 @@ class InstanceNorm(GroupNorm):
     Attributes
     ----------
     gamma, beta, dgamma, dbeta : ndarray of shape (n_features,), or None
-        As in `GroupNorm`, of which this is the case of one channel a group.
+        As in `GroupNorm`, of which this is the case of one channel per group.
 
     Raises
     ------

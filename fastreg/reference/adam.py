@@ -19,7 +19,7 @@ class Adam(Optimizer):
     """Adam, with the bias corrections folded into two scalars.
 
     The chapter writes ``theta -= lr * (m / bc1) / (sqrt(v / bc2) + epsilon)``. Multiplying the
-    fraction by ``sqrt(bc2)`` gives the same number with one division an element.
+    fraction by ``sqrt(bc2)`` gives the same number with one division per element.
     """
 
     def __init__(

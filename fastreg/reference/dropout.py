@@ -110,7 +110,7 @@ class Dropout(Noise):
 
 
 class SpatialDropout(Dropout):
-    """Whole channels (Tompson et al., 2015): one draw a sample and channel."""
+    """Whole channels (Tompson et al., 2015): one draw per sample and channel."""
 
     def __init__(self, drop_rate: float = 0.5, *, axis: int = 1, rng: Seed = None) -> None:
         super().__init__(drop_rate, rng=rng)

@@ -89,11 +89,11 @@ def bias_variance(
     truth : array_like of shape (m,), optional
         The noiseless targets (squared) or the most probable labels (zero_one) at ``X_test``.
     train_size : int, optional
-        Rows a round, n by default (the bootstrap). Far fewer than n are nearly fresh samples.
+        Rows per round, n by default (the bootstrap). Far fewer than n are nearly fresh samples.
     rng : seed or Generator, optional
         Governs the rows, the same for every ``n_jobs``. Left out, NumPy's global state does.
     n_jobs : int, optional
-        Processes, as in joblib (-1: one a core), whose ``parallel_config`` also chooses other
+        Processes, as in joblib (-1: one per core), whose ``parallel_config`` also chooses other
         backends.
     progress : bool
         Show a progress bar on a terminal.

@@ -175,7 +175,7 @@ def a_hundred_calls(layer, shape):
     ids=lambda value: type(value).__name__ if hasattr(value, "forward") else str(value),
 )
 def test_a_training_loop_in_steady_state_faults_no_page(layer, shape):
-    """A hundred calls each way, 64 MB a result."""
+    """A hundred calls each way, 64 MB per result."""
     assert page_faults(a_hundred_calls, layer, shape) < 100
 
 

@@ -101,7 +101,7 @@ def test_a_frame_of_several_kinds_is_refused_in_one_line():
         ({"validation": 1.0}, ValueError, "validation must be"),
         ({"validation": 0.6, "test": 0.4}, ValueError, "test must be"),
         ({"X": np.array([["a"]] * 4)}, TypeError, "X must be an array of real numbers"),
-        ({"y": np.arange(3)}, ValueError, "one row a sample"),
+        ({"y": np.arange(3)}, ValueError, "one row per sample"),
         ({"X": np.zeros((0, 1)), "y": np.zeros(0)}, ValueError, "leave rows for training"),
     ],
 )

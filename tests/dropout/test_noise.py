@@ -198,7 +198,7 @@ def test_masks(form, rate):
         masks.append(layer.mask.ravel())
     masks = np.array(masks, float)
     if masks.shape[1] == 1:
-        masks = masks.T  # one draw a call: the calls are the sequence
+        masks = masks.T  # one draw per call: the calls are the sequence
     assert not mask_alarms(masks, rate)
 
 

@@ -218,7 +218,7 @@ def runs(library):
 
 
 def render(name):
-    """The JSON text of one library, a line a run or a gradient; floats are exact."""
+    """The JSON text of one library, one line per run or gradient; floats are exact."""
     head = {"library": name, "version": version(name), "start": START, "late_from_step": LATE}
     lists = {"gradients": gradients().tolist(), "runs": runs(LIBRARIES[name]())}
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]

@@ -118,7 +118,7 @@ def test_one_row_is_no_matter_where_nothing_is_tracked():
     layer = BatchNorm(2, track_running_stats=False, unbiased_running_var=True)
     np.testing.assert_array_equal(layer.forward(np.ones((1, 2))), 0.0)
     layer = BatchNorm(2, unbiased_running_var=True)
-    with pytest.raises(ValueError, match="two values a channel or more"):
+    with pytest.raises(ValueError, match="two values per channel or more"):
         layer.forward(np.ones((1, 2)))
     assert layer.batches == 0
 
