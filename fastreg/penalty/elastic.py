@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastreg._core.checks import number
-from fastreg.penalty.weights import listed, sweep, times_total
+from fastreg.penalty.weights import listed, overwrites, sweep, times_total
 
 if TYPE_CHECKING:
     from fastreg._core.types import Structure, Weights
@@ -310,6 +310,9 @@ def _penalty(where, name, weights, l1, l2, *, gradient=False, out=None):
     """Return value and gradient (None unless asked for)."""
     sums, kind = _kind(l1, l2)
     weights = listed(weights)
+    if gradient and overwrites(where, weights, out):
+        value, _ = _penalty(where, name, weights, l1, l2)  # may read the weights twice
+        return value, sweep(where, name, weights, (), kind, out, l1, l2)[1]
     kind = kind if gradient else None
     totals, result = sweep(where, name, weights, sums, kind, out, l1, l2)
     value = 0.0  # without strengths nothing is left, whatever the weights

@@ -14,7 +14,7 @@ from fastreg._core._kernels import pack, unpack
 if TYPE_CHECKING:
     from fastreg._core.types import Array
 
-__all__ = ["dense", "listed", "pack", "sweep", "times_total", "unpack"]
+__all__ = ["dense", "listed", "overwrites", "pack", "sweep", "times_total", "unpack"]
 
 
 def listed(weights: Any) -> Any:
@@ -60,6 +60,18 @@ def _outputs(where, keys, weights, out):
     if set(names) != set(keys):
         raise ValueError(f"{where}: out must have the entries {keys}, got {list(names)}")
     return [out[key] for key in keys]
+
+
+def overwrites(where: str, weights: Any, out: Any) -> bool:
+    """Whether a result for ``out`` is written into the weights, or may be as they are copied."""
+    if out is None:
+        return False
+    keys, arrays = unpack(weights)
+    for array, target in zip(arrays, _outputs(where, keys, weights, out), strict=True):
+        both = isinstance(array, np.ndarray) and isinstance(target, np.ndarray)
+        if both and (not array.flags.c_contiguous or np.may_share_memory(array, target)):
+            return True
+    return False
 
 
 def times_total(where: str, weights: Any, strength: float, total: float, kind: str) -> float:

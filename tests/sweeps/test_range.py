@@ -192,6 +192,65 @@ def test_penalties(dtype, scale):
             abs(w) < dtype(float(abs(w).max()) / 2)).sum()  # fmt: skip
 
 
+IN_PLACE = {
+    "l1_gradient": lambda w, out: fastreg.l1_gradient(w, 0.5, out=out),
+    "l2_gradient": lambda w, out: fastreg.l2_gradient(w, 0.5, out=out),
+    "soft_threshold": lambda w, out: fastreg.soft_threshold(w, 0.5, out=out),
+    "penalty_and_gradient": lambda w, out: fastreg.penalty_and_gradient(
+        w, lambda_l1=0.5, lambda_l2=0.25, out=out
+    ),
+    "ElasticNet.gradient": lambda w, out: fastreg.ElasticNet().gradient(w, out=out),
+    "ElasticNet.prox": lambda w, out: fastreg.ElasticNet().prox(w, out=out),
+    "ElasticNet.value_and_gradient": lambda w, out: fastreg.ElasticNet(
+        0.5, 0.25
+    ).value_and_gradient(w, out=out),
+    **{name: lambda x, out, name=name: infer(name).forward(x, out=out) for name in NORMS},
+    **{
+        f"{name}.backward": lambda x, out, name=name: trained(name, x).backward(x, out=out)
+        for name in NORMS
+    },
+    "Dropout": lambda x, out: fastreg.Dropout(0.5, rng=0).forward(x, out=out),
+    "AlphaDropout": lambda x, out: fastreg.AlphaDropout(0.5, rng=0).forward(x, out=out),
+}
+
+
+def infer(name):
+    layer = NORMS[name][0](1e-5)
+    if name == "BatchNorm":
+        layer.running_mean[:], layer.running_var[:] = 1e150, 1e300
+    layer.eval()
+    return layer
+
+
+def trained(name, like):
+    layer = NORMS[name][0](1e-5)
+    layer.forward(X0.reshape(like.shape).astype(like.dtype))
+    return layer
+
+
+@pytest.mark.parametrize(("dtype", "scale"), CASES)
+@pytest.mark.parametrize("name", sorted(IN_PLACE))
+def test_a_result_written_over_its_input_is_the_same(name, dtype, scale):
+    """Also where the range is left and the input would be read a second time."""
+    x = (X0 * min(scale, float(np.finfo(dtype).max) / 4)).astype(dtype)
+    x = x[None] if name.startswith("InstanceNorm") else x
+    wanted, found = IN_PLACE[name](x, None), IN_PLACE[name](x, x)
+    for a, b in zip(*(r if isinstance(r, tuple) else (r,) for r in (wanted, found)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_value_is_that_of_the_weights_whatever_is_written_over():
+    """Read through a view that is not contiguous, named in another order, in several arrays."""
+    buffer, small = np.asfortranarray([[3e160, 4e160], [1.0, 2.0]]), np.array([1e-200, 2.0])
+    weights, out = {"a": buffer, "b": small}, {"b": np.empty(2), "a": buffer.T}
+    wanted = fastreg.penalty_and_gradient(weights, lambda_l2=1e-200)
+    found = fastreg.penalty_and_gradient(weights, lambda_l2=1e-200, out=out)
+    np.testing.assert_allclose(wanted[0], 1.25e121, rtol=1e-15)
+    assert found[0] == wanted[0]
+    for key in "ab":
+        np.testing.assert_array_equal(found[1][key], wanted[1][key])
+
+
 @pytest.mark.parametrize("weights", [[np.inf, np.nan, 1.0], [[np.nan, np.inf], [-np.inf, 0.0]]])
 def test_a_strength_of_0_leaves_its_penalty_out(weights, dtype):
     w = np.array(weights, dtype)
