@@ -21,6 +21,7 @@ from fastreg._train.predict import (
     check_model,
     check_part,
     check_table,
+    check_weight,
     check_weights,
     evaluate,
     loss_of,
@@ -186,7 +187,8 @@ class Trainer(Predictor):
             Samples per step, at least 1; the last batch of an epoch takes what is left.
         sample_weight : array of shape (N,), keyword-only
             Weight of each sample in the mean of its batch. Samples of weight 0 take no part, and
-            a batch whose classes all weigh 0 is skipped.
+            a batch whose classes all weigh 0 is skipped. Training or validation data that weigh
+            nothing at all have no loss and are refused.
         resume_from : path, keyword-only
             A file that `save` wrote: the run goes on where that one was, on the same data. What
             a constructor was given must be the same; see `load`.
@@ -233,6 +235,9 @@ class Trainer(Predictor):
         weights = check_weights(where, sample_weight, len(X))
         if weights is not None and not weights.all():  # a batch of them would have no mean
             X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
+        check_weight(where, "y", y, self.model, self.loss, weights)
+        if validation is not None:
+            check_weight(where, "y_val", validation[1], self.model, self.loss)
         cut = {
             "rows": len(X),
             "batch_size": batch_size,
@@ -367,11 +372,10 @@ class Trainer(Predictor):
         begin = time.perf_counter()
         options = {} if weights is None else {"sample_weight": weights}
         seconds = self._last_step["seconds"]
-        new: dict[str, Any] = dict(
-            zip(("loss", "accuracy"), self._measure(X, y, options), strict=True)
-        )
+        found = self._evaluate("Trainer.fit", "y", X, y, options)
+        new: dict[str, Any] = dict(zip(("loss", "accuracy"), found, strict=True))
         if validation is not None:
-            found = self._measure(validation[0], validation[1], {})
+            found = self._evaluate("Trainer.fit", "y_val", *validation, {})
             new |= dict(zip(("val_loss", "val_accuracy"), found, strict=True))
         if not math.isfinite(new["loss"]):
             self._give_up(f"the training loss after epoch {self.epoch} is {new['loss']}")
@@ -393,13 +397,6 @@ class Trainer(Predictor):
             self._broken = None
         logs = {key: values[-1] for key, values in self.history.items()}
         self._tell("on_epoch_end", self.epoch - 1, **logs)
-
-    def _measure(self, X, y, options):
-        """Loss and accuracy; NaN and None where no sample has weight."""
-        try:
-            return self._evaluate(X, y, options)
-        except NoWeightError:
-            return math.nan, None
 
     def _watch(self, loss):
         """Let the schedules and early stopping see an epoch's loss."""

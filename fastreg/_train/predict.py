@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from fastreg._core.arrays import real
 from fastreg._core.checks import shown
 from fastreg.nn.activations import sigmoid
-from fastreg.nn.targets import link_of, shares, weights
+from fastreg.nn.targets import NoWeightError, link_of, shares, weights
 
 if TYPE_CHECKING:
     from fastreg._core.types import Array, Data, Loss
@@ -21,6 +22,7 @@ __all__ = [
     "check_model",
     "check_part",
     "check_table",
+    "check_weight",
     "check_weights",
     "evaluate",
     "link_of",
@@ -87,6 +89,11 @@ def evaluate(model: Any, loss: Loss, X: Data, y: Data) -> tuple[float, float | N
     accuracy : float or None
         The share of rows whose class is read right, from 0 to 1; None if outputs are no classes.
 
+    Raises
+    ------
+    TypeError, ValueError
+        Bad data, by name; rows that all weigh 0 under the loss's ``class_weights`` have no mean.
+
     Examples
     --------
     >>> from fastreg.nn import mlp, softmax_cross_entropy
@@ -98,7 +105,7 @@ def evaluate(model: Any, loss: Loss, X: Data, y: Data) -> tuple[float, float | N
     check_model("evaluate", model)
     check_part("evaluate", "loss", loss, "__call__")
     X, y = check_table("evaluate", "X", X, "y", y, model, loss)
-    return Predictor(model, loss)._evaluate(X, y, {})
+    return Predictor(model, loss)._evaluate("evaluate", "y", X, y, {})
 
 
 def probabilities(outputs: Array, link: str | None) -> Array:
@@ -150,8 +157,9 @@ class Predictor:
 
     def evaluate(self, X: Data, y: Data) -> tuple[float, float | None]:
         """Return the loss and the accuracy on labelled data, as the function `evaluate` does."""
-        X, y = check_table("Trainer.evaluate", "X", X, "y", y, self.model, self.loss)
-        return self._evaluate(X, y, {})
+        where = "Trainer.evaluate"
+        X, y = check_table(where, "X", X, "y", y, self.model, self.loss)
+        return self._evaluate(where, "y", X, y, {})
 
     def predict(self, X: Data) -> Array:
         """Return each row's class, or the outputs themselves where they are not classes.
@@ -180,9 +188,12 @@ class Predictor:
         X, _ = check_table(where, "X", X, None, None, self.model, self.loss)
         return outputs_of(self.model, X)
 
-    def _evaluate(self, X, y, options):
+    def _evaluate(self, where, name, X, y, options):
         outputs = outputs_of(self.model, X)
-        value, _ = loss_of("evaluate", self.loss, outputs, y, options)
+        try:
+            value, _ = loss_of(where, self.loss, outputs, y, options)
+        except NoWeightError as error:
+            raise _weightless(where, name) from error
         return value, accuracy(outputs, y, link_of(self.loss))
 
 
@@ -282,6 +293,33 @@ def check_weights(where: str, sample_weight: Data, n: int) -> Any:
     found = weights(where, "sample_weight", sample_weight, n)
     shares(where, "sample_weight", found)
     return found
+
+
+def check_weight(
+    where: str, name: str, y: Any, model: Any, loss: Any, sample_weight: Any = None
+) -> None:
+    """Refuse targets that have no weight under a loss's class weights: there is no mean of them.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mlp, softmax_cross_entropy
+    >>> loss = partial(softmax_cross_entropy, class_weights=[0.0, 1.0])
+    >>> check_weight("fit", "y", np.array([0, 1]), mlp([2, 2], rng=0), loss)
+    """
+    n_out = getattr(model, "n_out", None)
+    of_classes = loss.keywords.get("class_weights") if isinstance(loss, partial) else None
+    if of_classes is None or n_out is None or link_of(loss) != "softmax":
+        return
+    found = weights(where, "class_weights", of_classes, n_out)
+    by_row = found[y] if sample_weight is None else found[y] * sample_weight
+    if not by_row.any():
+        raise _weightless(where, name)
+
+
+def _weightless(where, name):
+    return ValueError(
+        f"{where}: {name} must have a sample whose weight is above 0, all weigh 0 under the loss"
+    )
 
 
 def check_alike(where: str, X: Any, y: Any, X_val: Any, y_val: Any) -> None:

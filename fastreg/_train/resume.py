@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastreg._core.checks import flag, integer
+from fastreg._core.checks import flag, integer, shown
+from fastreg._train.loop import marks
 from fastreg.checkpoint import CheckpointError
+from fastreg.nn.targets import link_of
 from fastreg.schedule.family import members
 
 if TYPE_CHECKING:
@@ -19,8 +21,15 @@ if TYPE_CHECKING:
 __all__ = ["check_cut", "settings_of", "state_of", "take"]
 
 COUNTERS = ("epoch", "batch", "step")
+EVERY_EPOCH = {"learning_rate", "gradient_norm", "weight_norm", "near_zero", "ms_per_step",
+               "seconds"}  # fmt: skip
+CUT = {"rows", "batch_size", "sample", "weights", "validation rows"}
+LAST_STEP = {"seconds", "learning_rate", "gradient_norm"}
+STATE = {"model", "restored", "best_batches", "parts", "kinds", "settings", "rng", "cursor",
+         "history"}  # fmt: skip
 SILENT = {"rng", "verbose", "self"}  # arguments that are no settings of a run
 UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # of a foreign tree
+TWIN = "reference."  # before the kind of a layer that is a twin, which keeps fewer settings
 LARGEST = 4096  # elements of an array that is a setting
 
 
@@ -71,17 +80,24 @@ def take(run: Any, path: PathLike, state: Saved, *, going_on: bool = False) -> N
     before = run.model.state_dict(), {name: part.state_dict() for name, part in parts.items()}
     order, own = run.rng.bit_generator.state, dict(vars(run))
     try:
+        _check_names("the file", state, STATE)
         if state["kinds"] != _kinds(parts):
             raise ValueError(f"it holds the state of {state['kinds']}, not of {_kinds(parts)}")
+        _check_names("parts", state["parts"], set(parts))
+        _check_tree("rng", state["rng"], order)
         cursor = state["cursor"]
+        _check_names("cursor", cursor, {*COUNTERS, "cut", "last_step"})
         numbers = [integer("Trainer.load", name, cursor[name], low=0) for name in COUNTERS]
-        _check_place(cursor["cut"], *numbers)
-        history = _history(state["history"], cursor["epoch"])
+        steps, validated = _check_place(cursor["cut"], *numbers)
+        history = _history(state["history"], cursor["epoch"], _columns(run, validated))
         restored = flag("Trainer.load", "restored", state["restored"])
-        last_step = _last_step(cursor["last_step"], cursor["batch"])
+        last_step = _last_step(cursor["last_step"], cursor["batch"], steps)
         batches = [integer("Trainer.load", "best_batches", n, low=0) for n in state["best_batches"]]
         _load(run, parts, state["model"], state["parts"])
         _check_best(run)
+        _check_slots(run, state["parts"]["optimizer"])
+        if cursor["cut"] is not None:
+            _check_epochs(run, cursor["epoch"], batches)
         _check_settings(state["settings"], settings_of(run))
         run.rng.bit_generator.state = state["rng"]
         run._begin()
@@ -128,10 +144,34 @@ def _is_real(value):
     return type(value) in (int, float)  # as JSON has them
 
 
-def _history(history, epoch):
-    """Return the history of so many epochs."""
-    if not isinstance(history, dict):
-        raise TypeError(f"history must be a dict, got {type(history).__name__}")
+def _check_names(place, found, wanted, others=()):
+    """Refuse a dict that lacks a name, or has one that nobody reads."""
+    if not isinstance(found, dict):
+        raise TypeError(f"{place} must be a dict, got {type(found).__name__}")
+    missing, extra = sorted(wanted - found.keys()), sorted(found.keys() - wanted - set(others))
+    if missing or extra:
+        raise ValueError(f"{place} lacks {missing} and has unknown {extra}")
+
+
+def _check_tree(place, found, ours):
+    """Refuse a tree with other names than ours."""
+    _check_names(place, found, set(ours))
+    for name, value in ours.items():
+        if isinstance(value, dict):
+            _check_tree(f"{place}[{name!r}]", found[name], value)
+
+
+def _columns(run, validated):
+    """The names of what each epoch leaves in the history, and of what it may leave."""
+    link = link_of(run.loss)
+    classes = link == "sigmoid" or (link == "softmax" and hasattr(run.model, "n_out"))
+    names = ["loss", *["accuracy"] * classes]
+    return {*EVERY_EPOCH, *names, *(f"val_{name}" for name in names if validated)}
+
+
+def _history(history, epoch, wanted):
+    """Return the history of so many epochs. A callback may have entered columns of its own."""
+    _check_names("history", history, wanted if epoch else set(), history)
     for key, column in history.items():
         if not isinstance(column, list) or not all(map(_is_real, column)):
             raise TypeError(f"history[{key!r}] must be a list of numbers, got {column!r:.60}")
@@ -140,10 +180,10 @@ def _history(history, epoch):
     return history
 
 
-def _last_step(entries, batch):
-    """Return what the epoch under way has left so far."""
-    if not isinstance(entries, dict):
-        raise TypeError(f"last_step must be a dict, got {type(entries).__name__}")
+def _last_step(entries, batch, steps):
+    """Return what the epoch under way has left so far; its last step leaves all."""
+    wanted = LAST_STEP if batch and batch == steps else {"seconds"} if batch else set()
+    _check_names("last_step", entries, wanted, {"seconds"})
     seconds = entries.get("seconds", [])
     if not isinstance(seconds, list) or not all(map(_is_real, seconds)) or len(seconds) != batch:
         raise ValueError(f"last_step['seconds'] must have {batch} numbers, got {seconds!r:.60}")
@@ -153,19 +193,54 @@ def _last_step(entries, batch):
 
 
 def _check_place(cut, epoch, batch, step):
-    """Refuse a place in the run that its data do not have."""
-    if cut is None:
-        steps = 0
-    elif isinstance(cut, dict):
+    """Return an epoch's steps and if there are validation data, or refuse a place they lack."""
+    steps = rows = 0
+    if cut is not None:
+        _check_names("cut", cut, CUT)
         rows, size = (integer("Trainer.load", name, cut[name], low=1)
                       for name in ("rows", "batch_size"))  # fmt: skip
         steps = -(-rows // size)
-    else:
-        raise TypeError(f"cut must be a dict, got {type(cut).__name__}")
+        rows = integer("Trainer.load", "validation rows", cut["validation rows"], low=0)
+        flag("Trainer.load", "weights", cut["weights"])
+        for n in cut["sample"] if isinstance(cut["sample"], list) else [cut["sample"]]:
+            integer("Trainer.load", "sample", n, low=0)
     if batch > steps or step != epoch * steps + batch:
         raise ValueError(
             f"step {step} cannot be batch {batch} of epoch {epoch} with {steps} batches each"
         )
+    return steps, rows > 0
+
+
+def _check_epochs(run, epoch, batches):
+    """Refuse what early stopping cannot have after so many epochs of this network."""
+    seen = getattr(run.early_stopping, "history", None)
+    if _is_of(run.early_stopping, "fastreg.stopping") and len(seen) != epoch:
+        raise ValueError(f"early_stopping.history must have {epoch} entries, got {len(seen)}")
+    best = getattr(run.early_stopping, "best_epoch", None)
+    wanted = 0 if best is None else sum(name == "batches" for _, name, _ in marks(run.model))
+    if len(batches) != wanted:
+        raise ValueError(f"best_batches must have {wanted} entries, got {len(batches)}")
+
+
+def _check_slots(run, state):
+    """Refuse an optimizer's arrays that do not fit the network's."""
+    arrays = run.model.params
+    for name in state["names"] if _is_of(run.optimizer, "fastreg.optim.base") else ():
+        if name not in arrays:
+            raise ValueError(f"optimizer has a state of {name!r}, which the network has not")
+        like = arrays[name]
+        for key, value in state.items():
+            fits = getattr(value, "shape", None) == like.shape and value.dtype == like.dtype
+            if key.rpartition(".")[0] == name and not fits:
+                raise ValueError(
+                    f"optimizer[{key!r}] must have shape {like.shape} and dtype {like.dtype}, got "
+                    f"{shown(value)}"
+                )
+
+
+def _is_of(part, module):
+    """Whether a class of that module, or of one that goes by it, made this."""
+    return any(kind.__module__ == module for kind in type(part).__mro__)
 
 
 def _kinds(parts):
@@ -213,7 +288,8 @@ def _describe(place, part, found):
     if part is None or inspect.isroutine(part):
         found[place] = getattr(part, "__name__", None)
         return
-    found[place] = type(part).__name__
+    twin = type(part).__module__.startswith("fastreg.reference.")
+    found[place] = TWIN * twin + type(part).__name__
     try:
         names = [name for name in inspect.signature(type(part)).parameters if name not in SILENT]
     except (TypeError, ValueError):  # a class of another language
@@ -245,12 +321,23 @@ def _check_settings(saved, ours):
     lines = [
         f"{place} was {saved.get(place)!r}, not {ours.get(place)!r}"
         for place in {**saved, **ours}
-        if saved.get(place) != ours.get(place) and not _other_backend(place, saved, ours)
+        if not _same_setting(place, saved, ours)
     ]
     if lines:
         raise ValueError("; ".join(lines))
 
 
-def _other_backend(place, saved, ours):
-    """Whether only one of two layers keeps the setting: a twin of `fastreg.reference` may not."""
-    return place.startswith("layers[") and "." in place and not (place in saved and place in ours)
+def _same_setting(place, saved, ours):
+    """Whether a setting is the same, or kept by one of two layers, the other being a twin."""
+    if place in saved and place in ours:
+        return _plain(saved[place]) == _plain(ours[place])
+    layer = place.partition(".")[0]
+    return _is_twin(saved.get(layer)) != _is_twin(ours.get(layer))
+
+
+def _is_twin(kind):
+    return isinstance(kind, str) and kind.startswith(TWIN)
+
+
+def _plain(value):
+    return value.removeprefix(TWIN) if isinstance(value, str) else value

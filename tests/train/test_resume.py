@@ -10,7 +10,7 @@ import pytest
 from runs import Adam, blobs, everything, fit, full_options, network, trainer, weights
 
 import fastreg
-from fastreg import checkpoint
+from fastreg import checkpoint, schedule
 from fastreg.callbacks import Callback, Checkpoint
 from fastreg.checkpoint import CheckpointError
 from fastreg.nn import mlp
@@ -241,6 +241,116 @@ def test_whatever_stands_in_a_file_is_refused_or_taken_whole(tmp_path):
             else:
                 run = trainer(model=network(seed=9), **full_options())
                 fit(run, epochs=1)
+
+
+def value(tree, place):
+    for key in place:
+        tree = tree[key]
+    return tree
+
+
+def changed(tree, place):
+    """Copies of a tree in which something is missing, is more or has another length there."""
+
+    def copied(change):
+        other = copy.deepcopy(tree)
+        parent = other
+        for key in place[:-1]:
+            parent = parent[key]
+        change(parent, place[-1])
+        return other
+
+    now = value(tree, place)
+    yield copied(lambda parent, key: parent.pop(key))
+    if isinstance(now, dict):
+        yield copied(lambda parent, key: parent[key].update(more=0.0))
+    elif isinstance(now, list):
+        yield copied(lambda parent, key: parent[key].append(now[-1] if now else 0))
+    elif isinstance(now, np.ndarray):
+        longer = np.append(now, now.dtype.type(0))
+        yield copied(lambda parent, key: parent.update({key: longer}))
+        yield copied(lambda parent, key: parent.update({key: now.ravel()[:-1].copy()}))
+
+
+def test_whatever_is_missing_from_a_file_or_too_much_is_refused_by_name(tmp_path):
+    """Every key of a sealed file in turn left out, or given one more entry, or one less."""
+    path = str(tmp_path / "run.ckpt")
+
+    def parts():
+        rate = schedule.warmup(ReduceOnPlateau(0.02, patience=1), 3)
+        stopping = EarlyStopping(patience=50, verbose=False)
+        return {
+            "schedule": rate,
+            "early_stopping": stopping,
+            "optimizer": Adam(0.02, ema_decay=0.9),
+        }
+
+    fit(trainer(**parts(), callbacks=[StopAt(13, path)]))
+    good = checkpoint.load(path)
+    run = trainer(model=network(seed=9), **parts())
+    fit(run, epochs=1)
+    before, tried = everything(run), 0
+    for place in places(good):
+        if place[:3] == ("cursor", "cut", "sample") and place != ("cursor", "cut", "sample"):
+            continue  # compared with the data when training goes on
+        for state in changed(good, place):
+            if place == ("cursor", "cut", "sample") and place[-1] in state["cursor"]["cut"]:
+                continue
+            checkpoint.save(path, state)
+            with pytest.raises(CheckpointError) as refusal:
+                run.load(path)
+            said = str(refusal.value)
+            assert said.startswith(path), place
+            names = [
+                "more",
+                *map(str, place),
+                str(place[-1]).rpartition(".")[0],
+                value(good, place),
+            ]
+            names += [good["kinds"].get(key) for key in place[1:2]]
+            named = [
+                name if len(name) > 1 else repr(name) for name in names if isinstance(name, str)
+            ]
+            assert any(name in said.removeprefix(path) for name in named if name), (place, said)
+            assert everything(run) == before, place
+            tried += 1
+    assert tried > 200
+    checkpoint.save(path, good | {"more": 0.0})
+    with pytest.raises(CheckpointError, match="lacks .. and has unknown .'more'."):
+        run.load(path)
+    checkpoint.save(path, good)
+    run.load(path)
+
+
+def test_an_optimizers_state_of_another_network_is_refused_at_once(tmp_path):
+    path = tmp_path / "run.ckpt"
+    fit(trainer(**full_options(), callbacks=[StopAt(13, path)]))
+    good = checkpoint.load(path)
+    for change in (lambda array: array[:1].copy(), lambda array: array.astype(np.float64)):
+        state = copy.deepcopy(good)
+        for slot in "mv":
+            key = f"0.W.{slot}"
+            state["parts"]["optimizer"][key] = change(state["parts"]["optimizer"][key])
+        checkpoint.save(path, state)
+        with pytest.raises(CheckpointError, match=r"optimizer\['0.W.m'\] must have shape"):
+            trainer(**full_options()).load(path)
+
+
+def test_a_column_that_a_callback_has_entered_is_kept(tmp_path):
+    class Gap(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            history = self.trainer.history
+            history.setdefault("gap", [])[epoch:] = [logs["val_loss"] - logs["loss"]]
+
+    def made():
+        return trainer(callbacks=[Gap()])
+
+    run, other, whole = made(), made(), made()
+    fit(run, epochs=2)
+    run.save(tmp_path / "run.ckpt")
+    fit(other, epochs=4, resume_from=tmp_path / "run.ckpt")
+    fit(whole, epochs=4)
+    assert other.history["gap"] == whole.history["gap"] and len(whole.history["gap"]) == 4
 
 
 @pytest.mark.parametrize("value", [0, True, [None], {}, "x", np.zeros(3)], ids=str)

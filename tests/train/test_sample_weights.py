@@ -19,22 +19,42 @@ def test_a_batch_of_a_class_of_weight_zero_is_skipped(wrap):
     y[:5] = 1
     loss = wrap(functools.partial(softmax_cross_entropy, class_weights=[0.0, 1.0]))
     run = Trainer(mlp([2, 2], rng=0), loss, Adam(), rng=0, progress=False)
-    history = run.fit(X, y, X_val=X[50:], y_val=y[50:], epochs=3, batch_size=4)
+    history = run.fit(X, y, X_val=X[:9], y_val=y[:9], epochs=3, batch_size=4)
     made = run.optimizer.t
     assert 3 <= made <= 15 < run.step == 75
     assert all(len(column) == 3 for column in history.values())
-    assert np.isfinite(history["loss"]).all()
-    assert np.isnan(history["val_loss"]).all()  # a mean over nothing
+    assert np.isfinite(history["loss"]).all() and np.isfinite(history["val_loss"]).all()
 
 
-def test_a_skipped_batch_changes_nothing():
+@pytest.mark.parametrize("name", ["y", "y_val"])
+@pytest.mark.parametrize("direct", [True, False], ids=["partial", "function"])
+def test_data_that_weigh_nothing_are_refused(name, direct):
+    """Before training where the class weights can be seen, at the first evaluation elsewhere."""
     X, y = blobs(12)
-    loss = functools.partial(softmax_cross_entropy, class_weights=[1.0, 1.0, 0.0])
+    weighed = functools.partial(softmax_cross_entropy, class_weights=[1.0, 1.0, 0.0])
+    loss = weighed if direct else lambda outputs, labels: weighed(outputs, labels)
     run = Trainer(cumulative(), loss, Adam(), rng=0, progress=False)
     before = run.model.state_dict()
-    with pytest.raises(FloatingPointError):  # nothing at all to learn from
-        run.fit(X, np.full(12, 2), epochs=1, batch_size=4)
-    np.testing.assert_equal(run.model.state_dict(), before)
+    targets = {"y": y, "y_val": y} | {name: np.full(12, 2)}
+    message = f"Trainer.fit: {name} must have a sample whose weight is above 0"
+    with pytest.raises(ValueError, match=message):
+        run.fit(X, X_val=X, **targets, epochs=2, batch_size=4)
+    if direct or name == "y":  # whose batches are all skipped
+        np.testing.assert_equal(run.model.state_dict(), before)
+        assert run.optimizer.t == 0
+    with pytest.raises(ValueError, match="evaluate: y must have a sample whose weight is above 0"):
+        run.evaluate(X, np.full(12, 2))
+
+
+def test_sample_and_class_weights_that_leave_nothing_are_refused():
+    X, y = blobs(12)
+    loss = functools.partial(softmax_cross_entropy, class_weights=[1.0, 1.0, 0.0])
+    run = Trainer(network(), loss, Adam(), rng=0, progress=False)
+    with pytest.raises(ValueError, match=r"Trainer\.fit: y must have a sample whose weight"):
+        run.fit(X, y, epochs=1, sample_weight=(y == 2) * 1.0)
+    run.loss = functools.partial(softmax_cross_entropy, class_weights=[1.0, 1.0])
+    with pytest.raises(ValueError, match=r"Trainer\.fit: class_weights must have shape \(3,\)"):
+        run.fit(X, y, epochs=1)
 
 
 BAD_WEIGHTS = {
