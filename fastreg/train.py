@@ -375,7 +375,8 @@ class Trainer(Predictor):
         found = self._evaluate("Trainer.fit", "y", X, y, options)
         new: dict[str, Any] = dict(zip(("loss", "accuracy"), found, strict=True))
         if validation is not None:
-            found = self._evaluate("Trainer.fit", "y_val", *validation, {})
+            X_val, y_val = validation
+            found = self._evaluate("Trainer.fit", "y_val", X_val, y_val, {})
             new |= dict(zip(("val_loss", "val_accuracy"), found, strict=True))
         if not math.isfinite(new["loss"]):
             self._give_up(f"the training loss after epoch {self.epoch} is {new['loss']}")

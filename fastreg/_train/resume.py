@@ -213,9 +213,10 @@ def _check_place(cut, epoch, batch, step):
 
 def _check_epochs(run, epoch, batches):
     """Refuse what early stopping cannot have after so many epochs of this network."""
-    seen = getattr(run.early_stopping, "history", None)
-    if _is_of(run.early_stopping, "fastreg.stopping") and len(seen) != epoch:
-        raise ValueError(f"early_stopping.history must have {epoch} entries, got {len(seen)}")
+    if _is_of(run.early_stopping, "fastreg.stopping"):
+        seen = len(run.early_stopping.history)
+        if seen != epoch:
+            raise ValueError(f"early_stopping.history must have {epoch} entries, got {seen}")
     best = getattr(run.early_stopping, "best_epoch", None)
     wanted = 0 if best is None else sum(name == "batches" for _, name, _ in marks(run.model))
     if len(batches) != wanted:

@@ -166,7 +166,7 @@ def test_data_of_another_layout_is_refused(changes, tmp_path):
         (("history",), [], "history must be a dict"),
         (("cursor", "last_step"), [], "last_step must be a dict"),
         (("cursor", "last_step"), {"seconds": 3}, "seconds"),
-        (("cursor", "last_step"), {"seconds": [], "learning_rate": "x"}, "last_step .*learning_rate"),
+        (("cursor", "last_step"), {"seconds": [], "learning_rate": "x"}, "learning_rate"),
         (("cursor", "batch"), 6, "step 5 cannot be batch 6"),
         (("cursor", "step"), 4, "step 4 cannot be batch 0 of epoch 1 with 5 batches"),
         (("cursor", "cut"), 3, "cut must be a dict"),
