@@ -31,38 +31,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-if not TYPE_CHECKING:  # which read no sums of lists, but the imports above
-    __all__ = [
-        "EarlyStopping",
-        "ElasticNet",
-        "GroupLasso",
-        "Optimizer",
-        "ReduceOnPlateau",
-        "bias_variance",
-        "compare_optimizers",
-        "cosine_annealing",
-        "diagnose",
-        "l1_gradient",
-        "l1_regularization_loss",
-        "l2_gradient",
-        "l2_regularization_loss",
-        "max_norm",
-        "near_zero",
-        "penalty_and_gradient",
-        "reference",
-        "schedule",
-        "soft_threshold",
-        "step_decay",
-        "unit_norm",
-        "warmup_cosine",
-        "warmup_schedule",
-        "weight_histogram",
-    ]
-    __all__ += config.__all__
-    __all__ += dropout.__all__
-    __all__ += norm.__all__
-    __all__ += optim.__all__
-
 # Imported when first used, which keeps ``import fastreg`` short: module, and what comes from it.
 _LATER = {
     "fastreg.penalty": {
@@ -90,8 +58,13 @@ _LATER = {
     "fastreg.study": {"bias_variance", "compare_optimizers", "diagnose"},
 }
 
-
-if not TYPE_CHECKING:  # which would take any name for one
+if not TYPE_CHECKING:  # type checkers cannot add lists up; they read the imports above
+    __all__ = ["Optimizer", "reference", "schedule"]
+    __all__ += [name for names in _LATER.values() for name in sorted(names)]
+    __all__ += config.__all__
+    __all__ += dropout.__all__
+    __all__ += norm.__all__
+    __all__ += optim.__all__
 
     def __getattr__(name):
         """Import a submodule, or what holds a name, that is not loaded yet."""

@@ -327,23 +327,34 @@ def test_empty_inputs():
         np.testing.assert_array_equal(layer.dgamma, 0.0)
 
 
-def test_float32_parameters_give_float32_gradients(rng):
-    layer = LayerNorm(3)
-    layer.gamma, layer.beta = layer.gamma.astype(np.float32), layer.beta.astype(np.float32)
+NORMS = [("BatchNorm", (3,)), ("LayerNorm", (3,)), ("RMSNorm", (3,)), ("GroupNorm", (3, 3))]
+
+
+@pytest.mark.parametrize(("name", "arguments"), NORMS)
+def test_float32_parameters_give_float32_gradients(name, arguments, rng):
+    layer = make(name, arguments)
+    names = [parameter for parameter in ("gamma", "beta") if hasattr(layer, parameter)]
+    for parameter in names:
+        setattr(layer, parameter, getattr(layer, parameter).astype(np.float32))
     layer.forward(rng.normal(size=(5, 3)))
     layer.backward(rng.normal(size=(5, 3)))
-    assert layer.dgamma.dtype == layer.dbeta.dtype == np.float32
+    assert [getattr(layer, f"d{parameter}").dtype for parameter in names] == [np.float32] * len(
+        names
+    )
 
 
+@pytest.mark.parametrize(("name", "arguments"), NORMS)
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
-def test_copies_behave_alike(clone, rng):
+def test_copies_behave_alike(clone, name, arguments, rng):
     X, dY = rng.normal(size=(2, 8, 3))
-    for layer in (LayerNorm(3), RMSNorm(3), GroupNorm(3, 3)):
-        layer.forward(X)
-        copied = clone(layer)  # without the batch
-        harness.same_bits(layer.forward(X), copied.forward(X))
-        harness.same_bits(layer.backward(dY), copied.backward(dY))
-        harness.same_bits(layer.dgamma, copied.dgamma)
+    layer = make(name, arguments)
+    layer.forward(X)
+    copied = clone(layer)  # without the last batch
+    with pytest.raises(RuntimeError, match="forward must be called first"):
+        copied.backward(dY)
+    harness.same_bits(layer.forward(X), copied.forward(X))
+    harness.same_bits(layer.backward(dY), copied.backward(dY))
+    harness.same_bits(layer.dgamma, copied.dgamma)
 
 
 TORCH = [
