@@ -1,5 +1,6 @@
 """``import fastreg`` in a new interpreter, against ``import numpy``."""
 
+import os
 import subprocess
 import sys
 from functools import partial
@@ -13,7 +14,9 @@ import fastreg
 def start(code):
     """Run a new interpreter and return what it prints."""
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    # pip compiles what it installs; a tree must be allowed to keep its compiled files, too.
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout
 
 
 def over_numpy(result):

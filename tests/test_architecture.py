@@ -112,6 +112,24 @@ def test_every_folder_has_a_rule():
     assert {folder(name) for name in FILES} == set(ALLOWED) | {"lab"}
 
 
+#: Small modules of the standard library that NumPy may not have loaded.
+SMALL = {"__future__", "contextvars", "cython_runtime", "fnmatch", "signal", "threading"}
+
+
+def test_import_loads_what_it_must_and_no_more():
+    """Time is for benches/bench_import.py; this is what keeps it within 1.3 times NumPy's."""
+    code = (
+        "import sys, numpy; known = {*sys.modules}; import fastreg; print(*{*sys.modules} - known)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    ours = {name.split(".")[1] for name in found if name.startswith("fastreg.")}
+    assert ours == {"_command", "_core", "config", "dropout", "norm", "optim"}
+    others = {name.split(".")[0] for name in found if not name.startswith("_cython_")}
+    assert others - {"fastreg"} <= SMALL
+
+
 def test_only_the_lab_needs_extras():
     code = "import sys, fastreg.schedule; print(*sys.modules)"
     loaded = subprocess.run(

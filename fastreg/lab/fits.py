@@ -56,7 +56,7 @@ def seeds_of(seeds: Any) -> Any:
     return list(range(integer("run", "seeds", seeds, low=2)))
 
 
-class Outcomes(list):
+class Outcomes(list[dict[str, Any]]):
     """Dicts, one per fit: its settings and what came out."""
 
     def where(self, **settings: Any) -> Any:
@@ -117,7 +117,9 @@ def run(
 class Bar(tqdm):
     """A bar that estimates from the fits' own times: not from the start of the processes."""
 
-    workers, done, spent = 1, 0, 0.0
+    workers: int = 1
+    done: int = 0
+    spent: float = 0.0
 
     def count(self, seconds: Any) -> None:
         """Take note of a fit and the seconds it took."""

@@ -259,7 +259,7 @@ ACTIVATIONS = {
     "sigmoid": "Sigmoid",
     "gelu": "GELU",
 }
-FAST = {"Dense": Dense, "BatchNorm": BatchNorm, "Dropout": Dropout}
+FAST: dict[str, type[Any]] = {"Dense": Dense, "BatchNorm": BatchNorm, "Dropout": Dropout}
 FAST |= {name: getattr(activations, name) for name in ACTIVATIONS.values()}
 BACKENDS = ("fast", "reference")
 

@@ -39,7 +39,8 @@ class BatchNorm:
         self.gamma, self.beta = np.ones((1, n_features)), np.zeros((1, n_features))
         self.running_mean, self.running_var = np.zeros((1, n_features)), np.ones((1, n_features))
         self.momentum, self.epsilon, self.training = momentum, epsilon, True
-        self.axis, self.affine, self.batches = axis, affine, 0
+        self.axis, self.affine = axis, affine
+        self.batches: int = 0
         self.track_running_stats = track_running_stats
         self.unbiased_running_var = unbiased_running_var
 

@@ -10,7 +10,7 @@ import numpy as np
 from fastreg import SGD
 from fastreg.callbacks import Callback
 from fastreg.lab import plots
-from fastreg.lab.data import load
+from fastreg.lab.data import Problem, load
 from fastreg.lab.fits import grid, seeds_of, train
 from fastreg.lab.fits import run as run_fits
 from fastreg.lab.normed import COLOURS, NAMES, network
@@ -105,8 +105,8 @@ class CovariateShift(Result):
 
     def __post_init__(self) -> None:
         """Add up the steps of the means, in standard deviations."""
-        self.problem = load(self.outcomes[0]["data"])
-        self.path = {norm: self.get("move", norm).sum(axis=0) for norm in NAMES}
+        self.problem: Problem = load(self.outcomes[0]["data"])
+        self.path: dict[str, Any] = {norm: self.get("move", norm).sum(axis=0) for norm in NAMES}
 
     def get(self, key: Any, norm: Any) -> Any:
         """Return a value or a curve per seed."""

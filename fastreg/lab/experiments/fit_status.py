@@ -9,7 +9,7 @@ import numpy as np
 
 from fastreg import SGD, Adam, diagnose
 from fastreg.lab import plots
-from fastreg.lab.data import load
+from fastreg.lab.data import Problem, load
 from fastreg.lab.fits import run as run_fits
 from fastreg.lab.fits import seeds_of, train
 from fastreg.lab.plots import BLUE, ORANGE
@@ -89,10 +89,12 @@ class FitStatus(Result):
             case: Counter(outcome["verdict"] for outcome in self.outcomes.where(case=case))
             for case in self.cases
         }
-        self.verdict = {case: v.most_common(1)[0][0] for case, v in self.verdicts.items()}
-        self.kinds = len(set(self.verdict.values()))
-        self.problem = load(self.outcomes[0]["data"])
-        self.ignorant = self.problem.ignorant_loss
+        self.verdict: dict[str, str] = {
+            case: v.most_common(1)[0][0] for case, v in self.verdicts.items()
+        }
+        self.kinds: int = len(set(self.verdict.values()))
+        self.problem: Problem = load(self.outcomes[0]["data"])
+        self.ignorant: float = self.problem.ignorant_loss
 
     def _last(self, key, case):
         return self.outcomes.values(key, case=case)[-1]
