@@ -1,4 +1,4 @@
-"""Regularise and train at the speed of memory: the textbook's classes over fused CPU kernels."""
+"""Regularise and train networks at the speed of memory: plain classes over fused C kernels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Imported when first used, which keeps ``import fastreg`` short: module, and what comes from it.
+# Imported when one of their names is first used, so that `import fastreg` stays quick.
 _LATER = {
     "fastreg.penalty": {
         "ElasticNet",

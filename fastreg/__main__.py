@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-BROKEN_PIPE = 141  # what a shell reports of a process that SIGPIPE ended
+BROKEN_PIPE = 141  # what a shell reports for a process that SIGPIPE ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             arguments = parser().parse_args(argv)
             return arguments.command(arguments) or 0
-        finally:  # here, where it can be caught, and not when Python ends
+        finally:  # flush here, where an error can be caught, and not when Python ends
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:
                     stream.flush()
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _discard_output():
-    """Let what is still in the buffers go nowhere: Python flushes them when it ends."""
+    """Send what is still in the buffers nowhere: Python flushes them when it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -81,8 +81,8 @@ def parser() -> Any:
         default="digits",
         metavar="NAME|FILE",
         help="digits (default), breast_cancer, wine, diabetes, synthetic, or a CSV, npz or IDX "
-        "file, plain or gzipped; FILE.csv#NAME names the target column, or its place from 0; else "
-        "it is the last",
+        "file, plain or gzipped; the target is the last column, unless FILE.csv#NAME names one, or "
+        "FILE.csv#0 gives its place, counted from 0",
     )
     command.add_argument(
         "--drop-columns",
@@ -134,7 +134,7 @@ def positive(text: str, low: Any = 1) -> Any:
 
 
 def seeds(text: str) -> Any:
-    """Parse a number of seeds; there is no interval for one."""
+    """Parse a number of seeds, at least 2: one seed gives no interval."""
     return positive(text, low=2)
 
 

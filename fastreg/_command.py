@@ -1,6 +1,6 @@
 """What the command line needs before its imports are done: a quiet Ctrl-C, the experiments' names.
 
-Nothing but the standard library is imported here, and little of that.
+Only the standard library is imported here, and little of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ORDER = ("Section", "Exercise", "Beyond")
 
 def is_command() -> Any:
     """Return whether this process was started as ``fastreg`` or ``python -m fastreg``."""
-    if sys.argv[:1] == ["-m"]:  # as long as the package is being imported
+    if sys.argv[:1] == ["-m"]:  # while the package is still being imported
         return bool(re.search(r" -m ?fastreg( |$)", " ".join(sys.orig_argv)))
     return bool(sys.argv) and os.path.basename(sys.argv[0]) in ("fastreg", "fastreg.exe")
 
@@ -31,7 +31,7 @@ def loading() -> None:
     An interrupt in the middle of an import would come out as a traceback through the packages
     that were being imported, or as the ImportError that one of them makes of it.
     """
-    ours = threading.current_thread() is threading.main_thread()  # to which signals belong
+    ours = threading.current_thread() is threading.main_thread()  # which receives the signals
     if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 
@@ -59,11 +59,11 @@ def experiments() -> Any:
 
 
 def _place(line):
-    """Sections first, then exercises, by their numbers; what goes beyond the chapter last."""
+    """Sort sections first, then exercises, by number, and what goes beyond the chapter last."""
     place = line.partition(":")[0]
     kind = next((i for i, word in enumerate(ORDER) if place.startswith(word)), len(ORDER))
     return kind, [int(digits) for digits in re.findall(r"\d+", place)]
 
 
-if is_command():  # the first module that the package imports
+if is_command():  # this is the first module that the package imports
     loading()

@@ -1,4 +1,4 @@
-"""What can be told of a training run while it happens: the hooks, and two that are ready to use."""
+"""Callbacks: hooks that a training run calls, and two callbacks that are ready to use."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Callback:
     Attributes
     ----------
     trainer : Trainer
-        Set before the first hook. A hook may set ``trainer.stop_training = True``, and training
-        ends after the step.
+        Set before the first hook is called. A hook may set ``trainer.stop_training = True``, which
+        ends training after the current step.
 
     Notes
     -----
-    ``logs`` is a dict: after a batch its ``loss``, after an epoch the last entry of every list in
-    the history. Epochs and batches count from 0.
+    ``logs`` is a dict: after a batch it holds the ``loss``, after an epoch the last entry of every
+    list in the history. Epochs and batches count from 0.
 
     Examples
     --------
@@ -59,12 +59,12 @@ class Callback:
 
 
 class Checkpoint(Callback):
-    """Save the run to one file, which always holds the last save as a whole.
+    """Save the run to one file, which always holds one complete save.
 
     Parameters
     ----------
     path : str or path
-        Where to; for ``Trainer.fit(resume_from=path)``.
+        The file to write; ``Trainer.fit(resume_from=path)`` reads it.
     every : int, keyword-only
         Epochs from one save to the next.
     every_steps : int, keyword-only
@@ -73,7 +73,7 @@ class Checkpoint(Callback):
     Raises
     ------
     TypeError, ValueError
-        A count that is no integer of at least 1.
+        If a count is not an integer of at least 1.
 
     Examples
     --------
@@ -107,14 +107,14 @@ class LiveDiagnosis(Callback):
     every : int, keyword-only
         Epochs from one diagnosis to the next.
     report : callable, keyword-only
-        Given each `fastreg.study.diagnosis.Diagnosis`; prints by default.
+        Called with each `fastreg.study.diagnosis.Diagnosis`; prints it by default.
     **settings
-        For `fastreg.study.diagnosis.diagnose`.
+        Passed on to `fastreg.study.diagnosis.diagnose`.
 
     Attributes
     ----------
     last : Diagnosis or None
-        The latest.
+        The latest diagnosis.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""Checkpoints: a tree of arrays and JSON values in one file that is whole or is refused.
+"""Checkpoints: a tree of arrays and JSON values in one file, which is complete or is refused.
 
 The file is a safetensors file, which any reader of that format opens: eight bytes with the length
 of a JSON header, the header, the arrays end to end. Its ``__metadata__`` holds the format's
-version, fastreg's version, the tree with a reference in the place of each array, and the SHA-256
-of the whole file, taken with 64 zeros in its own place. Nothing in it is ever executed.
+version, fastreg's version, the tree with a reference in place of each array, and the SHA-256 of
+the whole file, computed with 64 zeros in its own place. Nothing in it is ever executed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
 
 
 class CheckpointError(Exception):
-    """A file that is damaged, foreign or made for something else; the message says which.
+    """A file is damaged, of another kind or made for something else; the message says which.
 
     Examples
     --------
@@ -51,18 +51,18 @@ class CheckpointError(Exception):
 
 
 def save(path: PathLike, state: Any) -> None:
-    """Write a tree to a file, so that a crash leaves the old file or the new one.
+    """Write a tree to a file, so that a crash leaves either the old file or the new one.
 
-    The bytes go to a temporary file in the same folder, are forced to the disk and renamed; then
-    the folder is forced to the disk, where the system can do that. An existing file keeps its
-    mode and, where permitted, its owner and group; a symbolic link stays one, and the file it
-    leads to is replaced. What a killed process left of a temporary file is removed by the next
-    save to the same path.
+    The bytes are written to a temporary file in the same folder and forced to the disk, and the
+    file is renamed; then the folder is forced to the disk, where the system can do that. An
+    existing file keeps its mode and, where permitted, its owner and group. A symbolic link stays
+    a link, and the file it leads to is replaced. The next save to the same path removes a
+    temporary file that a killed process has left.
 
     Parameters
     ----------
     path : str or path
-        Where to; an existing regular file is replaced, anything else is refused.
+        The file to write. An existing regular file is replaced, anything else is refused.
     state : dict
         Keys are strings; values are arrays of numbers or bools, JSON values, lists, or dicts of
         these. Tuples come back as lists, NumPy numbers as Python's.
@@ -70,12 +70,12 @@ def save(path: PathLike, state: Any) -> None:
     Raises
     ------
     TypeError
-        A key that is no string, a value that is neither an array nor JSON, a path that is none.
+        If a key is not a string, a value neither an array nor a JSON value, or the path not a path.
     ValueError
-        A tree that holds itself or is too deep, an integer of more than 4300 digits.
+        If the tree contains itself or is too deep, or an integer has more than 4300 digits.
     OSError
-        If the disk refuses, or a folder, device, pipe or socket is in the place of the file. What
-        was there is then untouched.
+        If the disk refuses, or the path is a folder, device, pipe or socket. What was there before
+        is then untouched.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def save(path: PathLike, state: Any) -> None:
 def load(path: PathLike) -> Any:
     """Read a tree back after its sizes, checksum and version have been verified.
 
-    Sizes are compared before anything of a size that the file claims is read or made.
+    Sizes that the file claims are compared with its length before memory is taken for them.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def load(path: PathLike) -> Any:
     CheckpointError
         If the file is not one that `save` wrote, byte for byte.
     TypeError
-        If the path is none.
+        If the path is not a path.
     OSError
         If it cannot be read.
     """
@@ -138,7 +138,7 @@ def _bytes(path):
 
 
 def _without_waiting(path, flags):
-    """Open a file; a pipe would else wait for whoever writes to it."""
+    """Open a file without waiting: opening a pipe would wait for its writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -213,7 +213,7 @@ def unpack(data: Any) -> Any:
         flat: Any = np.frombuffer(data, dtype, n, start + place) if n else []
         try:
             arrays[name] = np.array(flat, dtype.newbyteorder("=")).reshape(shape)
-        except ValueError as error:  # an empty array with axes beyond any address
+        except ValueError as error:  # an empty array whose axes are longer than any memory
             raise CheckpointError(f"damaged or not a safetensors file; {error}") from None
     return arrays, metadata, start
 
@@ -221,7 +221,7 @@ def unpack(data: Any) -> Any:
 def layout(data: Any, size: int) -> Any:
     """Return where a safetensors file of some size has its arrays, its metadata, the first place.
 
-    Of ``data`` nothing but the header is read, and nothing is made that is larger than it is.
+    Only the header of ``data`` is read, and no memory is taken that is larger than it.
     """
     start = 8 + int.from_bytes(data[:8], "little")
     if len(data) < 8 or start - 8 > HEADER_LIMIT or start > len(data):
@@ -248,7 +248,7 @@ def layout(data: Any, size: int) -> Any:
 
 
 def _distinct(pairs):
-    """The dict of a JSON object, whose keys must differ."""
+    """The dict of a JSON object; a key that comes twice is refused."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name comes twice")
@@ -269,7 +269,7 @@ def _read_entry(entry, expected_start):
 
 
 def _check_sum(head, arrays, found):
-    """Refuse a file whose bytes are not those the checksum was taken of."""
+    """Refuse a file whose bytes do not have the checksum that it states."""
     if (
         not isinstance(found, str)
         or not re.fullmatch("[0-9a-f]{64}", found)

@@ -17,7 +17,7 @@ __all__ = ["empty_cache", "get_num_threads", "num_threads", "set_num_threads", "
 
 CGROUP = "/sys/fs/cgroup"
 OWN_GROUPS = "/proc/self/cgroup"
-AWAKE_NS = 10_000_000  # the longest that a helper waits awake for the next region
+AWAKE_NS = 10_000_000  # the longest time that a helper stays awake for the next region
 BINDING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 
 
@@ -30,10 +30,10 @@ def _read(path):
 
 
 def _quota_files():
-    """Yield quota and period of the process's control groups and all around them.
+    """Yield quota and period of the process's control group and of every group above it.
 
-    A container may see its own group as the root, though its path names groups outside: what
-    cannot be read does not count.
+    A container may see its own group as the root, although its path names groups outside. Groups
+    that cannot be read are left out.
     """
     groups = [line.split(":", 2) for line in _read(OWN_GROUPS).splitlines() if line.count(":") > 1]
     for _, controllers, path in groups or [("", "", "/"), ("", "cpu", "/")]:
@@ -64,9 +64,9 @@ def _quota_cores():
 
 
 def _unbound_cores():
-    """Cores of the process where an OpenMP runtime has bound its main thread to some of them.
+    """Cores that the process had before an OpenMP runtime bound its main thread to some of them.
 
-    A runtime that is loaded and told to bind does so at once; it remembers the places.
+    A runtime that is told to bind threads does so as soon as it is loaded, and remembers where.
     """
     if not any(os.environ.get(name) for name in BINDING):
         return set()
@@ -83,7 +83,7 @@ def _unbound_cores():
                 ids = (ctypes.c_int * runtime.omp_get_place_num_procs(place))()
                 runtime.omp_get_place_proc_ids(place, ids)
                 cores.update(ids)
-        except (OSError, AttributeError):  # replaced on the disk; another library of such a name
+        except (OSError, AttributeError):  # the file was replaced, or another library has its name
             continue
     return cores
 
@@ -105,9 +105,10 @@ def _default_threads():
 
 
 def _helper_cores():
-    """Cores for the helpers, a byte each; empty if they may take over their caller's.
+    """Cores for the helpers, one byte per core; empty if they may use their caller's.
 
-    Only where a runtime binds the threads that call: the process's own limits are inherited.
+    They are needed only where a runtime binds the calling threads: a thread inherits the limits
+    of its process by itself.
     """
     if not hasattr(os, "sched_getaffinity") or not any(map(os.environ.get, BINDING)):
         return b""
@@ -118,7 +119,7 @@ def _helper_cores():
 def get_num_threads() -> int:
     """Return the number of threads that a large kernel called from here may use.
 
-    Unless a number was asked for, a kernel uses them where that is lately faster.
+    Unless a number was set, a kernel uses all of them or one, whichever has lately been faster.
 
     Examples
     --------
@@ -147,10 +148,10 @@ def set_num_threads(n: int | None) -> None:
     Results do not depend on it: a kernel returns the same bits for any number of threads. As
     long as no number is set, a kernel runs on all threads that the process may use (the smallest
     of OMP_NUM_THREADS, OMP_THREAD_LIMIT, the number of cores, the process's affinity and its
-    control groups' quotas) or on one, whichever has lately been faster: beside other busy
-    processes or a matrix product's own threads, one may be. A number that was set is used as it
-    is. Either way work below about 256 KB runs on the calling thread, and so does work that
-    finds the threads busy for another Python thread, or no room for new ones.
+    control groups' quotas) or on one, whichever has lately been faster: next to busy processes
+    or the threads of a matrix product, one thread can be. A number that was set is used as it
+    is. In either case work below about 256 KB runs on the calling thread, and so does work that
+    finds the threads busy with another Python thread, or that can start no threads.
 
     Examples
     --------
@@ -206,7 +207,7 @@ def empty_cache() -> None:
 
 
 def _lately():
-    """Say how the threads were chosen, one line for each size of work that there was."""
+    """Say how the threads were chosen, in one line per size of work."""
     team = _kernels.team_info()
     if not team["built"]:
         return {"chosen": "one, built without threads"}
@@ -274,7 +275,7 @@ def show_config(*, file: Any = None) -> None:
 
 
 def _tell_team():
-    """Give the team its limits. Under a quota waiting awake costs time that work would have."""
+    """Give the team its limits. Under a quota, waiting awake uses up time that work needs."""
     awake = 0 if _quota_cores() else AWAKE_NS
     _kernels.set_team(_default_threads(), awake, _helper_cores())
 

@@ -1,4 +1,4 @@
-"""Noticing that a loss has stopped improving, and `ReduceOnPlateau`, which lowers a value then.
+"""Noticing that a loss no longer improves, and `ReduceOnPlateau`, which then lowers a value.
 
 A loss improves when it is finite and better than the best so far by more than ``min_delta``
 (times ``|best|`` with ``min_delta_mode="rel"``); NaN and infinity never improve. Epochs without
@@ -54,7 +54,7 @@ class Plateau:
         return loss < other if self.mode == "min" else loss > other
 
     def _count(self, improved):
-        """Count an epoch; return whether patience has run out. An improvement never runs out."""
+        """Count an epoch; return whether patience has run out, never after an improvement."""
         paused = self.cooldown_left > 0
         self.cooldown_left -= paused
         if improved:
@@ -65,9 +65,9 @@ class Plateau:
         return False
 
     def cool_down(self) -> None:
-        """Leave the next ``cooldown`` epochs out of the count, whatever they bring.
+        """Leave the next ``cooldown`` epochs out of the count, whatever their losses are.
 
-        For a training loop that has just changed its learning rate, data or frozen layers.
+        Call it when the training loop has just changed its learning rate, data or frozen layers.
         """
         self.cooldown_left = self.cooldown
 
@@ -100,7 +100,7 @@ class ReduceOnPlateau(Plateau):
     """Multiply a value by ``factor`` whenever the loss has not improved for ``patience`` epochs.
 
     Call `update` with each epoch's loss. The object itself is a function of the step that returns
-    the current value, so it drives a learning rate as a schedule does; unlike those it has state.
+    the current value, so it can be used as a schedule; unlike other schedules it has a state.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class ReduceOnPlateau(Plateau):
     patience, min_delta, min_delta_mode, mode
         As in `EarlyStopping`, with a relative ``min_delta`` by default.
     cooldown : int
-        Epochs after a reduction that are not counted, whatever they bring.
+        Epochs after a reduction that are not counted, whatever their losses are.
     min_value : float
         The value never falls below this.
 
@@ -181,7 +181,7 @@ class ReduceOnPlateau(Plateau):
     def load_state_dict(self, state: Saved) -> None:
         """Continue from ``state``; nothing changes unless all of it is valid.
 
-        Settings are no part of a state: they stay what the constructor was given.
+        Settings are not part of the state: they stay as the constructor was given them.
         """
         where, checked = self._checked_state(state, ("value",))
         checked["value"] = number(where, "value", state["value"], low=0.0)

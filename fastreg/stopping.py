@@ -1,6 +1,6 @@
 """Early stopping: end training when the validation loss no longer improves, keep the best weights.
 
-What counts as an improvement is said in `fastreg.plateau`.
+`fastreg.plateau` says what counts as an improvement.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class EarlyStopping(Plateau):
     Parameters
     ----------
     patience : int
-        Epochs in a row without improvement that end training. An epoch that improves never
-        stops, so 0 and 1 both stop at the first that does not.
+        Number of epochs in a row without improvement after which training stops. An epoch that
+        improves never stops it, so 0 and 1 both stop at the first that does not.
     min_delta : float
         Improvement means ``val_loss < best_loss - min_delta``.
     restore_best : bool
@@ -68,7 +68,7 @@ class EarlyStopping(Plateau):
         Calls at the beginning that are recorded in ``history`` and otherwise ignored.
     baseline : float, optional
         An improvement resets the counter only if it also improves on this value. Other
-        improvements are counted, but stop nothing.
+        improvements are counted against patience, but do not stop training.
     stopping_threshold, divergence_threshold : float, optional
         Stop at once when the loss is better than the first, or worse than the second.
     check_finite : bool
@@ -81,11 +81,11 @@ class EarlyStopping(Plateau):
     Attributes
     ----------
     best_loss : float
-        Infinite until a finite loss has come.
+        The best finite loss so far; infinite before the first.
     best_epoch : int or None
-        The call it came with, counted from 0.
+        The call that brought it, counted from 0.
     best_weights
-        A copy of the weights passed with it, or None.
+        A copy of the weights that were passed with it, or None.
     counter : int
         Epochs counted against patience.
     stop_reason : str or None
@@ -194,7 +194,7 @@ class EarlyStopping(Plateau):
         return "patience" if out_of_patience else None
 
     def _sentence(self):
-        """What is printed on stopping; the chapter's words where patience has run out."""
+        """The text printed on stopping; in the chapter's words where patience has run out."""
         if self.stop_reason == "patience":
             return f"Early stopping triggered after {self.patience} epochs without improvement"
         return (
@@ -203,9 +203,9 @@ class EarlyStopping(Plateau):
         )
 
     def restore(self, weights: Any) -> Any:
-        """Write the best weights into ``weights`` in place and return it.
+        """Write the best weights into ``weights``, in place, and return ``weights``.
 
-        Names, lengths, shapes and dtypes are compared first, so that either all of it is written
+        Names, lengths, shapes and dtypes are compared first, so that either everything is written
         or nothing. Plain numbers are replaced in the dict or list that holds them.
 
         Raises
@@ -246,7 +246,7 @@ class EarlyStopping(Plateau):
         patience : int or sequence of int
             The settings to compare.
         min_delta, **settings
-            As for the class; no weights are kept.
+            As for the class. No weights are kept.
 
         Returns
         -------
@@ -256,7 +256,7 @@ class EarlyStopping(Plateau):
         Raises
         ------
         TypeError, ValueError
-            If a loss is no number, or a setting of the wrong kind or out of range.
+            If a loss is not a number, or a setting is of the wrong kind or out of range.
 
         Examples
         --------
@@ -301,7 +301,7 @@ class EarlyStopping(Plateau):
     def load_state_dict(self, state: Saved) -> None:
         """Continue from ``state``; nothing changes unless all of it is valid.
 
-        Settings are no part of a state: they stay what the constructor was given.
+        Settings are not part of the state: they stay as the constructor was given them.
         """
         names = ("best_epoch", "stop_reason", "history", "best_weights")
         where, checked = self._checked_state(state, names)

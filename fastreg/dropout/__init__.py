@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from fastreg.dropout.elements import *
 from fastreg.dropout.noise import *
 
-if not TYPE_CHECKING:  # which read no sums of lists, but the imports above
+if not TYPE_CHECKING:  # type checkers cannot add lists up; they read the imports above
     from fastreg.dropout import elements, noise
 
     __all__ = []

@@ -1,4 +1,4 @@
-"""What the layers that draw random numbers share: a rate, a seed, a count of calls."""
+"""The common part of layers that draw random numbers: a rate, a seed and a count of calls."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def threshold(drop_rate: float) -> int:
 class RandomLayer(Layer):
     """A layer whose noise is a pure function of (seed, call number, element index).
 
-    One call's noise is the tuple (key, call, *scalars). Subclasses say what the scalars are, what
-    the noise does to an array (``_noisy``) and to its gradient (``_gradient``), which shape it has
-    and what happens in inference (``_quiet``).
+    The noise of one call is the tuple (key, call, *scalars). Subclasses define the scalars, what
+    the noise does to an array (``_noisy``) and to its gradient (``_gradient``), its shape, and
+    what happens in inference (``_quiet``).
     """
 
     _forward: str  # what errors call the methods
@@ -70,7 +70,7 @@ class RandomLayer(Layer):
         self._drop_rate, self._scalars = rate, self._scalars_of(rate)
 
     def forward(self, X: Array, *, out: Array | None = None) -> Array:
-        """Apply the noise of the next call in training; do what inference asks for otherwise.
+        """Apply the noise of the next call in training; nothing random happens in inference.
 
         Parameters
         ----------
@@ -102,12 +102,12 @@ class RandomLayer(Layer):
             return result
 
     def backward(self, dout: Array, *, out: Array | None = None) -> Array:
-        """Return the gradient of the last forward call, drawing its noise again.
+        """Return the gradient with respect to the input; the last call's noise is drawn again.
 
         Parameters
         ----------
         dout : ndarray
-            Gradient of the loss by the output, of its shape.
+            Gradient of the loss with respect to the output, of its shape.
         out : ndarray, optional
             Where to write the result; may be dout.
 
@@ -126,7 +126,7 @@ class RandomLayer(Layer):
             return self._gradient(where, name, dout, out, noise, extra, shape)
 
     def _next_noise(self, X):
-        """Return the noise of the next training call, on X; it is not counted yet."""
+        """Return the noise of the next training call on X, without counting the call."""
         if self._key is None:
             self._key = seeds.key("", None)
         return self._key, self._calls, *self._scalars
@@ -145,9 +145,9 @@ class RandomLayer(Layer):
             self._calls = call
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the noise stands, as JSON-able values.
+        """Return the seed and the number of the next call, as JSON-able values.
 
-        ``key`` is None as long as it is still to be drawn from NumPy's global state.
+        ``key`` is None until it has been drawn from NumPy's global state.
         """
         with self._lock.reading():
             return {"stream": STREAM, "key": self._key, "call": self._calls}
@@ -176,7 +176,7 @@ class RandomLayer(Layer):
         return None
 
     def _gradient(self, where, name, dout, out, noise, noise_shape, shape):
-        """Most noise is a factor, and its own gradient."""
+        """The gradient of noise that multiplies: the same factors."""
         return self._noisy(where, name, dout, out, noise, noise_shape, shape)
 
     def _quiet(self, where, name, X, out, rate, shape=None):

@@ -31,21 +31,21 @@ class Dropout(RandomLayer):
     drop_rate : float, default 0.5
         Probability p of dropping an element, in [0, 1]; 0 keeps and 1 drops everything.
     rng : optional
-        Anything :func:`numpy.random.default_rng` takes; it fixes the masks of all calls. Left
-        out, the seed is drawn from NumPy's global state at the first training call, so
-        ``numpy.random.seed`` governs it.
+        Anything :func:`numpy.random.default_rng` takes; it determines the masks of all calls.
+        Left out, the seed is drawn from NumPy's global state at the first training call, so that
+        ``numpy.random.seed`` determines it.
     noise_shape : tuple of int or None, optional
-        Shape of the mask, one entry per axis of X: 1 drops all of that axis together, None or the
-        axis's own length each index by itself. ``(None, 1, None)`` drops features of (N, T, F)
-        for all T steps. Left out, every element is dropped by itself.
+        Shape of the mask, one entry per axis of X. With 1, all indices of that axis are dropped
+        together; with None or the axis's length, each by itself. ``(None, 1, None)`` drops
+        features of (N, T, F) for all T steps. Left out, every element is dropped by itself.
     inverted : bool, default True
-        False leaves kept values as they are, ``X * mask``, and multiplies by 1 - p in inference
-        instead.
+        Whether to scale in training. With False, training gives ``X * mask``, and inference
+        multiplies by 1 - p instead.
 
     Attributes
     ----------
     training : bool
-        Whether ``forward`` drops (True at first) or returns its input.
+        Whether ``forward`` drops (True at first) or returns its input unchanged.
     mask : ndarray or None
         The 0/1 mask of the last training call, drawn again when asked for.
 
@@ -54,12 +54,10 @@ class Dropout(RandomLayer):
     TypeError, ValueError
         If ``drop_rate`` is not a number in [0, 1], or another argument is of the wrong kind.
 
-    Notes
-    -----
-    Nothing is stored between forward and backward. The mask is a pure function of the seed, the
-    number of the call and the element's index in C order: it depends neither on threads nor on
-    the instruction set, nor on dtype or memory layout. This stream (version 1) is kept in every
-    later release. P(keep) is within 2**-32 of 1 - p.
+    Notes ----- No mask is stored between forward and backward. It is a pure function of the seed,
+    the number of the call and the element's index in C order; it does not depend on threads,
+    instruction set, dtype or memory layout. Later releases keep this stream (version 1). P(keep) is
+    within 2**-32 of 1 - p.
 
     References
     ----------
@@ -138,7 +136,8 @@ def _channel_axis(where, name, value):
 class SpatialDropout(Dropout):
     """Dropout of whole channels: a sample keeps all of a channel, scaled, or none of it.
 
-    Neighbouring pixels say much the same, so dropping them singly regularises little.
+    Neighbouring pixels carry almost the same information, so dropping single ones regularises
+    little.
 
     Parameters
     ----------
@@ -203,7 +202,7 @@ class StochasticDepth(Dropout):
     drop_rate : float, default 0.5
         Probability p of dropping, in [0, 1].
     mode : {"row", "batch"}, default "row"
-        Whether each sample (index of axis 0) is dropped by itself, or all of them together.
+        Whether each sample (index of axis 0) is dropped by itself, or the whole batch at once.
     rng : optional
         As in `Dropout`.
 
@@ -271,8 +270,8 @@ class DropConnect(Dropout):
 
     Notes
     -----
-    One mask serves the whole batch; the paper draws one for each sample, and samples the
-    activations in inference where this takes their mean, W itself.
+    One mask is used for the whole batch, and inference uses the mean of the weights, W itself.
+    The paper draws a mask for each sample, and samples the activations in inference.
 
     References
     ----------
@@ -300,7 +299,7 @@ class DropConnect(Dropout):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, dW: Array, *, out: Array | None = None
     ) -> Array:
-        """Return the gradient by W, given that by the weights of the last forward call."""
+        """Return the gradient with respect to W, given that with respect to the masked weights."""
         return super().backward(dW, out=out)
 
 

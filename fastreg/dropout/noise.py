@@ -1,4 +1,4 @@
-"""Noise that keeps more than the mean: alpha dropout and Gaussian dropout."""
+"""Noise that preserves more than the mean: alpha dropout and Gaussian dropout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SATURATION = -1.7580993408473766  # -scale * alpha of SELU: its limit at minus i
 
 
 class AlphaDropout(RandomLayer):
-    r"""Dropout for SELU networks: mean 0 and variance 1 stay what they are.
+    r"""Dropout for SELU networks: it preserves mean 0 and variance 1.
 
     .. math:: Y = a \, (X \odot K + \alpha' (1 - K)) + b, \qquad
               a = \left((1 - p)(1 + p \alpha'^2)\right)^{-1/2}, \quad b = -a \, p \, \alpha'
@@ -30,7 +30,7 @@ class AlphaDropout(RandomLayer):
     Parameters
     ----------
     drop_rate : float, default 0.5
-        Probability p of dropping an element, in [0, 1]; at 1 everything is 0, the limit.
+        Probability p of dropping an element, in [0, 1]; with 1 every output is 0, the limit.
     rng : optional
         As in `Dropout`.
 
@@ -87,7 +87,7 @@ class GaussianDropout(RandomLayer):
     Parameters
     ----------
     drop_rate : float, default 0.5
-        The p of the dropout with this variance, in [0, 1).
+        The rate p of the dropout that has the same variance, in [0, 1).
     rng : optional
         As in `Dropout`.
 

@@ -13,7 +13,7 @@ from fastreg.nn.dense import Dense
 from fastreg.nn.losses import *
 from fastreg.nn.sequential import PARAMETERS, Sequential, mlp
 
-if not TYPE_CHECKING:  # which read no sums of lists, but the imports above
+if not TYPE_CHECKING:  # type checkers cannot add lists up; they read the imports above
     from fastreg.nn import activations, losses
 
     __all__ = ["PARAMETERS", "Dense", "Sequential", "mlp"]

@@ -1,4 +1,4 @@
-"""Normalisation: by the batch, by the row, by groups of channels."""
+"""Normalisation over the batch, over each row, and over groups of channels."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,7 @@ from fastreg.norm.batch import *
 from fastreg.norm.group import *
 from fastreg.norm.layer import *
 
-if not TYPE_CHECKING:  # which read no sums of lists, but the imports above
+if not TYPE_CHECKING:  # type checkers cannot add lists up; they read the imports above
     from fastreg.norm import batch, group, layer
 
     __all__ = []

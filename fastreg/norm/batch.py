@@ -59,11 +59,12 @@ class BatchNorm(Layer):
     axis : {1, -1}, default 1, keyword-only
         Where the channels are: in the second axis or in the last.
     affine : bool, default True, keyword-only
-        Whether there are a gamma and a beta to learn.
+        Whether to learn a scale gamma and a shift beta.
     track_running_stats : bool, default True, keyword-only
-        Whether there are running statistics; without them inference uses the batch's, too.
+        Whether to keep running statistics; without them inference uses the batch's, too.
     unbiased_running_var : bool, default False, keyword-only
-        Whether the running variance takes in the batch's unbiased variance. Y never does.
+        Whether the running variance averages the unbiased variances of the batches. Y is always
+        computed with the biased one.
 
     Attributes
     ----------
@@ -76,8 +77,9 @@ class BatchNorm(Layer):
     dgamma, dbeta : ndarray of shape (1, n_features), or None
         Gradients, set by ``backward``.
     cache : dict
-        Of the last training call: ``X``; its ``mean`` and ``var``, of shape (1, n_features); and
-        ``X_norm``, X before scale and shift, worked out when asked for. Empty before the first.
+        What the last training call left: ``X``; its ``mean`` and ``var``, of shape (1,
+        n_features); and ``X_norm``, the output before scale and shift, computed when asked for.
+        Empty before the first call.
     training : bool
         Whether batch statistics are used; True at first.
 
@@ -94,9 +96,9 @@ class BatchNorm(Layer):
 
     Notes
     -----
-    Statistics are summed in blocks and merged in float64; a column with mean 1e7 and spread 1
-    comes out right in float32. The layer keeps X itself for ``backward`` and ``cache``, not a
-    copy: leave X unchanged until then.
+    Statistics are summed in blocks and merged in float64, so that a column with mean 1e7 and
+    spread 1 is normalised correctly in float32. The layer keeps X itself for ``backward`` and
+    ``cache``, not a copy: leave X unchanged until then.
 
     References
     ----------
@@ -206,7 +208,7 @@ class BatchNorm(Layer):
         for name, array in new.items():
             own = getattr(self, name)
             if own.shape == array.shape and own.dtype == array.dtype and own.flags.writeable:
-                own[...] = array  # whoever holds it, such as an optimizer, goes on with it
+                own[...] = array  # in place: an optimizer that holds this array keeps working
             else:
                 setattr(self, name, array)
         self.batches = batches
@@ -228,8 +230,8 @@ class BatchNorm(Layer):
             float32 or float64, any memory layout; integers and truth values count as float64. Not
             empty in training.
         out : ndarray, optional
-            C-contiguous array of the shape and dtype of X for the result. May be X in inference
-            only, and ``backward`` cannot follow then: it needs X.
+            C-contiguous array of the shape and dtype of X for the result. It may be X in
+            inference only; ``backward`` is not possible then, because it needs X.
 
         Raises
         ------
@@ -264,7 +266,8 @@ class BatchNorm(Layer):
         Parameters
         ----------
         dY : ndarray of the shape of X
-            Gradient of the loss by the output of the last forward call, in the dtype of its X.
+            Gradient of the loss with respect to the output of the last forward call, in the dtype
+            of its X.
         out : ndarray, optional
             Where to write dX; may be dY, may not share memory with X.
 

@@ -14,8 +14,8 @@ class GroupNorm(RowNorm):
     .. math:: Y = \gamma \frac{X - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta
 
     with the mean :math:`\mu` and the biased variance :math:`\sigma^2` of each group, over its
-    channels and all positions, in training and in inference alike; gamma and beta belong to the
-    channels.
+    channels and all positions, the same in training and in inference; gamma and beta have one
+    entry per channel.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class GroupNorm(RowNorm):
     epsilon : float, default 1e-5
         Added to the variance, above 0.
     affine : bool, default True, keyword-only
-        Whether there are a gamma and a beta to learn.
+        Whether to learn a scale gamma and a shift beta.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class GroupNorm(RowNorm):
 
     Notes
     -----
-    Accuracy is that of `BatchNorm`. The layer keeps X itself for ``backward``, not a copy: leave
+    Accuracy is as in `BatchNorm`. The layer keeps X itself for ``backward``, not a copy: leave
     X unchanged until then.
 
     References
@@ -86,7 +86,7 @@ class InstanceNorm(GroupNorm):
     .. math:: Y = \frac{X - \mu}{\sqrt{\sigma^2 + \epsilon}}
 
     with the mean :math:`\mu` and the biased variance :math:`\sigma^2` of each channel of each
-    sample, in training and in inference alike.
+    sample, the same in training and in inference.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class InstanceNorm(GroupNorm):
     epsilon : float, default 1e-5
         Added to the variance, above 0.
     affine : bool, default False, keyword-only
-        Whether there are a gamma and a beta to learn.
+        Whether to learn a scale gamma and a shift beta.
 
     Attributes
     ----------

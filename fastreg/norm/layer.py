@@ -1,12 +1,12 @@
 """Layer norm and RMS norm, over the last axes of each sample.
 
 Batch norm takes its statistics down a column, over the samples of a batch; layer norm takes
-them along a row, over the features of one sample. What follows from that:
+them along a row, over the features of one sample. The consequences are:
 
 =====================  ==============================  ==========================
 ..                     BatchNorm                       LayerNorm
 =====================  ==============================  ==========================
-statistics over        the batch, a feature each       the features, a sample each
+statistics over        the batch, for each feature     the features of each sample
 depends on the batch   yes; noisy when it is small     no; one sample is enough
 inference              running averages from training  the same as in training
 running statistics     running_mean, running_var       none
@@ -14,7 +14,7 @@ typical use            convolutional networks          sequences, transformers
 =====================  ==============================  ==========================
 
 A sample's output depends on the rest of its batch with batch norm, not with layer norm; batch
-norm needs at least two samples to say anything; and only batch norm changes at inference:
+norm needs at least two samples in training; and only batch norm changes in inference:
 
 >>> batch, layer = fastreg.BatchNorm(3), fastreg.LayerNorm(3)
 >>> X = np.array([[1.0, 2.0, 6.0], [4.0, 5.0, 0.0], [7.0, 9.0, 8.0]])
@@ -76,8 +76,8 @@ class LayerNorm(_LastAxesNorm):
 
     .. math:: Y = \gamma \frac{X - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta
 
-    with the mean :math:`\mu` and the biased variance :math:`\sigma^2` of each row, in training
-    and in inference alike. See the module's docstring for a comparison with batch norm.
+    with the mean :math:`\mu` and the biased variance :math:`\sigma^2` of each row, the same in
+    training and in inference. See the module's docstring for a comparison with batch norm.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class LayerNorm(_LastAxesNorm):
     epsilon : float, default 1e-5
         Added to the variance, above 0.
     affine : bool, default True, keyword-only
-        Whether there are a gamma and a beta to learn.
+        Whether to learn a scale gamma and a shift beta.
 
     Attributes
     ----------
@@ -101,11 +101,9 @@ class LayerNorm(_LastAxesNorm):
     TypeError, ValueError
         If an argument is of the wrong kind or out of range.
 
-    Notes
-    -----
-    Accuracy is that of `BatchNorm`: a row with mean 1e7 and spread 1 comes out right in float32,
-    a constant row gives ``beta``. The layer keeps X itself for ``backward``, not a copy: leave X
-    unchanged until then.
+    Notes ----- Accuracy is as in `BatchNorm`: a row with mean 1e7 and spread 1 is normalised
+    correctly in float32, and a constant row gives ``beta``. The layer keeps X itself for
+    ``backward``, not a copy: leave X unchanged until then.
 
     References
     ----------
@@ -130,7 +128,7 @@ class RMSNorm(_LastAxesNorm):
 
     .. math:: Y = \gamma \frac{X}{\sqrt{\overline{X^2} + \epsilon}}
 
-    Layer norm without the mean and without the shift, in training and in inference alike.
+    Layer norm without the mean and without the shift, the same in training and in inference.
 
     Parameters
     ----------
@@ -140,7 +138,7 @@ class RMSNorm(_LastAxesNorm):
     epsilon : float, default 1e-5
         Added to the mean square, above 0.
     affine : bool, default True, keyword-only
-        Whether there is a gamma to learn.
+        Whether to learn a scale gamma.
 
     Attributes
     ----------

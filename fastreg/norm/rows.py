@@ -1,4 +1,4 @@
-"""What the norms without running statistics share: each row is normalised by itself."""
+"""The common part of the norms without running statistics: each row is normalised by itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["RowNorm"]
 class RowNorm(Layer):
     """A layer over rows; a subclass says what a row is and which parameters there are."""
 
-    _centred = True  # whether the mean is taken off
+    _centred = True  # whether the mean is subtracted
     _names: tuple[str, ...] = ("gamma", "beta")
 
     epsilon: checks.Checked = checks.Checked(checks.number, low=0.0, open_low=True)
@@ -48,8 +48,8 @@ class RowNorm(Layer):
             float32 or float64 of the layer's shape, any memory layout; integers and truth values
             count as float64.
         out : ndarray, optional
-            C-contiguous array of the shape and dtype of X for the result. May be X in inference
-            only, and ``backward`` cannot follow then: it needs X.
+            C-contiguous array of the shape and dtype of X for the result. It may be X in
+            inference only; ``backward`` is not possible then, because it needs X.
 
         Raises
         ------
@@ -75,8 +75,8 @@ class RowNorm(Layer):
         Parameters
         ----------
         dY : ndarray
-            Gradient of the loss by the output of the last forward call, in the shape and dtype
-            of its X.
+            Gradient of the loss with respect to the output of the last forward call, in the
+            shape and dtype of its X.
         out : ndarray, optional
             Where to write dX; may be dY, may not share memory with X.
 
@@ -101,11 +101,11 @@ class RowNorm(Layer):
                     )
                     for name, gradient in zip(self._names, gradients, strict=False)
                 }
-                self.__dict__.update(slopes)  # in one: an interrupt finds all or none
+                self.__dict__.update(slopes)  # in one call: an interrupt finds all of them or none
             return dX
 
     def _parameter(self, where, name, default, X):
-        """The parameter, or what stands for it where there is none, in the dtype of X."""
+        """The parameter, or its neutral value where there is none, in the dtype of X."""
         if not self.affine or name not in self._names:
             return np.full(self._shape, default, X.dtype)
         return channels(where, name, getattr(self, name), self._shape, X)

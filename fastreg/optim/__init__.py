@@ -1,8 +1,8 @@
 """Optimizers: a class names its rule and hyper-parameters; one compiled pass does the rest.
 
-Services (decay, penalties, clipping, groups, averages) are keyword arguments of every class and
-documented once, in :class:`Optimizer`. Where libraries disagree the chapter's form is the
-default, and ``compat`` gives the other's:
+Every class takes the same services (decay, penalties, clipping, groups, averages) as keyword
+arguments; :class:`Optimizer` documents them. Where libraries disagree, the chapter's form is the
+default, and ``compat`` chooses another library's:
 
 ========  ======================================  ==================  ==========================
 rule      default                                 "torch"             "keras" / "optax"
@@ -29,7 +29,7 @@ from fastreg.optim.base import Optimizer as Optimizer
 from fastreg.optim.groups import BIASES_AND_SCALES as BIASES_AND_SCALES
 from fastreg.optim.rules import *
 
-if not TYPE_CHECKING:  # which read no sums of lists, but the imports above
+if not TYPE_CHECKING:  # type checkers cannot add lists up; they read the imports above
     from fastreg.optim import adam, rules
 
     #: Every optimizer; `fastreg`, tests and benchmarks go by this list.

@@ -233,7 +233,7 @@ class RAdam(Adam):
 
 
 class Adamax(Optimizer):
-    r"""Adam by the infinity norm.
+    r"""Adam with the infinity norm: steps scaled by a fading maximum of the gradient's size.
 
     .. math::
 

@@ -20,7 +20,7 @@ __all__ = ["Optimizer"]
 
 
 class Optimizer(State):
-    r"""Base of all optimizers; its keyword arguments are services that each of them offers.
+    r"""Base of all optimizers. Its keyword arguments are services that every optimizer offers.
 
     They are computed in the same pass over memory as the step itself, in this order:
 
@@ -34,9 +34,9 @@ class Optimizer(State):
     ----------
     weight_decay : float or function of the step, default 0
         Decoupled decay: theta shrinks by ``learning_rate * weight_decay`` per step. With
-        ``compat``, what the library's class does with its argument of this name: in torch all but
-        AdamW add ``weight_decay * theta`` to the gradient, as ``lambda_l2`` does, and so does
-        Optax's Adadelta. Where the library's class has no decay, it is refused.
+        ``compat`` it does what the argument of this name does in that library: in torch all
+        classes but AdamW add ``weight_decay * theta`` to the gradient, as ``lambda_l2`` does, and
+        so does Optax's Adadelta. Where the library's class has no decay, it is refused.
     lambda_l2 : float, default 0
         Coupled L2 penalty: the gradient of ``lambda_l2 / 2 * sum(theta ** 2)`` is added.
     lambda_l1 : float, default 0
@@ -44,37 +44,36 @@ class Optimizer(State):
     l1_mode : {"subgradient", "prox"}
         The chapter's sign, or the proximal operator, which reaches exact zeros.
     clip_norm : float, optional
-        Largest global norm of all gradients together, above 0. It is summed in float64, in one
+        Largest norm of all gradients together, above 0. The norm is summed in float64, in one
         extra read of the gradients; ``grad_norm`` keeps it. A norm that is not finite clips
-        nothing. With ``compat="torch"`` the norm is taken 1e-6 larger, as torch has it.
+        nothing. With ``compat="torch"`` the norm counts as 1e-6 larger, as in torch.
     clip_value : float, optional
         Largest absolute value of a gradient's element, above 0.
     exclude : callable or sequence of str, default ()
-        Names (or name patterns, as of :mod:`fnmatch`) that decay and penalties leave alone, or
-        a predicate of the name. By default nothing is exempt, as in the chapter;
+        Names (or name patterns as in :mod:`fnmatch`) that decay and penalties leave alone, or a
+        function of the name that says so. By default nothing is exempt, as in the chapter;
         ``fastreg.optim.BIASES_AND_SCALES`` is the usual choice.
     groups : dict, optional
         ``{pattern: {hyper-parameter: value}}`` for parameters whose names match; the first
         pattern that matches counts.
     on_nonfinite : {"propagate", "skip", "raise"}
-        What a NaN or an infinity in any gradient does: spread as IEEE arithmetic has it, skip
-        the step (counted in ``skipped``), or raise FloatingPointError. Nothing changes in the
-        latter two.
+        What happens at a NaN or an infinity in any gradient: it spreads as IEEE arithmetic has
+        it, the step is skipped (counted in ``skipped``), or FloatingPointError is raised. In the
+        last two cases nothing changes.
     ema_decay : float, optional
         Decay of an exponential moving average of the parameters, in [0, 1); see ``swap_ema``.
-        It begins with a parameter before its first step; in torch (``AveragedModel``) and Keras
-        with those after the optimizer's first.
+        An average begins with the parameter's value before its first step; in torch
+        (``AveragedModel``) and Keras with the values after the optimizer's first step.
     compat : {None, "torch", "keras", "optax"}
         Whose formula and default hyper-parameters to use where libraries disagree.
 
     Attributes
     ----------
     lr : float or function of the step
-        The learning rate; assign a number or a schedule at any time. Reads as the rate of the
-        next step.
+        The learning rate of the next step. A number or a schedule may be assigned at any time.
     t : int
-        Steps taken. Each parameter has a count of its own, which bias corrections go by: the
-        steps in which it had a gradient. An assigned ``t`` is everyone's count.
+        Steps taken. Each parameter has a count of its own, the steps in which it had a gradient;
+        bias corrections use that. Assigning ``t`` sets the count of every parameter.
     skipped : int
         Steps skipped because of NaN or infinity.
     grad_norm : float
@@ -87,11 +86,11 @@ class Optimizer(State):
 
     Notes
     -----
-    A step is right to rounding for gradients of any size that the dtype holds, although their
-    squares leave its range (in float32 beyond 1.8e19). A mean of squares that the dtype cannot
-    hold is kept as minus its root: ``v`` is negative there, where it would be infinite, or 0 with
-    an ``epsilon`` of 0. What no state of the dtype can hold, such as a tenth of its smallest
-    number, is rounded as any result is.
+    A step is right to rounding for gradients of any size that the dtype can hold, even where
+    their squares leave its range (in float32 beyond 1.8e19). A mean of squares that the dtype
+    cannot hold is kept as minus its root: ``v`` is negative where it would be infinite, or would
+    be 0 with an ``epsilon`` of 0. What no number of the dtype can hold, such as a tenth of its
+    smallest number, is rounded as any result is.
 
     ``learning_rate`` and ``weight_decay`` take a number or a schedule: a function of the number
     of steps taken so far, so that the first step uses ``schedule(0)``.
@@ -175,7 +174,7 @@ class Optimizer(State):
         }
 
     def _settled(self, values, place=""):
-        """Check hyper-parameters; where they are defaults, those of ``compat`` take their place."""
+        """Check hyper-parameters; those of ``compat`` take the place of defaults."""
         theirs, settled = self._defaults.get(self._compat, {}), {}
         for name, value in values.items():
             if isinstance(value, Default):
@@ -215,12 +214,13 @@ class Optimizer(State):
         params : dict or list of ndarray
             float32 or float64 arrays of any shape, contiguous in any order of their axes,
             writeable, sharing no memory; the two dtypes may be mixed. New names may join at any
-            step, each with a count of steps of its own. Python floats and NumPy scalars are
+            step; each has a count of steps of its own. Python floats and NumPy scalars are
             allowed as values; such an entry is replaced by the new number.
         grads : dict or list of ndarray
             One gradient per parameter, of its name, shape and dtype, in any memory layout;
-            integers and truth values become the parameter's floats, and a plain number is the
-            gradient of every element. None leaves a parameter alone: its value, state and count.
+            integers and truth values are converted to the parameter's dtype, and a plain number
+            is the gradient of every element. None leaves a parameter alone, with its state and
+            its count.
             Names that are not in ``params`` are ignored.
 
         Raises
@@ -246,14 +246,14 @@ class Optimizer(State):
     def swap_ema(self, params: Parameters | None = None) -> None:
         """Exchange parameters with their averages, in place.
 
-        Call it before an evaluation and again after it; no update is possible in between. A
-        parameter that has no average yet, or that is not among these, keeps its value.
+        Call it before an evaluation and again after it; no update is possible in between.
+        Parameters without an average, and those not in ``params``, keep their values.
 
         Parameters
         ----------
         params : dict or list of ndarray, optional
-            Those of the last update if left out. An optimizer that has just been loaded or
-            copied does not know them.
+            The parameters to exchange; left out, those of the last update, which an optimizer
+            that has just been loaded or copied does not know.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Which parameters an optimizer treats how, by their names."""
+"""How an optimizer treats each parameter, by its name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BIASES_AND_SCALES = ("b", "*.b", "b[0-9]*", "*bias*", "*gamma*", "*beta*")
 
 
 class Membership:
-    """Group and exemption of a parameter: called with its name.
+    """Called with a parameter's name: its group, and whether decay and penalties apply.
 
     Parameters matching pattern k are in group k + 1, all others in group 0.
     """

@@ -31,16 +31,16 @@ __all__ = [
 
 
 class Default(float):
-    """A default value, to tell it from a number that was passed: ``compat`` may replace it."""
+    """A default value that ``compat`` may replace; a number that was passed is a plain float."""
 
 
 COMPAT: dict[str | None, int] = {None: 0, "torch": 1, "keras": 2, "optax": 3}
-INITIAL = "initial_accumulator"  # the first value of a slot, not a number of the step
+INITIAL = "initial_accumulator"  # the first value of a slot; steps do not use it
 #: What a library's class does with weight_decay: "coupled" to the gradient, "decoupled" from it,
 #: "none" if it has no such argument, "no class" if there is no such class; None is ours.
 DECAYS: dict[str | None, str] = {None: "decoupled", "torch": "coupled"}
 DECAYS |= {"keras": "decoupled", "optax": "none"}
-#: For a rule that no library has: ``compat`` is refused, and tests compare with none.
+#: For a rule that no library has: ``compat`` is refused, and no test compares it.
 NO_LIBRARY = DECAYS | dict.fromkeys(("torch", "keras", "optax"), "no class")
 #: Bounds of a mean's decay per step.
 DECAY: dict[str, Any] = {"low": 0.0, "high": 1.0, "open_high": True}
@@ -95,7 +95,7 @@ def slot_entry(where: str, name: str, value: Any) -> Array:
 
 
 def slot(k: int, doc: str) -> Any:
-    """A state slot by parameter name: arrays may be read and changed, or all of them replaced."""
+    """A state slot by parameter name: its arrays may be read, changed, or all replaced."""
 
     def read(self):
         return MappingProxyType(self._updater.slot(k))
@@ -122,7 +122,7 @@ def _is_infinite(value):
 
 
 class HyperParameters:
-    """What an optimizer knows of its numbers: bounds, groups that share them, names."""
+    """The hyper-parameters of an optimizer: their names, bounds, and the groups that share them."""
 
     _updater: Updater
     _slots: tuple[str, ...]

@@ -56,7 +56,7 @@ class Momentum(Optimizer):
     momentum : float, default 0.9
         Decay :math:`\mu` of the velocity per step, in [0, 1).
     nesterov : bool, default False
-        Look ahead.
+        Whether to take Nesterov's step.
     **services
         See :class:`Optimizer`.
 
@@ -172,9 +172,9 @@ class RMSprop(Optimizer):
     epsilon : float, default 1e-8
         Added inside the root, at least 0.
     centered : bool, default False
-        Divide by the gradient's standard deviation instead: v less the square of the mean.
+        Divide by the gradient's standard deviation instead: the root of v minus the squared mean.
     momentum : float, default 0
-        Decay of a velocity that the scaled gradient feeds, in [0, 1).
+        Decay of a velocity that takes in the scaled gradients, in [0, 1).
     **services
         See :class:`Optimizer`.
 

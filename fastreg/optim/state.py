@@ -1,8 +1,8 @@
 """The state of an optimizer as a flat dictionary, and back.
 
-What may be assigned (rates, decays and other numbers) is taken from the state. What only the
-constructor sets must be the same there, and is refused by name where it differs. A schedule is a
-function and is not saved: where one has a schedule, both must.
+Numbers that may be assigned (rates, decays and so on) are taken from the state. What only the
+constructor sets must be the same in the state; a difference is refused by name. A schedule is a
+function and is not saved: if the saved optimizer had a schedule, the loading one must have one too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["State", "saved"]
 
 
 def saved(value: Any) -> Any:
-    """A hyper-parameter as a state holds it: "function" for a schedule, None for infinity."""
+    """A hyper-parameter as a state stores it: "function" for a schedule, None for infinity."""
     return "function" if callable(value) else None if math.isinf(value) else value
 
 
@@ -87,8 +87,8 @@ class State(HyperParameters):
         of the state. What only the constructor sets must be the same: the class and its options
         (such as AdaGrad's ``initial_accumulator``), ``compat``, ``l1_mode``, ``clip_norm``,
         ``on_nonfinite``, ``ema_decay``, ``exclude`` and ``groups``. Functions (schedules,
-        predicates) are not saved: give the constructor one where the state's optimizer had one,
-        and it goes on from step ``t``.
+        predicates) are not saved: give the constructor one where the saved optimizer had one,
+        and it continues from step ``t``.
 
         Parameters
         ----------
@@ -98,8 +98,8 @@ class State(HyperParameters):
         Raises
         ------
         TypeError, ValueError
-            If an entry is missing, unknown, of the wrong kind or shape, or that of another
-            optimizer; nothing has changed.
+            If an entry is missing, unknown, of the wrong kind or shape, or belongs to another
+            optimizer. Nothing has changed then.
         """
         where = f"{self._name}.load_state_dict"
         if not isinstance(state, dict):
@@ -164,7 +164,7 @@ class State(HyperParameters):
         return names
 
     def _check_fixed(self, where, state):
-        """Refuse the state of an optimizer that was constructed otherwise."""
+        """Refuse the state of an optimizer that was constructed with other options."""
         expected = {"optimizer": self._name, "compat": self._compat, **self._fixed}
         for key, mine in expected.items():
             if key in state and not alike(state[key], mine):

@@ -6,7 +6,7 @@ from fastreg.penalty.elastic import *
 from fastreg.penalty.group import *
 from fastreg.penalty.sparsity import *
 
-if not TYPE_CHECKING:  # which read no sums of lists, but the imports above
+if not TYPE_CHECKING:  # type checkers cannot add lists up; they read the imports above
     from fastreg.penalty import elastic, group, sparsity
 
     __all__ = []

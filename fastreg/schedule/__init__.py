@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fastreg.schedule.families import *
 
-if not TYPE_CHECKING:  # which read no sums of lists, but the imports above
+if not TYPE_CHECKING:  # type checkers cannot add lists up; they read the imports above
     from fastreg.schedule import families
 
     __all__ = []
