@@ -1,4 +1,4 @@
-"""Arrays as they come: real numbers of some dtype, or a refusal that says the cure."""
+"""Input arrays: real numbers of some dtype, or a refusal that says what to do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def real(
     if type(value) is not np.ndarray:
         try:
             array = None if hasattr(value, "filled") else np.asarray(value)
-        except (TypeError, ValueError, RuntimeError):  # whatever foreign code raises for its own
+        except (TypeError, ValueError, RuntimeError):  # foreign types raise what they like
             array = None
     if array is None or array.dtype.kind not in kinds:
         raise TypeError(f"{where}: {name} must be {what}, got {shown(value)}{cure(name, value)}")

@@ -1,7 +1,7 @@
 """Checks of arguments: an error names the argument, what was expected and what came.
 
 TypeError for the wrong kind, ValueError for the wrong value. ``bool`` and ``str`` are not numbers,
-alone or in an array, and NaN is not a hyper-parameter. What came is repeated in short.
+alone or in an array, and NaN is not a hyper-parameter. Messages repeat a short form of the value.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
     "size",
 ]
 
-LARGEST = 2**59  # float64 values that an address space has room for
+LARGEST = 2**59  # number of float64 values that fit in an address space
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
@@ -53,7 +53,7 @@ def shown(value: Any) -> str:
 
 
 def cure(name: str, value: Any) -> str:
-    """Say how to make an array of numbers of what came instead of one."""
+    """Say how to turn what came into an array of numbers."""
     if hasattr(value, "toarray"):
         return f"; pass {name}.toarray(), sparse matrices are not supported"
     if hasattr(value, "filled"):
@@ -101,7 +101,7 @@ def number(
 ) -> float:
     """Return ``value`` as a finite float from ``low`` to ``high``, included unless open."""
     if type(value) is float and -math.inf < value and low <= value < high and not open_low:
-        return value  # what comes with nearly every call
+        return value  # nearly every call ends here
     error: type[Exception] = TypeError
     if is_number(value):
         try:
@@ -189,9 +189,9 @@ def optional_number(where: str, name: str, value: Any, **bounds: Any) -> float |
 
 
 class Checked:
-    """An attribute that keeps what ``check(class name, attribute, value)`` makes of a value.
+    """An attribute that keeps what ``check(class name, attribute, value)`` returns.
 
-    It lives in the instance's ``__dict__``, so that reading it costs what any attribute does.
+    It is stored in the instance's ``__dict__``, so that reading it is as fast as for any attribute.
     """
 
     bounds: Any
@@ -200,7 +200,7 @@ class Checked:
     def __init__(self, check: Callable[..., Any], **bounds: Any) -> None:
         self.check, self.bounds = check, bounds
 
-    if TYPE_CHECKING:  # a descriptor that can be read would be asked at every reading
+    if TYPE_CHECKING:  # at run time a `__get__` would be called at every reading
 
         def __get__(self, instance: Any, owner: Any) -> Any: ...
 
@@ -213,7 +213,7 @@ class Checked:
 
 
 class Fixed(Checked):
-    """A checked attribute that other attributes were cut to: it stays what it was made as."""
+    """A checked attribute that fixes the shape of others: it keeps its first value."""
 
     def __set__(self, instance: Any, value: Any) -> None:
         before = vars(instance).get(self.name)

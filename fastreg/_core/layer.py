@@ -1,4 +1,4 @@
-"""What every layer with a training and an inference mode shares."""
+"""The common base of all layers: a training and an inference mode, a lock, pickling."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ GRADIENTS = ("dW", "db", "dgamma", "dbeta")
 
 
 class Layer:
-    """A mode, a lock so that two threads may share one object, and what pickles leave out.
+    """A mode, a lock so that threads may share one object, and pickling without the last batch.
 
-    A call computes first and then assigns all its results in one statement, so that one that
-    fails leaves the layer as it was.
+    A call computes everything first and then assigns all its results in one statement, so that a
+    call that fails leaves the layer as it was.
     """
 
     forward: Callable[..., Array]  # each layer has its own

@@ -1,9 +1,9 @@
-"""Write a file as a whole: whoever opens its name finds the old bytes or the new ones.
+"""Replace a file as a whole: whoever opens its name finds the old bytes or the new ones.
 
-The bytes go to a temporary file in the same folder, are forced to the disk and renamed. Until the
-rename nothing has happened to the old file, and after it nothing is raised. A writer holds the
-lock of its temporary file, so that what a killed one left can be told from what another process
-is writing, in whichever container: a process id says nothing there.
+The bytes are written to a temporary file in the same folder, which is forced to the disk and
+renamed. Until the rename the old file is untouched, and after it nothing is raised. A writer holds
+a lock on its temporary file. That distinguishes a file that a killed process has left from one that
+another process is writing, even in another container, where process ids say nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 try:
     import fcntl
-except ImportError:  # Windows: no locks, so nothing that a killed process left is removed
+except ImportError:  # Windows: without locks, files of killed processes are not removed
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["replace_file"]
@@ -29,15 +29,15 @@ HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # other hosts' 
 TRIES = 100  # of a call that a signal interrupts
 MOST_LINKS = 40  # from a name to its file, as in Linux
 LONGEST_FOLDER = 4000  # bytes; Linux takes paths of 4095
-FOREIGN = {errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}  # what the file system lacks
+FOREIGN = {errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}  # by file systems without it
 
 
 def replace_file(path: str, data: Any) -> None:
     """Make ``data`` the whole content of the file ``path``, or raise and leave the old one.
 
     An existing file keeps its mode and, where the system permits it, its owner and group; a new
-    one gets what the umask leaves. Symbolic links are followed to their file, as `open` does.
-    What is neither a regular file nor absent is refused. Every `OSError` names ``path``.
+    one gets the mode that the umask gives. Symbolic links are followed to their file, as `open`
+    does. Anything there but a regular file is refused. Every `OSError` names ``path``.
     """
     before = _regular(path)
     target = _followed(path)
@@ -48,7 +48,7 @@ def replace_file(path: str, data: Any) -> None:
     try:
         with _short(*os.path.split(target)) as (folder, name):
             _replace(folder, name, data, before)
-    except OSError as error:  # of the temporary file, or of a call that knows no name
+    except OSError as error:  # it names the temporary file, or none
         if error.errno is not None:
             error.filename = path
             del error.filename2
@@ -57,7 +57,7 @@ def replace_file(path: str, data: Any) -> None:
 
 @contextmanager
 def _short(folder, name):
-    """A folder by a path so short that there is room for a temporary name, and a name in it."""
+    """A path to a folder, short enough for a temporary name, and the file's name in it."""
     if len(os.fsencode(folder)) <= LONGEST_FOLDER or not hasattr(os, "O_PATH"):
         yield folder, name
         return
@@ -78,7 +78,7 @@ def _replace(folder, name, data, before):
         _write(descriptor, data)
         _keep_mode(descriptor, before)
         os.fsync(descriptor)
-        if fcntl is None:  # Windows renames no open file
+        if fcntl is None:  # Windows cannot rename an open file
             descriptor = os.close(descriptor)
         _rename(temporary, path, descriptor)
     except BaseException:
@@ -93,7 +93,7 @@ def _replace(folder, name, data, before):
 
 
 def _retried(call, *arguments):
-    """Call again what a signal interrupted; Python itself does so for most calls."""
+    """Repeat a call that a signal interrupts; Python itself does so for most calls."""
     last = InterruptedError()
     for _ in range(TRIES):
         try:
@@ -104,7 +104,7 @@ def _retried(call, *arguments):
 
 
 def _regular(path):
-    """The status of a regular file, None where there is nothing, an error else."""
+    """The status of a regular file, or None where there is nothing; refuse anything else."""
     try:
         found = _retried(os.stat, path)
     except FileNotFoundError:
@@ -140,9 +140,9 @@ def _create(start, before):
         try:
             if fcntl is None:
                 return temporary, descriptor
-            with suppress(OSError):  # a file system without locks: then nobody takes it for left
+            with suppress(OSError):  # without locks, nobody removes the file either
                 _retried(fcntl.flock, descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_nlink:  # else it was removed before it was locked
+            if os.fstat(descriptor).st_nlink:  # otherwise it was removed before it was locked
                 return temporary, descriptor
         except BaseException:
             with suppress(OSError):
@@ -163,7 +163,7 @@ def _write(descriptor, data):
 
 
 def _keep_mode(descriptor, before):
-    """Give the new file owner, group and mode of the old one, never more readers than it had."""
+    """Give the new file owner, group and mode of the old one, but never more readers."""
     if before is None or not hasattr(os, "fchown"):
         return
     mode, now = stat.S_IMODE(before.st_mode), os.fstat(descriptor)
@@ -176,7 +176,7 @@ def _keep_mode(descriptor, before):
             if error.errno not in FOREIGN:
                 raise
             mode &= ~part
-            if part == 0o2000:  # another group: it may do what everyone may
+            if part == 0o2000:  # for another group: no more than for everyone
                 mode = mode & ~0o070 | (mode & 0o007) << 3
     try:
         os.fchmod(descriptor, mode)
@@ -208,13 +208,13 @@ def _is_at(path, descriptor):
 
 
 def _remove_orphans(folder, start):
-    """Remove temporary files for this name that nobody holds locked."""
+    """Remove temporary files for this name that no process has locked."""
     if fcntl is None:
         return
     try:
         pattern = re.compile(re.escape(start) + r"[0-9a-f]{16}\.tmp")
         names = [name for name in os.listdir(folder or ".") if pattern.fullmatch(name)]
-    except OSError:  # one may write to a folder that one may not list
+    except OSError:  # the folder may be written to but not listed
         return
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
     for name in names:

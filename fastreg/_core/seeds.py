@@ -1,6 +1,6 @@
-"""Seeds: from whatever ``default_rng`` takes, or else from NumPy's global state.
+"""Seeds: from anything that ``default_rng`` takes, or from NumPy's global state.
 
-So ``np.random.seed(42)`` governs all that is given no ``rng``, as in the chapter.
+``np.random.seed(42)`` thus determines everything that is given no ``rng``, as in the chapter.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def key(where: str, rng: Any) -> int:
 
 
 def _checked(where, rng):
-    """What ``default_rng`` makes of a seed that is no truth value, text or float."""
+    """Pass a seed to ``default_rng``, unless it is a truth value, a text or a float."""
     try:
         if not isinstance(rng, (bool, np.bool_, str, bytes, np.ma.MaskedArray)):
             return np.random.default_rng(rng)

@@ -1,1 +1,1 @@
-"""What the Trainer is made of."""
+"""The parts of the Trainer."""

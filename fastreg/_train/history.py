@@ -1,4 +1,4 @@
-"""What a step and the weights after it leave for the history."""
+"""Entries of the history: what is measured of a step and of the weights after it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _norm(arrays):
     total = sum(float(np.dot(x, x)) for x in flat)
     if 1e-30 < total < math.inf:
         return math.sqrt(total)
-    # Squares have left the range of float32, or all is 0: again in float64, by the largest.
+    # Squares have left the range of float32, or all are 0: in float64, in units of the largest.
     peak = max((float(np.abs(x).max()) for x in flat if x.size), default=0.0)
     if not 0.0 < peak < math.inf:
         return peak

@@ -1,4 +1,4 @@
-"""What surrounds a training loop: steps whole or not at all, Ctrl-C between them, a bar."""
+"""Around the training loop: steps that happen completely or not at all, Ctrl-C, a progress bar."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def rewind(before: Any) -> None:
 
 
 class Presses:
-    """Counts Ctrl-C: the first ends a run between two steps, the second does not wait.
+    """Counts Ctrl-C: the first ends a run between two steps, the second does not wait for that.
 
-    It does wait for what must happen whole, which ``with presses:`` surrounds, such as the update
-    and its count; so do those that come while a run ends. Of these every second one does not.
+    The second waits only for work that must be completed, such as the update and its count, inside
+    ``with presses:``. While a run is ending, every second Ctrl-C does not wait either.
     """
 
     def __init__(self, run: Any) -> None:
         self.run, self.count, self.busy, self.due = run, 0, False, False
-        self.over = False  # has raised: the run that it watches ends
+        self.over = False  # it has raised, and the run that it watches is ending
 
     def press(self, signum: Any, frame: Any) -> None:
         """Be the signal's handler."""
@@ -54,7 +54,7 @@ class Presses:
             self.release()
 
     def release(self) -> None:
-        """Let the second end the run from here on, and at once if it has come."""
+        """Let the second Ctrl-C end the run from here on, or now if it has already come."""
         self.busy = False
         if self.due:
             self._end()
@@ -66,7 +66,7 @@ class Presses:
 
 @contextlib.contextmanager
 def interruptible(run: Any) -> Iterator[Presses]:
-    """Yield `Presses` that watch over a run, unless someone else decides what Ctrl-C means."""
+    """Yield `Presses` that watch over a run, unless the program handles Ctrl-C itself."""
     presses = Presses(run)
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
@@ -83,7 +83,7 @@ def interruptible(run: Any) -> Iterator[Presses]:
 
 @contextlib.contextmanager
 def progress_bar(run: Any, epochs: int) -> Iterator[Callable[[], Any]]:
-    """Yield what is to be called after each epoch."""
+    """Yield a function to call after each epoch."""
     if not run.progress or not sys.stderr.isatty():
         yield lambda: None
         return

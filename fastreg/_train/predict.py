@@ -1,4 +1,4 @@
-"""What a network's outputs mean under a loss: checked data, accuracy, probabilities."""
+"""What a network's outputs mean under a loss: checks of data, accuracy, probabilities."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def outputs_of(model: Any, X: Array) -> Array:
 
 
 def accuracy(outputs: Array, y: Array, link: str | None) -> float | None:
-    """Return the share of rows whose class is read right; None where there are no classes.
+    """Return the share of rows whose class is predicted correctly; None without classes.
 
     Examples
     --------
@@ -85,9 +85,10 @@ def evaluate(model: Any, loss: Loss, X: Data, y: Data) -> tuple[float, float | N
     Returns
     -------
     loss : float
-        Over all rows.
+        The mean over all rows.
     accuracy : float or None
-        The share of rows whose class is read right, from 0 to 1; None if outputs are no classes.
+        The share of rows whose class is predicted correctly, from 0 to 1; None if the outputs are
+        not classes.
 
     Raises
     ------
@@ -125,20 +126,20 @@ def probabilities(outputs: Array, link: str | None) -> Array:
             "Trainer.predict_proba: loss must be a cross-entropy for outputs to be probabilities; "
             "use predict"
         )
-    if outputs.shape[1] == 1:  # each from its own tail: 1 - p would lose the digits of a small one
+    if outputs.shape[1] == 1:  # not 1 - p, which would lose the digits of a small probability
         outputs = np.hstack([-outputs, outputs])
     return sigmoid(outputs, np.empty_like(outputs))
 
 
 class Predictor:
-    """A model under a loss: what its outputs say.
+    """A model and its loss: predictions, probabilities and evaluation.
 
     Parameters
     ----------
     model : Sequential
         Put in evaluation mode by every call.
     loss : callable
-        Says what the outputs are: those of a cross-entropy are classes.
+        It determines what the outputs are: with a cross-entropy they are classes.
 
     Examples
     --------
@@ -180,7 +181,7 @@ class Predictor:
         Raises
         ------
         TypeError
-            If the loss is not a cross-entropy, and so the outputs are no probabilities.
+            If the loss is not a cross-entropy, so that the outputs give no probabilities.
         """
         return probabilities(self._outputs("Trainer.predict_proba", X), link_of(self.loss))
 
@@ -198,7 +199,7 @@ class Predictor:
 
 
 def check_model(where: str, model: Any) -> None:
-    """Refuse what is no network.
+    """Refuse anything but a network.
 
     Examples
     --------

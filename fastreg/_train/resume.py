@@ -27,7 +27,7 @@ CUT = {"rows", "batch_size", "sample", "weights", "validation rows"}
 LAST_STEP = {"seconds", "learning_rate", "gradient_norm"}
 STATE = {"model", "restored", "best_batches", "parts", "kinds", "settings", "rng", "cursor",
          "history"}  # fmt: skip
-SILENT = {"rng", "verbose", "self"}  # arguments that are no settings of a run
+SILENT = {"rng", "verbose", "self"}  # arguments that do not influence a run
 UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # of a foreign tree
 TWIN = "reference."  # before the kind of a layer that is a twin, which keeps fewer settings
 LARGEST = 4096  # elements of an array that is a setting
@@ -61,7 +61,7 @@ def state_of(run: Any) -> Any:
 
 
 def check_cut(path: PathLike, state: Saved, cut: Any) -> None:
-    """Refuse a state whose run saw other data, as far as numbers and shapes say."""
+    """Refuse a state whose run used other data, as far as numbers and shapes show."""
     cursor = state.get("cursor")
     cursor = cursor if isinstance(cursor, dict) else {}
     found = cursor.get("cut")
@@ -74,7 +74,7 @@ def check_cut(path: PathLike, state: Saved, cut: Any) -> None:
 def take(run: Any, path: PathLike, state: Saved, *, going_on: bool = False) -> None:
     """Take over a state, or change nothing and say what does not fit.
 
-    A run that is ``going_on`` begins with the weights where training was, not with the best.
+    A run that is ``going_on`` begins with the weights of the last step, not with the best.
     """
     parts = _parts(run)
     before = run.model.state_dict(), {name: part.state_dict() for name, part in parts.items()}
@@ -122,14 +122,14 @@ def _load(run, parts, model, states):
 
 
 def _check_best(run):
-    """Refuse best weights that would not fit once they are asked for, at the end of training."""
+    """Refuse best weights now that would not fit when they are needed, at the end of training."""
     stopping = run.early_stopping
     if getattr(stopping, "best_weights", None) is not None and hasattr(stopping, "restore"):
         stopping.restore({key: array.copy() for key, array in run.model.arrays.items()})
 
 
 def _has_best(run):
-    """Whether the model has early stopping's best weights, and training was elsewhere."""
+    """Whether the model holds early stopping's best weights, not those of the last step."""
     best = getattr(run.early_stopping, "best_weights", None)
     if run._ahead is None or not isinstance(best, dict):
         return False
@@ -170,7 +170,7 @@ def _columns(run, validated):
 
 
 def _history(history, epoch, wanted):
-    """Return the history of so many epochs. A callback may have entered columns of its own."""
+    """Return the history of this many epochs; callbacks may have added columns of their own."""
     _check_names("history", history, wanted if epoch else set(), history)
     for key, column in history.items():
         if not isinstance(column, list) or not all(map(_is_real, column)):
@@ -181,7 +181,7 @@ def _history(history, epoch, wanted):
 
 
 def _last_step(entries, batch, steps):
-    """Return what the epoch under way has left so far; its last step leaves all."""
+    """Return what the current epoch has recorded so far; its last step records everything."""
     wanted = LAST_STEP if batch and batch == steps else {"seconds"} if batch else set()
     _check_names("last_step", entries, wanted, {"seconds"})
     seconds = entries.get("seconds", [])
@@ -212,7 +212,7 @@ def _check_place(cut, epoch, batch, step):
 
 
 def _check_epochs(run, epoch, batches):
-    """Refuse what early stopping cannot have after so many epochs of this network."""
+    """Refuse a state that early stopping cannot have after this many epochs of this network."""
     if _is_of(run.early_stopping, "fastreg.stopping"):
         seen = len(run.early_stopping.history)
         if seen != epoch:
@@ -266,7 +266,7 @@ def _parts(run):
 
 
 def settings_of(run: Any) -> Any:
-    """Return what the run's parts were made with, as JSON values by their place."""
+    """Return the settings of the run's parts as JSON values, by their place."""
     parts = {
         "loss": run.loss,
         "schedule": run.schedule,
@@ -281,7 +281,7 @@ def settings_of(run: Any) -> Any:
 
 
 def _describe(place, part, found):
-    """Enter the kind of an object, and those arguments of its class that it keeps."""
+    """Enter the class of an object, and the arguments of its class that it keeps."""
     while isinstance(part, functools.partial):
         for name, value in part.keywords.items():
             _enter(f"{place}.{name}", value, found)
@@ -303,7 +303,7 @@ def _describe(place, part, found):
 
 
 def _enter(place, value, found):
-    """Enter a setting that JSON can hold, or what another object was made with."""
+    """Enter a setting that JSON can hold, or the settings of another object."""
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.size <= LARGEST):
         value = value.tolist()
     if value is None or isinstance(value, (bool, int, float, str)):

@@ -1,6 +1,6 @@
-"""Arrays read from NumPy's archives and MNIST's format, in memory that their files bound.
+"""Arrays read from NumPy's archives and from MNIST's format.
 
-What a header claims is compared with the size of the file before room is made for it.
+The size that a header claims is compared with that of the file before memory is taken for it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def read_npz(path: PathLike, *, X: str = "X", y: str = "y") -> tuple[Array, Arra
     Raises
     ------
     TypeError
-        A path or a name that is none.
+        If the path is not a path, or a name not a name.
     ValueError
         If the file is damaged, lacks a name, holds Python objects, or claims more than it holds.
 
@@ -72,7 +72,7 @@ def read_npz(path: PathLike, *, X: str = "X", y: str = "y") -> tuple[Array, Arra
 
 
 def _member(archive, place):
-    """One array of an archive, if its header, its size and its packed size can be true."""
+    """One array of an archive, if its header, its size and its packed size are consistent."""
     entry = archive.infolist()[place]
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{entry.filename} is packed in a way that NumPy does not use")
@@ -107,7 +107,7 @@ def read_idx(path: PathLike) -> Array:
     Raises
     ------
     TypeError
-        A path that is none.
+        If the path is not a path.
     ValueError
         If the file is not IDX, or its size does not fit its header.
 

@@ -1,4 +1,4 @@
-"""Text tables: which text a file holds, what separates its entries, whether it has a header."""
+"""Text tables: their encoding, the delimiter between entries, and whether there is a header."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["read_csv"]
 UNDECODED = re.compile("[\udc80-\udcff]").search  # bytes, as errors="surrogateescape" keeps them
 DELIMITERS = (",", ";", "\t", "|", " ")
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-HEAD = 20  # lines from which delimiters are judged
+HEAD = 20  # lines by which a delimiter is chosen
 LONGEST_LINE = 1 << 26  # characters; a line without an end must not fill the memory
 GZIP = b"\x1f\x8b"
 FOREIGN = {
@@ -48,9 +48,9 @@ def read_csv(
 ) -> tuple[Array, Array]:
     r"""Return features and targets of a text table, plain or gzipped.
 
-    Nothing is guessed: a number is a number, and what cannot be one is refused with its line and
-    column. A table that needs more (decimal commas, thousands marks, dates, Excel) is read with
-    pandas and handed to `from_frame`.
+    Nothing is guessed: in a column of numbers, an entry that is not a number is refused with its
+    line and column. Read a table that needs more (decimal commas, thousands marks, dates, Excel)
+    with pandas, and pass it to `from_frame`.
 
     Parameters
     ----------
@@ -59,15 +59,15 @@ def read_csv(
     target : str or int, keyword-only
         Name or place of the target column, the last by default. Places count from 0.
     drop : sequence of str or int, keyword-only
-        Columns to leave out, by name or place. Left out itself, a first guard stays: a column
-        that merely numbers the rows and has no name, or one such as ``id``, is refused, because
-        it tells the order of the file; ``drop=[]`` keeps it.
+        Columns to leave out, by name or place. Without this argument, a column that merely
+        numbers the rows and has no name, or a name such as ``id``, is refused, because it tells
+        the order of the file; ``drop=[]`` keeps it.
     delimiter : str or None, keyword-only
         Character between entries; spaces may be several. None: the one of ``, ; tab |`` or space
         that fits the first 20 lines.
     header : bool or None, keyword-only
-        Whether the first line names the columns. None: it does if a column is called by its name,
-        and else by its features: numbers are data, a word above numbers is a name.
+        Whether the first line names the columns. None: it does if ``target`` or ``drop`` names a
+        column; otherwise the entries decide: numbers are data, a word above numbers is a name.
     missing : {"refuse", "drop"}, keyword-only
         What to do with rows in which an entry is missing: empty, or ``NA``, ``N/A``, ``NaN``,
         ``NULL``, ``None``, ``?``, ``-``, ``.``. To fill them in instead, learn the value from the
@@ -220,7 +220,7 @@ def _checked_lines(where, text, encoding):
     for number in itertools.count(1):
         line = text.readline(LONGEST_LINE)
         if number == 1:
-            line = line.lstrip("\ufeff")  # the mark of the byte order, which not every codec takes
+            line = line.lstrip("\ufeff")  # the byte order mark, which not every codec removes
         if not line:
             return
         if len(line) == LONGEST_LINE:

@@ -19,7 +19,7 @@ __all__ = ["Dataset", "Standardizer", "split"]
 
 @dataclass(frozen=True)
 class Dataset:
-    """A problem in three disjoint parts, features in float32.
+    """A data set in three disjoint parts, with features in float32.
 
     Examples
     --------
@@ -48,7 +48,7 @@ class Standardizer:
     Parameters
     ----------
     X : array of shape (N, n_features)
-        Training data, nothing else: what is learnt from other data leaks into training.
+        The training data alone: statistics of other data would leak into training.
 
     Attributes
     ----------
@@ -57,8 +57,8 @@ class Standardizer:
 
     Notes
     -----
-    Squares are taken of features that powers of two have brought to the order of 1, so that they
-    neither overflow nor vanish: features may be of any magnitude that float64 has.
+    Features may have any magnitude that float64 can hold: before squaring, powers of two scale
+    them to the order of 1, so that squares neither overflow nor vanish.
 
     Examples
     --------
@@ -104,14 +104,14 @@ def split(
     """Split into training, validation and test; standardise by the training part.
 
     Rows are shuffled within their class, and each part takes evenly spaced rows of the classes
-    in turn, so that every class has its share of each part to within one row.
+    in turn, so that every part has its share of each class, to within one row.
 
     Parameters
     ----------
     name : str
-        Of the data set.
+        Name of the data set.
     X, y : array of shape (N, n_features), array of shape (N,)
-        Features and classes, or real targets; those are binned by rank in the same way.
+        Features, and classes or real targets; real targets are grouped by rank and split likewise.
     validation, test : float, keyword-only
         Shares of all rows, at least 0 and together below 1.
     standardize : bool, keyword-only

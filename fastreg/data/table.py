@@ -1,8 +1,8 @@
-"""Columns of a table as features and targets: what is left out, missing, a number, a word.
+"""Columns of a table as features and targets: left out, missing, numbers or words.
 
-A number is spelled as C spells it, in ASCII digits. Whatever only some readers take for one
+A number is written as in C, in ASCII digits. An entry that only some readers take for a number
 (``1,200``, ``2,5``, ``5%``, ``1_000``, ``infinity``) is refused with its place: read as a word, a
-single such entry would turn a column of numbers into names.
+single one would turn a column of numbers into names.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Column:
 
 @dataclass
 class Choices:
-    """What the caller says of a table's columns, checked before any of it is read."""
+    """The caller's choices for a table's columns, checked before the table is read."""
 
     where: str
     target: str | int
@@ -143,8 +143,8 @@ def _place(where, argument, column, names, width):
 def _counts_rows(column):
     """Whether a column merely numbers the rows, from 0 or 1.
 
-    A nameless one is what pandas and R write for their index. It says in which order the rows
-    were collected, and in many a file that order is the target's.
+    pandas and R write their index as a column without a name. It tells the order in which rows
+    were collected, and many files are sorted by the target.
     """
     values, name, n = column.values, column.name, len(column.values)
     if n < 2 or column.is_words or column.missing.any() or values[0] not in (0, 1):
@@ -152,12 +152,12 @@ def _counts_rows(column):
     if not np.array_equal(values, values[0] + np.arange(n)):
         return False
     if name is None:
-        return n >= 10  # a shorter one may count by chance
+        return n >= 10  # a shorter column may be 1, 2, 3 by chance
     return not name or name.casefold() in ROW_NAMES or name.startswith("Unnamed:")
 
 
 def kind_of(entry: Any) -> Any:
-    """Whether a text is a number, missing, a number that only some readers take for one, a word."""
+    """Whether a text is a number, missing, a number to some readers only, or a word."""
     if NUMBER(entry):
         return "number"
     if entry in MISSING:
@@ -168,7 +168,7 @@ def kind_of(entry: Any) -> Any:
 
 
 def text_column(where: str, name: str | None, place: Any, entries: Any, at: Any) -> Any:
-    """A column of texts, or the entry that does not fit in; ``at(i)`` says where entry i is."""
+    """Read a column of texts or refuse an entry that does not fit; ``at(i)`` is its place."""
     column = label(name, place)
     values = _plain(entries)
     if values is not None:
@@ -246,7 +246,7 @@ def assemble(
             kind = "words" if column.is_words else "numbers"
             must = "have a target" if column is target else f"hold {kind}"
             cure = "missing='drop' leaves such rows out, drop=[...] a column"
-            if column is target and column.missing.all():  # as behind a delimiter at every end
+            if column is target and column.missing.all():  # a delimiter ends every line
                 cure = "name another target"
             raise ValueError(
                 f"{where}, {at(first)} must {must}, got a missing entry in {column.label} "
@@ -280,7 +280,7 @@ def _features(choices, column, kept, at):
 
 
 def _ranks(where, column, kept, most, cure):
-    """How many words there are, and the rank of each row's among them."""
+    """The number of different words, and for each row the rank of its word."""
     words, codes = np.unique(column.values[kept], return_inverse=True)
     most = min(most, max(20, len(codes) // 2))  # else each says nothing of another row
     if len(words) > most:
@@ -310,16 +310,16 @@ def from_frame(
 ) -> tuple[Array, Array]:
     """Return features and targets of a pandas table.
 
-    Whatever `read_csv` refuses to guess (decimal commas, thousands marks, dates, Excel or Parquet
-    files, means in the place of missing entries) pandas does on request; this takes its result.
+    pandas does on request what `read_csv` refuses to guess (decimal commas, thousands marks, dates,
+    Excel or Parquet files, means in place of missing entries); this function takes its result.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        Columns of numbers or bools; of strings, which are read as the entries of a file are; or of
-        dtype category, whose values are words whatever they are.
+        Columns of numbers or bools; of strings, which are read like the entries of a file; or of
+        dtype category, whose values all count as words.
     target, drop, missing, words : keyword-only
-        As in `read_csv`. A place counts columns from 0; the index is no column.
+        As in `read_csv`. Places count columns from 0; the index does not count.
 
     Returns
     -------
@@ -330,9 +330,9 @@ def from_frame(
     Raises
     ------
     TypeError
-        ``frame`` is no such table, or an argument is of the wrong kind.
+        If ``frame`` is not such a table, or an argument is of the wrong kind.
     ValueError
-        What `read_csv` refuses, and a column of another kind, such as dates.
+        For whatever `read_csv` refuses, and for columns of another kind, such as dates.
 
     Examples
     --------

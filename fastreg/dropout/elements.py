@@ -54,7 +54,9 @@ class Dropout(RandomLayer):
     TypeError, ValueError
         If ``drop_rate`` is not a number in [0, 1], or another argument is of the wrong kind.
 
-    Notes ----- No mask is stored between forward and backward. It is a pure function of the seed,
+    Notes
+    -----
+    No mask is stored between forward and backward. It is a pure function of the seed,
     the number of the call and the element's index in C order; it does not depend on threads,
     instruction set, dtype or memory layout. Later releases keep this stream (version 1). P(keep) is
     within 2**-32 of 1 - p.

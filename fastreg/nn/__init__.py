@@ -1,9 +1,9 @@
 """Networks: dense layers, activations, their composition, and losses.
 
 A layer maps ``forward(X) -> Y`` and ``backward(dY) -> dX``, one row per sample. Its trainable
-arrays are those of its attributes that `PARAMETERS` lists, and ``backward`` stores the gradient
-of ``W`` as ``dW``, of ``gamma`` as ``dgamma``, and so on. Any object that keeps these two rules
-and has ``train()`` and ``eval()`` is a layer.
+arrays are the attributes whose names are in `PARAMETERS`, and ``backward`` stores the gradient of
+``W`` as ``dW``, of ``gamma`` as ``dgamma``, and so on. Any object that follows these two rules and
+has ``train()`` and ``eval()`` is a layer.
 """
 
 from typing import TYPE_CHECKING

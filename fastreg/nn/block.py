@@ -1,4 +1,4 @@
-"""Layers that run as one: what follows a matrix product, in one pass each way."""
+"""Blocks: a matrix product and the layers after it run as one, in one pass each way."""
 
 from __future__ import annotations
 

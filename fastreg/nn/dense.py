@@ -55,9 +55,10 @@ class Dense(Layer):
     rng : anything `numpy.random.default_rng` takes, keyword-only
         Source of the weights; left out, NumPy's global state.
     dtype : float32 or float64, keyword-only
-        Of weights, inputs and gradients. Both get the same initial weights, up to rounding.
+        Dtype of weights, inputs and gradients. Initial weights are the same in both, up to
+        rounding.
     bias : bool, keyword-only
-        Whether b is added; before batch norm it does nothing that beta does not.
+        Whether to add b; batch norm right after the layer makes it superfluous, since it has beta.
 
     Attributes
     ----------
@@ -122,7 +123,7 @@ class Dense(Layer):
     def backward(self, dY: Array, *, input_gradient: bool = True) -> MaybeArray:
         """Store ``dW = X' dY`` and ``db``, the column sums of dY; return ``dX = dY W'``.
 
-        With ``input_gradient=False``, nothing is returned and the second product is saved.
+        With ``input_gradient=False`` it returns None and saves the product for dX.
         """
         input_gradient = flag("Dense.backward", "input_gradient", input_gradient)
         with self._lock:

@@ -1,7 +1,7 @@
 """Losses: the value and the gradient with respect to the network's outputs, in one call.
 
-Each says what the outputs are by its attribute ``link``: "softmax", "sigmoid" or "identity". A loss
-of one's own may do the same, ``loss.link = "softmax"``, and then has accuracies and classes, too.
+The attribute ``link`` of a loss says what the outputs are: "softmax", "sigmoid" or "identity". Your
+own loss may have one, too (``loss.link = "softmax"``), and then gets accuracies and classes.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def softmax_cross_entropy(
     if type(labels) is not np.ndarray:
         labels = real(where, "labels", labels)
     labels = check_labels(where, labels, *logits.shape)
-    if type(label_smoothing) is not float or label_smoothing != 0.0:  # what comes mostly
+    if type(label_smoothing) is not float or label_smoothing != 0.0:  # the usual case
         label_smoothing = checks.number(
             where, "label_smoothing", label_smoothing, low=0.0, high=1.0
         )

@@ -1,4 +1,4 @@
-"""Layers one after another, and the network most people want, in one call."""
+"""Layers one after another, and `mlp`, which builds a usual network in one call."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class Sequential:
     layers : tuple
         The layers, first applied first.
     training : bool
-        Whether the last call among ``train()`` and ``eval()`` was ``train()``.
+        True after ``train()``, False after ``eval()``.
 
     Raises
     ------
     TypeError
-        An object that lacks a layer's methods.
+        If an object lacks a method of layers.
     ValueError
-        No layer, or one layer twice.
+        If there is no layer, or one layer comes twice.
 
     Examples
     --------
@@ -97,7 +97,7 @@ class Sequential:
         self._whole.set_stages(self._stages)
 
     def __getstate__(self) -> Any:
-        """The layers, which leave the last batch and its gradients out."""
+        """The layers, without the last batch and its gradients."""
         with self._whole.reading() as inside:
             state = {name: value for name, value in vars(self).items() if name not in ASSEMBLED}
             if inside:  # a handler is saving: the layers as they are before this call
@@ -129,10 +129,10 @@ class Sequential:
         return self._whole.forward(X)
 
     def backward(self, dY: Array, *, input_gradient: bool = True) -> MaybeArray:
-        """Fill `grads` from the gradient of the output; return that of the input.
+        """Fill `grads`, given the gradient of the output; return the gradient of the input.
 
-        Training has no use for the latter, and ``input_gradient=False`` saves its matrix product
-        where the first layer is a `Dense`.
+        Training does not need the latter: ``input_gradient=False`` saves its matrix product where
+        the first layer is a `Dense`.
         """
         input_gradient = flag("Sequential.backward", "input_gradient", input_gradient)
         wanted = input_gradient or not isinstance(self.layers[0], Dense)
@@ -158,7 +158,7 @@ class Sequential:
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """All arrays that training changes: `params` and running statistics, themselves."""
+        """All arrays that training changes, not copies: `params` and running statistics."""
         return {key: getattr(layer, name) for key, layer, name in self._state}
 
     def state_dict(self) -> dict[str, Array]:
@@ -181,7 +181,7 @@ class Sequential:
         Raises
         ------
         ValueError
-            With the list of all differences.
+            If it does not fit; the message lists all differences.
         """
         if not isinstance(state, Mapping):
             raise TypeError(
@@ -219,19 +219,19 @@ class Sequential:
 
     @property
     def n_in(self) -> int | None:
-        """Features a sample has, or None if no layer says."""
+        """Number of features per sample, or None if no layer says."""
         widths = [layer.W.shape[0] for layer in self.layers if hasattr(layer, "W")]
         return widths[0] if widths else None
 
     @property
     def n_out(self) -> int | None:
-        """Outputs a sample gets, or None if no layer says."""
+        """Number of outputs per sample, or None if no layer says."""
         widths = [layer.W.shape[1] for layer in self.layers if hasattr(layer, "W")]
         return widths[-1] if widths else None
 
     @property
     def dtype(self) -> Any:
-        """Of inputs and outputs, or None if no layer says."""
+        """The dtype of inputs and outputs, or None if no layer says."""
         return next((layer.W.dtype for layer in self.layers if hasattr(layer, "W")), None)
 
 
@@ -276,14 +276,14 @@ def mlp(
     rng: Seed = None,
     backend: str = "fast",
 ) -> Sequential:
-    """Return a multilayer perceptron: dense layers with a block of others after each but the last.
+    """Return a multilayer perceptron: dense layers, with other layers after each but the last.
 
     Parameters
     ----------
     sizes : sequence of int
-        Features, widths of the hidden layers, outputs.
+        Number of features, widths of the hidden layers, number of outputs.
     activation : {"relu", "leaky_relu", "tanh", "sigmoid", "gelu"}, keyword-only
-        After every hidden layer.
+        The activation after every hidden layer.
     batch_norm : bool, keyword-only
         Whether to normalise before the activation; those dense layers then have no bias.
     dropout : float, keyword-only

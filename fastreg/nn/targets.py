@@ -23,7 +23,7 @@ LINKS = ("identity", "sigmoid", "softmax")
 
 
 class NoWeightError(ValueError):
-    """All samples weigh nothing, so that they have no mean."""
+    """All weights are 0, so that there is no mean."""
 
 
 def linked(link: str) -> Callable[[Marked], Marked]:
@@ -37,10 +37,10 @@ def linked(link: str) -> Callable[[Marked], Marked]:
 
 
 def link_of(loss: Any) -> str | None:
-    """Return what turns outputs into predictions under a loss, seen through `functools.partial`.
+    """Return what turns outputs into predictions under a loss, or under a partial of one.
 
-    That is the loss's attribute ``link``: "softmax" (a class each), "sigmoid" (a class or not),
-    "identity" (a number each); None if it has none.
+    It is the attribute ``link`` of the loss: "softmax" (one of several classes), "sigmoid" (one of
+    two classes) or "identity" (numbers); None if there is no such attribute.
 
     Examples
     --------

@@ -101,7 +101,9 @@ class LayerNorm(_LastAxesNorm):
     TypeError, ValueError
         If an argument is of the wrong kind or out of range.
 
-    Notes ----- Accuracy is as in `BatchNorm`: a row with mean 1e7 and spread 1 is normalised
+    Notes
+    -----
+    Accuracy is as in `BatchNorm`: a row with mean 1e7 and spread 1 is normalised
     correctly in float32, and a constant row gives ``beta``. The layer keeps X itself for
     ``backward``, not a copy: leave X unchanged until then.
 

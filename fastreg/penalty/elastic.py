@@ -1,10 +1,10 @@
 """L1, L2 and elastic-net penalties: value, gradient and proximal operator.
 
-Weights are a float32 or float64 array, or a dict, list or tuple of arrays, of any memory layout;
-integers, truth values and plain numbers count as float64, and ``params.values()`` or a generator as
-a list. A result for each array comes in the same structure. Values are Python floats, summed in
-float64 in a fixed order, the same for every number of threads: within 1 ulp of float32 for float32
-weights, within a few ulp for float64. Without weights they are 0.
+Weights are a float32 or float64 array of any memory layout, or a dict, list or tuple of such
+arrays. Integers, truth values and plain numbers count as float64; ``params.values()`` and
+generators count as lists. Gradients come back in the structure of the weights. Values are Python
+floats, summed in float64 in a fixed order, the same for every number of threads: within 1 ulp of
+float32 for float32 weights, within a few ulp for float64. The value of no weights is 0.
 """
 
 from __future__ import annotations
@@ -147,8 +147,8 @@ def penalty_and_gradient(
 ) -> tuple[float, Structure]:
     r"""Value and gradient of an L1, L2 or elastic-net penalty, in one read of the weights.
 
-    The sum of the two penalties, with the bits that the functions for one of them give where the
-    other strength is 0.
+    This is the sum of both penalties. If one strength is 0, the results have the bits of the
+    functions for the other penalty.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def penalty_and_gradient(
 
 
 def soft_threshold(W: Structure, threshold: float, *, out: Structure | None = None) -> Structure:
-    r"""Proximal operator of the lasso: every element moves towards 0 and stops there.
+    r"""Proximal operator of the lasso: every element moves towards 0 and stops at 0.
 
     .. math:: \operatorname{sign}(w) \max(|w| - t, 0)
 
@@ -195,7 +195,7 @@ def soft_threshold(W: Structure, threshold: float, *, out: Structure | None = No
     W : ndarray, or dict, list or tuple of ndarray
         float32 or float64, any shape and memory layout.
     threshold : float
-        What is taken from each magnitude, at least 0.
+        What is subtracted from each magnitude, at least 0.
     out : as W, optional
         C-contiguous arrays for the result; may be W.
 
@@ -269,7 +269,7 @@ class ElasticNet:
         return _penalty(where, "weights", weights, self.lambda_l1, self.lambda_l2)[0]
 
     def gradient(self, W: Structure, *, out: Structure | None = None) -> Structure:
-        """Return the gradient as an array for each array, with sign(0) = 0."""
+        """Return the gradient in the structure of W, with sign(0) = 0."""
         kind = _kind(self.lambda_l1, self.lambda_l2)[1]
         strengths = self.lambda_l1, self.lambda_l2
         return sweep("ElasticNet.gradient", "W", W, (), kind, out, *strengths)[1]
@@ -277,7 +277,7 @@ class ElasticNet:
     def value_and_gradient(
         self, weights: Structure, *, out: Structure | None = None
     ) -> tuple[float, Structure]:
-        """Return both, from one read of the weights."""
+        """Return value and gradient from one read of the weights."""
         where = "ElasticNet.value_and_gradient"
         strengths = self.lambda_l1, self.lambda_l2
         return _penalty(where, "weights", weights, *strengths, gradient=True, out=out)
@@ -287,7 +287,7 @@ class ElasticNet:
     ) -> Structure:
         r"""Return ``soft_threshold(W, step_size * lambda_l1) / (1 + step_size * lambda_l2)``.
 
-        The point that minimises the penalty plus :math:`\|v - w\|^2 / (2 \cdot step\_size)`.
+        This v minimises the penalty plus :math:`\|v - w\|^2 / (2 \cdot step\_size)`.
         """
         where = "ElasticNet.prox"
         step = number(where, "step_size", step_size, low=0.0)
@@ -300,7 +300,7 @@ def _strength(where, name, value):
 
 
 def _kind(l1, l2):
-    """Return the sums a penalty needs, and the name of its gradient."""
+    """Return which sums a penalty needs, and the name of its gradient."""
     if l1 and l2:
         return ("abs", "squares"), "elastic"
     return (("abs",), "l1") if l1 else (("squares",), "l2") if l2 else ((), "zero")
@@ -315,7 +315,7 @@ def _penalty(where, name, weights, l1, l2, *, gradient=False, out=None):
         return value, sweep(where, name, weights, (), kind, out, l1, l2)[1]
     kind = kind if gradient else None
     totals, result = sweep(where, name, weights, sums, kind, out, l1, l2)
-    value = 0.0  # without strengths nothing is left, whatever the weights
+    value = 0.0  # with strengths of 0 nothing is left, even of infinite weights
     for total, kind in zip(totals, sums, strict=True):
         strength = l1 if kind == "abs" else l2
         value += times_total(where, weights, strength, total, kind)

@@ -1,8 +1,8 @@
 """Penalties and constraints on the norms of groups: the columns, rows or filters of a weight.
 
-``axis`` names the axes that a norm runs along, so every index of the other axes is a group. The
+``axis`` names the axes along which a norm is taken; every index of the other axes is a group. The
 default 0 groups the incoming weights of each unit of a dense layer (inputs, units); (0, 1, 2) does
-so for convolution kernels (height, width, inputs, filters). A bias is one group.
+so for convolution kernels (height, width, inputs, filters). A bias vector is one group.
 
 Norms are taken in float64 in a fixed order, the same for every number of threads.
 """
@@ -71,7 +71,7 @@ class GroupLasso:
 
     @property
     def axis(self) -> int | tuple[int, ...]:
-        """Axes that a norm runs along."""
+        """Axes along which a norm is taken."""
         return self._axis
 
     @axis.setter
@@ -83,18 +83,18 @@ class GroupLasso:
         return self._value(_groups("GroupLasso.value", "weights", weights, self._axis))
 
     def gradient(self, W: Structure) -> Structure:
-        """Return the gradient as an array for each array; a group that is 0 has gradient 0."""
+        """Return the gradient in the structure of W; a group that is 0 has gradient 0."""
         return self._gradient(W, _groups("GroupLasso.gradient", "W", W, self._axis))
 
     def value_and_gradient(self, weights: Structure) -> tuple[float, Structure]:
-        """Return both, from one set of norms."""
+        """Return value and gradient from one set of norms."""
         groups = _groups("GroupLasso.value_and_gradient", "weights", weights, self._axis)
         return self._value(groups), self._gradient(weights, groups)
 
     def prox(self, W: Structure, step_size: float = 1.0) -> Structure:
         r"""Return each group shorter by :math:`step\_size \cdot \lambda \sqrt{n_g}`, or 0.
 
-        The point that minimises the penalty plus :math:`\|v - w\|^2 / (2 \cdot step\_size)`.
+        This v minimises the penalty plus :math:`\|v - w\|^2 / (2 \cdot step\_size)`.
         """
         where = "GroupLasso.prox"
         step = number(where, "step_size", step_size, low=0.0)
@@ -127,7 +127,7 @@ class GroupLasso:
 
 
 def max_norm(weights: Structure, max_value: float, *, axis: int | tuple[int, ...] = 0) -> Structure:
-    """Shorten every group whose norm is above ``max_value`` to it, in place.
+    """Shorten every group whose norm is above ``max_value`` to that norm, in place.
 
     Parameters
     ----------
@@ -140,8 +140,8 @@ def max_norm(weights: Structure, max_value: float, *, axis: int | tuple[int, ...
 
     Returns
     -------
-    The weights themselves. Norms are at most ``max_value`` up to rounding; other groups keep
-    their bits.
+    The weights themselves. Norms are at most ``max_value``, up to rounding; groups that were
+    not longer keep their bits.
 
     Raises
     ------
@@ -210,7 +210,7 @@ class _Groups:
         self._order = [*others, *axes] if self.by_rows else [*axes, *others]
         self.size = math.prod(array.shape[a] for a in axes)
         count = math.prod(array.shape[a] for a in others)
-        permuted = array.transpose(self._order)  # axes in the middle or apart cost a copy
+        permuted = array.transpose(self._order)  # axes that are neither first nor last cost a copy
         self._shape = permuted.shape
         self._matrix = np.ascontiguousarray(permuted).reshape(
             (count, self.size) if self.by_rows else (self.size, count)
@@ -219,7 +219,7 @@ class _Groups:
 
     @np.errstate(under="ignore", over="ignore")
     def _norms(self, matrix):
-        """Return the norms, past the range of squares too: those of float64 end at 1e154."""
+        """Return the norms, also where squares would leave the range, in float64 beyond 1e154."""
         squares = group_squares(matrix, self.by_rows)
         fits = (squares > SMALLEST_SQUARE) & (squares < np.inf)
         if fits.all() or matrix.dtype == np.float32 or not matrix.size:
@@ -241,7 +241,7 @@ class _Groups:
         target = self._matrix if in_place else None
         range_ = np.finfo(self._matrix.dtype)
         if ((factors > range_.max) | ((factors < range_.tiny) & (factors > 0.0))).any():
-            half = np.sqrt(factors)  # the factor is no number of this dtype, its root is
+            half = np.sqrt(factors)  # this dtype cannot hold the factor, but its root
             result = scale_groups(self._matrix, self.by_rows, half, target)
             result = scale_groups(result, self.by_rows, factors / half, result)
         else:
@@ -284,7 +284,7 @@ def _constrain(where, weights, axis, factors_of):
 
 
 def _refuse_shared(where, labels, arrays):
-    """Refuse arrays that share memory: what both hold would be scaled twice."""
+    """Refuse arrays that share memory: shared elements would be scaled twice."""
     ranges = [
         (*np.lib.array_utils.byte_bounds(array), k) for k, array in enumerate(arrays) if array.size
     ]

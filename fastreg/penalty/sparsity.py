@@ -1,4 +1,4 @@
-"""What a penalty has done to the weights: how many are near 0, and how they are spread.
+"""What a penalty has done to the weights: how many are near 0, and their histogram.
 
 Weights are a float32 or float64 array, or a dict, list or tuple of arrays.
 """
@@ -21,7 +21,7 @@ CHUNK = 32768  # weights binned at a time, in float64, whose edges tell all floa
 
 
 class NearZero(NamedTuple):
-    """Weights near 0: their number, their share of ``size``, and how many are 0 exactly."""
+    """Weights near 0: their number, their share of all ``size``, and how many are exactly 0."""
 
     count: int  # type: ignore[assignment]  # of the weights, not a tuple's method
     share: float
@@ -42,7 +42,7 @@ def near_zero(weights: Weights, tol: float = 0.01) -> NearZero:
     Returns
     -------
     NearZero
-        ``(count, share, zeros, size)``; the share is 0 without weights. NaN is not near 0.
+        ``(count, share, zeros, size)``; the share of no weights is 0. NaN is not near 0.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Weights as they come: one array, or a dict, list or tuple of them."""
+"""Weights as penalties take them: one array, or a dict, list or tuple of arrays."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def sweep(
     b: float = 0.0,
     number: float = 1.0,
 ) -> tuple[list[float], Any]:
-    """Sum over all arrays and, with ``result``, compute one of each: both in one read."""
+    """Sum over all arrays and, with ``result``, compute an array from each, in one read."""
     weights = listed(weights)
     if out is not None:
         out = _outputs(where, unpack(weights)[0], weights, out)
@@ -75,7 +75,7 @@ def overwrites(where: str, weights: Any, out: Any) -> bool:
 
 
 def times_total(where: str, weights: Any, strength: float, total: float, kind: str) -> float:
-    """Return ``strength * sum |w|`` or ``strength * sum w^2 / 2``, given the sum as it came.
+    """Return ``strength * sum |w|`` or ``strength * sum w^2 / 2``, given the sum as it was found.
 
     Where the sum has left the range of float64 it is taken again in a unit, a power of two.
     """

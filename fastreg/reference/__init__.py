@@ -1,11 +1,11 @@
 """The compiled library in plain NumPy: specification, oracle and benchmark baseline.
 
-Everything here has the name, the arguments (but for ``out=``) and the results of its compiled
-twin; what is pure Python to begin with is its own specification. Nothing is
-validated, nothing is fused and nothing is fast; what matters is that each line can be checked
-against the formula it implements. Element-wise steps spell out the operations in the order
-the kernels use, in the dtype of the array, so the two sides agree bit for bit. Reductions
-(means, variances, sums) use NumPy's own order and agree to rounding.
+Everything here has the name, the arguments (except ``out=``) and the results of its compiled
+twin; code that is pure Python anyway has none. Nothing is validated, nothing is fused and nothing
+is fast: what matters is that each line can be checked against the formula it implements.
+Element-wise steps spell out the operations in the order the kernels use, in the dtype of the
+array, so that the two sides agree bit for bit. Reductions (means, variances, sums) use NumPy's own
+order and agree to rounding.
 """
 
 from fastreg.reference import (

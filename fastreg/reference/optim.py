@@ -1,4 +1,4 @@
-"""Optimizers, one formula each, over one textbook loop."""
+"""Optimizers: one formula each, in one common loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The textbook loop of every optimizer, and the services in their order.
+"""The plain loop of every optimizer, and the services in their order.
 
 A rule is two methods: ``scalars`` computes what a step needs once, from the hyper-parameters of
 the parameter's group and its own count of steps; ``move`` updates the state of one tensor and
@@ -33,7 +33,7 @@ def laid_out(grad: Any, theta: Any) -> Any:
 
 
 #: By item size: LARGE and SMALL, whose squares are near the ends of the range, and the units,
-#: powers of two, that take such sizes to its middle.
+#: powers of two, that scale such numbers to the middle of the range.
 RANGE = {
     4: (2.0**60, 2.0**-40, 2.0**-80, 2.0**100),
     8: (2.0**500, 2.0**-400, 2.0**-600, 2.0**700),
@@ -41,7 +41,7 @@ RANGE = {
 
 
 def units(g: Any, v: Any, floor: Any) -> Any:
-    """What g and the root of v are multiplied by: 1 but where squares leave the range."""
+    """The factor for g and the root of v: 1, except where squares leave the range."""
     large, small, large_unit, small_unit = RANGE[v.dtype.itemsize]
     low = small if floor < small else 0.0
     high = (abs(g) > large) | (v > large * large) | (v < -large)
@@ -174,7 +174,7 @@ class Optimizer:
             object.__setattr__(self, name, value)
             return
         slots[name] = dict(value)
-        if name == next(iter(slots)):  # who is not in the first slot begins anew
+        if name == next(iter(slots)):  # a name that is not in the first slot starts again
             self.steps = {key: self.steps.get(key, self.count) for key in value}
             self.memory = {key: self.memory.get(key, 1.0) for key in value}
 

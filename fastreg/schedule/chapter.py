@@ -1,8 +1,8 @@
 """The chapter's learning rates as functions of the epoch.
 
-Each is its formula for every epoch, past the end too, where a cosine rises again. Forms that stay
-at their last value, more families and ways to combine them are in `fastreg.schedule`, with the
-same bits up to the end: `fastreg.schedule.cosine` for `cosine_annealing`,
+Each follows its formula at every epoch, also past the end, where a cosine rises again. Forms that
+stay at their last value, more families and ways to combine them are in `fastreg.schedule`. Up to
+the end they have the same bits: `fastreg.schedule.cosine` for `cosine_annealing`,
 `fastreg.schedule.warmup` of a constant for `warmup_schedule` and of a cosine for `warmup_cosine`.
 
 An array of epochs gives an array of rates. Wrong kinds of arguments raise TypeError; an epoch that
@@ -60,7 +60,8 @@ def cosine_annealing(
     """Cosine annealing from ``lr_max`` at epoch 0 to ``lr_min`` at ``total_epochs``.
 
     ``lr_min + 0.5 * (lr_max - lr_min) * (1 + cos(pi * epoch / total_epochs))``
-    (Loshchilov & Hutter, 2017). It rises again after that; `fastreg.schedule.cosine` stays.
+    (Loshchilov & Hutter, 2017). It rises again after that; `fastreg.schedule.cosine` stays at
+    ``lr_min``.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def cosine_annealing(
     total_epochs : float
         Epochs from the highest rate to the lowest, above 0.
     lr_max, lr_min : float, default 0.1 and 0.0001
-        The rates there, at least 0.
+        The highest and the lowest rate, at least 0.
 
     Returns
     -------
@@ -134,7 +135,7 @@ def warmup_cosine(
     """`warmup_schedule` up to ``lr_max``, then `cosine_annealing` over the epochs that remain.
 
     The cosine reaches ``lr_min`` at ``total_epochs`` and rises again after that;
-    ``fastreg.schedule.warmup(fastreg.schedule.cosine(...))`` stays.
+    ``fastreg.schedule.warmup(fastreg.schedule.cosine(...))`` stays at ``lr_min``.
 
     Parameters
     ----------
@@ -179,6 +180,6 @@ def warmup_cosine(
 
 
 def _epochs(where, name, value, *, open_low=False):
-    """A number of epochs, whole ones as int so that float64 rounds nothing on the way."""
+    """A number of epochs; a whole number becomes an int, so that float64 rounds nothing."""
     value = nonnegative(where, name, value, open_low=open_low, high=LAST_STEP)
     return int(value) if value.is_integer() else value

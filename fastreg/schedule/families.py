@@ -180,7 +180,7 @@ class warm_restarts(base.Schedule):
 
     Descent k takes ``period * period_factor ** k`` steps, from
     ``final + (initial - final) * peak_factor ** k`` towards ``final_value``. ``period_factor`` is
-    an integer, so that a restart falls on the same step however late it comes.
+    an integer, so that every restart, however late, falls on an exact step.
 
     Examples
     --------
@@ -267,8 +267,8 @@ class warmup_stable_decay(base.Schedule):
 class join(base.Schedule):
     """Run one schedule after another, each counting from its own first step.
 
-    ``schedules[i]`` takes over at step ``boundaries[i - 1]``; there is one boundary less than
-    there are schedules. Any function of the step will do as a schedule.
+    ``schedules[i]`` takes over at step ``boundaries[i - 1]``; there is one boundary fewer than
+    there are schedules. A schedule may be any function of the step.
 
     Examples
     --------
@@ -281,7 +281,7 @@ class join(base.Schedule):
 
     def __post_init__(self) -> None:
         """Check every argument, then that their lengths agree."""
-        base.Schedule.__post_init__(self)  # slots rebuild the class, which breaks a bare super()
+        base.Schedule.__post_init__(self)  # slots make a new class: no bare super()
         if len(self.boundaries) != len(self.schedules) - 1:
             n, got = len(self.schedules) - 1, len(self.boundaries)
             raise ValueError(f"join: boundaries must hold {n} for {n + 1} schedules, got {got}")

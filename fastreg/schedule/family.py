@@ -19,7 +19,7 @@ Family = TypeVar("Family")
 
 
 class Schedule:
-    """Base of the families: checks the arguments once, then only the step."""
+    """Base of the families: arguments are checked once, and the step at each call."""
 
     __slots__ = ()
 
@@ -52,9 +52,9 @@ class Schedule:
 
 
 def members(schedule: Any, name: str = "schedule") -> Iterator[tuple[str, Any]]:
-    """Yield a schedule and all that it is composed of, each with where it stands.
+    """Yield a schedule and all schedules that it is composed of, each with its place.
 
-    `ReduceOnPlateau` has a state wherever it stands, as any object with ``update(val_loss)``.
+    `ReduceOnPlateau` has a state in every place, as any object with ``update(val_loss)`` has.
     """
     yield name, schedule
     for entry in fields(schedule) if isinstance(schedule, Schedule) else ():

@@ -1,4 +1,4 @@
-"""Functions of a step: checking it, applying a formula to it, and the formulas that recur."""
+"""Steps: their check, the application of a formula to them, and formulas used repeatedly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LAST_STEP", "arc", "at_each", "climb", "descend", "grow", "mix", "nonnegative", "ramp"]
 
-LAST_STEP = 2**53  # up to here float64 counts without gaps
+LAST_STEP = 2**53  # float64 holds every integer up to here
 
 
 def at_each(where: str, name: str, step: Any, formula: Callable[[Any], float]) -> Any:
@@ -38,24 +38,24 @@ def climb(t: float, target: float, steps: float) -> float:
 
 
 def ramp(t: float, target: float, steps: float) -> float:
-    """Climb, and stay at ``target`` from the step after the last."""
+    """`climb`, then stay at ``target``."""
     return climb(t, target, steps) if t + 1 <= steps else target
 
 
 def arc(t: float, start: float, end: float, total: float) -> float:
-    """Return the cosine that is ``start`` at step 0, ``end`` at ``total``, and comes back."""
+    """Return the cosine that is ``start`` at step 0 and ``end`` at ``total``, then rises again."""
     if not t:
         return start  # which end + (start - end) may miss by a rounding
     return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * t / total))
 
 
 def descend(t: float, start: float, end: float, total: float) -> float:
-    """Follow `arc` from ``start`` to ``end``, and stay."""
+    """Follow `arc` from ``start`` to ``end``, then stay at ``end``."""
     return arc(t, start, end, total) if t < total else end
 
 
 def mix(start: float, end: float, weight: float) -> float:
-    """Weigh ``start`` against ``end`` so that weights 1 and 0 return them exactly."""
+    """Average ``start`` and ``end``; the weights 1 and 0 return exactly one of them."""
     return start * weight + end * (1.0 - weight)
 
 

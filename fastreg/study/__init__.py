@@ -1,4 +1,4 @@
-"""Questions about training: how it went, what the error is made of, which optimizer."""
+"""Questions about a training: how it went, what its error is made of, which optimizer to use."""
 
 from fastreg.study.compare import compare_optimizers
 from fastreg.study.decomposition import BiasVariance, bias_variance

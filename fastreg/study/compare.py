@@ -34,8 +34,8 @@ def compare_optimizers(
     Parameters
     ----------
     optimizers : dict, keyword-only
-        Fresh optimizers by the name to print; left out, the chapter's: SGD and Momentum at 0.0001
-        and Adam at 0.01.
+        New optimizers, by the name to print; left out, the chapter's: SGD and Momentum with rate
+        0.0001 and Adam with rate 0.01.
     start : pair of float, default (-1, 1), keyword-only
         First point.
     steps : int, default 1000, keyword-only

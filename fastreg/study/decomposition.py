@@ -28,10 +28,11 @@ class BiasVariance(NamedTuple):
     """The parts of a model's expected error, averaged over the test points.
 
     ``bias2 + variance + noise + residual == total`` up to rounding, where ``total`` is measured
-    directly. ``residual`` is 0 up to rounding except for squared loss with ``truth``, where it
-    is the chance correlation of noise and bias on these test points and shrinks with their number.
+    directly. ``residual`` is 0 up to rounding, except for squared loss with ``truth``: there it is
+    the chance correlation of noise and bias on these test points, and shrinks with their number.
     ``noise`` is None where it cannot be known; ``bias2`` then contains it. ``*_se`` are standard
-    errors due to the finite number of rounds (NaN where there is none: one round, zero_one bias).
+    errors due to the finite number of rounds, NaN where none can be given (one round, or the bias
+    of zero_one).
     """
 
     loss: str
@@ -89,19 +90,21 @@ def bias_variance(
     truth : array_like of shape (m,), optional
         The noiseless targets (squared) or the most probable labels (zero_one) at ``X_test``.
     train_size : int, optional
-        Rows per round, n by default (the bootstrap). Far fewer than n are nearly fresh samples.
+        Rows per round, n by default (the bootstrap). Samples of far fewer rows are nearly
+        independent.
     rng : seed or Generator, optional
-        Governs the rows, the same for every ``n_jobs``. Left out, NumPy's global state does.
+        Source of the rows, which are the same for every ``n_jobs``; left out, NumPy's global
+        state.
     n_jobs : int, optional
-        Processes, as in joblib (-1: one per core), whose ``parallel_config`` also chooses other
-        backends.
+        Number of processes, as in joblib (-1: one per core); ``joblib.parallel_config`` chooses
+        other backends.
     progress : bool
         Show a progress bar on a terminal.
 
     Raises
     ------
     ImportError
-        If joblib, or tqdm for the bar, is missing: they come with ``fastreg[lab]``.
+        If joblib, or tqdm for the bar, is missing; ``fastreg[lab]`` installs both.
     TypeError, ValueError
         If arguments or the shapes of arrays and predictions do not fit.
 

@@ -16,7 +16,7 @@ __all__ = ["Diagnosis", "diagnose"]
 
 
 class Diagnosis(NamedTuple):
-    """A verdict, the sentence and the numbers it rests on, and the change to try next.
+    """A verdict, the reason and the numbers behind it, and the change to try next.
 
     ``verdict`` is "underfitting", "good fit", "overfitting" or "diverging"; ``evidence`` maps
     names to numbers. ``str()`` gives one line.
@@ -63,12 +63,12 @@ def diagnose(
         Errors or losses, at least 0 and lower is better: a curve, or a final value.
     baseline : float, optional
         The error of a model that has learnt nothing, such as log(n_classes) for cross-entropy.
-        Left out, it is the first training value of a curve, and 1 for single values, which suits
-        error rates.
+        Left out, it is the first value of the training curve, or 1 if ``train`` is a single
+        number, which suits error rates.
     high_error, gap_ratio, gap_floor, divergence : float
         The thresholds of the table, as fractions.
     window : int, optional
-        Epochs averaged; a tenth of the training curve by default.
+        Number of epochs to average; a tenth of the training curve by default.
 
     Returns
     -------
