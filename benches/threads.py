@@ -4,7 +4,7 @@
 
 Medians and 99th percentiles of single calls, on a quiet machine and beside a process that keeps
 one core busy, without and with pauses. The contenders take turns block by block: the default, one
-thread, two, the textbook in NumPy, the products alone, and with ``--base`` the default of another
+thread, two, the formulas in NumPy, the products alone, and with ``--base`` the default of another
 build of fastreg. That one runs in a process of its own, because two builds bring two teams.
 Blocks beside which anything else ran are taken again (on Linux).
 """
@@ -32,7 +32,7 @@ WORK = {  # what is timed, seconds between calls
     "Dropout 1 M, pauses": ("dropout", (1000, 1000), 5e-3),
 }
 TARGETS = {  # (loop?, busy?): contender, factor, statistic, against, statistic
-    (True, False): [("default", 1.1, 50, "1 or 2", 50), ("default", 0.4, 50, "textbook", 50)],
+    (True, False): [("default", 1.1, 50, "1 or 2", 50), ("default", 0.4, 50, "NumPy", 50)],
     (True, True): [("default", 1.2, 50, "1", 50), ("default", 2.0, 99, "1", 99)],
     (False, False): [("default", 1.05, 50, "base", 50)],
     (False, True): [("default", 1.2, 50, "1", 50), ("default", 3.0, 99, "1", 99)],
@@ -96,7 +96,7 @@ def worker():
         kind, size, pause = WORK[name]
         if (name, contender) not in calls:
             calls = {key: call for key, call in calls.items() if key[0] == name}
-            library = reference if contender == "textbook" else fastreg
+            library = reference if contender == "NumPy" else fastreg
             make = products if contender == "products" else globals()[kind]
             calls[name, contender] = make(*([library] * (make is not products)), *size)
         call, taken = calls[name, contender], []
@@ -156,12 +156,12 @@ def measure(name, workers, seconds, neighbour):
     """Microseconds of calls, by contender."""
     is_loop = name.startswith("loop")
     contenders = ["default", "1", "2"] + ["base"] * ("base" in workers)
-    taken = {contender: [] for contender in contenders + ["textbook", "products"] * is_loop}
+    taken = {contender: [] for contender in contenders + ["NumPy", "products"] * is_loop}
     while True:
         running = [
             contender
             for contender, times in taken.items()
-            if len(times) < (CALLS // 10 if contender == "textbook" else CALLS)
+            if len(times) < (CALLS // 10 if contender == "NumPy" else CALLS)
             and sum(times) < seconds
         ]
         if not running:

@@ -177,7 +177,7 @@ def test_cross_entropy_is_the_references(rows, classes, smoothing, weighted):
 
 @pytest.mark.parametrize(("dtype", "lowest"), [(np.float32, -110.0), (np.float64, -760.0)])
 def test_the_exponential_is_good_to_an_ulp_and_reaches_zero(dtype, lowest, level):
-    """Of logits (0, x) the gradient by x is e^x / (1 + e^x) / 2, or e^x / 2 where that is tiny."""
+    """For logits (0, x), d loss / dx is e^x / (1 + e^x) / 2, or e^x / 2 where that is tiny."""
     x = np.linspace(lowest, 0, 20_001).astype(dtype)
     logits = np.stack([np.zeros_like(x), x], axis=1)
     labels = np.zeros(len(x), np.int64)
