@@ -6,11 +6,8 @@ void fr_gradients(double *gradients, double *dscale, double *dbeta, const double
 {
     double *dgamma = gradients, *total = gradients + cols;
     double *mean_dy = gradients + 2 * cols, *slope = gradients + 3 * cols;
-    for (ptrdiff_t k = 1; k < chunks; k++)
-        for (ptrdiff_t c = 0; c < cols; c++) {
-            dscale[c] += dscale[k * cols + c];
-            dbeta[c] += dbeta[k * cols + c];
-        }
+    fr_add_rows(dscale, chunks, cols);
+    fr_add_rows(dbeta, chunks, cols);
     for (ptrdiff_t c = 0; c < cols; c++) {
         dgamma[c] = dscale[c] * inv_std[c];
         total[c] = dbeta[c];
@@ -25,11 +22,4 @@ void fr_blend(double *blend, const double *before, const double *now, double kee
         blend[c] = keep == 0.0   ? now[c] /* a share of 0 leaves out even an infinity */
                    : keep == 1.0 ? before[c]
                                  : keep * before[c] + (1.0 - keep) * now[c];
-}
-
-void fr_add_rows(double *matrix, ptrdiff_t rows, ptrdiff_t cols)
-{
-    for (ptrdiff_t k = 1; k < rows; k++)
-        for (ptrdiff_t c = 0; c < cols; c++)
-            matrix[c] += matrix[k * cols + c];
 }

@@ -23,14 +23,22 @@ FR_INLINE void sink_open(sink *sink, void *to, int stream)
     sink->stream = stream;
 }
 
-FR_INLINE void sink_flush(sink *sink)
+FR_CALLED void sink_flush(sink *sink)
 {
     fr_stream(sink->to, sink->done, (size_t)sink->used * sizeof(real));
     sink->to += sink->used;
     sink->used = 0;
 }
 
-/* The place of the next n elements, n <= FR_PANEL_RUN. */
+/* What follows goes elsewhere. */
+FR_INLINE void sink_move(sink *sink, real *to)
+{
+    if (sink->stream)
+        sink_flush(sink);
+    sink->to = to;
+}
+
+/* The place of the next n elements; n <= FR_PANEL_RUN if they are streamed. */
 FR_INLINE real *sink_next(sink *sink, ptrdiff_t n)
 {
     if (!sink->stream) {
@@ -151,6 +159,18 @@ typedef struct {
     double mean, m2;
 } moment;
 
+/* Chan, Golub & LeVeque (1979): the moments of `before` rows take in those of `here` more. */
+FR_INLINE void merge(double *mean, double *m2, const double *mean_k, const double *m2_k,
+                     double before, double here, ptrdiff_t cols)
+{
+    const double weight = here / (before + here), cross = before * weight;
+    for (ptrdiff_t c = 0; c < cols; c++) {
+        const double delta = mean_k[c] - mean[c];
+        mean[c] += delta * weight;
+        m2[c] += m2_k[c] + delta * delta * cross;
+    }
+}
+
 /* The mean less x[0] and the squares around the mean; for centred = 0 those around 0. */
 static moment moments_of(const real *x, ptrdiff_t n, int centred)
 {
@@ -168,13 +188,10 @@ static moment moments_of(const real *x, ptrdiff_t n, int centred)
         const double shift = (double)rest.first * share;
         const double mean = (double)centre - (double)x[0] + shift;
         const double m2 = (double)rest.second - shift * (double)rest.first;
-        if (!begin) {
+        if (begin)
+            merge(&all.mean, &all.m2, &mean, &m2, (double)begin, here, 1);
+        else
             all = (moment){mean, m2};
-        } else { /* Chan, Golub & LeVeque (1979) */
-            const double weight = here / ((double)begin + here), delta = mean - all.mean;
-            all.mean += delta * weight;
-            all.m2 += m2 + delta * delta * ((double)begin * weight);
-        }
     }
     return all;
 }

@@ -37,7 +37,7 @@ FR_INLINE fr_panel slab_at(fr_panel panel, ptrdiff_t begin)
 
 FR_INLINE void gate_slab(real *y, fr_panel slab, uint64_t first, const fr_gate *gate)
 {
-    const ptrdiff_t rows = rows_at_once(slab);
+    const ptrdiff_t rows = slab.cols == slab.stride ? FR_PANEL_RUN / slab.cols : 1;
     for (ptrdiff_t r = 0; r < slab.rows; r += rows) {
         const ptrdiff_t left = slab.rows - r, offset = r * slab.stride;
         gate_run(y + offset, (left < rows ? left : rows) * slab.cols, first + (uint64_t)offset,
@@ -125,15 +125,12 @@ static void norm_gate_sums(void *dx, double *dscale, double *dbeta, const void *
     norm_sums(dscale, dbeta, dx, x, panel, mean);
 }
 
-static void fold_sums(void *total_, const double *sums, ptrdiff_t chunks, ptrdiff_t cols)
+static void fold_sums(void *total_, double *sums, ptrdiff_t chunks, ptrdiff_t cols)
 {
     real *total = total_;
-    for (ptrdiff_t c = 0; c < cols; c++) {
-        double sum = sums[c];
-        for (ptrdiff_t k = 1; k < chunks; k++)
-            sum += sums[k * cols + c];
-        total[c] = (real)sum;
-    }
+    fr_add_rows(sums, chunks, cols);
+    for (ptrdiff_t c = 0; c < cols; c++)
+        total[c] = (real)sums[c];
 }
 
 /* A row's largest value and its sum, in eight lanes: lane j takes entries j, j + 8, ... */

@@ -27,8 +27,10 @@
 
 #if defined(__GNUC__) || defined(__clang__)
 #define FR_INLINE static inline __attribute__((always_inline))
+#define FR_CALLED static __attribute__((noinline))
 #else
 #define FR_INLINE static __forceinline
+#define FR_CALLED static __declspec(noinline)
 #endif
 
 /* Before a loop whose arrays are equal or disjoint, never shifted against each other. */
@@ -282,8 +284,9 @@ typedef void (*fr_gate_sums)(void *dx, double *dbias, const void *dy, const void
 typedef void (*fr_norm_gate_sums)(void *dx, double *dscale, double *dbeta, const void *dy,
                                   const void *x, const void *y, fr_panel panel,
                                   const double *mean, double scale);
-/* total = the sum of the rows of sums (chunks x cols), rounded to the element type. */
-typedef void (*fr_fold_sums)(void *total, const double *sums, ptrdiff_t chunks, ptrdiff_t cols);
+/* total = the sum of the rows of sums (chunks x cols), rounded to the element type. Overwrites
+ * the first row. */
+typedef void (*fr_fold_sums)(void *total, double *sums, ptrdiff_t chunks, ptrdiff_t cols);
 /* Weighted sum of the rows' losses, and dz, its gradient; dz may be z. `shares` has one weight
  * per row, or is NULL and every row weighs `share`. Labels are from 0 to cols - 1. */
 typedef void (*fr_cross_entropy)(void *dz, double *loss, const void *z, const int64_t *labels,
@@ -321,7 +324,9 @@ typedef void (*fr_column_squares)(double *squares, const void *x, fr_panel panel
 /* y = x * factor of the column. y may be x. */
 typedef void (*fr_scale_columns)(void *y, const void *x, fr_panel panel, const double *factors);
 
-/* Adds up the rows of a rows x cols matrix into the first, keeping what rounding takes. */
+/* Adds the other rows of a rows x cols matrix to its first, in order; fr_merge keeps what
+ * rounding takes. */
+void fr_add_rows(double *sums, ptrdiff_t rows, ptrdiff_t cols);
 void fr_merge(double *sums, ptrdiff_t rows, ptrdiff_t cols);
 
 /* A sum with what rounding took from it. An infinite sum has lost infinity minus infinity. */
@@ -331,24 +336,22 @@ FR_INLINE double fr_total(double sum, double rest)
 }
 /* Row norms ------------------------------------------------------------------------------- */
 
-/* Rows normalised by themselves. A sample is `groups` rows; row r, counted from `first`, has the
- * channels of group r % groups, each with `run` elements. */
+/* Rows normalised by themselves, and how. A sample is `groups` rows; row r, counted from `first`,
+ * has the channels of group r % groups, each with `run` elements. gamma and beta (groups x
+ * channels) are in the element type. centred = 0 takes 0 for the mean. */
 typedef struct {
     ptrdiff_t rows, first, groups, channels, run;
+    const void *gamma, *beta;
+    double epsilon;
+    int centred, stream;
 } fr_rows;
 
-/* y = (x - mean) * inv_std * gamma + beta; statistics: mean and inv_std of every row. centred = 0
- * takes 0 for the mean. gamma and beta are in the element type. y may be x. */
-typedef void (*fr_row_forward)(void *y, double *statistics, const void *x, fr_rows shape,
-                               const void *gamma, const void *beta, double epsilon, int centred,
-                               int stream);
-/* dx, and what these rows add to dgamma and dbeta (groups x channels). dx may be dy. */
+/* y = (x - mean) * inv_std * gamma + beta; statistics: mean and inv_std of every row. y may be
+ * x. */
+typedef void (*fr_row_forward)(void *y, double *statistics, const void *x, const fr_rows *rows);
+/* dx, and what these rows add to dgamma and dbeta. dx may be dy. */
 typedef void (*fr_row_backward)(void *dx, double *dgamma, double *dbeta, const void *dy,
-                                const void *x, fr_rows shape, const double *statistics,
-                                const void *gamma, int centred, int stream);
-
-/* Adds the other rows of a matrix to its first, in order. */
-void fr_add_rows(double *matrix, ptrdiff_t rows, ptrdiff_t cols);
+                                const void *x, const double *statistics, const fr_rows *rows);
 
 /* The tables ----------------------------------------------------------------------------- */
 

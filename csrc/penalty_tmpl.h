@@ -122,22 +122,21 @@ FR_INLINE real prox(real x, real a, real b)
     return soft(x, a, b) / b;
 }
 
-FR_INLINE void map_span(real *y, const real *x, ptrdiff_t n, double a_, double b_, int stream,
+FR_INLINE void map_span(void *y, const real *x, ptrdiff_t n, double a_, double b_, int stream,
                         result *result)
 {
     const real a = (real)a_, b = (real)b_;
-    _Alignas(64) real done[FR_PANEL_RUN];
-    for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
-        const ptrdiff_t left = n - begin, here = left < FR_PANEL_RUN ? left : FR_PANEL_RUN;
-        real *to = stream ? done : y + begin;
+    const ptrdiff_t run = stream ? FR_PANEL_RUN : n;
+    sink sink;
+    sink_open(&sink, y, stream);
+    for (ptrdiff_t begin = 0; begin < n; begin += run, x += run) {
+        const ptrdiff_t left = n - begin, here = left < run ? left : run;
+        real *to = sink_next(&sink, here);
         FR_ELEMENTWISE
         for (ptrdiff_t i = 0; i < here; i++)
-            to[i] = result(x[begin + i], a, b);
-        if (stream)
-            fr_stream(y + begin, done, (size_t)here * sizeof(real));
+            to[i] = result(x[i], a, b);
     }
-    if (stream)
-        fr_stream_end();
+    sink_close(&sink);
 }
 
 #define FR_DEFINE_MAP(result)                                                                    \

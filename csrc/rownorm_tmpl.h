@@ -32,16 +32,17 @@ static void run_normalize(void *y, const void *x_, fr_panel panel, fr_channels c
                           int stream)
 {
     sink sink;
+    sink_open(&sink, y, stream);
     for (ptrdiff_t n = 0; n < panel.rows; n++) {
         const real *x = (const real *)x_ + n * panel.stride;
-        sink_open(&sink, (real *)y + n * panel.stride, stream);
+        sink_move(&sink, (real *)y + n * panel.stride);
         for (ptrdiff_t c = 0; c < panel.cols; c++, x += panel.run) {
             const pair centre = parts(channels.mean[c]);
             scale_run(&sink, x, panel.run, centre.first, centre.second,
                       (real)(channels.gamma[c] * channels.inv_std[c]), (real)channels.beta[c]);
         }
-        sink_close(&sink);
     }
+    sink_close(&sink);
 }
 
 static void run_sums(double *dscale, double *dbeta, const void *dy_, const void *x_,
@@ -67,18 +68,19 @@ static void run_backward(void *dx, const void *dy_, const void *x_, fr_panel pan
                          int stream)
 {
     sink sink;
+    sink_open(&sink, dx, stream);
     for (ptrdiff_t n = 0; n < panel.rows; n++) {
         const real *x = (const real *)x_ + n * panel.stride;
         const real *dy = (const real *)dy_ + n * panel.stride;
-        sink_open(&sink, (real *)dx + n * panel.stride, stream);
+        sink_move(&sink, (real *)dx + n * panel.stride);
         for (ptrdiff_t c = 0; c < panel.cols; c++, x += panel.run, dy += panel.run) {
             const pair centre = parts(channels.mean[c]);
             const double scale = channels.gamma[c] * channels.inv_std[c];
             gradient_run(&sink, dy, x, panel.run, centre.first, centre.second, (real)scale,
                          (real)(scale * mean_dy[c]), (real)(scale * slope[c]));
         }
-        sink_close(&sink);
     }
+    sink_close(&sink);
 }
 
 /* Norms of rows. */
@@ -127,19 +129,18 @@ FR_INLINE ptrdiff_t row_tile(ptrdiff_t n, ptrdiff_t least)
     return fit < least ? least : fit < FR_ROW_TILE ? fit : FR_ROW_TILE;
 }
 
-static void layer_forward(void *y_, double *statistics, const void *x_, fr_rows shape,
-                          const void *gamma_, const void *beta_, double epsilon, int centred,
-                          int stream)
+static void layer_forward(void *y_, double *statistics, const void *x_, const fr_rows *all)
 {
-    const ptrdiff_t n = shape.channels, tile = row_tile(n, 1);
-    const real *x = x_, *gamma_end = (const real *)gamma_ + shape.groups * n;
-    const real *gamma = (const real *)gamma_ + shape.first % shape.groups * n;
-    const real *beta = (const real *)beta_ + shape.first % shape.groups * n;
+    const ptrdiff_t n = all->channels, tile = row_tile(n, 1),
+                    offset = all->first % all->groups * n;
+    const real *x = x_, *gamma_end = (const real *)all->gamma + all->groups * n;
+    const real *gamma = (const real *)all->gamma + offset;
+    const real *beta = (const real *)all->beta + offset;
     sink sink;
-    sink_open(&sink, y_, stream);
-    for (ptrdiff_t done = 0; done < shape.rows; done += tile) {
-        const ptrdiff_t rows = shape.rows - done < tile ? shape.rows - done : tile;
-        row_statistics(statistics, x, rows, n, epsilon, centred);
+    sink_open(&sink, y_, all->stream);
+    for (ptrdiff_t done = 0; done < all->rows; done += tile) {
+        const ptrdiff_t rows = all->rows - done < tile ? all->rows - done : tile;
+        row_statistics(statistics, x, rows, n, all->epsilon, all->centred);
         for (ptrdiff_t r = 0; r < rows; r++, x += n, statistics += 2) {
             const pair mean = parts(statistics[0]);
             const real inv_std = (real)statistics[1];
@@ -158,31 +159,31 @@ static void layer_forward(void *y_, double *statistics, const void *x_, fr_rows 
                 }
             gamma += n, beta += n;
             if (gamma == gamma_end)
-                gamma = gamma_, beta = beta_;
+                gamma = all->gamma, beta = all->beta;
         }
     }
     sink_close(&sink);
 }
 
-static void group_forward(void *y, double *statistics, const void *x_, fr_rows shape,
-                          const void *gamma_, const void *beta_, double epsilon, int centred,
-                          int stream)
+static void group_forward(void *y, double *statistics, const void *x_, const fr_rows *all)
 {
+    const ptrdiff_t channels = all->channels, run = all->run;
     const real *x = x_;
     sink sink;
-    sink_open(&sink, y, stream);
-    for (ptrdiff_t r = 0; r < shape.rows; r++, statistics += 2) {
-        const ptrdiff_t first = (shape.first + r) % shape.groups * shape.channels;
-        const real *gamma = (const real *)gamma_ + first, *beta = (const real *)beta_ + first;
-        row_statistics(statistics, x, 1, shape.channels * shape.run, epsilon, centred);
+    sink_open(&sink, y, all->stream);
+    for (ptrdiff_t r = 0; r < all->rows; r++, statistics += 2) {
+        const ptrdiff_t first = (all->first + r) % all->groups * channels;
+        const real *gamma = (const real *)all->gamma + first;
+        const real *beta = (const real *)all->beta + first;
+        row_statistics(statistics, x, 1, channels * run, all->epsilon, all->centred);
         const pair centre = parts(statistics[0]);
         if (!plain_row(statistics)) {
-            extreme_forward(&sink, x, statistics, shape.channels, shape.run, gamma, beta);
-            x += shape.channels * shape.run;
+            extreme_forward(&sink, x, statistics, channels, run, gamma, beta);
+            x += channels * run;
             continue;
         }
-        for (ptrdiff_t c = 0; c < shape.channels; c++, x += shape.run)
-            scale_run(&sink, x, shape.run, centre.first, centre.second,
+        for (ptrdiff_t c = 0; c < channels; c++, x += run)
+            scale_run(&sink, x, run, centre.first, centre.second,
                       (real)((double)gamma[c] * statistics[1]), beta[c]);
     }
     sink_close(&sink);
@@ -228,22 +229,22 @@ FR_INLINE void column_sums(double *dgamma, double *dbeta, const real *dy_, const
 }
 
 static void layer_backward(void *dx_, double *dgamma, double *dbeta, const void *dy_,
-                           const void *x_, fr_rows shape, const double *statistics,
-                           const void *gamma_, int centred, int stream)
+                           const void *x_, const double *statistics, const fr_rows *all)
 {
-    const ptrdiff_t n = shape.channels;
-    const ptrdiff_t tile = shape.groups > 1 ? 1 : row_tile(n, 4);
+    const ptrdiff_t n = all->channels;
+    const ptrdiff_t tile = all->groups > 1 ? 1 : row_tile(n, 4);
+    const int centred = all->centred;
     const double share = 1.0 / (double)n;
     const real *x = x_, *dy = dy_;
     double sum[FR_ROW_TILE], dot[FR_ROW_TILE];
     sink sink;
-    sink_open(&sink, dx_, stream);
-    for (ptrdiff_t c = 0; c < shape.groups * n; c++)
+    sink_open(&sink, dx_, all->stream);
+    for (ptrdiff_t c = 0; c < all->groups * n; c++)
         dgamma[c] = dbeta[c] = 0;
-    for (ptrdiff_t done = 0; done < shape.rows; done += tile) {
-        const ptrdiff_t rows = shape.rows - done < tile ? shape.rows - done : tile;
-        const ptrdiff_t first = (shape.first + done) % shape.groups * n;
-        const real *gamma = (const real *)gamma_ + first;
+    for (ptrdiff_t done = 0; done < all->rows; done += tile) {
+        const ptrdiff_t rows = all->rows - done < tile ? all->rows - done : tile;
+        const ptrdiff_t first = (all->first + done) % all->groups * n;
+        const real *gamma = (const real *)all->gamma + first;
         int plain = 1;
         for (ptrdiff_t r = 0; r < rows; r++) {
             const pair mean = parts(statistics[2 * r]);
@@ -281,40 +282,39 @@ static void layer_backward(void *dx_, double *dgamma, double *dbeta, const void 
 }
 
 static void group_backward(void *dx_, double *dgamma, double *dbeta, const void *dy_,
-                           const void *x_, fr_rows shape, const double *statistics,
-                           const void *gamma_, int centred, int stream)
+                           const void *x_, const double *statistics, const fr_rows *all)
 {
-    const ptrdiff_t run = shape.run, size = shape.channels * run;
+    const ptrdiff_t channels = all->channels, run = all->run, size = channels * run;
     const double share = 1.0 / (double)size;
     const real *x = x_, *dy = dy_;
     sink sink;
-    sink_open(&sink, dx_, stream);
-    for (ptrdiff_t c = 0; c < shape.groups * shape.channels; c++)
+    sink_open(&sink, dx_, all->stream);
+    for (ptrdiff_t c = 0; c < all->groups * channels; c++)
         dgamma[c] = dbeta[c] = 0;
-    for (ptrdiff_t r = 0; r < shape.rows; r++, x += size, dy += size, statistics += 2) {
-        const ptrdiff_t first = (shape.first + r) % shape.groups * shape.channels;
-        const real *gamma = (const real *)gamma_ + first;
+    for (ptrdiff_t r = 0; r < all->rows; r++, x += size, dy += size, statistics += 2) {
+        const ptrdiff_t first = (all->first + r) % all->groups * channels;
+        const real *gamma = (const real *)all->gamma + first;
         const pair centre = parts(statistics[0]);
         const double inv_std = statistics[1];
-        double all = 0, all_dots = 0;
+        double sums = 0, dots = 0;
         if (!plain_row(statistics)) {
             extreme_backward(&sink, dgamma + first, dbeta + first, dy, x, statistics, gamma,
-                             shape.channels, run, centred);
+                             channels, run, all->centred);
             continue;
         }
-        for (ptrdiff_t c = 0; c < shape.channels; c++) {
+        for (ptrdiff_t c = 0; c < channels; c++) {
             double sum, dot;
             run_dots(&sum, &dot, dy + c * run, x + c * run, run, centre.first, centre.second);
             if (!plain_sums(sum, dot * inv_std))
                 extreme_dots(&sum, &dot, dy + c * run, x + c * run, run, statistics[0]);
             dbeta[first + c] += sum;
             dgamma[first + c] += dot * inv_std;
-            all += sum * (double)gamma[c];
-            all_dots += dot * (double)gamma[c];
+            sums += sum * (double)gamma[c];
+            dots += dot * (double)gamma[c];
         }
-        const real offset = centred ? (real)(inv_std * all * share) : 0;
-        const real tilt = (real)(inv_std * inv_std * inv_std * all_dots * share);
-        for (ptrdiff_t c = 0; c < shape.channels; c++)
+        const real offset = all->centred ? (real)(inv_std * sums * share) : 0;
+        const real tilt = (real)(inv_std * inv_std * inv_std * dots * share);
+        for (ptrdiff_t c = 0; c < channels; c++)
             gradient_run(&sink, dy + c * run, x + c * run, run, centre.first, centre.second,
                          (real)((double)gamma[c] * inv_std), offset, tilt);
     }

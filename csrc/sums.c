@@ -1,6 +1,13 @@
 /* Adding up what blocks summed. */
 #include "fastreg.h"
 
+void fr_add_rows(double *sums, ptrdiff_t rows, ptrdiff_t cols)
+{
+    for (ptrdiff_t r = 1; r < rows; r++)
+        for (ptrdiff_t c = 0; c < cols; c++)
+            sums[c] += sums[r * cols + c];
+}
+
 void fr_merge(double *sums, ptrdiff_t rows, ptrdiff_t cols)
 {
     for (ptrdiff_t c = 0; c < cols; c++) {

@@ -28,8 +28,9 @@ cdef tuple odd_rows(cnp.ndarray x, bint channels_last, list odd):
 cdef object mend_statistics(cnp.ndarray x, bint channels_last, cnp.ndarray statistics, list odd,
                      double epsilon):
     rows, _ = odd_rows(x, channels_last, odd)
+    cut = (len(odd), len(odd), 1)
     ones, zeros = np.ones(len(odd), x.dtype), np.zeros(len(odd), x.dtype)
-    _, found = row_normalize("", rows, None, True, len(odd), len(odd), 1, ones, zeros, epsilon, True)
+    _, found = row_normalize("", rows, None, True, cut, ones, zeros, epsilon, True)
     with np.errstate(all="ignore"):
         half = 0.5 * rows.astype(np.float64) - 0.5 * found[:, :1]
         power = np.frexp(np.abs(half).max(axis=1))[1]
@@ -59,7 +60,7 @@ cdef object extreme_gradients(cnp.ndarray x, cnp.ndarray dy, bint channels_last,
     one = gamma.ravel()[odd].astype(x.dtype)
     with np.errstate(all="ignore"):
         dx, dgamma, dbeta = row_backward(
-            "", grads, None, rows, len(odd), len(odd), 1, found, one, True)
+            "", grads, None, rows, (len(odd), len(odd), 1), found, one, True)
         if not by_batch:
             factor = gamma.ravel()[odd] * found[:, 1]
             dx = (grads.astype(np.float64) * factor[:, None]).astype(x.dtype)

@@ -120,7 +120,7 @@ cdef extern from "fastreg.h" nogil:
         void *dx, double *dscale, double *dbeta, const void *dy, const void *x, const void *y,
         fr_panel, const double *mean, double scale) noexcept
     ctypedef void (*fr_fold_sums)(
-        void *total, const double *sums, Py_ssize_t chunks, Py_ssize_t cols) noexcept
+        void *total, double *sums, Py_ssize_t chunks, Py_ssize_t cols) noexcept
     ctypedef void (*fr_cross_entropy)(
         void *dz, double *loss, const void *z, const int64_t *labels, const double *shares,
         double share, double smoothing, Py_ssize_t rows, Py_ssize_t cols) noexcept
@@ -143,16 +143,19 @@ cdef extern from "fastreg.h" nogil:
     ctypedef void (*fr_column_squares)(double *squares, const void *x, fr_panel) noexcept
     ctypedef void (*fr_scale_columns)(
         void *y, const void *x, fr_panel, const double *factors) noexcept
+    void fr_add_rows(double *sums, Py_ssize_t rows, Py_ssize_t cols) noexcept
     void fr_merge(double *sums, Py_ssize_t rows, Py_ssize_t cols) noexcept
     ctypedef struct fr_rows:
         Py_ssize_t rows, first, groups, channels, run
+        const void *gamma
+        const void *beta
+        double epsilon
+        int centred, stream
     ctypedef void (*fr_row_forward)(
-        void *y, double *statistics, const void *x, fr_rows, const void *gamma,
-        const void *beta, double epsilon, int centred, int stream) noexcept
+        void *y, double *statistics, const void *x, const fr_rows *) noexcept
     ctypedef void (*fr_row_backward)(
-        void *dx, double *dgamma, double *dbeta, const void *dy, const void *x, fr_rows,
-        const double *statistics, const void *gamma, int centred, int stream) noexcept
-    void fr_add_rows(double *matrix, Py_ssize_t rows, Py_ssize_t cols) noexcept
+        void *dx, double *dgamma, double *dbeta, const void *dy, const void *x,
+        const double *statistics, const fr_rows *) noexcept
 
     ctypedef struct fr_kernels:
         fr_update update[1]

@@ -98,11 +98,8 @@ def batch_normalize(str where, cnp.ndarray x not None, object out, bint in_place
                     cnp.ndarray statistics not None, cnp.ndarray gamma not None,
                     cnp.ndarray beta not None, bint channels_last):
     """``(x - mean) * inv_std * gamma + beta``, written to ``out`` or a new array."""
-    cdef cnp.ndarray target = as_output(where, out, x)
+    cdef cnp.ndarray target = forward_output(where, out, x, in_place)
     cdef MatrixJob job = matrix_job(x, channels_last)
-    if not in_place and share_memory(target, x):
-        raise ValueError(
-            f"{where}: out must not share memory with X in training, backward needs X")
     job.target, job.stream = <char *>cnp.PyArray_DATA(target), streams(target, x)
     job.channels.mean, job.channels.inv_std = row_of(statistics, 0), row_of(statistics, 2)
     job.channels.gamma = <double *>cnp.PyArray_DATA(gamma)
@@ -114,6 +111,26 @@ def batch_normalize(str where, cnp.ndarray x not None, object out, bint in_place
         run_matrix(normalize_task, &job, 2, True)
     if odd is not None:
         np.moveaxis(target, -1 if channels_last else 1, 0)[odd] = mended
+    return target
+
+
+cdef cnp.ndarray forward_output(str where, object out, cnp.ndarray x, bint in_place):
+    """The array for Y: ``out``, which may be X only where no backward call needs it."""
+    cdef cnp.ndarray target = as_output(where, out, x)
+    if not in_place and share_memory(target, x):
+        raise ValueError(
+            f"{where}: out must not share memory with X in training, backward needs X")
+    return target
+
+
+cdef cnp.ndarray backward_output(str where, object out, cnp.ndarray dy, cnp.ndarray x):
+    """The array for dX: ``out``, which may be dY."""
+    cdef cnp.ndarray target = as_output(where, out, dy)
+    if share_memory(target, x):
+        raise ValueError(
+            f"{where}: out must not share memory with the X of the last forward call; "
+            "leave it out or pass dY"
+        )
     return target
 
 
@@ -131,18 +148,13 @@ def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bin
     """The gradients (dx, dgamma, dbeta) of ``batch_normalize``; through the statistics too if
     they were the batch's own."""
     cdef cnp.ndarray grad = as_input(where, "dY", dy, shape_of(x), x.dtype)
-    cdef cnp.ndarray target = as_output(where, out, grad)
+    cdef cnp.ndarray target = backward_output(where, out, grad, x)
     cdef MatrixJob job = matrix_job(x, channels_last)
     cdef cnp.ndarray sums = doubles(2 * job.chunks, job.cols)
     cdef cnp.ndarray gradients = doubles(4, job.cols)
     cdef cnp.ndarray zeros = np.zeros(0 if by_batch else job.cols)
     cdef const double *zero = <const double *>cnp.PyArray_DATA(zeros)
     refuse_changed(where, job.cols == cnp.PyArray_DIM(statistics, 1) == cnp.PyArray_SIZE(gamma))
-    if share_memory(target, x):
-        raise ValueError(
-            f"{where}: out must not share memory with the X of the last forward call; "
-            "leave it out or pass dY"
-        )
     job.dy, job.target = <const char *>cnp.PyArray_DATA(grad), <char *>cnp.PyArray_DATA(target)
     job.stream = streams(target, grad)
     job.sum_1, job.sum_2 = row_of(sums, 0), row_of(sums, job.chunks)

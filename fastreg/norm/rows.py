@@ -63,7 +63,7 @@ class RowNorm(Layer):
             gamma = self._parameter(where, "gamma", 1.0, X)
             beta = self._parameter(where, "beta", 0.0, X)
             Y, statistics = row_normalize(
-                where, X, out, not self.training, *cut, gamma, beta, self.epsilon, self._centred
+                where, X, out, not self.training, cut, gamma, beta, self.epsilon, self._centred
             )
             overwritten = not self.training and np.may_share_memory(X, Y)
             self._last = None if overwritten else (X, statistics)
@@ -92,7 +92,7 @@ class RowNorm(Layer):
             X, statistics = self._forwarded(self._last)
             gamma = self._parameter(where, "gamma", 1.0, X)
             dX, *gradients = row_backward(
-                where, dY, out, X, *self._rows(where, X), statistics, gamma, self._centred
+                where, dY, out, X, self._rows(where, X), statistics, gamma, self._centred
             )
             if self.affine:
                 slopes = {

@@ -108,7 +108,7 @@ def test_statistics_against_exact_rationals(mean, size, dtype, rng):
     ones, zeros = np.ones(size, dtype), np.zeros(size, dtype)
     epsilon = 1e-300
     _, statistics = _kernels.row_normalize(
-        "test", X, None, False, 2, 1, size, ones, zeros, epsilon, True
+        "test", X, None, False, (2, 1, size), ones, zeros, epsilon, True
     )
     batch = _kernels.batch_statistics(X.reshape(1, 2, size), epsilon)
     for row in range(2):
