@@ -38,5 +38,19 @@ def guarded():
 
 @pytest.fixture
 def rng():
-    """A generator with a fixed seed."""
-    return np.random.default_rng(20150322)
+    """A generator of other values in every run; see `harness.SEED`."""
+    return np.random.default_rng(harness.SEED)
+
+
+def pytest_report_header():
+    """Say which seed repeats this run."""
+    return f"kernels' data: FASTREG_TEST_SEED={harness.SEED}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Say so again where a test with data of this run has failed."""
+    report = yield
+    if report.failed and "rng" in item.fixturenames:
+        report.sections.append(("data", f"to repeat: FASTREG_TEST_SEED={harness.SEED}"))
+    return report

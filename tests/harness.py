@@ -1,6 +1,8 @@
 """What every kernel test shares: guarded buffers, edge sizes, layouts and special values."""
 
 import contextlib
+import os
+import secrets
 import sys
 
 import numpy as np
@@ -17,6 +19,11 @@ THREADS = (1, 2, 3, 8)
 DTYPES = (np.float32, np.float64)
 MARGIN = 4096
 GUARD = 0xA5
+
+#: What the kernels' data are drawn from: another seed in every run, or the one that is given. It
+#: stays in the environment, where the workers of a parallel run find it.
+SEED = int(os.environ.get("FASTREG_TEST_SEED") or secrets.randbits(32))
+os.environ["FASTREG_TEST_SEED"] = str(SEED)
 
 
 def in_a_library(rule, library=None):

@@ -1,10 +1,9 @@
 # Layers that run as one: Dense, BatchNorm, ReLU and Dropout in one pass each way, and all layers of
 # a network in one call, which happens whole or not at all.
 #
-# From _lock.pxi: Whole, attributes, exchange_values; from _arrays.pxi: dtype_row, empty_like,
-# is_dense; from _norm.pxi: batch_statistics, blend_row; from _dense.pxi: dense_product,
-# dense_gradients, bias_gate, norm_gate, gate_backward, norm_gate_backward; from _matrix.pxi:
-# row_of.
+# From _lock: attributes, exchange_values, Whole; _arrays: dtype_row, empty_like, is_dense,
+# shape_of; _matrix: row_of; _norm: batch_statistics, blend_row; _dense: bias_gate,
+# dense_gradients, dense_product, gate_backward, norm_gate, norm_gate_backward.
 
 cdef object ONE_BY_ONE = object()  # a chain's answer where its layers must run one after the other
 cdef long long MAX_CALL = 2**62 - 1  # of a dropout layer; the next is 0 again

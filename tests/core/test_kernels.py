@@ -1,6 +1,9 @@
 """The seam itself: levels, threads, fork, and a harness that catches what it should."""
 
+import ast
+import inspect
 import os
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -91,6 +94,25 @@ def test_guards_catch_a_write_outside():
     beyond[10] = 0.0
     with pytest.raises(AssertionError, match="past a buffer"):
         guard.check()
+
+
+#: What the compiled module does beside running kernels over arrays.
+OTHERWISE = {"levels", "level", "set_level", "rules", "philox", "empty_cache", "pool_info"}
+OTHERWISE |= {"num_threads", "set_team", "ask_of_all", "enter_scope", "leave_scope", "team_info"}
+KERNELS = {n for n, f in vars(_kernels).items() if inspect.isroutine(f)} - OTHERWISE
+TESTS = sorted(pathlib.Path(__file__).parent.parent.rglob("test_*.py"))
+
+
+def test_every_test_that_calls_a_kernel_guards_its_arrays():
+    for path in TESTS:
+        for test in ast.parse(path.read_text("utf-8")).body:
+            called = {
+                node.attr for node in ast.walk(test)
+                if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "_kernels"
+            }  # fmt: skip
+            if isinstance(test, ast.FunctionDef) and called & KERNELS:
+                where = f"{path.name}, {test.name}: {called & KERNELS}"
+                assert "guarded" in {one.arg for one in test.args.args}, where
 
 
 def test_bit_comparison_catches_one_ulp():

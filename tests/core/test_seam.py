@@ -45,6 +45,9 @@ def local(text):
     names |= {n for word, n in re.findall(r"(\w+) [*&]?(\w+)\b", text) if word not in KEYWORDS}
     for line in re.findall(r"^ +(?:cdef )?(?:const )?\w+ [*]?\w+(?:, .*)+", text, re.M):
         names.update(re.findall(r", (\w+)", line))
+    for targets in re.findall(r"^ +(?:for )?(\w+(?:, [*]?\w+)*) (?:=|in) ", text, re.M):
+        names.update(re.findall(r"\w+", targets))
+    names.update(re.findall(r", (\w+) = ", text))
     return names
 
 

@@ -63,15 +63,14 @@ def test_known_answers(counter, key, words, level):
 
 
 @pytest.mark.parametrize("first", [0, 2**32 - 128, 2**35 - 128, 2**38 - 64, 2**50])
-def test_stream_is_as_defined_across_counter_carries(first, level, rng):
+def test_stream_is_as_defined_across_counter_carries(first, level, guarded):
     key, call = 0x123456789ABCDEF0, 2**32 - 1
     piece = plain_philox(
         (first // 8 & 0xFFFFFFFF, first // 8 >> 32, call, 0), (key & 0xFFFFFFFF, key >> 32)
     )
     for threshold in (1 << 31, 0x12345678, (piece[0] & 0xFFFF) << 16 | 0x8000):
-        kept = _kernels.dropout(
-            "f", "x", np.ones(300), None, key, call, threshold, 1.0, None, first
-        )
+        ones, out = guarded(np.ones(300)), guarded(np.empty(300), offset=1)
+        kept = _kernels.dropout("f", "x", ones, out, key, call, threshold, 1.0, None, first)
         expected = [plain_keep(key, call, first + i, threshold) for i in range(300)]
         assert kept.astype(bool).tolist() == expected
 
@@ -100,16 +99,18 @@ def test_layouts(dtype, rng):
         harness.same_bits(Dropout(0.4, rng=1).forward(laid_out), expected)
 
 
-def test_mask_does_not_depend_on_dtype_or_slicing(rng):
+def test_mask_does_not_depend_on_dtype_or_slicing(guarded):
     masks = []
     for dtype in harness.DTYPES:
         layer = Dropout(0.3, rng=5)
         layer.forward(np.ones((50, 70), dtype))
         masks.append(layer.mask != 0)
     assert np.array_equal(*masks)
-    whole = _kernels.dropout("f", "x", np.ones(3500), None, 9, 4, 1 << 30, 1.0)
+    whole = guarded(np.ones(3500))
+    _kernels.dropout("f", "x", whole, whole, 9, 4, 1 << 30, 1.0)
     for first in (0, 64, 1024, 3392):
-        part = _kernels.dropout("f", "x", np.ones(100), None, 9, 4, 1 << 30, 1.0, None, first)
+        part = guarded(np.ones(100))
+        _kernels.dropout("f", "x", part, part, 9, 4, 1 << 30, 1.0, None, first)
         assert np.array_equal(part, whole[first : first + 100])
 
 
@@ -124,22 +125,24 @@ def test_keep_rate(rate):
 
 
 @pytest.mark.parametrize("keep", [2**-16, 1e-5, 2**-20])
-def test_rare_survivors_survive(keep):
+def test_rare_survivors_survive(keep, guarded):
     """Below 2**-16 only ties are kept; their number is Poisson, checked to six deviations."""
     n = 1 << 23
-    kept = _kernels.dropout("f", "x", np.ones(n), None, 5, 0, round(keep * 2**32), 1.0)
+    kept = guarded(np.ones(n))
+    _kernels.dropout("f", "x", kept, kept, 5, 0, round(keep * 2**32), 1.0)
     assert abs(kept.sum() - n * keep) < 6 * np.sqrt(n * keep)
     assert kept.any()
 
 
-def test_ties_are_settled_exactly():
+def test_ties_are_settled_exactly(guarded):
     """All 2**16 second halves of one tied piece decide by comparison with the lower half."""
     key, call, n = 3, 0, 1 << 18
     lower = 0x4000
     threshold = 0x8000_0000 | lower
-    low = _kernels.dropout("f", "x", np.ones(n), None, key, call, 0x8000_0000, 1.0)
-    high = _kernels.dropout("f", "x", np.ones(n), None, key, call, 0x8001_0000, 1.0)
-    kept = _kernels.dropout("f", "x", np.ones(n), None, key, call, threshold, 1.0)
+    low, high, kept = (
+        _kernels.dropout("f", "x", guarded(np.ones(n)), guarded(np.empty(n)), key, call, limit, 1.0)
+        for limit in (0x8000_0000, 0x8001_0000, threshold)
+    )
     tied = np.flatnonzero(low != high)
     assert tied.size >= 2  # a piece of 16 bits ties once in 65536 elements: 4 expected
     assert np.array_equal(

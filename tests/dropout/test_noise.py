@@ -36,12 +36,12 @@ def edge_words(rng):
     return np.concatenate([ends, ~ends, powers, ~powers, spread])
 
 
-def test_transform_has_the_same_bits_everywhere(level, rng):
+def test_transform_has_the_same_bits_everywhere(level, guarded, rng):
     radii, angles = edge_words(rng), rng.permutation(edge_words(rng))
     radius, (first, second) = random.normal_radius(radii), random.normal_angle(angles)
     expected = np.stack([radius * first, radius * second])
     np.testing.assert_array_equal(
-        _kernels.normals(radii, angles).view(np.uint32), expected.view(np.uint32)
+        _kernels.normals(guarded(radii), guarded(angles)).view(np.uint32), expected.view(np.uint32)
     )
 
 
@@ -69,10 +69,11 @@ def test_angle_is_accurate(rng):
 
 
 @pytest.mark.parametrize("first", [0, 2**34 - 64, 2**50])
-def test_deviates_are_as_defined(first, level):
+def test_deviates_are_as_defined(first, level, guarded):
     """Python integers and exact functions give the same, also where counters carry."""
     key, call = 0x123456789ABCDEF0, 2**33 + 5
-    z = _kernels.gaussian_dropout("f", "x", np.ones(130), None, key, call, 1.0, None, first) - 1
+    ones, out = guarded(np.ones(130)), guarded(np.empty(130), offset=1)
+    z = _kernels.gaussian_dropout("f", "x", ones, out, key, call, 1.0, None, first) - 1
     for element in (0, 1, 31, 32, 33, 63, 64, 129):
         group, e = divmod(first + element, GROUP)
         index = 16 * group + e % 32 // 2
@@ -87,12 +88,14 @@ def test_deviates_are_as_defined(first, level):
         assert abs(z[element] - exact) < 1e-6 * max(1.0, abs(exact))
 
 
-def test_deviates_do_not_depend_on_dtype_or_slicing():
-    whole = _kernels.gaussian_dropout("f", "x", np.ones(3500), None, 9, 4, 1.0)
+def test_deviates_do_not_depend_on_dtype_or_slicing(guarded):
+    def noisy(n, first=0, dtype=np.float64):
+        x = guarded(np.ones(n, dtype))
+        return _kernels.gaussian_dropout("f", "x", x, x, 9, 4, 1.0, None, first)
+
+    whole, single = noisy(3500), noisy(3500, dtype=np.float32)
     for first in (0, 64, 1024, 3392):
-        part = _kernels.gaussian_dropout("f", "x", np.ones(100), None, 9, 4, 1.0, None, first)
-        np.testing.assert_array_equal(part, whole[first : first + 100])
-    single = _kernels.gaussian_dropout("f", "x", np.ones(3500, np.float32), None, 9, 4, 1.0)
+        np.testing.assert_array_equal(noisy(100, first), whole[first : first + 100])
     np.testing.assert_array_equal(single, whole.astype(np.float32))
 
 

@@ -57,9 +57,8 @@ def test_an_empty_batch_has_an_empty_output_and_no_gradient():
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("parts", CHAINS.values(), ids=CHAINS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_a_block_has_the_bits_of_its_layers(shape, parts, bias, dtype):
+def test_a_block_has_the_bits_of_its_layers(shape, parts, bias, dtype, rng):
     rows, n_out = shape
-    rng = np.random.default_rng(0)
     fused, alone = (chain(parts, 6 if parts[0] else n_out, n_out, dtype, bias=bias) for _ in "ab")
     block = Block.of(fused)
     assert block.layers == fused
@@ -79,8 +78,7 @@ def test_a_block_has_the_bits_of_its_layers(shape, parts, bias, dtype):
 
 
 @pytest.mark.parametrize("parts", CHAINS.values(), ids=CHAINS)
-def test_levels_and_threads_do_not_change_a_bit(parts, dtype, level, threads):
-    rng = np.random.default_rng(4)
+def test_levels_and_threads_do_not_change_a_bit(parts, dtype, level, threads, rng):
     X = rng.normal(size=(300, 310)).astype(dtype)
     dY = rng.normal(size=(300, 310)).astype(dtype)
 
@@ -98,8 +96,7 @@ def test_levels_and_threads_do_not_change_a_bit(parts, dtype, level, threads):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (33, 7), (40, 300)], ids=str)
-def test_kernels_stay_inside_their_arrays(shape, dtype, level, guarded):
-    rng = np.random.default_rng(5)
+def test_kernels_stay_inside_their_arrays(shape, dtype, level, guarded, rng):
     y = guarded(rng.normal(size=shape).astype(dtype), offset=1)
     bias = guarded(rng.normal(size=shape[1]).astype(dtype), offset=1)
     dbias = guarded(np.empty(shape[1], dtype), offset=1)
@@ -109,24 +106,22 @@ def test_kernels_stay_inside_their_arrays(shape, dtype, level, guarded):
     _kernels.cross_entropy(y, labels, None, 0.1)
 
 
-def test_special_values_pass_the_gate_as_they_pass_the_layers(dtype):
+def test_special_values_pass_the_gate_as_they_pass_the_layers(dtype, guarded):
     X = np.tile(harness.specials(dtype), (3, 1))
     layer = ReLU()
-    same_bits(
-        _kernels.bias_gate(X.copy(), None, True, None) + dtype(0), layer.forward(X) + dtype(0)
-    )
-    dY = np.ones_like(X)
-    Y = _kernels.bias_gate(X.copy(), None, True, None)
+    Y = _kernels.bias_gate(guarded(X), None, True, None)
+    same_bits(Y + dtype(0), layer.forward(X) + dtype(0))
+    dY = guarded(np.ones_like(X))
     same_bits(_kernels.gate_backward("f", dY, Y, 1.0, None), layer.backward(dY))
 
 
-def test_a_tie_of_the_mask_is_settled_as_in_dropout(dtype):
+def test_a_tie_of_the_mask_is_settled_as_in_dropout(dtype, guarded):
     rate = 1 - 0.5 - 2.0**-17  # the threshold's lower half is not 0, so ties occur
     X = np.ones((64, 4096), dtype)
     ours, theirs = Dropout(rate, rng=6), Dropout(rate, rng=6)
     draw = ours._next_noise(X)
     assert draw[2] & 0xFFFF
-    same_bits(_kernels.bias_gate(X.copy(), None, True, draw), theirs.forward(X))
+    same_bits(_kernels.bias_gate(guarded(X), None, True, draw), theirs.forward(X))
 
 
 @pytest.mark.parametrize("method", ["norm", "dropout"])

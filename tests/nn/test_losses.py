@@ -42,8 +42,7 @@ LOSSES = {
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("loss", "draw", "options"), LOSSES.values(), ids=LOSSES)
-def test_every_gradient_of_a_loss_is_its_finite_difference(loss, draw, options, weighted):
-    rng = np.random.default_rng(2)
+def test_every_gradient_of_a_loss_is_its_finite_difference(loss, draw, options, weighted, rng):
     outputs, targets = rng.normal(size=(7, 3)), draw(rng, 7, 3)
     if weighted:
         options = {**options, "sample_weight": rng.uniform(0, 2, 7)}
@@ -71,8 +70,7 @@ def test_binary_cross_entropy_is_finite_for_any_finite_logits(values, dtype):
 
 
 @pytest.mark.parametrize(("loss", "draw", "options"), LOSSES.values(), ids=LOSSES)
-def test_weights_are_shares_of_a_mean(loss, draw, options):
-    rng = np.random.default_rng(3)
+def test_weights_are_shares_of_a_mean(loss, draw, options, rng):
     outputs, targets = rng.normal(size=(6, 3)), draw(rng, 6, 3)
     counts = np.array([1, 2, 1, 3, 1, 2])
     value, _ = loss(outputs, targets, **options, sample_weight=counts)
@@ -144,9 +142,8 @@ def test_bad_arguments_are_named(call, error, message):
     "shape", [(1, 1), (64, 10), (7, 8), (3, 1000), (2, 3000), (2100, 17)], ids=str
 )
 def test_cross_entropy_of_every_level_and_thread_count_is_the_base_levels(
-    shape, dtype, level, threads
+    shape, dtype, level, threads, rng
 ):
-    rng = np.random.default_rng(8)
     logits, labels = (
         (10 * rng.normal(size=shape)).astype(dtype),
         rng.integers(0, shape[1], shape[0]),

@@ -64,9 +64,9 @@ def test_close_to_the_reference_in_long_double(shape, dtype, guarded, rng):
 
 
 @pytest.mark.parametrize("mean", [0.0, 1e3, 1e7])
-def test_statistics_against_exact_rationals(mean, dtype, rng):
+def test_statistics_against_exact_rationals(mean, dtype, guarded, rng):
     """Mean 1e7 with spread 1: where E[x^2] - E[x]^2 has no digit left."""
-    X = (rng.normal(size=(517, 3)) + mean).astype(dtype)
+    X = guarded((rng.normal(size=(517, 3)) + mean).astype(dtype), offset=1)
     found_mean, found_var, _ = _kernels.batch_statistics(X, 1e-5)
     for c in range(3):
         column = [fractions.Fraction(float(x)) for x in X[:, c]]
@@ -86,8 +86,8 @@ def test_a_large_mean_comes_out_right(dtype, rng):
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1, -1e30, 12345.678])
-def test_constant_columns_have_variance_zero(value, dtype):
-    X = np.full((5000, 3), value, dtype)
+def test_constant_columns_have_variance_zero(value, dtype, guarded):
+    X = guarded(np.full((5000, 3), value, dtype), offset=1)
     mean, var, _ = _kernels.batch_statistics(X, 1e-5)
     np.testing.assert_array_equal(var, 0.0)
     np.testing.assert_array_equal(mean, float(dtype(value)))

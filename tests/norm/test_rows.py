@@ -102,13 +102,13 @@ def test_close_to_the_reference_in_long_double(name, arguments, shape, dtype, gu
 
 @pytest.mark.parametrize("mean", [0.0, 1e3, 1e7])
 @pytest.mark.parametrize("size", [7, 517, 5000])
-def test_statistics_against_exact_rationals(mean, size, dtype, rng):
+def test_statistics_against_exact_rationals(mean, size, dtype, guarded, rng):
     """Mean 1e7 with spread 1: where E[x^2] - E[x]^2 has no digit left."""
-    X = (rng.normal(size=(2, size)) + mean).astype(dtype)
-    ones, zeros = np.ones(size, dtype), np.zeros(size, dtype)
-    epsilon = 1e-300
+    X = guarded((rng.normal(size=(2, size)) + mean).astype(dtype), offset=1)
+    ones, zeros = guarded(np.ones(size, dtype)), guarded(np.zeros(size, dtype))
+    Y, epsilon = guarded(np.empty_like(X)), 1e-300
     _, statistics = _kernels.row_normalize(
-        "test", X, None, False, (2, 1, size), ones, zeros, epsilon, True
+        "test", X, Y, False, (2, 1, size), ones, zeros, epsilon, True
     )
     batch = _kernels.batch_statistics(X.reshape(1, 2, size), epsilon)
     for row in range(2):
@@ -125,8 +125,8 @@ def test_statistics_against_exact_rationals(mean, size, dtype, rng):
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.1, -1e30, 12345.678])
 @pytest.mark.parametrize("size", [1, 5, 33, 5000])
-def test_constant_rows_have_variance_zero(value, size, dtype):
-    X = np.full((2, 3, size), value, dtype)
+def test_constant_rows_have_variance_zero(value, size, dtype, guarded):
+    X = guarded(np.full((2, 3, size), value, dtype), offset=1)
     layer = LayerNorm(size)
     layer.beta[:] = np.arange(size)
     np.testing.assert_array_equal(layer.forward(X), np.broadcast_to(layer.beta, X.shape))
