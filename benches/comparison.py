@@ -84,7 +84,7 @@ class Result:
 
 @dataclass
 class Comparison:
-    """Calls without arguments that do the same work; ``call`` is the verified fastreg one."""
+    """Calls without arguments that do the same work; ``call`` is fastreg's, which was verified."""
 
     family: str
     work: str
@@ -96,7 +96,7 @@ class Comparison:
     targets: tuple = ()
 
     def __post_init__(self):
-        """Set large work against bandwidth and against one thread, too."""
+        """Compare large work with bandwidth and with one thread, too."""
         if self.nbytes >= LARGE:
             self.peers = {
                 **self.peers,

@@ -27,14 +27,14 @@ BUNDLED = ("digits", "breast_cancer", "wine", "diabetes", "synthetic")
 OPTIONS = ("drop", "missing", "words", "delimiter", "encoding")  # of `read_csv`
 FEWEST_ROWS = 30  # of a data set: 6 each for validation and test
 FEWEST_PER_CLASS = 5  # so that each class comes in all three parts
-MOST_ROWS = 6000  # of a larger file, drawn with the seed: an experiment is a hundred trainings
-WIDEST = 3.0  # standard deviations: a pixel that one training image has would outweigh all others
+MOST_ROWS = 6000  # of a larger file, drawn with the seed: an experiment trains a hundred times
+WIDEST = 3.0  # standard deviations: a pixel set in one training image would outweigh all others
 INFORMATIVE, FEATURES, SAMPLES = 8, 64, 1000  # of the synthetic set
 
 
 @dataclass(frozen=True)
 class Problem(Dataset):
-    """A data set with what it asks for: classes, or real targets in standard deviations."""
+    """A data set and its kind of targets: classes, or reals in standard deviations."""
 
     n_classes: int | None
     informative: tuple[Any, ...] | None  # which features matter, where that is known
@@ -47,7 +47,7 @@ class Problem(Dataset):
 
     @property
     def n_out(self) -> Any:
-        """Outputs a network needs."""
+        """The number of outputs that a network needs."""
         return self.n_classes or 1
 
     @property
@@ -72,22 +72,22 @@ class Problem(Dataset):
 
     @property
     def score_step(self) -> Any:
-        """What one test row more is worth."""
+        """The change of the score by one more correct test row."""
         return 1.0 / len(self.y_test) if self.n_classes else 0.0
 
     @property
     def score_range(self) -> Any:
-        """What the score can be, in per cent."""
+        """The range of the score, in per cent."""
         return (0.0 if self.n_classes else -np.inf), 100.0
 
     @property
     def error_label(self) -> Any:
-        """What the score leaves, and its unit, for an axis."""
+        """The error, 100 % less the score, and its unit, for an axis."""
         return "errors (%)" if self.n_classes else "variance left (%)"
 
     @property
     def guess(self) -> Any:
-        """What a guess goes by, whose loss is `ignorant_loss`."""
+        """What a guess is based on; its loss is `ignorant_loss`."""
         return "how often each class comes" if self.n_classes else "the mean of the targets"
 
     @property
@@ -100,7 +100,7 @@ class Problem(Dataset):
         return float(-np.mean(np.log(share[self.y_val])))
 
     def score(self, outputs: Any, y: Any) -> Any:
-        """Return the share of rows read right, or of variance explained."""
+        """Return the share of rows predicted correctly, or of variance explained."""
         if self.n_classes:
             return float(np.mean(outputs.argmax(axis=1) == y))
         left = np.mean((outputs[:, 0].astype(np.float64) - y) ** 2)
@@ -126,15 +126,15 @@ def load(data: str, seed: int = 0, *, label_noise: Any = 0.0) -> Any:
     data : str or path
         One of `BUNDLED`; or a CSV file, whose last column is the target unless another is named
         as in ``"houses.csv#price"`` or placed as in ``"houses.csv#0"``; or an ``.npz`` file with
-        arrays X and y; or an IDX file of images beside one of labels, named as MNIST's are. What
-        `fastreg.data.read_csv` is to do with a table is written as in an address,
+        arrays X and y; or an IDX file of images beside one of labels, named as MNIST's are. Options
+        of `fastreg.data.read_csv` are written as in a web address,
         ``"houses.csv?drop=id,city&missing=drop&words=one-hot#price"``; see `with_options`.
         Whole-number targets are classes where each comes at least 5 times.
     seed : int
         Governs the split.
     label_noise : float, keyword-only
-        Share of the training rows that exchange their targets at random: noise to overfit.
-        Validation and test stay as they are.
+        Share of the training rows whose targets are exchanged at random: noise to overfit.
+        Validation and test data stay as they are.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def load(data: str, seed: int = 0, *, label_noise: Any = 0.0) -> Any:
     Raises
     ------
     ValueError, OSError
-        A name or file that is no data set, in one line.
+        If a name or file is not a data set; the message is one line.
 
     Examples
     --------
@@ -179,7 +179,7 @@ def _exchanged(y, share, seed):
 
 
 def fingerprint(data: str) -> Any:
-    """Return what tells apart two files of one name; empty for a bundled set."""
+    """Return what distinguishes two files of one name; nothing for a bundled set."""
     if str(data) in BUNDLED:
         return ""
     path, _, _ = _place(str(data))
@@ -209,9 +209,9 @@ def with_options(data: str, **options: Any) -> Any:
 
 
 def _place(data) -> tuple[Any, dict[str, str], str | None]:
-    """Return the file, the options behind a ``?`` and the target behind a ``#``.
+    """Return the file, the options after a ``?`` and the target after a ``#``.
 
-    Either sign may also be part of the path: where there is such a file, it is.
+    Either sign counts as part of the path if there is such a file.
     """
     for end in [len(data), *(i for i in range(len(data) - 1, 0, -1) if data[i] in "?#")]:
         if Path(data[:end]).is_file():
@@ -222,14 +222,14 @@ def _place(data) -> tuple[Any, dict[str, str], str | None]:
 
 
 def _read_table(path, target, options):
-    """Read a text table; its delimiter is looked for unless it is told."""
+    """Read a text table; its delimiter is found unless it is given."""
     unknown = set(options) - set(OPTIONS)
     if unknown:
         raise ValueError(f"{path} can be read with {', '.join(OPTIONS)}, got {min(unknown)!r}")
     if "drop" in options:
         options["drop"] = [_column(name) for name in options["drop"].split(",") if name]
     delimiter = options.pop("delimiter", None)
-    delimiter = "\t" if delimiter in ("tab", r"\t") else delimiter  # as one can type it in a shell
+    delimiter = "\t" if delimiter in ("tab", r"\t") else delimiter  # as typed in a shell
     target = -1 if target is None else _column(target)
     return read_csv(path, target=target, delimiter=delimiter, **options)
 
@@ -297,7 +297,7 @@ def _checked(name, X, y):
         return X, y
     if counts.min() >= FEWEST_PER_CLASS:
         return X, classes.astype(np.int64)
-    if len(values) > FEWEST_ROWS:  # whole numbers, but no classes
+    if len(values) > FEWEST_ROWS:  # whole numbers that are not classes
         return X, y
     rare = counts.argmin()
     raise ValueError(

@@ -52,7 +52,7 @@ def grid(**values: Any) -> Any:
 
 
 def seeds_of(seeds: Any) -> Any:
-    """Return the seeds 0, 1, … of a number of them; one seed has no interval, so at least two."""
+    """Return this many seeds, 0, 1, …; at least two, since one gives no interval."""
     return list(range(integer("run", "seeds", seeds, low=2)))
 
 
@@ -79,17 +79,17 @@ def run(
     Parameters
     ----------
     fit : callable
-        A function of a module, which joblib can send by name.
+        A function at the top of a module, so that joblib can send it by name.
     settings : list of dict
-        Arguments, all of which JSON can hold.
+        Arguments, which JSON must be able to hold.
     jobs : int, keyword-only
-        Processes; left out, what `joblib.parallel_config` says, or one.
+        Number of processes; left out, as `joblib.parallel_config` says, or one.
     cache : path, keyword-only
-        A folder. A fit whose outcome is there is not run again; outcomes are written as they
-        arrive, so that an interrupted run goes on where it was. The key is the settings, the
+        A folder. A fit whose outcome is there is not run again. Outcomes are written as they
+        arrive, so that an interrupted run continues where it was. The key is the settings, the
         data file, the version of fastreg and all code that the fit can reach.
     progress : bool or str, keyword-only
-        Whether to show a bar where the terminal is one; a text stands before it.
+        Whether to show a progress bar on a terminal; a text is shown before the bar.
     """
     label = fit.__module__.rpartition(".")[2]
     paths = [_path(cache, label, fit, one) for one in settings]
@@ -97,7 +97,7 @@ def run(
     missing = [i for i, outcome in enumerate(found) if outcome is None]
     if cache is not None:
         Path(cache).mkdir(parents=True, exist_ok=True)
-    random.Random(0).shuffle(missing)  # so that the first are like the rest, and so the estimate
+    random.Random(0).shuffle(missing)  # so that the first fits are typical, for the estimate
     bar = Bar(
         total=len(settings),
         initial=len(settings) - len(missing),
@@ -115,7 +115,7 @@ def run(
 
 
 class Bar(tqdm):
-    """A bar that estimates from the fits' own times: not from the start of the processes."""
+    """A bar whose estimate is based on the fits' own times, not on the start of the processes."""
 
     workers: int = 1
     done: int = 0
@@ -128,13 +128,13 @@ class Bar(tqdm):
 
     @property
     def format_dict(self) -> Any:
-        """What the bar says, with the rate that it goes by."""
+        """The texts of the bar, with the rate for its estimate."""
         rate = self.workers * self.done / self.spent if self.spent else None
         return {**super().format_dict, "rate": rate}
 
 
 def _arriving(jobs, fit, settings, missing) -> Iterator[Any]:
-    """Yield outcomes as they arrive, or at the end, from a backend that cannot do that."""
+    """Yield outcomes as they arrive, or all at the end if the backend cannot do that."""
     if not missing:
         return
     tasks = [joblib.delayed(_numbered)(i, fit, settings[i]) for i in missing]
@@ -150,9 +150,9 @@ def _arriving(jobs, fit, settings, missing) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _interrupts_held():
-    """Hold Ctrl-C back while processes start: they inherit that, and we alone answer to it.
+    """Hold Ctrl-C back while processes start: they inherit that, and only this process answers.
 
-    Starting a resource tracker lets signals through again, so both are started before.
+    Starting a resource tracker lets signals through again, so both trackers are started before.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -167,7 +167,7 @@ def _interrupts_held():
 
 
 def _numbered(i, fit, settings):
-    """Run one fit on one thread; its outcome is the same whoever runs beside it."""
+    """Run one fit on one thread; its outcome does not depend on what else is running."""
     begin = time.perf_counter()
     with threadpool_limits(1), fastreg.num_threads(1):
         text = json.dumps(fit(**settings))
@@ -187,7 +187,7 @@ def _path(cache, label, fit, settings):
 
 @functools.cache
 def _code(home, module):
-    """Return a digest of the package, compiled files too, without what only shows results."""
+    """Return a digest of the package and its compiled files, except code that shows results."""
     lab = home / "lab"
     files = {Path(module), *(lab / f"{name}.py" for name in ("data", "fits", "normed"))}
     files |= {path for path in home.rglob("*.*") if lab not in path.parents}
@@ -208,7 +208,7 @@ def _recall(path):
 
 
 def _remember(path, text):
-    """Write whole or not at all."""
+    """Write a file completely or not at all."""
     if path is not None:
         draft = path.with_suffix(f".{os.getpid()}.tmp")
         draft.write_text(text, encoding="utf-8")
@@ -217,15 +217,15 @@ def _remember(path, text):
 
 @np.errstate(over="ignore", invalid="ignore")  # a run may diverge
 def train(trainer: Any, problem: Any, *, epochs: Any, batch_size: int = 64) -> Any:
-    """Train to the end and return the curves and, once, what the test data say.
+    """Train to the end; return the curves, and the scores on the test data, which are used once.
 
     Returns
     -------
     dict
         ``loss`` and ``val_loss``, ``train_score`` and ``val_score``: lists of an entry per epoch;
         ``test_score`` and ``test_loss`` of the last weights; ``seconds`` of training;
-        ``diverged``. A run whose loss is no longer finite goes on as infinity (losses) and 0
-        (scores).
+        ``diverged``. If the loss is no longer finite, the rest of the curves is infinity (losses)
+        and 0 (scores).
     """
     trainer.progress, diverged = False, False
     try:

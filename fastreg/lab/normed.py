@@ -36,7 +36,7 @@ def network(sizes: Any, norm: Any, scale: Any, seed: Any) -> Any:
 def fit(
     data: Any, norm: Any, rate: Any, scale: Any, epochs: Any, seed: Any, batch_size: int = 64
 ) -> Any:
-    """Train one network; for one seed all but norm, rate and scale is the same."""
+    """Train one network; for one seed, all but norm, rate and scale is the same."""
     problem = load(data, seed)
     model = network([problem.n_in, 64, 64, 64, problem.n_out], norm, scale, seed)
     trainer = Trainer(model, problem.loss, SGD(rate), rng=seed)

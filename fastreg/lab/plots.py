@@ -1,4 +1,4 @@
-"""How the lab's figures look: colours told apart by all readers, means with their intervals."""
+"""The look of the lab's figures: colours that all readers can distinguish, means, intervals."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ __all__ = [
     "svg",
 ]
 
-# Okabe & Ito (2008): told apart by colour-blind readers, and in greyscale.
+# Okabe & Ito (2008): distinct for colour-blind readers, and in greyscale.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 GREY, INK, MUTED, PAPER = "#8A929B", "#1F2933", "#5B6570", "#FEFEFE"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", INK, GREY)
 AXIS, GRID = "#C5CBD1", "#E9ECEF"
 
-#: What the page puts in their place on a dark ground; others are turned from dark to light.
+#: Their replacements in dark mode; other colours are turned from dark to light.
 DARK = {
     BLUE: "#4DA6E0", ORANGE: "#F5853F", GREEN: "#35C498", PURPLE: "#DE9BC1", "#E69F00": "#F0B93A",
     "#56B4E9": "#A5DAF7", GREY: "#8F98A2", INK: "#E4E8EC", MUTED: "#A3ADB8", PAPER: "#14181D",
@@ -84,7 +84,7 @@ def _ends(ax, runs, scale, within):
     """Return the mean and the ends of its interval, cut to what values and axis can be."""
     mean, half = (np.asarray(one) * scale for one in mean_interval(runs))
     low, high = np.maximum(mean - half, within[0]), np.minimum(mean + half, within[1])
-    if ax.get_yscale() == "log":  # an interval that goes below 0 has no end there
+    if ax.get_yscale() == "log":  # an interval that reaches 0 has no end on this axis
         lowest = scale * np.asarray(runs).min(axis=-1)
         low = np.where(low < lowest / 10, lowest, low)
     return mean, low, high
@@ -102,8 +102,8 @@ def curve(
 ) -> Any:
     """Draw the mean of a curve per run, and its 95 % interval as a band.
 
-    ``runs`` has shape (len(x), n_seeds), as `Outcomes.values` returns it. ``within`` is what the
-    values can be, such as 0 to 100 for a share; the scale of the axis is set before.
+    ``runs`` has shape (len(x), n_seeds), as `Outcomes.values` returns it. ``within`` is the
+    range of possible values, such as 0 to 100 for a share; set the scale of the axis before.
     """
     mean, low, high = _ends(ax, runs, 1.0, within)
     (line,) = ax.plot(x, mean, color=colour, label=label, **style)
@@ -127,7 +127,7 @@ def intervals(ax: Any, x: Any, values: Any, *, colour: Any, label: Any = None, m
 
 
 def label_end(ax: Any, x: Any, y: Any, text: Any, colour: Any, *, dy: int = 0) -> None:
-    """Write a curve's name behind its end, ``dy`` points higher, instead of in a legend."""
+    """Write a curve's name at its end, ``dy`` points higher, instead of in a legend."""
     ax.annotate(
         text, (x, y), (5, dy), textcoords="offset points", color=colour, va="center",
         fontweight="bold", annotation_clip=False,
@@ -137,7 +137,7 @@ def label_end(ax: Any, x: Any, y: Any, text: Any, colour: Any, *, dy: int = 0) -
 def named_curves(
     ax: Any, x: Any, runs: Any, colours: Any, *, within: Any = (-np.inf, np.inf)
 ) -> None:
-    """Draw a `curve` per name, called by name behind its end; names that would overlap move apart.
+    """Draw a `curve` per name, with its name at its end; names that would overlap move apart.
 
     ``runs`` and ``colours`` are dicts by name. Panels that share their y axis are given together:
     a list of axes and one of runs.
@@ -153,7 +153,7 @@ def named_curves(
 
 
 def _name_ends(ax, x, runs, colours, gap=0.065):
-    """Write the names behind the ends, at least ``gap`` of the axis apart."""
+    """Write the names at the ends, at least ``gap`` of the axis apart."""
     low, high = ax.get_ylim()
     ax.set_ylim(low, high)
     ends = np.array([mean_interval(values[-1]).mean for values in runs.values()])
@@ -172,7 +172,7 @@ def _name_ends(ax, x, runs, colours, gap=0.065):
 
 
 def shades(n: Any) -> Any:
-    """Return n colours from light to dark for values with an order, told apart in greyscale."""
+    """Return n colours from light to dark for ordered values, distinct in greyscale."""
     return [matplotlib.colormaps["viridis_r"](place) for place in np.linspace(0.12, 0.95, n)]
 
 
@@ -195,7 +195,7 @@ def drawn(picture: Any) -> Any:
 
 
 def describe(figure: Any) -> Any:
-    """Return in words what a figure shows, for readers who do not see it."""
+    """Describe a figure in words, for readers who cannot see it."""
     parts = [figure.get_suptitle()]
     for ax in figure.axes:
         axes = " against ".join(filter(None, [ax.get_ylabel(), ax.get_xlabel()]))
@@ -227,8 +227,8 @@ def _heights(handle):
 def svg(picture: Any, prefix: Any) -> Any:
     """Return a picture as an ``<svg>`` element and its description in words.
 
-    Ids carry the prefix, since plots share a page. Colours are CSS variables with the colour to
-    fall back on: a page that defines them, as `dark` does, changes them.
+    Ids get the prefix, since plots share a page. Colours are CSS variables with the colour itself
+    as fallback; a page that defines the variables, as `dark` does, changes them.
     """
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": prefix}):
         file = io.StringIO()
@@ -241,7 +241,7 @@ def svg(picture: Any, prefix: Any) -> Any:
 
 
 def _variable(match):
-    """Black and white stay: they are written on coloured ground."""
+    """Keep black and white, which are written on coloured ground."""
     colour = match[1]
     return match[0] if colour in ("000000", "ffffff") else f"var(--c{colour}, #{colour})"
 

@@ -26,13 +26,13 @@ def write(folder: Any, results: Any, *, seconds: Any, failed: Any = (), about: A
     Parameters
     ----------
     folder : path
-        Where; it exists.
+        An existing folder.
     results : list of Result
         In the order of the page.
     seconds : float
         What the experiments took.
     failed : sequence of str, keyword-only
-        Experiments without a result, with the reason; the page says so.
+        Experiments without a result, with the reason, which the page gives.
     about : dict of str, keyword-only
         What all experiments share, such as data and seeds, for the top of the page.
 
@@ -41,7 +41,7 @@ def write(folder: Any, results: Any, *, seconds: Any, failed: Any = (), about: A
     path : Path
         Of the page.
     missing : list of str
-        Figures that could not be drawn, with the reason; the page says so in their place.
+        Figures that could not be drawn, with the reason, which the page gives in their place.
     """
     folder = Path(folder)
     sections = [_section(folder, result) for result in results]
@@ -85,7 +85,7 @@ def _section(folder, result):
 
 
 def _figure(folder, name, picture):
-    """Draw twice, for page and folder; a figure that fails must not cost the page."""
+    """Draw a figure for the page and for the folder; the page can do without one that fails."""
     prefix = f"{name}-{picture.name}"
     figure = {"name": prefix, "wide": picture.wide, "caption": picture.caption}
     try:
@@ -116,7 +116,7 @@ def environment() -> Any:
 
 
 def _processor():
-    """Return the processor's name; Python knows it on no Linux, so the kernel is asked."""
+    """Return the processor's name; on Linux Python does not know it, but the kernel does."""
     with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         if match := re.search(r"^model name\s*: (.+)$", text, re.MULTILINE):

@@ -1,4 +1,4 @@
-"""What an experiment hands back: a table, figures and findings, all from the numbers of its run."""
+"""The result of an experiment: a table, figures and findings, all from the numbers of its run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Finding", "Picture", "Result", "Table"]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header; the first column names, the others are numbers."""
+    """Rows of text under a header; the first column holds names, the others numbers."""
 
     header: tuple[Any, ...]
     rows: list[Any]
@@ -55,13 +55,13 @@ class Picture(NamedTuple):
 
     @property
     def wide(self) -> Any:
-        """Whether it takes a row of the page alone."""
+        """Whether it fills a row of the page."""
         return self.size[0] > 6
 
 
 @dataclass
 class Result:
-    """The outcomes of one experiment and what they say; an experiment fills in what is abstract.
+    """The outcomes of one experiment and its conclusions; experiments implement the abstract parts.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Result:
     settings : dict of str
         What a reader needs to repeat it.
     title, question : str
-        Of the experiment, set on the class; the title begins with the place in the chapter.
+        Those of the experiment, set on the class; the title begins with the place in the chapter.
     """
 
     outcomes: Outcomes
@@ -80,7 +80,7 @@ class Result:
     question = ""
 
     def __post_init__(self) -> None:
-        """Work out what table, findings and figures share."""
+        """Compute what table, findings and figures share."""
 
     def table(self) -> Table:
         """Return the numbers as a `Table`."""
@@ -91,7 +91,7 @@ class Result:
         return {"The numbers": self.table()}
 
     def choices(self) -> Any:
-        """Return what was chosen; validation data alone may have had a say in it."""
+        """Return what was chosen, which must depend on validation data alone."""
         return ()
 
     def findings(self) -> list[Finding]:
@@ -99,7 +99,7 @@ class Result:
         raise NotImplementedError
 
     def plot(self, ax: Any) -> None:
-        """Draw the finding on a matplotlib Axes; its title says it."""
+        """Draw the finding on a matplotlib Axes, with the finding as its title."""
         raise NotImplementedError
 
     def pictures(self) -> list[Picture]:
@@ -117,7 +117,7 @@ class Result:
 
     @property
     def source(self) -> Any:
-        """The code of the experiment, and what it shares with another."""
+        """The code of the experiment, and code that it shares with others."""
         module = sys.modules[type(self).__module__]
         homes: set[Any] = {getattr(value, "__module__", None) for value in vars(module).values()}
         shared = [

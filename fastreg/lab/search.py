@@ -25,7 +25,7 @@ def search(attempt: Any, names: Any, rates: Any, *, common: Any, method: Any = N
     common : float
         A rate of the grid, which Optuna is made to try first: the one that compares candidates.
     method : {"grid", "optuna"}, keyword-only
-        Left out, Optuna if it is there.
+        Left out, Optuna if it is installed.
     """
     method = method or ("optuna" if importlib.util.find_spec("optuna") else "grid")
     if method == "grid":

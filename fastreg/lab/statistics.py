@@ -1,4 +1,4 @@
-"""Means over seeds, and how far they can be trusted."""
+"""Means over seeds, their intervals, and rankings by them."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Interval(NamedTuple):
 def mean_interval(values: Any, *, among: int = 2, step: Any = 0.0) -> Any:
     """Return the mean over the last axis and its 95 % interval by Student's t.
 
-    The values, one per seed, are taken as independent draws; so close to normal that t holds.
-    An axis more in front, such as epochs, gives arrays. ``among`` and ``step`` are for
+    The values, one per seed, are taken as independent draws, close enough to normal for t. With
+    another axis in front, such as epochs, the interval holds arrays. ``among`` and ``step`` are for
     differences, see `paired_difference`.
 
     References
@@ -76,13 +76,13 @@ def mean_interval(values: Any, *, among: int = 2, step: Any = 0.0) -> Any:
 def paired_difference(first: Any, second: Any, *, among: int = 2, step: Any = 0.0) -> Any:
     """Return the mean of ``first - second``, pair by pair, with its interval.
 
-    The pairs share split, initial weights and order, so that what these do to both cancels.
-    Whoever picks the best of many must say among how many: the 95 % are then for all their
-    differences at once, by Bonferroni's inequality, since the best of 7 equals would otherwise
+    The pairs share split, initial weights and order, whose effects on both therefore cancel.
+    If the best of many is compared, give their number as ``among``: the 95 % then hold for all
+    their differences at once, by Bonferroni's inequality. Otherwise the best of 7 equal ones would
     seem better than some other in 40 % of all experiments. ``step`` is for values that are
-    counted, such as the share of 30 rows, 1 / 30: a few seeds may well give the same difference of
-    one row, which is no reason for an interval of no width. Each value is uncertain by a step, a
-    variance of step² / 12.
+    counted, such as shares of 30 rows, in steps of 1 / 30: a few seeds may all give the same
+    difference of one row, which must not give an interval of width 0. Each value counts as
+    uncertain by one step, a variance of step² / 12.
 
     Examples
     --------
@@ -95,23 +95,23 @@ def paired_difference(first: Any, second: Any, *, among: int = 2, step: Any = 0.
 
 
 class Ranking:
-    """Who is best of many, and who is surely worse, counting all of their pairs.
+    """Which of many is best, and which are surely worse, all pairs taken into account.
 
     Parameters
     ----------
     values : dict
-        What was measured, an array with one value per seed, by name.
+        The measured values by name, arrays with one value per seed.
     highest : bool, keyword-only
         Whether more is better.
     step : float, keyword-only
-        Of values that are counted, see `paired_difference`.
+        The step of values that are counted, see `paired_difference`.
 
     Attributes
     ----------
     names : list of str
-        The best mean first.
+        The names, best mean first.
     gaps : dict of Interval
-        How much each of the others is worse than the best, pairs of the same seed.
+        How much worse each of the others is than the best, in pairs of the same seed.
     equal, behind : list of str
         The others within the noise of the best, and those surely worse.
 
@@ -142,7 +142,7 @@ class Ranking:
         self.equal: Any = [name for name in rest if name not in self.behind]
 
     def claim(self, what: Any) -> Any:
-        """Say who is best at ``what``; what is within the noise comes first."""
+        """Say which has the best ``what``, beginning with what is within the noise."""
         best, worse = self.words
         if not self.behind:
             return f"Within the noise the {len(self.names)} cannot be told apart by {what}."
@@ -165,7 +165,7 @@ class Ranking:
 
 
 def listed(names: Any) -> Any:
-    """Join names as a sentence does: ``a, b and c``."""
+    """Join names as in a sentence: ``a, b and c``."""
     *most, last = map(str, names)
     return f"{', '.join(most)} and {last}" if most else last
 

@@ -74,7 +74,7 @@ def test_selecting_and_predicting_are_two_aims_only_where_they_differ():
     same = l1_inputs.run("synthetic", seeds=2, strengths=(0.01, 0.3), epochs=30)
     assert same.keeping == same.synthetic.best["proximal L1"] == 0.01
     assert "also the best for the validation loss." in same.conclusion()
-    assert "two aims" not in same.conclusion()
+    assert "best λ for prediction" not in same.conclusion()
 
 
 @pytest.mark.parametrize("module", [l1_vs_l2, l1_inputs])

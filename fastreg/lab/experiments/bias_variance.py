@@ -23,7 +23,7 @@ __all__ = ["BiasVariance", "fit", "run"]
 
 DEGREES = tuple(range(10))
 POINTS, SIGMA = 40, 0.3
-FLOOR = 1e-3  # an estimate of bias² may be nothing, or less
+FLOOR = 1e-3  # an estimate of bias² may be 0 or negative
 
 
 def run(
@@ -35,12 +35,12 @@ def run(
     rounds: int | None = None,
     **how: Any,
 ) -> Any:
-    """Decompose the error of each degree; the truth must be known, so ``data`` plays no part."""
+    """Decompose the error of each degree; the truth must be known, so ``data`` is not used."""
     rounds = rounds or (60 if quick else 300)
     settings = grid(degree=sorted(degrees), n_points=[POINTS], sigma=[SIGMA], rounds=[rounds],
                     seed=seeds_of(seeds))  # fmt: skip
     about = {
-        "data": f"made up, whatever the other experiments use: sin 2πx with normal noise of "
+        "data": f"artificial, whatever the other experiments use: sin 2πx with normal noise of "
         f"{SIGMA:g}; {rounds} fresh samples of {POINTS} points per seed, the same for every degree",
         "model": "polynomial by least squares",
         "error": "squared, at 2000 noisy points from 0.05 to 0.95",

@@ -36,7 +36,7 @@ def run(
     rate: Any = 0.03,
     **how: Any,
 ) -> Any:
-    """Follow the inputs of the last hidden layer, for each norm; ``how`` is for `fits.run`."""
+    """Follow the inputs of the last hidden layer for each norm; ``how`` is passed to `fits.run`."""
     epochs = epochs or (10 if quick else 30)
     fits = grid(data=[data], norm=list(NAMES), rate=[rate], epochs=[epochs], seed=seeds_of(seeds))
     problem = load(data)
@@ -150,7 +150,7 @@ class CovariateShift(Result):
             Finding(
                 f"After training, the spread of the inputs is {wide['batch']} times what it was "
                 f"before with batch norm, {wide['none']} times without.",
-                f"That of the median unit; with layer norm it is {wide['layer']} times. Behind "
+                f"That of the median unit; with layer norm it is {wide['layer']} times. After "
                 "batch norm, mean and spread are β and |γ|, which are learnt: they move only by "
                 "their own steps. That this is why it helps is disputed (Santurkar et al., 2018).",
             ),

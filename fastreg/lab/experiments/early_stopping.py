@@ -66,7 +66,7 @@ class EarlyStop(Result):
     title = "Exercise 6: when to stop?"
     question = (
         "A network that can learn the noise in its labels is trained to the end, and again with "
-        "early stopping. What does each patience keep, and what does it save?"
+        "early stopping. What does each patience gain in score, and how many epochs does it save?"
     )
 
     def __post_init__(self) -> None:

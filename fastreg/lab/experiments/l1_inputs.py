@@ -97,7 +97,7 @@ class L1Inputs(Result):
                 more = paired_difference(*losses)
                 price = f"Its validation loss is {more.text()} above that of λ = {chosen:g}"
                 price += (
-                    ": to predict and to select are two aims"
+                    ": the best λ for prediction is not the best for selection"
                     if more.low > 0
                     else ", which is within the noise"
                 )
@@ -106,7 +106,7 @@ class L1Inputs(Result):
                     f"With λ = {self.keeping:g} proximal L1 keeps all {count[1]} informative "
                     f"inputs and drops {mean_interval(self.off(PROX, self.keeping)[0]).percent()} "
                     f"% of the {count[0]} others.",
-                    f"It is the strongest that loses none. {price}.",
+                    f"It is the strongest λ that loses none. {price}.",
                 )
             )
         return found + self._asked()

@@ -53,8 +53,8 @@ class LearningRates(Result):
 
     title = "Sections 5.1, 5.2 and 5.3: step decay, cosine annealing, warm-up"
     question = (
-        "Which rates do the chapter's functions give, and what does each idea change when all "
-        "else, the peak of the rate included, is the same?"
+        "Which rates do the chapter's functions give, and what does each schedule change if "
+        "everything else, including the highest rate, stays the same?"
     )
 
     def get(self, key: Any, name: Any) -> Any:

@@ -25,12 +25,12 @@ def run(data: Any = "digits", seeds: Any = 5, *, quick: bool = False, **how: Any
 
 
 class OptimizerChoice(optimizers.Optimizers):
-    """What each guideline says, and what the trainings of exercise 4 say to it."""
+    """Each guideline, and whether the trainings of exercise 4 support it."""
 
     title = "Section 4.4: which optimizer to choose"
     question = (
         "Adam as a default, momentum when tuned, AdamW for its decay, RMSprop where the goal "
-        "moves: what do the trainings of exercise 4 say to the chapter's guidelines?"
+        "moves: do the trainings of exercise 4 support the chapter's guidelines?"
     )
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class OptimizerChoice(optimizers.Optimizers):
         }
 
     def table(self) -> Table:
-        """What the guidelines turn on, for each optimizer."""
+        """The numbers that the guidelines are about, for each optimizer."""
         unit = f"test {self.problem.score_label}"
         header = ("optimizer", "rates that suit it (%)", "its rate", "validation loss", unit)
         rows = [

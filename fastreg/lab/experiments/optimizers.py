@@ -37,7 +37,7 @@ def run(
     epochs: Any = None,
     **how: Any,
 ) -> Any:
-    """Train with each optimizer at each rate of the search; its method may be prescribed."""
+    """Train with each optimizer at each rate of the search, by its method if one is given."""
     epochs = epochs or (10 if quick else 40)
 
     def attempt(tried):
@@ -71,7 +71,7 @@ class Optimizers(Result):
     title = "Exercise 4: which optimizer?"
     question = (
         "Seven optimizers train the same network: first all at one learning rate, then each at the "
-        "rate of its lowest validation loss. The test data are asked once, at the end."
+        "rate of its lowest validation loss. The test data are used once, at the end."
     )
 
     def __post_init__(self) -> None:
@@ -136,7 +136,7 @@ class Optimizers(Result):
             ),
             Finding(
                 f"{self.contrast}.",
-                f"{self.extremes}: one rate for all compares how well it suits each."
+                f"{self.extremes}: at one rate for all, those that it suits look best."
                 + (f" At an end of the rates tried: {', '.join(edge)}." if edge else "")
                 + f" A step takes {cheap:.0f} µs ({a}) to {dear:.0f} µs ({b}).",
             ),

@@ -75,7 +75,7 @@ class Rosenbrock(Result):
     """Paths, and the steps it takes to arrive."""
 
     title = "Section 4.4: down Rosenbrock's valley"
-    question = "A curved valley, steep across, flat along: who arrives, each at its best rate?"
+    question = "A curved valley, steep across, flat along: which arrive, each at its best rate?"
 
     def __post_init__(self) -> None:
         """Choose each optimizer's rate by where it ends, and rank them by that."""
@@ -103,7 +103,7 @@ class Rosenbrock(Result):
         return Table(header, rows)
 
     def findings(self) -> list[Finding]:
-        """Who arrives, and how far the others come."""
+        """Which optimizers arrive, and how far the others come."""
         there = [name for name in self.ranked if np.isfinite(self.at("arrived", name)).all()]
         there.sort(key=lambda name: self.at("arrived", name).mean())
         arrived = [f"{name} ({mean_interval(self.at('arrived', name)).text(0)})" for name in there]
@@ -117,7 +117,7 @@ class Rosenbrock(Result):
                 f"of the last value): {', '.join(late) or 'none'}.",
             ),
             Finding(
-                f"SGD keeps to the valley up to a rate of {self.held('SGD'):g}, and crawls.",
+                f"SGD stays in the valley up to a rate of {self.held('SGD'):g}, and is slow there.",
                 "Steep walls limit the step: 2 over the largest curvature at the minimum is 0.002.",
             ),
         ]

@@ -23,7 +23,7 @@ __all__ = ["Schedules", "fit", "run"]
 NAMES = ("constant", "step decay", "cosine", "warmup + cosine")
 COLOURS = dict(zip(NAMES, plots.COLOURS, strict=False))
 PEAKS = (0.001, 0.003, 0.01)
-LAST = 10  # epochs over which the unrest at the end is measured
+LAST = 10  # epochs over which the changes at the end are measured
 
 
 def run(
@@ -72,7 +72,7 @@ class Schedules(Result):
 
     title = "Exercise 5: which learning-rate schedule?"
     question = (
-        "Four schedules, each from the peak rate that gives it the lowest validation loss: which "
+        "Four schedules, each from the highest rate that gives its lowest validation loss: which "
         "achieves the best final test accuracy, and by more than the noise?"
     )
 

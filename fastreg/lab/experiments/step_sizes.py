@@ -132,7 +132,7 @@ class StepSizes(Result):
                 f"Section 4.2, AdaGrad: after {n} steps a step is {last['AdaGrad'].text()} times "
                 "the rate.",
                 f"The sum of squares only grows: on a steady gradient the step falls as 1/√t, here "
-                f"to 1/√{n} = {n**-0.5:.3f}. What is learnt late is learnt slowly.",
+                f"to 1/√{n} = {n**-0.5:.3f}. A parameter whose gradients come late learns slowly.",
             ),
             Finding(
                 f"Section 4.3, RMSprop: after {n} steps a step is still {last['RMSprop'].text()} "

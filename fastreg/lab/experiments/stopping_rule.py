@@ -85,7 +85,7 @@ class StoppingRule(Result):
         return Table(header, rows)
 
     def findings(self) -> list[Finding]:
-        """What the chapter's patience does, and what noise asks for."""
+        """What the chapter's patience does, and which patience more noise needs."""
         short, chapter, long = PATIENCES[0], 5, PATIENCES[-1]
         low, high = NOISES[1], NOISES[-1]
         early = mean_interval(self.get("early", low, chapter)).percent()
