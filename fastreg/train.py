@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from fastreg import checkpoint
 from fastreg._core.checks import flag, integer, sequence
 from fastreg._core.checks import path as path_of
 from fastreg._core.seeds import generator
-from fastreg._train.history import of_gradients, of_weights, rate_of
+from fastreg._train.history import add_step, begun, of_epoch, of_gradients, of_weights, rate_of
 from fastreg._train.loop import Presses, interruptible, marks, progress_bar, rewind
 from fastreg._train.predict import (
     Predictor,
@@ -25,9 +24,10 @@ from fastreg._train.predict import (
     check_weights,
     evaluate,
     loss_of,
+    outputs_of,
 )
 from fastreg._train.resume import check_cut, state_of, take
-from fastreg.nn.targets import NoWeightError, link_of
+from fastreg.nn.targets import NoWeightError, link_of, rows_right
 from fastreg.schedule.family import members
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Trainer(Predictor):
         for i, callback in enumerate(callbacks):
             check_part("Trainer", f"callbacks[{i}]", callback, "on_train_batch_end")
         super().__init__(model, loss)
-        link_of(loss)
+        self._link = link_of(loss)
         self.optimizer = optimizer
         self.schedule, self.early_stopping = schedule, early_stopping
         self.penalties, self.callbacks = penalties, callbacks
@@ -154,7 +154,7 @@ class Trainer(Predictor):
         self.epoch = self.batch = self.step = 0
         self.stop_training, self.stop_reason = False, None
         self._rng_state = self.rng.bit_generator.state  # before the order of this epoch is drawn
-        self._last_step = {}  # of this epoch: what goes into the history
+        self._so_far = {}  # of this epoch: what goes into the history
         self._cut = None  # of the run: rows, batch size and the like
         self._best_batches = []  # counts of batch norm at the epoch of the best weights
         self._ahead = None  # where training was, once the best weights are back in the model
@@ -171,6 +171,7 @@ class Trainer(Predictor):
         epochs: int,
         batch_size: int = 64,
         sample_weight: Data = None,
+        evaluate_training: bool = False,
         resume_from: PathLike | None = None,
     ) -> dict[str, list[float]]:
         """Train by mini-batches.
@@ -189,6 +190,11 @@ class Trainer(Predictor):
             Weight of each sample in the mean of its batch. Samples of weight 0 take no part, and
             a batch whose classes all weigh 0 is skipped. Training or validation data that weigh
             nothing at all have no loss and are refused.
+        evaluate_training : bool, keyword-only
+            Whether ``loss`` and ``accuracy`` of the history are those of the weights at the epoch's
+            end on all training data, as `evaluate` finds them. This reads the data once more. Left
+            out, they are the means over the epoch's batches as they were trained on: with dropout,
+            and with weights that change from batch to batch.
         resume_from : path, keyword-only
             A file that `save` wrote: the run goes on where that one was, on the same data. What
             a constructor was given must be the same; see `load`.
@@ -196,8 +202,9 @@ class Trainer(Predictor):
         Returns
         -------
         history : dict of list
-            After each epoch: ``loss`` and ``accuracy`` (and ``val_loss``, ``val_accuracy``) as
-            `evaluate` finds them; ``learning_rate`` and ``gradient_norm`` of the epoch's last
+            After each epoch: ``loss`` and ``accuracy`` of its batches, each counted by its samples
+            (the loss by their weights); ``val_loss`` and ``val_accuracy`` as `evaluate` finds them;
+            ``learning_rate`` and ``gradient_norm`` of the epoch's last
             step; ``weight_norm``; ``near_zero``, the share of parameters below 0.001 in
             magnitude; ``ms_per_step``, the median step; ``seconds``, evaluation included. There is
             no accuracy where outputs are not classes.
@@ -227,6 +234,7 @@ class Trainer(Predictor):
         where = "Trainer.fit"
         epochs = integer(where, "epochs", epochs, low=1)
         batch_size = integer(where, "batch_size", batch_size, low=1)
+        evaluate_training = flag(where, "evaluate_training", evaluate_training)
         X, y = check_table(where, "X", X, "y", y, self.model, self.loss)
         validation = None
         if X_val is not None or y_val is not None:
@@ -244,6 +252,7 @@ class Trainer(Predictor):
             "sample": list(X.shape[1:]),
             "weights": weights is not None,
             "validation rows": 0 if validation is None else len(validation[0]),
+            "evaluate_training": evaluate_training,
         }
         state = None
         if resume_from is not None:
@@ -298,7 +307,7 @@ class Trainer(Predictor):
         order = self.rng.permutation(len(X))
         size = self._cut["batch_size"]
         starts = range(0, len(X), size)
-        self._last_step.setdefault("seconds", [])
+        self._so_far = self._so_far or begun()
         if not self.batch:
             self._tell("on_epoch_begin", self.epoch)
         rows = np.empty((min(size, len(X)), *X.shape[1:]), X.dtype)
@@ -325,19 +334,19 @@ class Trainer(Predictor):
         try:
             self._broken = HALFWAY
             try:
-                value, params, grads = self._slopes(X, y, options, before)
+                value, found, params, grads = self._slopes(X, y, options, before)
             except NoWeightError:
                 rewind(before)
-                value, params, grads = math.nan, None, None
+                value, found, params, grads = math.nan, None, None, None
             with self._presses:
                 updating = True
                 rate = rate_of(self.optimizer, self.step) if last else None
                 if grads is not None:
                     self.optimizer.update(params, grads)
-                self._last_step["seconds"].append(time.perf_counter() - begin)
+                add_step(self._so_far, found, time.perf_counter() - begin)
                 if last:
                     norm = of_gradients(self.model)
-                    self._last_step |= {"learning_rate": rate, "gradient_norm": norm}
+                    self._so_far |= {"learning_rate": rate, "gradient_norm": norm}
                 self.batch, self.step, self._broken = self.batch + 1, self.step + 1, None
         except BaseException:
             untouched = t is not None and getattr(self.optimizer, "t", None) == t
@@ -348,12 +357,19 @@ class Trainer(Predictor):
         return value
 
     def _slopes(self, X, y, options, before):
-        """Forward, loss and backward: the loss with penalties, parameters and gradients."""
+        """Forward, loss and backward.
+
+        Returns the loss with penalties, what `add_step` takes, parameters and gradients.
+        """
         model = self.model
-        value, gradient = loss_of("Trainer.fit", self.loss, model.forward(X), y, options)
+        outputs = model.forward(X)
+        value, gradient = loss_of("Trainer.fit", self.loss, outputs, y, options)
         if not math.isfinite(value):
             rewind(before)
             self._give_up(f"the loss of step {self.step} is {value}")
+        weights = options.get("sample_weight")
+        weight = len(X) if weights is None else float(weights.sum())
+        found = value, weight, rows_right(outputs, y, self._link), len(X)
         if self.schedule is not None:
             self.optimizer.lr = self.schedule(self.step)
         model.backward(gradient, input_gradient=False)
@@ -365,25 +381,25 @@ class Trainer(Predictor):
                 value += extra
                 for name, slope in slopes.items():
                     grads[name] += slope
-        return value, params, grads
+        return value, found, params, grads
 
     def _end_epoch(self, X, y, weights, validation):
         """Evaluate, enter the history, and let schedule and early stopping see the loss."""
         begin = time.perf_counter()
+        new = of_epoch(self._so_far)
         options = {} if weights is None else {"sample_weight": weights}
-        seconds = self._last_step["seconds"]
-        found = self._evaluate("Trainer.fit", "y", X, y, options)
-        new: dict[str, Any] = dict(zip(("loss", "accuracy"), found, strict=True))
+        exact = self._cut["evaluate_training"] or not self._so_far["weight"]
+        if exact:
+            new["loss"], new["accuracy"] = self._evaluate("Trainer.fit", "y", X, y, options)
+        self._refuse_ruin(new["loss"])
+        if not exact:
+            self._refuse_ruin(self._loss_of_some(X, y, options))
         if validation is not None:
             X_val, y_val = validation
             found = self._evaluate("Trainer.fit", "y_val", X_val, y_val, {})
             new |= dict(zip(("val_loss", "val_accuracy"), found, strict=True))
-        if not math.isfinite(new["loss"]):
-            self._give_up(f"the training loss after epoch {self.epoch} is {new['loss']}")
-        new |= {key: value for key, value in self._last_step.items() if key != "seconds"}
         new |= of_weights(self.model.params.values())
-        new["ms_per_step"] = 1e3 * statistics.median(seconds)
-        new["seconds"] = sum(seconds) + time.perf_counter() - begin
+        new["seconds"] += time.perf_counter() - begin
         new = {key: value for key, value in new.items() if value is not None}
         watched = new.get("val_loss", new["loss"])
         with self._presses:
@@ -392,12 +408,22 @@ class Trainer(Predictor):
             for key in {**self.history, **new}:
                 column = self.history.setdefault(key, [math.nan] * self.epoch)
                 column.append(new.get(key, math.nan))
-            self.epoch, self.batch, self._last_step = self.epoch + 1, 0, {}
+            self.epoch, self.batch, self._so_far = self.epoch + 1, 0, {}
             self._rng_state = self.rng.bit_generator.state
             self._watch(watched)
             self._broken = None
         logs = {key: values[-1] for key, values in self.history.items()}
         self._tell("on_epoch_end", self.epoch - 1, **logs)
+
+    def _loss_of_some(self, X, y, options):
+        """The loss of some rows, which tells whether the last step has ruined the weights."""
+        few = slice(self._cut["batch_size"])
+        options = {name: values[few] for name, values in options.items()}
+        outputs = outputs_of(self.model, X[few])
+        try:
+            return loss_of("Trainer.fit", self.loss, outputs, y[few], options)[0]
+        except NoWeightError:
+            return 0.0
 
     def _watch(self, loss):
         """Let the schedules and early stopping see an epoch's loss."""
@@ -433,6 +459,11 @@ class Trainer(Predictor):
             now = _batches(self.model)
             then = zip(now, self._best_batches, strict=False)
             rewind([(layer, name, count) for (layer, name, _), count in then])
+
+    def _refuse_ruin(self, loss):
+        """Give up if the training loss at an epoch's end is not finite."""
+        if not math.isfinite(loss):
+            self._give_up(f"the training loss after epoch {self.epoch} is {loss}")
 
     def _give_up(self, reason):
         """Put the last good weights back and say so."""

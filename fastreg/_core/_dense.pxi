@@ -272,6 +272,38 @@ def check_labels(str where, object labels, Py_ssize_t rows, Py_ssize_t classes):
     return array
 
 
+ctypedef fused real_t:
+    float
+    double
+
+
+cdef Py_ssize_t right_rows(const real_t *outputs, const int64_t *labels, Py_ssize_t rows,
+                           Py_ssize_t cols) noexcept nogil:
+    cdef Py_ssize_t i, k, first, count = 0
+    cdef real_t best, value
+    for i in range(rows):
+        best, first = outputs[i * cols], 0
+        for k in range(1, cols):
+            value = outputs[i * cols + k]
+            if value > best or (value != value and best == best):
+                best, first = value, k
+        count += first == labels[i]
+    return count
+
+
+def count_right(outputs, labels):
+    """Rows of an (N, K) matrix whose largest element, NaN above all, is first at the label."""
+    cdef cnp.ndarray matrix = as_input("accuracy", "outputs", outputs)
+    cdef cnp.ndarray wanted = np.ascontiguousarray(labels, np.int64)
+    cdef Py_ssize_t rows = cnp.PyArray_DIM(matrix, 0), cols = cnp.PyArray_DIM(matrix, 1)
+    cdef const int64_t *label = <const int64_t *>cnp.PyArray_DATA(wanted)
+    if cnp.PyArray_SIZE(wanted) != rows or not cols:
+        raise ValueError(f"accuracy: labels must have shape ({rows},), got {np.shape(labels)}")
+    if dtype_row(matrix) == FR_FLOAT32:
+        return right_rows(<const float *>cnp.PyArray_DATA(matrix), label, rows, cols)
+    return right_rows(<const double *>cnp.PyArray_DATA(matrix), label, rows, cols)
+
+
 def cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not None, object shares,
                   double smoothing):
     """The weighted sum of the rows' losses and its gradient; without shares, the mean."""

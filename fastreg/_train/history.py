@@ -1,15 +1,59 @@
-"""Entries of the history: what is measured of a step and of the weights after it."""
+"""Entries of the history: what is measured of an epoch's steps and of the weights after them."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from typing import Any
 
 import numpy as np
 
-__all__ = ["of_gradients", "of_weights", "rate_of"]
+__all__ = ["TOTALS", "add_step", "begun", "of_epoch", "of_gradients", "of_weights", "rate_of"]
 
 NEAR_ZERO = 1e-3  # a weight of smaller magnitude counts as near zero
+
+
+TOTALS = ("loss", "weight", "right", "rows")  # over the batches of the epoch so far
+
+
+def begun() -> dict[str, Any]:
+    """Return what an epoch has left before its first step."""
+    return {"seconds": [], **dict.fromkeys(TOTALS, 0)}
+
+
+def add_step(so_far: dict[str, Any], found: Any, seconds: float) -> None:
+    """Add a step: its loss, weight, rows predicted right (or None) and rows; None if skipped."""
+    so_far["seconds"].append(seconds)
+    if found is None:
+        return
+    loss, weight, right, rows = found
+    so_far["loss"] += loss * weight
+    so_far["weight"] += weight
+    so_far["right"] = None if right is None else so_far["right"] + right
+    so_far["rows"] += rows
+
+
+def of_epoch(so_far: dict[str, Any]) -> dict[str, Any]:
+    """Return the history's entries of an epoch's steps.
+
+    Examples
+    --------
+    >>> so_far = begun()
+    >>> for step in (1.0, 4, 3, 4), (4.0, 2, 0, 2):
+    ...     add_step(so_far, step, 1e-3)
+    >>> of_epoch(so_far)["loss"], of_epoch(so_far)["accuracy"]
+    (2.0, 0.5)
+    """
+    loss, weight, right, rows = (so_far[name] for name in TOTALS)
+    seconds = so_far["seconds"]
+    entries = {name: so_far[name] for name in so_far if name not in (*TOTALS, "seconds")}
+    return {
+        "loss": loss / weight if weight else math.nan,
+        "accuracy": None if right is None or not rows else right / rows,
+        **entries,
+        "ms_per_step": 1e3 * statistics.median(seconds),
+        "seconds": sum(seconds),
+    }
 
 
 def rate_of(optimizer: Any, step: Any) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 from fastreg._core.arrays import real
 from fastreg._core.checks import shown
 from fastreg.nn.activations import sigmoid
-from fastreg.nn.targets import NoWeightError, link_of, shares, weights
+from fastreg.nn.targets import NoWeightError, link_of, rows_right, shares, weights
 
 if TYPE_CHECKING:
     from fastreg._core.types import Array, Data, Loss
@@ -62,12 +62,8 @@ def accuracy(outputs: Array, y: Array, link: str | None) -> float | None:
     >>> accuracy(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]), "softmax")
     0.5
     """
-    y = np.asarray(y)
-    if link == "sigmoid":
-        return float(np.mean((outputs > 0) == (y.reshape(outputs.shape) > 0.5)))
-    if link != "softmax" or y.dtype.kind not in "iu" or y.ndim != 1 or outputs.ndim != 2:
-        return None
-    return float(np.mean(outputs.argmax(axis=1) == y))
+    right = rows_right(outputs, np.asarray(y), link)
+    return None if right is None else float(right / len(outputs))
 
 
 def evaluate(model: Any, loss: Loss, X: Data, y: Data) -> tuple[float, float | None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastreg._core.checks import flag, integer, shown
+from fastreg._train.history import begun
 from fastreg._train.loop import marks
 from fastreg.checkpoint import CheckpointError
 from fastreg.nn.targets import link_of
@@ -23,8 +24,8 @@ __all__ = ["check_cut", "settings_of", "state_of", "take"]
 COUNTERS = ("epoch", "batch", "step")
 EVERY_EPOCH = {"learning_rate", "gradient_norm", "weight_norm", "near_zero", "ms_per_step",
                "seconds"}  # fmt: skip
-CUT = {"rows", "batch_size", "sample", "weights", "validation rows"}
-LAST_STEP = {"seconds", "learning_rate", "gradient_norm"}
+CUT = {"rows", "batch_size", "sample", "weights", "validation rows", "evaluate_training"}
+LAST_STEP = {"learning_rate", "gradient_norm"}
 STATE = {"model", "restored", "best_batches", "parts", "kinds", "settings", "rng", "cursor",
          "history"}  # fmt: skip
 SILENT = {"rng", "verbose", "self"}  # arguments that do not influence a run
@@ -55,7 +56,7 @@ def state_of(run: Any) -> Any:
         "kinds": _kinds(parts),
         "settings": settings_of(run),
         "rng": run._rng_state,
-        "cursor": {**cursor, "cut": run._cut, "last_step": run._last_step},
+        "cursor": {**cursor, "cut": run._cut, "so_far": run._so_far},
         "history": run.history,
     }
 
@@ -86,12 +87,12 @@ def take(run: Any, path: PathLike, state: Saved, *, going_on: bool = False) -> N
         _check_names("parts", state["parts"], set(parts))
         _check_tree("rng", state["rng"], order)
         cursor = state["cursor"]
-        _check_names("cursor", cursor, {*COUNTERS, "cut", "last_step"})
+        _check_names("cursor", cursor, {*COUNTERS, "cut", "so_far"})
         numbers = [integer("Trainer.load", name, cursor[name], low=0) for name in COUNTERS]
         steps, validated = _check_place(cursor["cut"], *numbers)
         history = _history(state["history"], cursor["epoch"], _columns(run, validated))
         restored = flag("Trainer.load", "restored", state["restored"])
-        last_step = _last_step(cursor["last_step"], cursor["batch"], steps)
+        so_far = _so_far(cursor["so_far"], cursor["batch"], steps)
         batches = [integer("Trainer.load", "best_batches", n, low=0) for n in state["best_batches"]]
         _load(run, parts, state["model"], state["parts"])
         _check_best(run)
@@ -102,7 +103,7 @@ def take(run: Any, path: PathLike, state: Saved, *, going_on: bool = False) -> N
         run.rng.bit_generator.state = state["rng"]
         run._begin()
         run.epoch, run.batch, run.step = numbers
-        run._cut, run._last_step, run.history = cursor["cut"], last_step, history
+        run._cut, run._so_far, run.history = cursor["cut"], so_far, history
         run._best_batches = batches
         if restored and not going_on:
             run._restore_best()
@@ -180,15 +181,18 @@ def _history(history, epoch, wanted):
     return history
 
 
-def _last_step(entries, batch, steps):
+def _so_far(entries, batch, steps):
     """Return what the current epoch has recorded so far; its last step records everything."""
-    wanted = LAST_STEP if batch and batch == steps else {"seconds"} if batch else set()
-    _check_names("last_step", entries, wanted, {"seconds"})
+    whole = LAST_STEP if batch and batch == steps else set()
+    _check_names("so_far", entries, {*begun(), *whole} if batch else set(), begun())
     seconds = entries.get("seconds", [])
     if not isinstance(seconds, list) or not all(map(_is_real, seconds)) or len(seconds) != batch:
-        raise ValueError(f"last_step['seconds'] must have {batch} numbers, got {seconds!r:.60}")
-    if not all(_is_real(value) for key, value in entries.items() if key != "seconds"):
-        raise TypeError(f"last_step must hold numbers, got {entries!r:.60}")
+        raise ValueError(f"so_far['seconds'] must have {batch} numbers, got {seconds!r:.60}")
+    numbers = {key: value for key, value in entries.items() if key != "seconds"}
+    if numbers.get("right", 0) is None:  # no classes
+        del numbers["right"]
+    if not all(map(_is_real, numbers.values())):
+        raise TypeError(f"so_far must hold numbers, got {entries!r:.60}")
     return entries
 
 

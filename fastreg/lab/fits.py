@@ -238,6 +238,7 @@ def train(trainer: Any, problem: Any, *, epochs: Any, batch_size: int = 64) -> A
                 y_val=problem.y_val,
                 epochs=epochs,
                 batch_size=batch_size,
+                evaluate_training=True,
             )
     except FloatingPointError:
         diverged = True

@@ -1,4 +1,4 @@
-"""Weights of samples and the links of losses: one check for the losses and the trainer."""
+"""Weights of samples, links of losses, what is read right: checked once for losses and trainer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastreg._core._kernels import count_right
 from fastreg._core.arrays import real
 from fastreg._core.checks import shown
 
@@ -13,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from fastreg._core.types import MaybeArray
+    from fastreg._core.types import Array, MaybeArray
 
     Marked = TypeVar("Marked", bound=Callable[..., Any])
 
-__all__ = ["LINKS", "NoWeightError", "link_of", "linked", "shares", "weights"]
+__all__ = ["LINKS", "NoWeightError", "link_of", "linked", "rows_right", "shares", "weights"]
 
 LINKS = ("identity", "sigmoid", "softmax")
 
@@ -55,6 +56,24 @@ def link_of(loss: Any) -> str | None:
         names = ", ".join(LINKS)
         raise ValueError(f"Trainer: loss.link must be one of {names} or None, got {shown(link)}")
     return link
+
+
+def rows_right(outputs: Array, y: Array, link: str | None) -> float | None:
+    """Return how many rows' classes are read right; None where there are no classes.
+
+    A row of several classes that are each there or not counts by the share that is right.
+
+    Examples
+    --------
+    >>> rows_right(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]), "softmax")
+    1
+    """
+    if link == "sigmoid":
+        right = np.count_nonzero((outputs > 0) == (y.reshape(outputs.shape) > 0.5))
+        return right / max(1, outputs.shape[1])
+    if link != "softmax" or y.dtype.kind not in "iu" or y.ndim != 1 or outputs.ndim != 2:
+        return None
+    return count_right(outputs, y)
 
 
 def weights(where: str, name: str, value: Any, n: int) -> MaybeArray:

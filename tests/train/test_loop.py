@@ -59,7 +59,7 @@ def test_it_learns_what_can_be_learned():
 
 def test_the_history_holds_what_evaluation_finds_after_each_epoch():
     X_val, y_val = blobs(n=30, seed=6)
-    model, history = train(X_val=X_val, y_val=y_val)
+    model, history = train(X_val=X_val, y_val=y_val, evaluate_training=True)
     keys = {"loss", "accuracy", "val_loss", "val_accuracy", "ms_per_step", "seconds"}
     keys |= {"learning_rate", "gradient_norm", "weight_norm", "near_zero"}
     assert set(history) == keys
@@ -68,6 +68,32 @@ def test_the_history_holds_what_evaluation_finds_after_each_epoch():
     last = [history[key][-1] for key in ("val_loss", "val_accuracy", "loss", "accuracy")]
     found = evaluate(model, softmax_cross_entropy, X_val, y_val)
     assert last == [*found, *evaluate(model, softmax_cross_entropy, *blobs())]
+
+
+def test_without_evaluation_the_history_holds_the_means_over_the_batches():
+    X, y = blobs()
+    share = np.arange(90) % 4 + 0.5
+    seen = []
+
+    def loss(outputs, labels, *, sample_weight=None):
+        found = softmax_cross_entropy(outputs, labels, sample_weight=sample_weight)
+        if model.training:
+            seen.append((found[0], sample_weight.sum(), outputs.argmax(axis=1) == labels))
+        return found
+
+    loss.link, model = "softmax", network()
+    _, history = train(model, loss, data=(X, y), epochs=2, sample_weight=share)
+    assert [len(right) for *_, right in seen] == 2 * [16, 16, 16, 16, 16, 10]
+    for epoch, batches in enumerate((seen[:6], seen[6:])):
+        total = sum(value * weight for value, weight, _ in batches)
+        assert history["loss"][epoch] == pytest.approx(total / share.sum(), rel=1e-12)
+        assert history["accuracy"][epoch] == np.concatenate([right for *_, right in batches]).mean()
+
+
+def test_an_epoch_reads_the_data_once_and_a_few_rows_more():
+    loss = Recorder()
+    train(loss=loss, data=(np.zeros((10, 2)), np.arange(10)), epochs=2, batch_size=4)
+    assert [len(batch) for batch in loss.batches] == 2 * [4, 4, 2, 4]
 
 
 def test_evaluation_is_the_mean_loss_and_the_share_of_rows_read_right():
@@ -83,7 +109,7 @@ def test_evaluation_is_the_mean_loss_and_the_share_of_rows_read_right():
 def test_an_epoch_visits_every_sample_once_in_a_new_order():
     X, ids = np.zeros((10, 2)), np.arange(10)
     loss = Recorder()
-    train(loss=loss, data=(X, ids), epochs=2, batch_size=4)
+    train(loss=loss, data=(X, ids), epochs=2, batch_size=4, evaluate_training=True)
     sizes = [len(batch) for batch in loss.batches]
     assert sizes == 2 * [4, 4, 2, 10]  # three batches, then evaluation on the whole set
     first, second = (np.concatenate(loss.batches[i : i + 3]).tolist() for i in (0, 4))

@@ -30,7 +30,7 @@ def test_a_loss_of_ones_own_is_known_by_its_link_not_by_its_name():
     focal.link = "softmax"
     for loss in (focal, functools.partial(focal)):
         run = trainer(loss=loss)
-        history = run.fit(X, y, epochs=2)
+        history = run.fit(X, y, epochs=2, evaluate_training=True)
         assert history["accuracy"][-1] == np.mean(run.predict(X) == y)
     focal.link = "logit"
     with pytest.raises(ValueError, match=r"loss\.link must be one of .*got 'logit'"):

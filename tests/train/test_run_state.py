@@ -7,6 +7,7 @@ import pytest
 from runs import Adam, blobs, cumulative, everything, fit, network, trainer
 
 from fastreg import ElasticNet, checkpoint, schedule
+from fastreg._train.history import begun
 from fastreg.callbacks import Callback, Checkpoint
 from fastreg.checkpoint import CheckpointError
 from fastreg.nn import softmax_cross_entropy
@@ -148,6 +149,7 @@ def test_what_is_printed_is_no_setting(tmp_path):
 @pytest.mark.parametrize("changes", [
     {"X_val": None, "y_val": None}, {"sample_weight": np.ones(75)}, {"batch_size": 15},
     {"X_val": blobs(29)[0], "y_val": blobs(29)[1]},
+    {"evaluate_training": True},
 ])  # fmt: skip
 def test_data_of_another_layout_is_refused(changes, tmp_path):
     run = trainer()
@@ -164,9 +166,11 @@ def test_data_of_another_layout_is_refused(changes, tmp_path):
         (("history", "loss"), [0.5, 0.4], r"history\['loss'\] must have 1 entries, got 2"),
         (("history", "loss"), ["low"], r"history\['loss'\] must be a list of numbers"),
         (("history",), [], "history must be a dict"),
-        (("cursor", "last_step"), [], "last_step must be a dict"),
-        (("cursor", "last_step"), {"seconds": 3}, "seconds"),
-        (("cursor", "last_step"), {"seconds": [], "learning_rate": "x"}, "learning_rate"),
+        (("cursor", "so_far"), [], "so_far must be a dict"),
+        (("cursor", "so_far"), {"seconds": 3}, "seconds"),
+        (("cursor", "so_far"), {"seconds": [], "learning_rate": "x"}, "learning_rate"),
+        (("cursor", "so_far"), {**begun(), "loss": None}, "so_far must hold"),
+        (("cursor", "so_far"), {**begun(), "other": 1}, "so_far lacks"),
         (("cursor", "batch"), 6, "step 5 cannot be batch 6"),
         (("cursor", "step"), 4, "step 4 cannot be batch 0 of epoch 1 with 5 batches"),
         (("cursor", "cut"), 3, "cut must be a dict"),
