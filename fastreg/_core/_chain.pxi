@@ -2,7 +2,7 @@
 # a network in one call, which happens whole or not at all.
 #
 # From _lock: attributes, exchange_values, Whole; _arrays: dtype_row, empty_like, is_dense,
-# shape_of; _matrix: row_of; _norm: batch_statistics, blend_row; _dense: bias_gate,
+# same_shape, shape_of; _matrix: row_of; _norm: batch_statistics, blend_row; _dense: bias_gate,
 # dense_gradients, dense_product, gate_backward, norm_gate, norm_gate_backward.
 
 cdef object ONE_BY_ONE = object()  # a chain's answer where its layers must run one after the other
@@ -17,10 +17,12 @@ cdef class Chain:
     its attributes are not as its constructor makes them."""
 
     cdef readonly object layers, dense, norm, dropout
+    cdef bint relu
     cdef dict own  # "last": (X, statistics, gamma, Y, scale) if the last forward call was fused
 
-    def __init__(self, layers, dense, norm, dropout):
+    def __init__(self, layers, dense, norm, bint relu, dropout):
         self.layers, self.dense, self.norm, self.dropout = layers, dense, norm, dropout
+        self.relu = relu
         self.own = {"last": None}
 
     def forward(self, x):
@@ -80,7 +82,7 @@ cdef class Chain:
         else:
             x = given
         if norm is None:
-            y = bias_gate(x, bias, True, draw)
+            y = bias_gate(x, bias, self.relu, draw) if self.relu or bias is not None else x
         else:
             if cnp.PyArray_DIM(x, 0) < 2 or cnp.PyArray_DIM(x, 1) != norm["n_features"]:
                 return ONE_BY_ONE
@@ -111,13 +113,14 @@ cdef class Chain:
             if dense["b"] is not None:
                 db = empty_like("Dense.backward", "b", dense["b"])
         if self.norm is None:
-            dx = gate_backward("Dense.backward", dy, y, scale, db)
+            dx = gate_backward("Dense.backward", dy, y if self.relu else None, scale, db)
         else:
             norm = attributes(self.norm)
             dx, dgamma, dbeta = norm_gate_backward(
                 "BatchNorm.backward", dy, y, x, statistics, gamma, scale)
-            self.norm._affine("BatchNorm.backward")  # may have been replaced: the slopes follow
-            dgamma, dbeta = self.norm._slopes(dgamma, dbeta)
+            if not (is_plain_shape(norm["gamma"], dgamma) and is_plain_shape(norm["beta"], dgamma)):
+                self.norm._affine("BatchNorm.backward")  # have been replaced: the slopes follow
+                dgamma, dbeta = self.norm._slopes(dgamma, dbeta)
             pending.append((norm, {"dgamma": dgamma, "dbeta": dbeta}))
             if db is not None:
                 dx = gate_backward("Dense.backward", dx, None, 1.0, db)
@@ -139,6 +142,10 @@ cdef bint is_plain_norm(dict norm) except -1:
 cdef bint is_plain_row(object values, Py_ssize_t n) noexcept:
     return (cnp.PyArray_CheckExact(values) and dtype_row(<cnp.ndarray>values) == FR_FLOAT64
             and cnp.PyArray_SIZE(<cnp.ndarray>values) == n and is_dense(<cnp.ndarray>values))
+
+
+cdef bint is_plain_shape(object values, cnp.ndarray like) noexcept:
+    return is_plain_row(values, cnp.PyArray_SIZE(like)) and same_shape(<cnp.ndarray>values, like)
 
 
 cdef dict moved(dict norm, cnp.ndarray x, cnp.ndarray statistics):

@@ -38,8 +38,8 @@ class Block(Chain):
 
     def __init__(self, layers: Sequence[Any]) -> None:
         by_type = {type(layer): layer for layer in layers}
-        dense, norm, _, dropout = map(by_type.get, PARTS)
-        super().__init__(layers, dense, norm, dropout)
+        dense, norm, relu, dropout = map(by_type.get, PARTS)
+        super().__init__(layers, dense, norm, relu is not None, dropout)
 
     @classmethod
     def of(cls, layers: Sequence[Any]) -> Block | None:

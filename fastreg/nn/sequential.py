@@ -16,7 +16,7 @@ from fastreg._core.checks import LARGEST, flag, number, sequence, shown, size
 from fastreg._core.seeds import generator
 from fastreg.dropout import Dropout
 from fastreg.nn import activations
-from fastreg.nn.block import blocks
+from fastreg.nn.block import Block, blocks
 from fastreg.nn.dense import INITS, Dense, known_name
 from fastreg.norm import BatchNorm
 
@@ -94,7 +94,7 @@ class Sequential:
         ]
         self._stages = blocks(self.layers)
         self._whole = Network("Sequential")
-        self._whole.set_stages(self._stages)
+        self._whole.set_stages([Block([s]) if type(s) is Dense else s for s in self._stages])
 
     def __getstate__(self) -> Any:
         """The layers, without the last batch and its gradients."""
@@ -138,9 +138,15 @@ class Sequential:
         wanted = input_gradient or not isinstance(self.layers[0], Dense)
         return self._whole.backward(dY, wanted)
 
+    def _is_in(self, mode):
+        """Whether the network and every layer say that they are in this mode."""
+        modes = [getattr(layer, "training", None) for layer in self.layers]
+        return modes.count(mode) == len(modes) and vars(self).get("training") is mode
+
     def train(self) -> None:
         """Put every layer in training mode."""
-        self._whole.run(Sequential._train, self)
+        if not self._is_in(True):
+            self._whole.run(Sequential._train, self)
 
     def _train(self):
         self.training = True
@@ -149,7 +155,8 @@ class Sequential:
 
     def eval(self) -> None:
         """Put every layer in evaluation mode."""
-        self._whole.run(Sequential._eval, self)
+        if not self._is_in(False):
+            self._whole.run(Sequential._eval, self)
 
     def _eval(self):
         self.training: bool = False
