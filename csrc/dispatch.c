@@ -21,10 +21,22 @@ int fr_cpu_runs(int level)
 #ifdef FR_X86_LEVELS
     /* The builtin also asks the operating system whether it saves the registers. */
     if (level == AVX2)
-        return __builtin_cpu_supports("avx2") != 0;
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (level == AVX512)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #endif
     return level == BASE;
+}
+
+int fr_level_fuses(int level)
+{
+#ifdef FR_X86_LEVELS
+    return level != BASE;
+#elif defined(__aarch64__) && !defined(_MSC_VER)
+    return level == BASE;
+#else
+    (void)level;
+    return 0;
+#endif
 }

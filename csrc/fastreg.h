@@ -25,6 +25,26 @@
 #include <arm_neon.h>
 #endif
 
+/* Before a loop of constant length whose arrays are to become registers. */
+#if defined(__clang__)
+#define FR_UNROLL _Pragma("clang loop unroll(full)")
+#define FR_ROLLED _Pragma("clang loop unroll(disable)")
+#elif defined(__GNUC__)
+#define FR_UNROLL _Pragma("GCC unroll 16")
+#define FR_ROLLED _Pragma("GCC unroll 1")
+#else
+#define FR_UNROLL
+#define FR_ROLLED
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define FR_PREFETCH(from) __builtin_prefetch(from)
+#define FR_PREFETCH_L2(from) __builtin_prefetch(from, 0, 2)
+#else
+#define FR_PREFETCH(from) ((void)(from))
+#define FR_PREFETCH_L2(from) ((void)(from))
+#endif
+
 #if defined(__GNUC__) || defined(__clang__)
 #define FR_INLINE static inline __attribute__((always_inline))
 #define FR_CALLED static __attribute__((noinline))
@@ -292,6 +312,32 @@ typedef void (*fr_fold_sums)(void *total, double *sums, ptrdiff_t chunks, ptrdif
 typedef void (*fr_cross_entropy)(void *dz, double *loss, const void *z, const int64_t *labels,
                                  const double *shares, double share, double smoothing,
                                  ptrdiff_t rows, ptrdiff_t cols);
+
+/* Matrix products ------------------------------------------------------------------------- */
+
+/* c = a b, then c + bias if there is one, then ReLU if asked for: rows x depth times depth x
+ * cols. Strides count elements and may be 0 or negative; the columns of c lie side by side. c
+ * shares no memory with the rest. */
+typedef struct {
+    void *c;
+    const void *a, *b, *bias;
+    ptrdiff_t rows, cols, depth;
+    ptrdiff_t c_row, a_row, a_col, b_row, b_col;
+    int relu;
+
+    /* Filled in by the plan. c is cut into `tasks` rectangles, which may be computed in any
+     * order; `cost` is what they take, in bytes moved in that time. If packed_bytes is not 0,
+     * `packed` must be that long, and `packs` parts of a and b be packed first. */
+    int pack_b, shared_b;
+    ptrdiff_t row_block, col_block, tasks, a_packs, packs, cost;
+    size_t packed_bytes;
+    void *packed;
+} fr_product;
+
+typedef void (*fr_plan_product)(fr_product *product, int threads);
+/* Rectangle k of an fr_product, or part k of what is packed: tasks of a team. */
+typedef void (*fr_product_task)(const void *product, ptrdiff_t k);
+
 /* Penalties ------------------------------------------------------------------------------ */
 
 /* What can be summed over a span, and whether plainly: |x|, x^2, (number * x)^2, and how many
@@ -383,6 +429,9 @@ typedef void (*fr_row_backward)(void *dx, double *dgamma, double *dbeta, const v
     K(fr_row_forward, group_forward)                                                             \
     K(fr_row_backward, layer_backward)                                                           \
     K(fr_row_backward, group_backward)                                                           \
+    K(fr_plan_product, plan_product)                                                             \
+    K(fr_product_task, pack_product)                                                             \
+    K(fr_product_task, product)                                                                  \
     K(fr_philox, philox_block)                                                                   \
     K(fr_normals, normal_of_words)
 
@@ -396,16 +445,17 @@ typedef struct {
 
 enum { FR_FLOAT32, FR_FLOAT64, FR_DTYPE_COUNT };
 enum {
-    FR_MASK_GROUP = 64,   /* elements drawn together */
-    FR_PANEL_COLS = 256,  /* widest panel */
-    FR_PANEL_RUN = 1024,  /* elements finished in L1 before they are streamed */
-    FR_PANEL_ROWS = 32,   /* rows summed in `real` before they are merged in double */
-    FR_SUM_LANES = 16,    /* running sums of a span */
-    FR_RUN = 64,          /* elements of an update that are looked at before it */
-    FR_MASK_BATCH = 1024, /* elements whose noise sits in L1 together */
-    FR_ROW_LANES = 32,    /* accumulators along a row */
-    FR_ROW_BLOCK = 2048,  /* elements of a row summed in `real` before they are merged */
-    FR_ROW_TILE = 32,     /* most rows whose dgamma and dbeta are summed in `real` */
+    FR_MASK_GROUP = 64,     /* elements drawn together */
+    FR_PANEL_COLS = 256,    /* widest panel */
+    FR_PANEL_RUN = 1024,    /* elements finished in L1 before they are streamed */
+    FR_PANEL_ROWS = 32,     /* rows summed in `real` before they are merged in double */
+    FR_SUM_LANES = 16,      /* running sums of a span */
+    FR_RUN = 64,            /* elements of an update that are looked at before it */
+    FR_MASK_BATCH = 1024,   /* elements whose noise sits in L1 together */
+    FR_ROW_LANES = 32,      /* accumulators along a row */
+    FR_ROW_BLOCK = 2048,    /* elements of a row summed in `real` before they are merged */
+    FR_PRODUCT_BLOCK = 256, /* steps of a product's chain of multiply-adds */
+    FR_ROW_TILE = 32,       /* most rows whose dgamma and dbeta are summed in `real` */
 };
 _Static_assert((int)FR_MASK_BATCH <= (int)FR_PANEL_RUN, "a batch of noise must fit a sink");
 
@@ -415,9 +465,11 @@ typedef struct {
     const fr_kernels *kernels[FR_DTYPE_COUNT];
 } fr_table;
 
-/* The levels this build has, lowest first, and whether this CPU can run the one at an index. */
+/* The levels this build has, lowest first, whether this CPU can run the one at an index, and
+ * whether that one has an instruction for the multiply-adds of products. */
 extern const fr_table fr_tables[];
 extern const int fr_table_count;
 int fr_cpu_runs(int level);
+int fr_level_fuses(int level);
 
 #endif

@@ -8,6 +8,7 @@
 #include "normal.h"
 #include "stream.h"
 #include "exp.h"
+#include "fma.h"
 
 #include "contiguous_tmpl.h"
 #include "dropout_tmpl.h"
@@ -17,6 +18,7 @@
 #include "rownorm_tmpl.h"
 #include "update_tmpl.h"
 #include "dense_tmpl.h" /* composes the ones above */
+#include "product_tmpl.h"
 
 #define FR_UPDATE_ENTRY(rule, slots, watched) [FR_RULE_##rule] = update_##rule,
 #define FR_SUM_ENTRY(name, plain) [FR_SUM_##name] = sum_##name,

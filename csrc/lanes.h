@@ -6,31 +6,31 @@
  */
 #if FR_LANES == 8
 typedef uint64_t fr_lanes __attribute__((vector_size(64)));
-FR_INLINE fr_lanes fr_product(fr_lanes a, fr_lanes b)
+FR_INLINE fr_lanes fr_wide_product(fr_lanes a, fr_lanes b)
 {
     return (fr_lanes)_mm512_mul_epu32((__m512i)a, (__m512i)b);
 }
 #elif FR_LANES == 4
 typedef uint64_t fr_lanes __attribute__((vector_size(32)));
-FR_INLINE fr_lanes fr_product(fr_lanes a, fr_lanes b)
+FR_INLINE fr_lanes fr_wide_product(fr_lanes a, fr_lanes b)
 {
     return (fr_lanes)_mm256_mul_epu32((__m256i)a, (__m256i)b);
 }
 #elif FR_LANES == 2 && defined(FR_X86_LEVELS)
 typedef uint64_t fr_lanes __attribute__((vector_size(16)));
-FR_INLINE fr_lanes fr_product(fr_lanes a, fr_lanes b)
+FR_INLINE fr_lanes fr_wide_product(fr_lanes a, fr_lanes b)
 {
     return (fr_lanes)_mm_mul_epu32((__m128i)a, (__m128i)b);
 }
 #elif FR_LANES == 2
 typedef uint64_t fr_lanes __attribute__((vector_size(16)));
-FR_INLINE fr_lanes fr_product(fr_lanes a, fr_lanes b)
+FR_INLINE fr_lanes fr_wide_product(fr_lanes a, fr_lanes b)
 {
     return (fr_lanes)vmull_u32(vmovn_u64((uint64x2_t)a), vmovn_u64((uint64x2_t)b));
 }
 #else
 typedef uint64_t fr_lanes;
-FR_INLINE fr_lanes fr_product(fr_lanes a, fr_lanes b)
+FR_INLINE fr_lanes fr_wide_product(fr_lanes a, fr_lanes b)
 {
     return (a & 0xFFFFFFFFu) * (b & 0xFFFFFFFFu);
 }

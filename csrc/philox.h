@@ -24,8 +24,8 @@ FR_INLINE void philox4x32(fr_lanes words[4], uint64_t key)
 #pragma clang loop unroll(full)
 #endif
     for (int round = 0; round < 10; round++) {
-        fr_lanes p0 = fr_product(c0, fr_splat(0xD2511F53u));
-        fr_lanes p1 = fr_product(c2, fr_splat(0xCD9E8D57u));
+        fr_lanes p0 = fr_wide_product(c0, fr_splat(0xD2511F53u));
+        fr_lanes p1 = fr_wide_product(c2, fr_splat(0xCD9E8D57u));
         c0 = (p1 >> 32) ^ c1 ^ fr_splat(k0);
         c2 = (p0 >> 32) ^ c3 ^ fr_splat(k1);
         c1 = p1;

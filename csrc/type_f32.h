@@ -1,6 +1,7 @@
 /* The kernels' element type is float. */
 #define real float
 #define FR_TYPE f32
+#define FR_BYTES 4
 #define SQRT sqrtf
 #define FABS fabsf
 #define EXP exp_f32

@@ -1,6 +1,7 @@
 /* The kernels' element type is double. */
 #define real double
 #define FR_TYPE f64
+#define FR_BYTES 8
 #define SQRT sqrt
 #define FABS fabs
 #define EXP exp_f64

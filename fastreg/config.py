@@ -264,6 +264,9 @@ def show_config(*, file: Any = None) -> None:
         "numpy": numpy.__version__,
         "compiler": build["compiler"],
         "instruction set": f"{_kernels.level()} (available: {', '.join(_kernels.levels())})",
+        "matrix products": "by fused multiply-adds"
+        if _kernels.fuses()
+        else "exact but slow: this level has no fused multiply-add",
         "threads": _kernels.num_threads(),
         **_lately(),
         "memory pool": f"{pool['live_bytes'] / 2**20:.1f} MiB in use, "

@@ -124,6 +124,19 @@ cdef extern from "fastreg.h" nogil:
     ctypedef void (*fr_cross_entropy)(
         void *dz, double *loss, const void *z, const int64_t *labels, const double *shares,
         double share, double smoothing, Py_ssize_t rows, Py_ssize_t cols) noexcept
+    ctypedef struct fr_product:
+        void *c
+        const void *a
+        const void *b
+        const void *bias
+        Py_ssize_t rows, cols, depth
+        Py_ssize_t c_row, a_row, a_col, b_row, b_col
+        int relu
+        Py_ssize_t tasks, packs, cost
+        size_t packed_bytes
+        void *packed
+    ctypedef void (*fr_plan_product)(fr_product *product, int threads) noexcept
+    ctypedef void (*fr_product_task)(const void *product, Py_ssize_t k) noexcept
     enum:
         FR_SUM_abs
         FR_SUM_squares
@@ -186,6 +199,9 @@ cdef extern from "fastreg.h" nogil:
         fr_row_forward group_forward
         fr_row_backward layer_backward
         fr_row_backward group_backward
+        fr_plan_product plan_product
+        fr_product_task pack_product
+        fr_product_task product
         fr_philox philox_block
         fr_normals normal_of_words
     ctypedef struct fr_table:
@@ -194,3 +210,4 @@ cdef extern from "fastreg.h" nogil:
     const fr_table fr_tables[]
     const int fr_table_count
     int fr_cpu_runs(int level) noexcept
+    int fr_level_fuses(int level) noexcept

@@ -5,9 +5,9 @@ where results live, ``_arrays.pxi`` what an array must look like, ``_matrix.pxi`
 cut into tasks. An optimizer's tensors are in ``_gradient.pxi``, ``_tensor.pxi``, ``_binding.pxi``
 and ``_scalars.pxi``, what it holds in ``_hypers.pxi`` and ``_state.pxi``, its steps in
 ``_update.pxi``. ``_dropout.pxi``, ``_norm.pxi`` and ``_rownorm.pxi`` run layers
-(``_extremes.pxi`` where values are near the ends of the range), ``_dense.pxi`` what surrounds a
-matrix product; ``_penalty.pxi`` sums over weights. Each says at its head what it takes from the
-others.
+(``_extremes.pxi`` where values are near the ends of the range), ``_product.pxi`` multiplies
+matrices, ``_dense.pxi`` does what surrounds a product; ``_penalty.pxi`` sums over weights. Each
+says at its head what it takes from the others.
 This file picks the table of kernels that all of them call.
 """
 
@@ -53,6 +53,11 @@ def level():
     return table.name.decode()
 
 
+def fuses():
+    """Whether the level in use has an instruction for a product's multiply-adds."""
+    return bool(fr_level_fuses(<int>(table - &fr_tables[0])))
+
+
 def set_level(str name):
     """Use this level from now on; the one before is returned. For tests and benchmarks."""
     global table
@@ -92,5 +97,6 @@ include "_dense.pxi"
 include "_chain.pxi"
 include "_penalty.pxi"
 include "_rownorm.pxi"
+include "_product.pxi"
 
 set_level(os.environ.get("FASTREG_ISA") or levels()[-1])

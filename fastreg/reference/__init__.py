@@ -19,6 +19,7 @@ from fastreg.reference import (
     norm,
     optim,
     penalty,
+    products,
     sparsity,
 )
 from fastreg.reference.adam import *
@@ -32,6 +33,7 @@ from fastreg.reference.norm import *
 from fastreg.reference.optim import *
 from fastreg.reference.optimizer import Optimizer
 from fastreg.reference.penalty import *
+from fastreg.reference.products import *
 from fastreg.reference.random import philox4x32
 from fastreg.reference.sparsity import *
 
@@ -46,4 +48,5 @@ __all__ += noise.__all__
 __all__ += norm.__all__
 __all__ += optim.__all__
 __all__ += penalty.__all__
+__all__ += products.__all__
 __all__ += sparsity.__all__

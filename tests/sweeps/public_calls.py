@@ -3,6 +3,7 @@
 import calls_layers
 import calls_optim
 import calls_penalty
+import calls_products
 import calls_schedule
 import calls_study
 import calls_training
@@ -15,6 +16,7 @@ FAMILIES = [
     calls_optim,
     calls_layers,
     calls_penalty,
+    calls_products,
     calls_schedule,
     calls_training,
     calls_study,

@@ -333,6 +333,7 @@ NO_RANGE = {
     "Dense": "a product and a sum, as NumPy's",
     "Sequential": "runs layers",
     "mlp": "makes layers",
+    "matmul": "a chain of multiply-adds, whose order is the result",
 }
 
 

@@ -89,6 +89,7 @@ connect.reset(call=3)
 # --- penalties ----------------------------------------------------------------------------------
 
 loss: float = fastreg.l1_regularization_loss(params, 0.1) + fastreg.l2_regularization_loss(W)
+product: npt.NDArray[np.float32] = fastreg.matmul(X, X.T, out=np.empty((8, 8), np.float32))
 same: npt.NDArray[np.float32] = fastreg.l1_gradient(X, 0.1, out=X)
 shapes = {name: g.shape for name, g in fastreg.l2_gradient(params).items()}
 value, slopes = fastreg.penalty_and_gradient([W, b], lambda_l1=0.1)

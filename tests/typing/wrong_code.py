@@ -19,6 +19,8 @@ fastreg.BatchNorm(2).forward([1.0, 2.0])  # wrong
 fastreg.Dropout(0.5, seed=0)  # wrong
 fastreg.Dropout("half")  # wrong
 fastreg.l1_gradient("W")  # wrong
+fastreg.matmul(W)  # wrong
+fastreg.matmul(W, W, W)  # wrong
 fastreg.ElasticNet(l1=0.1)  # wrong
 schedule.cosine(1e-3)  # wrong
 schedule.cosine(1e-3, total="many")  # wrong

@@ -1,0 +1,132 @@
+# Matrix products: what is multiplied, where the result lives, who computes it.
+#
+# From _threads: asked_threads, team_threads; _memory: pooled; _arrays: as_floats, dtype_row,
+# float_array, is_dense, matching; _matrix: doubles.
+
+cdef enum:
+    BRIEF = 64 * 1024  # a product's cost below which the GIL is not worth giving up
+
+
+cdef cnp.ndarray product_side(str name, object value, object dtype):
+    """One side of a product: a float matrix or vector whose strides count whole elements."""
+    value = as_floats(value, dtype)
+    cdef cnp.ndarray array = float_array("matmul", name, value)
+    cdef int axis, ndim = cnp.PyArray_NDIM(array)
+    cdef bint whole = cnp.PyArray_ISALIGNED(array)
+    if ndim != 1 and ndim != 2:
+        raise ValueError(
+            f"matmul: {name} must be a matrix or a vector, got shape {np.shape(value)}; multiply "
+            "the matrices of a stack one by one")
+    for axis in range(ndim):
+        whole &= cnp.PyArray_STRIDES(array)[axis] % cnp.PyArray_ITEMSIZE(array) == 0
+    return array if whole else np.array(value, order="C", copy=True, subok=False)
+
+
+cdef object float_dtype_of(object value):
+    """The dtype that integers beside this array are read in, None if it says nothing."""
+    return value.dtype if isinstance(value, cnp.ndarray) and (
+        dtype_row(<cnp.ndarray>value) >= 0) else None
+
+
+cdef void extent(cnp.ndarray array, uintptr_t *low, uintptr_t *high) noexcept:
+    """The first byte of an array, whatever its strides, and the first one behind it."""
+    cdef int axis
+    cdef cnp.npy_intp reach
+    low[0] = high[0] = <uintptr_t>cnp.PyArray_DATA(array)
+    if cnp.PyArray_SIZE(array):
+        high[0] += cnp.PyArray_ITEMSIZE(array)
+        for axis in range(cnp.PyArray_NDIM(array)):
+            reach = (cnp.PyArray_DIMS(array)[axis] - 1) * cnp.PyArray_STRIDES(array)[axis]
+            if reach < 0:
+                low[0] -= <uintptr_t>-reach
+            else:
+                high[0] += <uintptr_t>reach
+
+
+cdef bint overlap(cnp.ndarray a, cnp.ndarray b):
+    """Whether two arrays have a byte in common; NumPy is asked where their extents meet."""
+    cdef uintptr_t a_low, a_high, b_low, b_high
+    extent(a, &a_low, &a_high)
+    extent(b, &b_low, &b_high)
+    return a_low < b_high and b_low < a_high and np.shares_memory(a, b)
+
+
+cdef cnp.ndarray product_target(object out, int ndim, cnp.npy_intp *shape, cnp.ndarray a,
+                                cnp.ndarray b):
+    """The array to write: ``out`` if it fits and shares nothing, a new one if it is None."""
+    cdef cnp.ndarray array
+    cdef tuple wanted
+    cdef int axis
+    if out is None:
+        return pooled(ndim, shape, cnp.PyArray_TYPE(a))
+    wanted = tuple([shape[0], shape[1]][:ndim])
+    array = matching("matmul", "out", out, wanted, a.dtype)
+    if not is_dense(array):
+        raise ValueError(
+            f"matmul: out must be C-contiguous and aligned, got strides {out.strides}; pass a "
+            "contiguous array and copy the result")
+    if not cnp.PyArray_ISWRITEABLE(array):
+        raise ValueError("matmul: out must be writeable, got a read-only array")
+    for name, side in (("a", a), ("b", b)):
+        if overlap(array, side):
+            raise ValueError(f"matmul: out must share no memory with {name}, which is read while "
+                             "out is written; leave it out or pass another array")
+    return array
+
+
+cdef void run_product(const fr_kernels *kernels, const fr_product *job, int asked) noexcept nogil:
+    """The whole of a product that has been planned and has its room."""
+    if job.packs:
+        fr_run_tasks(kernels.pack_product, job, job.packs, 2 * job.packed_bytes, asked, False)
+    fr_run_tasks(kernels.product, job, job.tasks, job.cost, asked, False)
+
+
+def matmul(object a, object b, object out=None, object bias=None, bint relu=False):
+    """``a @ b`` with bits that depend on nothing but the numbers; see `fastreg.matmul`.
+
+    Then ``+ bias``, a row of b's dtype and columns, and ReLU, both in the same pass."""
+    cdef cnp.ndarray left = product_side("a", a, float_dtype_of(b))
+    cdef cnp.ndarray right = product_side("b", b, float_dtype_of(left)), target, room
+    cdef int rows_left = cnp.PyArray_NDIM(left) - 1, cols_right = cnp.PyArray_NDIM(right) - 1
+    cdef Py_ssize_t itemsize = cnp.PyArray_ITEMSIZE(left)
+    cdef const fr_kernels *kernels = table.kernels[dtype_row(left)]
+    cdef cnp.npy_intp[2] shape
+    cdef int asked = asked_threads(), ndim = 0
+    cdef fr_product job
+    if cnp.PyArray_TYPE(left) != cnp.PyArray_TYPE(right):
+        raise TypeError(f"matmul: a and b must have one dtype, got {left.dtype} and {right.dtype}; "
+                        "convert one with astype")
+    job.depth = cnp.PyArray_DIM(left, rows_left)
+    if cnp.PyArray_DIM(right, 0) != job.depth:
+        raise ValueError(
+            f"matmul: b must have as many rows as a has columns, got a of shape {np.shape(left)} "
+            f"and b of shape {np.shape(right)}")
+    job.rows = job.cols = 1
+    job.a_row = job.b_col = 0
+    job.a_col = cnp.PyArray_STRIDES(left)[rows_left] // itemsize
+    job.b_row = cnp.PyArray_STRIDES(right)[0] // itemsize
+    if rows_left:
+        shape[ndim] = job.rows = cnp.PyArray_DIM(left, 0)
+        job.a_row = cnp.PyArray_STRIDES(left)[0] // itemsize
+        ndim += 1
+    if cols_right:
+        shape[ndim] = job.cols = cnp.PyArray_DIM(right, 1)
+        job.b_col = cnp.PyArray_STRIDES(right)[1] // itemsize
+        ndim += 1
+    target = product_target(out, ndim, shape, left, right)
+    job.a, job.b, job.c = (
+        cnp.PyArray_DATA(left), cnp.PyArray_DATA(right), cnp.PyArray_DATA(target))
+    job.c_row, job.bias, job.relu = job.cols, NULL, relu
+    if bias is not None:
+        job.bias = cnp.PyArray_DATA(matching("matmul", "bias", bias, (job.cols,), left.dtype))
+    if job.rows and job.cols:
+        kernels.plan_product(&job, asked or team_threads)
+        if job.packed_bytes:
+            room = doubles(1, (job.packed_bytes + 7) // 8)
+            job.packed = cnp.PyArray_DATA(room)
+        if job.cost < BRIEF:
+            run_product(kernels, &job, asked)
+        else:
+            with nogil:
+                run_product(kernels, &job, asked)
+    return target if ndim or out is not None else target[()]

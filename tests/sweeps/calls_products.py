@@ -1,0 +1,17 @@
+"""Valid calls of matrix products."""
+
+import numpy as np
+from bad_values import floats
+from calls import add, f32
+from calls_layers import out_like
+
+import fastreg
+
+add(
+    "matmul",
+    lambda: fastreg.matmul,
+    a=(f32(4, 3), floats((4, 3), np.float32, whole=True)),
+    b=(f32(3, 2), floats((3, 2), np.float32, whole=True)),
+    out=(f32(4, 2), out_like((4, 2))),
+    also={"a": ("out",), "b": ("out",)},
+)
