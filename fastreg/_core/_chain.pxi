@@ -59,7 +59,8 @@ cdef class Chain:
     cdef object fused_forward(self, object given, list pending):
         """The output; what it makes of the layers' attributes is left in ``pending``."""
         cdef dict dense = None, norm = None, dropout = None
-        cdef object draw = None, bias = None
+        cdef object draw = None
+        cdef bint gated = False
         cdef cnp.ndarray x, y, statistics = None, gamma = None
         cdef double scale = 1.0
         if not isinstance(given, cnp.ndarray) or cnp.PyArray_NDIM(<cnp.ndarray>given) != 2:
@@ -76,18 +77,17 @@ cdef class Chain:
             scale = draw[3]
         if self.dense is not None:
             dense = attributes(self.dense)
-            x, bias = dense_product(given, dense["W"]), dense["b"]
+            gated = norm is None and dropout is None and self.relu  # in the product's own pass
+            x = dense_product(given, dense["W"], dense["b"], gated)
         elif not cnp.PyArray_CheckExact(given) or dtype_row(given) < 0 or not is_dense(given):
             return ONE_BY_ONE
         else:
             x = given
         if norm is None:
-            y = bias_gate(x, bias, self.relu, draw) if self.relu or bias is not None else x
+            y = x if gated or not self.relu else bias_gate(x, None, True, draw)
         else:
             if cnp.PyArray_DIM(x, 0) < 2 or cnp.PyArray_DIM(x, 1) != norm["n_features"]:
                 return ONE_BY_ONE
-            if bias is not None:
-                bias_gate(x, bias, False, None)
             gamma, statistics = norm["gamma"], batch_statistics(x, norm["epsilon"])
             y = norm_gate(x, statistics, gamma, norm["beta"], True, draw)
             pending.append((norm, moved(norm, x, statistics)))

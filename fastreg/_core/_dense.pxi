@@ -1,9 +1,9 @@
 # What surrounds a matrix product: bias, ReLU, dropout and batch norm in one pass, and the loss.
 #
-# From _threads: asked_threads; _memory: new_array, pooled; _arrays: as_input, dtype_row,
-# float_array, is_dense, same_shape, shape_of; _matrix: BLOCK, channels_from, doubles, matrix_job,
-# matrix_task, MatrixJob, MatrixTask, row_of, run_matrix; _norm: batch_backward, batch_normalize,
-# norm_backward_task, refuse_changed; _extremes: extreme_channels.
+# From _threads: asked_threads; _memory: new_array; _arrays: as_input, dtype_row, float_array,
+# is_dense, same_shape, shape_of; _matrix: BLOCK, channels_from, doubles, matrix_job, matrix_task,
+# MatrixJob, MatrixTask, row_of, run_matrix; _norm: batch_backward, batch_normalize,
+# norm_backward_task, refuse_changed; _extremes: extreme_channels; _product: matmul.
 
 cdef struct DenseJob:
     MatrixJob batch  # the first member: its address, which `run_matrix` takes, is the job's
@@ -71,18 +71,20 @@ cdef cnp.ndarray weight_matrix(str where, object value):
     return w
 
 
-cdef cnp.ndarray product(cnp.ndarray a, cnp.ndarray b):
-    """``a @ b`` by NumPy's BLAS, in an array from the pool; both are matrices of one dtype."""
-    cdef cnp.npy_intp[2] shape
-    cdef cnp.ndarray result
-    shape[0], shape[1] = cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(b, 1)
-    result = pooled(2, shape, cnp.PyArray_TYPE(a))
-    np.dot(a, b, result)
-    return result
+cdef int check_bias(object bias, Py_ssize_t cols, cnp.ndarray like) except -1:
+    """Refuse a layer's b that is not a row of ``like``'s dtype; None is no bias."""
+    if bias is None:
+        return 0
+    float_array("Dense", "b", bias)
+    if cnp.PyArray_SIZE(<cnp.ndarray>bias) != cols or not is_dense(bias) or (
+            cnp.PyArray_TYPE(<cnp.ndarray>bias) != cnp.PyArray_TYPE(like)):
+        raise ValueError(f"Dense: b must be contiguous, of shape ({cols},) and {like.dtype}, got "
+                         f"{np.shape(bias)} and {bias.dtype}")
+    return 0
 
 
-cpdef object dense_product(object x, object weights):
-    """``x @ weights`` for the input and the W of a dense layer."""
+cpdef object dense_product(object x, object weights, object bias=None, bint relu=False):
+    """``x @ weights + bias`` for the input, W and b of a dense layer, and its ReLU if asked for."""
     cdef str where = "Dense.forward"
     cdef cnp.ndarray w = weight_matrix(where, weights), array
     if not isinstance(x, cnp.ndarray):
@@ -95,7 +97,8 @@ cpdef object dense_product(object x, object weights):
         raise TypeError(
             f"{where}: X must be {w.dtype}, got {x.dtype}; convert it, or give the layer that "
             "dtype")
-    return product(array, w)
+    check_bias(bias, cnp.PyArray_DIM(w, 1), w)
+    return matmul(array, w, None, bias, relu)
 
 
 cpdef object dense_gradients(cnp.ndarray x, object weights, cnp.ndarray dy,
@@ -113,8 +116,8 @@ cpdef object dense_gradients(cnp.ndarray x, object weights, cnp.ndarray dy,
         shape = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(w, 1)
         raise ValueError(f"{where}: dY must be {w.dtype} of shape {shape}, got {dy.dtype} of "
                          f"shape {np.shape(dy)}")
-    dw = product(x.T, dy)
-    return product(dy, w.T) if input_gradient else None, dw
+    dw = matmul(x.T, dy)
+    return matmul(dy, w.T) if input_gradient else None, dw
 
 
 cpdef object bias_gate(cnp.ndarray y, object bias, bint relu, object draw):
@@ -123,13 +126,8 @@ cpdef object bias_gate(cnp.ndarray y, object bias, bint relu, object draw):
     job.batch = matrix_job(y)
     job.batch.target, job.bias = <char *>cnp.PyArray_DATA(y), NULL
     if bias is not None:
-        float_array("Dense", "b", bias)
-        if cnp.PyArray_SIZE(<cnp.ndarray>bias) != job.batch.cols or not is_dense(bias) or (
-                cnp.PyArray_TYPE(bias) != cnp.PyArray_TYPE(y)):
-            raise ValueError(
-                f"Dense: b must be contiguous, of shape ({job.batch.cols},) and {y.dtype}, got "
-                f"{np.shape(bias)} and {bias.dtype}")
-        job.bias = <const char *>cnp.PyArray_DATA(bias)
+        check_bias(bias, job.batch.cols, y)
+        job.bias = <const char *>cnp.PyArray_DATA(<cnp.ndarray>bias)
     set_gate(&job, relu, draw)
     with nogil:
         run_matrix(bias_gate_task, &job.batch, 2)

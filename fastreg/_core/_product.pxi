@@ -81,7 +81,7 @@ cdef void run_product(const fr_kernels *kernels, const fr_product *job, int aske
     fr_run_tasks(kernels.product, job, job.tasks, job.cost, asked, False)
 
 
-def matmul(object a, object b, object out=None, object bias=None, bint relu=False):
+cpdef object matmul(object a, object b, object out=None, object bias=None, bint relu=False):
     """``a @ b`` with bits that depend on nothing but the numbers; see `fastreg.matmul`.
 
     Then ``+ bias``, a row of b's dtype and columns, and ReLU, both in the same pass."""

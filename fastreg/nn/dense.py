@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastreg._core._kernels import (
-    bias_gate,
     dense_gradients,
     dense_product,
     empty_like,
@@ -114,9 +113,7 @@ class Dense(Layer):
     def forward(self, X: Array) -> Array:
         """Return ``X W + b`` for X of shape (N, n_in)."""
         with self._lock:
-            Y = dense_product(X, self.W)
-            if self.b is not None:
-                bias_gate(Y, self.b, False, None)
+            Y = dense_product(X, self.W, self.b)
             self._last = X
             return Y
 
