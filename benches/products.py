@@ -22,7 +22,7 @@ import numpy as np
 SQUARES = [32, 48, 64, 128, 256, 512, 1024, 2048]
 NETWORKS = [(64, (64, 64, 32, 10)), (128, (784, 256, 128, 10)), (128, (784, 1024, 1024, 10))]
 ROUNDS = 7
-SAMPLE = 8e-3  # seconds that a sample lasts at least
+SAMPLE = 0.02  # seconds that a sample lasts at least, after as many to wake the threads
 SETTLE = 0.06  # seconds in which the threads of the other, OpenBLAS's too, fall asleep
 
 
@@ -65,10 +65,10 @@ def worker(contender, threads):
             number = json.loads(line)
             if not number:
                 break
-            call()
-            began = time.perf_counter()
-            for _ in range(number):
-                call()
+            for _ in range(2):  # the first time wakes the threads, and lets them find their cores
+                began = time.perf_counter()
+                for _ in range(number):
+                    call()
             print(json.dumps((time.perf_counter() - began) / number), flush=True)
 
 

@@ -7,12 +7,18 @@ cdef enum:
     BRIEF = 64 * 1024  # a product's cost below which the GIL is not worth giving up
 
 
-cdef cnp.ndarray product_side(str name, object value, object dtype):
-    """One side of a product: a float matrix or vector whose strides count whole elements."""
-    value = as_floats(value, dtype)
-    cdef cnp.ndarray array = float_array("matmul", name, value)
-    cdef int axis, ndim = cnp.PyArray_NDIM(array)
-    cdef bint whole = cnp.PyArray_ISALIGNED(array)
+cdef cnp.ndarray product_side(str name, object value, object other):
+    """One side of a product: a float matrix or vector whose strides count whole elements.
+
+    Integers and truth values are read in the dtype of the other side."""
+    cdef cnp.ndarray array
+    cdef int axis, ndim
+    cdef bint whole
+    if not cnp.PyArray_CheckExact(value) or dtype_row(<cnp.ndarray>value) < 0:
+        is_float = isinstance(other, cnp.ndarray) and dtype_row(<cnp.ndarray>other) >= 0
+        value = float_array("matmul", name, as_floats(value, other.dtype if is_float else None))
+    array = value
+    ndim, whole = cnp.PyArray_NDIM(array), cnp.PyArray_ISALIGNED(array)
     if ndim != 1 and ndim != 2:
         raise ValueError(
             f"matmul: {name} must be a matrix or a vector, got shape {np.shape(value)}; multiply "
@@ -20,12 +26,6 @@ cdef cnp.ndarray product_side(str name, object value, object dtype):
     for axis in range(ndim):
         whole &= cnp.PyArray_STRIDES(array)[axis] % cnp.PyArray_ITEMSIZE(array) == 0
     return array if whole else np.array(value, order="C", copy=True, subok=False)
-
-
-cdef object float_dtype_of(object value):
-    """The dtype that integers beside this array are read in, None if it says nothing."""
-    return value.dtype if isinstance(value, cnp.ndarray) and (
-        dtype_row(<cnp.ndarray>value) >= 0) else None
 
 
 cdef void extent(cnp.ndarray array, uintptr_t *low, uintptr_t *high) noexcept:
@@ -55,12 +55,13 @@ cdef cnp.ndarray product_target(object out, int ndim, cnp.npy_intp *shape, cnp.n
                                 cnp.ndarray b):
     """The array to write: ``out`` if it fits and shares nothing, a new one if it is None."""
     cdef cnp.ndarray array
-    cdef tuple wanted
-    cdef int axis
+    cdef bint fits
     if out is None:
         return pooled(ndim, shape, cnp.PyArray_TYPE(a))
-    wanted = tuple([shape[0], shape[1]][:ndim])
-    array = matching("matmul", "out", out, wanted, a.dtype)
+    array = float_array("matmul", "out", out)
+    fits = cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(a) and cnp.PyArray_NDIM(array) == ndim
+    if not fits or memcmp(cnp.PyArray_DIMS(array), shape, ndim * sizeof(cnp.npy_intp)):
+        matching("matmul", "out", out, tuple([shape[0], shape[1]][:ndim]), a.dtype)
     if not is_dense(array):
         raise ValueError(
             f"matmul: out must be C-contiguous and aligned, got strides {out.strides}; pass a "
@@ -85,8 +86,8 @@ cpdef object matmul(object a, object b, object out=None, object bias=None, bint 
     """``a @ b`` with bits that depend on nothing but the numbers; see `fastreg.matmul`.
 
     Then ``+ bias``, a row of b's dtype and columns, and ReLU, both in the same pass."""
-    cdef cnp.ndarray left = product_side("a", a, float_dtype_of(b))
-    cdef cnp.ndarray right = product_side("b", b, float_dtype_of(left)), target, room
+    cdef cnp.ndarray left = product_side("a", a, b), right = product_side("b", b, left)
+    cdef cnp.ndarray target, room
     cdef int rows_left = cnp.PyArray_NDIM(left) - 1, cols_right = cnp.PyArray_NDIM(right) - 1
     cdef Py_ssize_t itemsize = cnp.PyArray_ITEMSIZE(left)
     cdef const fr_kernels *kernels = table.kernels[dtype_row(left)]
