@@ -27,7 +27,8 @@ enum {
     SPAN = 8,  /* panels of b packed together: long runs of its rows */
     NEAR_BYTES = 32 * 1024,  /* of b that are read where they lie: they stay in L1 */
     ROWS_BYTES = 128 * 1024, /* of a block of a: it stays in L2 beside its c */
-    MANY_BYTES = 512 * 1024, /* of a block of k of all of a: enough passes to pack b beforehand */
+    MANY_BYTES = 512 * 1024, /* the same where b is packed beforehand, which more rows than that
+                                are worth */
     TASK_WORK = 1024 * 1024, /* multiply-adds of float that are worth a task: 10 us */
     WORK_PER_BYTE = 4,       /* multiply-adds of float in the time in which a byte is moved */
 };
@@ -223,16 +224,31 @@ static int packs_a(const fr_product *p)
 static void plan_product(fr_product *p, int threads)
 {
     const ptrdiff_t steps = at_most(FR_PRODUCT_BLOCK, p->depth);
+    const ptrdiff_t blocks = ceiling(p->depth, FR_PRODUCT_BLOCK);
     const ptrdiff_t tiles_down = ceiling(p->rows, TILE_ROWS),
                     across = ceiling(p->cols, TILE_COLS);
+    const ptrdiff_t block_bytes = p->rows * steps * (ptrdiff_t)sizeof(real);
     const double work = (double)(sizeof(real) / 4) * (double)p->rows * (double)p->depth *
                         (double)(across * TILE_COLS);
     const double bytes = work / WORK_PER_BYTE, tasks = work / TASK_WORK;
     const double wanted = tasks < 8.0 * threads ? tasks : 8.0 * threads;
     p->cost = bytes < 1e15 ? (ptrdiff_t)bytes : (ptrdiff_t)1e15;
 
-    /* Blocks of rows that stay in L2; columns shared out, rows too where those are few. */
-    ptrdiff_t down = ceiling(p->rows * steps * (ptrdiff_t)sizeof(real), ROWS_BYTES);
+    const ptrdiff_t row = p->b_row < 0 ? -p->b_row : p->b_row;
+    const int is_far = row * steps * (ptrdiff_t)sizeof(real) > NEAR_BYTES;
+    p->pack_b = p->b_col != 1 || (is_far && p->rows > 2 * TILE_ROWS);
+    p->shared_b = p->pack_b && block_bytes > MANY_BYTES;
+    p->a_packs = packs_a(p) ? ceiling(tiles_down, PARTS) * blocks : 0;
+    p->packs = p->a_packs + (p->shared_b ? ceiling(across, SPAN) * blocks : 0);
+    p->packed_bytes = 0;
+    if (p->a_packs)
+        p->packed_bytes += (size_t)(tiles_down * TILE_ROWS * p->depth) * sizeof(real);
+    if (p->shared_b)
+        p->packed_bytes += (size_t)(across * TILE_COLS * p->depth) * sizeof(real);
+
+    /* Blocks of rows whose a and c stay in L2; columns shared out, rows too where those are few.
+     */
+    ptrdiff_t down = ceiling(block_bytes, p->shared_b ? MANY_BYTES : ROWS_BYTES);
     ptrdiff_t groups = ceiling(across, SPAN);
     down = down < 1 ? 1 : down;
     if (wanted > (double)(groups * down))
@@ -243,20 +259,6 @@ static void plan_product(fr_product *p, int threads)
     p->row_block = ceiling(tiles_down, down) * TILE_ROWS;
     p->col_block = ceiling(across, groups) * TILE_COLS;
     p->tasks = ceiling(p->rows, p->row_block) * ceiling(p->cols, p->col_block);
-
-    const ptrdiff_t row = p->b_row < 0 ? -p->b_row : p->b_row;
-    const int is_far = row * steps * (ptrdiff_t)sizeof(real) > NEAR_BYTES;
-    p->pack_b = p->b_col != 1 || (is_far && p->rows > 2 * TILE_ROWS);
-    p->shared_b = p->pack_b && p->rows * steps * (ptrdiff_t)sizeof(real) > MANY_BYTES;
-    p->a_packs =
-        packs_a(p) ? ceiling(tiles_down, PARTS) * ceiling(p->depth, FR_PRODUCT_BLOCK) : 0;
-    p->packs = p->a_packs +
-               (p->shared_b ? ceiling(across, SPAN) * ceiling(p->depth, FR_PRODUCT_BLOCK) : 0);
-    p->packed_bytes = 0;
-    if (p->a_packs)
-        p->packed_bytes += (size_t)(tiles_down * TILE_ROWS * p->depth) * sizeof(real);
-    if (p->shared_b)
-        p->packed_bytes += (size_t)(across * TILE_COLS * p->depth) * sizeof(real);
 }
 
 /* The tile of packed a with this row, and the panel of packed b with this column, in the block of
@@ -324,33 +326,62 @@ static void pack_product(const void *product_, ptrdiff_t part)
         pack_b(p, part / blocks * SPAN * TILE_COLS, begin, steps);
 }
 
-/* One panel of b, times the rows from `top` to before `bottom`. */
-FR_INLINE void sweep(const fr_product *p, tile_at *at, ptrdiff_t j, int width, ptrdiff_t top,
-                     ptrdiff_t bottom, ptrdiff_t begin, real *panel)
+FR_INLINE const real *tile_of_a(const fr_product *p, ptrdiff_t i, ptrdiff_t begin,
+                                ptrdiff_t steps)
 {
-    const int vecs = (width + WIDTH - 1) / WIDTH, cut = width % WIDTH != 0;
-    int keep = 0;
+    return p->a_packs ? packed_a(p, i, begin, steps)
+                      : (const real *)p->a + i * p->a_row + begin * p->a_col;
+}
+
+/* The tile of c at row i and column j, before `bottom` and `right`; b is in place. */
+FR_INLINE void run_tile(const fr_product *p, tile_at *at, ptrdiff_t i, ptrdiff_t j,
+                        ptrdiff_t bottom, ptrdiff_t right, int is_last)
+{
+    const int rows = (int)at_most(TILE_ROWS, bottom - i);
+    const int width = (int)at_most(TILE_COLS, right - j), vecs = (width + WIDTH - 1) / WIDTH;
+    at->c = (real *)p->c + i * p->c_row + j;
     at->part = width - (vecs - 1) * WIDTH;
-    at->b = (const real *)p->b + begin * p->b_row + j * p->b_col, at->b_k = p->b_row;
-    at->panel = panel;
-    if (p->shared_b) {
-        at->b = packed_b(p, j, begin, at->steps), at->b_k = vecs * WIDTH;
-    } else if (p->pack_b && p->b_col == 1 && width == TILE_COLS && bottom - top >= TILE_ROWS) {
-        keep = 1;
-    } else if (p->pack_b) {
-        pack(panel, vecs * WIDTH, at->b, p->b_col, p->b_row, width, at->steps);
-        at->b = panel, at->b_k = vecs * WIDTH;
-    }
-    for (ptrdiff_t i = top; i < bottom; i += TILE_ROWS) {
-        const ptrdiff_t rows = at_most(TILE_ROWS, bottom - i);
-        at->c = (real *)p->c + i * p->c_row + j;
-        at->a = p->a_packs ? packed_a(p, i, begin, at->steps)
-                           : (const real *)p->a + i * p->a_row + begin * p->a_col;
-        if (keep) {
+    at->bias = is_last && p->bias ? (const real *)p->bias + j : NULL;
+    tiles[rows - 1][vecs - 1][at->part != WIDTH](at);
+}
+
+/* Panel by panel: down the rows with one that stays in L1. */
+FR_INLINE void down_panels(const fr_product *p, tile_at *at, ptrdiff_t top, ptrdiff_t bottom,
+                           ptrdiff_t left, ptrdiff_t right, ptrdiff_t begin, int is_last)
+{
+    for (ptrdiff_t j = left; j < right; j += TILE_COLS) {
+        const ptrdiff_t width = at_most(TILE_COLS, right - j);
+        ptrdiff_t i = top;
+        at->b = (const real *)p->b + begin * p->b_row + j * p->b_col, at->b_k = p->b_row;
+        if (p->pack_b && p->b_col == 1 && width == TILE_COLS && bottom - top >= TILE_ROWS) {
+            at->a = tile_of_a(p, i, begin, at->steps);
+            at->c = (real *)p->c + i * p->c_row + j;
+            at->bias = is_last && p->bias ? (const real *)p->bias + j : NULL;
             first_tile(at);
-            at->b = panel, at->b_k = TILE_COLS, keep = 0;
-        } else {
-            tiles[rows - 1][vecs - 1][cut](at);
+            at->b = at->panel, at->b_k = TILE_COLS, i += TILE_ROWS;
+        } else if (p->pack_b) {
+            const ptrdiff_t padded = ceiling(width, WIDTH) * WIDTH;
+            pack(at->panel, padded, at->b, p->b_col, p->b_row, width, at->steps);
+            at->b = at->panel, at->b_k = padded;
+        }
+        for (; i < bottom; i += TILE_ROWS) {
+            at->a = tile_of_a(p, i, begin, at->steps);
+            run_tile(p, at, i, j, bottom, right, is_last);
+        }
+    }
+}
+
+/* Tile by tile: along packed panels, which stay in L2, with rows of a that stay in L1. The rows
+ * of c are then read along memory: down it, every tile would touch TILE_ROWS other pages. */
+FR_INLINE void along_panels(const fr_product *p, tile_at *at, ptrdiff_t top, ptrdiff_t bottom,
+                            ptrdiff_t left, ptrdiff_t right, ptrdiff_t begin, int is_last)
+{
+    for (ptrdiff_t i = top; i < bottom; i += TILE_ROWS) {
+        at->a = tile_of_a(p, i, begin, at->steps);
+        for (ptrdiff_t j = left; j < right; j += TILE_COLS) {
+            at->b = packed_b(p, j, begin, at->steps);
+            at->b_k = ceiling(at_most(TILE_COLS, p->cols - j), WIDTH) * WIDTH;
+            run_tile(p, at, i, j, bottom, right, is_last);
         }
     }
 }
@@ -364,6 +395,7 @@ static void product(const void *product_, ptrdiff_t task)
     const ptrdiff_t right = left + at_most(p->col_block, p->cols - left);
     _Alignas(64) real panel[PANEL];
     tile_at at = {
+        .panel = panel,
         .c_row = p->c_row,
         .a_row = p->a_packs ? 1 : p->a_row,
         .a_k = p->a_packs ? TILE_ROWS : p->a_col,
@@ -373,10 +405,10 @@ static void product(const void *product_, ptrdiff_t task)
         const int is_last = p->depth - begin <= FR_PRODUCT_BLOCK;
         at.steps = at_most(FR_PRODUCT_BLOCK, p->depth - begin);
         at.add = begin > 0, at.relu = is_last && p->relu;
-        for (ptrdiff_t j = left; j < right; j += TILE_COLS) {
-            at.bias = is_last && p->bias ? (const real *)p->bias + j : NULL;
-            sweep(p, &at, j, (int)at_most(TILE_COLS, right - j), top, bottom, begin, panel);
-        }
+        if (p->shared_b)
+            along_panels(p, &at, top, bottom, left, right, begin, is_last);
+        else
+            down_panels(p, &at, top, bottom, left, right, begin, is_last);
         begin += at.steps;
     } while (begin < p->depth);
 }
