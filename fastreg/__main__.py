@@ -52,9 +52,19 @@ def _discard_output():
     os.close(nowhere)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that lets an error be seen when help or version cannot be printed."""
+
+    def _print_message(self, message, file=None):
+        if file is not None and file is sys.stdout:
+            file.write(message)
+        else:
+            super()._print_message(message, file)
+
+
 def parser() -> Any:
     """Describe the command line."""
-    top = argparse.ArgumentParser(prog="fastreg", description=fastreg.__doc__)
+    top = _Parser(prog="fastreg", description=fastreg.__doc__)
     top.add_argument("--version", action="version", version=f"fastreg {fastreg.__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
@@ -81,8 +91,8 @@ def parser() -> Any:
         default="digits",
         metavar="NAME|FILE",
         help="digits (default), breast_cancer, wine, diabetes, synthetic, or a CSV, npz or IDX "
-        "file, plain or gzipped; the target is the last column, unless FILE.csv#NAME names one, or "
-        "FILE.csv#0 gives its place, counted from 0",
+        "file, plain or gzipped; the target is the last column, unless FILE.csv#NAME names one (as "
+        "it stands, with any further #), or FILE.csv#0 gives its place, counted from 0",
     )
     command.add_argument(
         "--drop-columns",

@@ -30,6 +30,11 @@ class Callback:
     ``logs`` is a dict: after a batch it holds the ``loss``, after an epoch the last entry of every
     list in the history. Epochs and batches count from 0.
 
+    A callback with ``state_dict()`` and ``load_state_dict(state)`` is part of what `Trainer.save`
+    writes. All of these are told of the end of a batch or an epoch before the others, so that a
+    `Checkpoint` finds them where the run is, and a second Ctrl-C waits for them. Of the beginning
+    of a batch that was then interrupted they are told again when the run goes on.
+
     Examples
     --------
     >>> class Print(Callback):

@@ -135,13 +135,13 @@ def set_num_threads(n: int | None) -> None:
 
     Parameters
     ----------
-    n : int
-        From 1 to 1024.
+    n : int or None
+        From 1 to 1024; None lets each call choose again, as before any number was set.
 
     Raises
     ------
     TypeError, ValueError
-        If ``n`` is not an integer from 1 to 1024.
+        If ``n`` is neither None nor an integer from 1 to 1024.
 
     Notes
     -----
@@ -150,20 +150,22 @@ def set_num_threads(n: int | None) -> None:
     of OMP_NUM_THREADS, OMP_THREAD_LIMIT, the number of cores, the process's affinity and its
     control groups' quotas) or on one, whichever has lately been faster: next to busy processes
     or the threads of a matrix product, one thread can be. A number that was set is used as it
-    is. In either case work below about 256 KB runs on the calling thread, and so does work that
-    finds the threads busy with another Python thread, or that can start no threads.
+    is, that of `get_num_threads` too; None goes back to the choice. In either case work below
+    about 256 KB runs on the calling thread, and so does work that finds the threads busy with
+    another Python thread, or that can start no threads.
 
     Examples
     --------
-    >>> before = fastreg.get_num_threads()
     >>> fastreg.set_num_threads(1)
-    >>> fastreg.set_num_threads(before)
+    >>> fastreg.get_num_threads()
+    1
+    >>> fastreg.set_num_threads(None)
     """
-    _kernels.ask_of_all(checks.integer("set_num_threads", "n", n, low=1, high=1024))
+    _kernels.ask_of_all(_asked("set_num_threads", n))
 
 
 @contextlib.contextmanager
-def num_threads(n: int) -> Iterator[None]:
+def num_threads(n: int | None) -> Iterator[None]:
     """Use ``n`` threads inside a ``with`` block.
 
     The number holds in the context (`contextvars`) that enters the block: a Python thread, an
@@ -171,13 +173,14 @@ def num_threads(n: int) -> Iterator[None]:
 
     Parameters
     ----------
-    n : int
-        From 1 to 1024.
+    n : int or None
+        From 1 to 1024; None lets each call choose, whatever `set_num_threads` or a block around
+        this one says.
 
     Raises
     ------
     TypeError, ValueError
-        If ``n`` is not an integer from 1 to 1024.
+        If ``n`` is neither None nor an integer from 1 to 1024.
 
     Examples
     --------
@@ -185,12 +188,16 @@ def num_threads(n: int) -> Iterator[None]:
     ...     fastreg.get_num_threads()
     2
     """
-    n = checks.integer("num_threads", "n", n, low=1, high=1024)
-    scope = _kernels.enter_scope(n)
+    scope = _kernels.enter_scope(_asked("num_threads", n))
     try:
         yield
     finally:
         _kernels.leave_scope(scope)
+
+
+def _asked(where, n):
+    """Return a number of threads as the kernels have it: 0 where each call chooses."""
+    return 0 if n is None else checks.integer(where, "n", n, low=1, high=1024)
 
 
 def empty_cache() -> None:

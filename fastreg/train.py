@@ -26,7 +26,7 @@ from fastreg._train.predict import (
     loss_of,
     outputs_of,
 )
-from fastreg._train.resume import check_cut, state_of, take
+from fastreg._train.resume import check_cut, has_state, state_of, take
 from fastreg.nn.targets import NoWeightError, link_of, rows_right
 from fastreg.schedule.family import members
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Trainer", "evaluate", "fit"]
 
 HALFWAY = "a step was interrupted halfway"
+UNTOLD = "a callback that keeps a state was interrupted or failed"
 
 
 class Trainer(Predictor):
@@ -229,7 +230,9 @@ class Trainer(Predictor):
         each other on the same cores they made steps take 8 times as long.
 
         Ctrl-C ends training after the step, and the history is returned as usual. A second does
-        not wait: KeyboardInterrupt comes at once, and the step under way is taken back.
+        not wait: KeyboardInterrupt comes at once, and the step under way is taken back. It does
+        wait until callbacks with a ``state_dict`` have been told of a step or an epoch that is
+        done; a third waits for nothing, and a state that these know in part is not saved.
         """
         where = "Trainer.fit"
         epochs = integer(where, "epochs", epochs, low=1)
@@ -265,7 +268,7 @@ class Trainer(Predictor):
             with progress_bar(self, epochs) as advance:
                 try:
                     presses.release()
-                    self._tell("on_train_begin", None)
+                    self._tell("on_train_begin")
                     while self.epoch < epochs and not self.stop_training:
                         if self._train_epoch(X, y, weights):
                             self._end_epoch(X, y, weights, validation)
@@ -278,7 +281,7 @@ class Trainer(Predictor):
                         self._good = None
         if self.stop_training and self.stop_reason is None:
             self.stop_reason = "callback"
-        self._tell("on_train_end", None)
+        self._tell("on_train_end")
         return self.history
 
     def _set_out(self, path, state, cut, presses):
@@ -320,7 +323,7 @@ class Trainer(Predictor):
             X_batch = np.take(X, picked, axis=0, out=rows[: len(picked)], mode="clip")
             options = {} if weights is None else {"sample_weight": weights[picked]}
             value = self._train_step(X_batch, y[picked], options, begin, start == starts[-1])
-            self._tell("on_train_batch_end", self.batch - 1, loss=value)
+            self._tell("on_train_batch_end", self.batch - 1, {"loss": value}, kept=False)
             if self.stop_training:
                 break
         return self.batch == len(starts)
@@ -348,6 +351,7 @@ class Trainer(Predictor):
                     norm = of_gradients(self.model)
                     self._so_far |= {"learning_rate": rate, "gradient_norm": norm}
                 self.batch, self.step, self._broken = self.batch + 1, self.step + 1, None
+                self._tell("on_train_batch_end", self.batch - 1, {"loss": value}, kept=True)
         except BaseException:
             untouched = t is not None and getattr(self.optimizer, "t", None) == t
             if self._broken is HALFWAY and (untouched or not updating):
@@ -412,8 +416,9 @@ class Trainer(Predictor):
             self._rng_state = self.rng.bit_generator.state
             self._watch(watched)
             self._broken = None
-        logs = {key: values[-1] for key, values in self.history.items()}
-        self._tell("on_epoch_end", self.epoch - 1, **logs)
+            logs = {key: values[-1] for key, values in self.history.items()}
+            self._tell("on_epoch_end", self.epoch - 1, logs, kept=True)
+        self._tell("on_epoch_end", self.epoch - 1, logs, kept=False)
 
     def _loss_of_some(self, X, y, options):
         """The loss of some rows, which tells whether the last step has ruined the weights."""
@@ -477,10 +482,18 @@ class Trainer(Predictor):
             "last whose loss was finite. Lower the learning rate or look for NaN in the data"
         )
 
-    def _tell(self, hook, number, **logs):
+    def _tell(self, hook, number=None, logs=None, kept=None):
+        """Call a hook: of callbacks that keep a state, of those that do not, or of all."""
         for callback in self.callbacks:
+            keeps = has_state(callback)
+            if kept is not None and kept is not keeps:
+                continue
             arguments = () if number is None else (number,)
-            getattr(callback, hook)(*arguments, logs)
+            try:
+                getattr(callback, hook)(*arguments, dict(logs or {}))
+            except BaseException:
+                self._broken = UNTOLD if keeps and kept else self._broken
+                raise
 
     def save(self, path: PathLike) -> None:
         """Write the whole state of the run to one file; see `fastreg.checkpoint.save`.
@@ -490,8 +503,8 @@ class Trainer(Predictor):
         TypeError
             If the optimizer has no ``state_dict``.
         RuntimeError
-            If the run ended within a step or by a loss that was not finite: what could be saved
-            would be no state to go on from.
+            If the run ended within a step, within a callback that keeps a state, or by a loss that
+            was not finite: what could be saved would be no state to go on from.
         OSError
             If the disk refuses.
         """

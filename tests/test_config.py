@@ -1,6 +1,7 @@
 """Thread counts and the configuration report."""
 
 import io
+import re
 import subprocess
 import sys
 import threading
@@ -12,15 +13,40 @@ from fastreg import config
 
 
 def test_threads_can_be_set_and_restored():
-    before = fastreg.get_num_threads()
+    automatic = fastreg.get_num_threads()
     fastreg.set_num_threads(3)
     assert fastreg.get_num_threads() == 3
     with fastreg.num_threads(1):
         with fastreg.num_threads(5):
             assert fastreg.get_num_threads() == 5
+            with fastreg.num_threads(None):
+                assert fastreg.get_num_threads() == automatic
         assert fastreg.get_num_threads() == 1
     assert fastreg.get_num_threads() == 3
-    fastreg.set_num_threads(before)
+    fastreg.set_num_threads(None)
+    assert fastreg.get_num_threads() == automatic
+
+
+def how():
+    shown = io.StringIO()
+    fastreg.show_config(file=shown)
+    return re.search("chosen +(.*)", shown.getvalue())[1]
+
+
+def test_none_gives_the_choice_back():
+    """Setting the number that is in use does not: it fixes it."""
+    if how().startswith("one, built"):
+        pytest.skip("built without threads")
+    assert how().startswith("for each call")
+    fastreg.set_num_threads(fastreg.get_num_threads())
+    try:
+        assert how().startswith("as asked for")
+        with fastreg.num_threads(None):
+            assert how().startswith("for each call")
+        assert how().startswith("as asked for")
+    finally:
+        fastreg.set_num_threads(None)
+    assert how().startswith("for each call")
 
 
 def test_the_context_holds_for_its_own_thread():

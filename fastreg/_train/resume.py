@@ -19,7 +19,7 @@ from fastreg.schedule.family import members
 if TYPE_CHECKING:
     from fastreg._core.types import PathLike, Saved
 
-__all__ = ["check_cut", "settings_of", "state_of", "take"]
+__all__ = ["check_cut", "has_state", "settings_of", "state_of", "take"]
 
 COUNTERS = ("epoch", "batch", "step")
 EVERY_EPOCH = {"learning_rate", "gradient_norm", "weight_norm", "near_zero", "ms_per_step",
@@ -260,10 +260,12 @@ def _parts(run):
         "early_stopping": run.early_stopping,
         **{f"callbacks[{i}]": callback for i, callback in enumerate(run.callbacks)},
     }
-    return {
-        name: part for name, part in found.items()
-        if hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
-    }  # fmt: skip
+    return {name: part for name, part in found.items() if has_state(part)}
+
+
+def has_state(part: Any) -> bool:
+    """Whether a part's state is saved with the run's."""
+    return hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
 
 
 # --- settings ------------------------------------------------------------------------------

@@ -211,12 +211,15 @@ def with_options(data: str, **options: Any) -> Any:
 def _place(data) -> tuple[Any, dict[str, str], str | None]:
     """Return the file, the options after a ``?`` and the target after a ``#``.
 
-    Either sign counts as part of the path if there is such a file.
+    Either sign may also be part of the path: the longest that is a file is the path. All behind
+    the first ``#`` after it is the target's name, further signs included.
     """
     for end in [len(data), *(i for i in range(len(data) - 1, 0, -1) if data[i] in "?#")]:
         if Path(data[:end]).is_file():
             query, found, target = data[end:].partition("#")
             options = urllib.parse.parse_qsl(query.removeprefix("?"), keep_blank_values=True)
+            if len(dict(options)) < len(options):
+                raise ValueError(f"{data[:end]} must be given each option once, got {query!r}")
             return Path(data[:end]), dict(options), target if found else None
     return None, {}, None
 

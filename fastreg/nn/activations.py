@@ -204,36 +204,60 @@ class GELU(Layer):
 
     def forward(self, X: Array) -> Array:
         """Return the gated X."""
-        Y, inner = (empty_like("GELU.forward", "X", X) for _ in range(2))
-        with np.errstate(under="ignore"):
-            np.clip(X, -SATURATED, SATURATED, out=Y)
-            np.multiply(Y, Y, out=inner)
-            inner *= CUBIC
-            inner += 1
-            inner *= Y
-            inner *= 2 * ROOT_2_OVER_PI
-            gate = sigmoid(inner, out=empty_like("GELU.forward", "X", X))
-            self._last = X, gate
-            return np.multiply(gate, X, out=Y)
+        Y = _in_double(_gelu, empty_like("GELU.forward", "X", X), X)
+        self._last = X
+        return Y
 
     def backward(self, dY: Array) -> Array:
         """Return dY times the slope, ``gate (1 + X (1 - gate) inner'(X))``."""
-        X, gate = self._forwarded(self._last)
-        slope, rest = (empty_like("GELU.backward", "dY", dY, X) for _ in range(2))
-        with np.errstate(under="ignore"):
-            np.clip(X, -SATURATED, SATURATED, out=rest)
-            np.multiply(rest, rest, out=slope)
-            slope *= 3 * CUBIC
-            slope += 1
-            slope *= rest
-            slope *= 2 * ROOT_2_OVER_PI
-            slope *= np.subtract(1, gate, out=rest)
-            slope += 1
-            slope *= gate
-            slope *= dY
-            return slope
+        X = self._forwarded(self._last)
+        return _in_double(_gelu_slope, empty_like("GELU.backward", "dY", dY, X), X, dY)
 
 
+def _in_double(function, out, *arrays):
+    """Write a function of each element, computed in float64 some thousand elements at a time.
+
+    In float32 the exponential of a rounded cubic keeps five digits far out.
+    """
+    flat, arrays = out.reshape(-1), [array.reshape(-1) for array in arrays]
+    with np.errstate(under="ignore"):
+        for start in range(0, flat.size, CHUNK):
+            chunk = slice(start, start + CHUNK)
+            flat[chunk] = function(*(array[chunk].astype(np.float64) for array in arrays))
+    return out
+
+
+def _gate(x):
+    """Return the logistic function of twice the inner cubic, and the square of a clipped x."""
+    np.clip(x, -SATURATED, SATURATED, out=x)
+    square = x * x
+    inner = square * CUBIC
+    inner += 1
+    inner *= x
+    inner *= 2 * ROOT_2_OVER_PI
+    return sigmoid(inner, out=np.empty_like(inner)), square
+
+
+def _gelu(x):
+    gate, _ = _gate(x.copy())
+    gate *= x
+    return gate
+
+
+def _gelu_slope(x, dy):
+    gate, slope = _gate(x)
+    slope *= 3 * CUBIC
+    slope += 1
+    slope *= x
+    slope *= 2 * ROOT_2_OVER_PI
+    slope *= 1 - gate
+    slope += 1
+    slope *= gate
+    slope *= dy
+    return slope
+
+
+CHUNK = 1024  # elements, so that what is computed between stays in cache
 CUBIC, ROOT_2_OVER_PI = 0.044715, math.sqrt(2.0 / math.pi)
 SATURATED = 1024.0  # beyond it every gate and hyperbolic tangent is 0 or 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,10 @@ class inverse_time(base.Schedule):
     decay_steps: int = base.count(default=1, kw_only=True)
 
     def _at(self, t):
-        return self.initial_value / (1.0 + self.decay_rate * (t / self.decay_steps))
+        slower = 1.0 + self.decay_rate * (t / self.decay_steps)
+        if slower < math.inf:
+            return self.initial_value / slower
+        return self.initial_value / self.decay_rate / (t / self.decay_steps)
 
 
 @base.family
@@ -138,8 +142,9 @@ class polynomial(base.Schedule):
     power: float = base.amount(default=1.0, kw_only=True, open_low=True)
 
     def _at(self, t):
-        weight = (1.0 - min(t / self.total_steps, 1.0)) ** self.power
-        return mix(self.initial_value, self.final_value, weight)
+        done, total = min(t, self.total_steps), self.total_steps
+        left = (total - done) / total
+        return mix(self.initial_value, self.final_value, left, done / total, self.power)
 
 
 def linear(initial_value: float, final_value: float, total_steps: int) -> polynomial:
@@ -232,7 +237,8 @@ class one_cycle(base.Schedule):
         if t < rise:
             return descend(t, low, self.peak_value, rise)
         final = low / self.final_div_factor
-        return descend(t - rise, self.peak_value, final, self.total_steps - rise)
+        length, left = self.total_steps - rise, self.total_steps - t
+        return descend(t - rise, self.peak_value, final, length, left)
 
 
 @base.family
@@ -258,9 +264,10 @@ class warmup_stable_decay(base.Schedule):
     def _at(self, t):
         if t < self.warmup_steps:
             return ramp(t, self.peak_value, self.warmup_steps)
-        u = (t - self.warmup_steps - self.stable_steps) / self.decay_steps
-        fallen = min(max(u, 0.0), 1.0) ** self.decay_power
-        return mix(self.final_value, self.peak_value, fallen)
+        total = self.decay_steps
+        done = min(max(t - self.warmup_steps - self.stable_steps, 0), total)
+        left = (total - done) / total
+        return mix(self.final_value, self.peak_value, done / total, left, self.decay_power)
 
 
 @base.family

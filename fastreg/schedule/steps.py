@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["LAST_STEP", "arc", "at_each", "climb", "descend", "grow", "mix", "nonnegative", "ramp"]
 
 LAST_STEP = 2**53  # float64 holds every integer up to here
+FAR = 4096  # half periods, after which pi * t / total has lost too many digits
+LOW = 2.0**-12  # where 1 + cos has lost as many
 
 
 def at_each(where: str, name: str, step: Any, formula: Callable[[Any], float]) -> Any:
@@ -34,7 +36,8 @@ def at_each(where: str, name: str, step: Any, formula: Callable[[Any], float]) -
 
 def climb(t: float, target: float, steps: float) -> float:
     """Return ``target * (t + 1) / steps``, which is ``target`` at the last of so many steps."""
-    return target * (t + 1) / steps
+    value = target * (t + 1) / steps
+    return target * ((t + 1) / steps) if value == math.inf else value
 
 
 def ramp(t: float, target: float, steps: float) -> float:
@@ -42,21 +45,36 @@ def ramp(t: float, target: float, steps: float) -> float:
     return climb(t, target, steps) if t + 1 <= steps else target
 
 
-def arc(t: float, start: float, end: float, total: float) -> float:
-    """Return the cosine that is ``start`` at step 0 and ``end`` at ``total``, then rises again."""
+def arc(t: float, start: float, end: float, total: float, left: float | None = None) -> float:
+    """Return the cosine that is ``start`` at step 0 and ``end`` at ``total``, then rises again.
+
+    ``left``, if it is known better than by rounding, is ``total - t``.
+    """
+    if t > FAR * total:
+        t = t % (2 * total)
     if not t:
         return start  # which end + (start - end) may miss by a rounding
-    return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * t / total))
+    height = 1.0 + math.cos(math.pi * t / total)
+    if height < LOW:  # near the end, where the formula above cancels
+        left = total - t % (2 * total) if left is None else left
+        height = 2.0 * math.sin(0.5 * math.pi * left / total) ** 2
+    return end + 0.5 * (start - end) * height
 
 
-def descend(t: float, start: float, end: float, total: float) -> float:
+def descend(t: float, start: float, end: float, total: float, left: float | None = None) -> float:
     """Follow `arc` from ``start`` to ``end``, then stay at ``end``."""
-    return arc(t, start, end, total) if t < total else end
+    return arc(t, start, end, total, left) if t < total else end
 
 
-def mix(start: float, end: float, weight: float) -> float:
-    """Average ``start`` and ``end``; the weights 1 and 0 return exactly one of them."""
-    return start * weight + end * (1.0 - weight)
+def mix(start: float, end: float, share: float, rest: float, power: float) -> float:
+    """Weigh ``start`` by ``share ** power`` and ``end`` by what is missing from 1.
+
+    ``rest`` is ``1 - share``, known by itself, so that neither end is missed by a rounding.
+    """
+    weight, other = share**power, rest
+    if power != 1.0:
+        other = 1.0 - weight if weight < 0.5 else -math.expm1(power * math.log1p(-rest))
+    return start * weight + end * other
 
 
 def grow(start: float, factor: float, k: float) -> float:

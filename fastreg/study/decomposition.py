@@ -141,19 +141,24 @@ def bias_variance(
     for prediction in predictions:
         _same_shape("predictions", prediction, y_test)
     split = _squared if loss == "squared" else _zero_one
-    bias2, variance, noise, losses, *errors = split(np.stack(predictions), y_test, target)
-    return BiasVariance(
-        loss=loss,
-        rounds=rounds,
-        bias2=float(bias2),
-        variance=float(variance),
-        noise=None if truth is None else float(noise),
-        residual=float(losses.mean() - (bias2 + variance + noise)),
-        total=float(losses.mean()),
-        bias2_se=float(errors[0]),
-        variance_se=float(errors[1]),
-        total_se=float(_standard_error(losses)),
-    )
+    with np.errstate(under="ignore", over="ignore"):
+        parts: Any = split(np.stack(predictions), y_test, target)
+        power, bias2, variance, noise, losses, *errors = parts
+        numbers = {
+            "bias2": bias2,
+            "variance": variance,
+            "noise": noise,
+            "residual": losses.mean() - (bias2 + variance + noise),
+            "total": losses.mean(),
+            "bias2_se": errors[0],
+            "variance_se": errors[1],
+            "total_se": _standard_error(losses),
+        }
+        # By halves: twice the power may be beyond any float, where the number is not.
+        found: Any = {n: float(np.ldexp(np.ldexp(v, power), power)) for n, v in numbers.items()}
+    if truth is None:
+        found["noise"] = None
+    return BiasVariance(loss=loss, rounds=rounds, **found)
 
 
 def _one_round(make_model, X, y, X_test, size, rng):
@@ -169,13 +174,18 @@ def _one_round(make_model, X, y, X_test, size, rng):
 
 
 def _squared(p, y, target):
-    p, y, target = _real("predictions", p), _real("y_test", y), _real("truth", target)
+    """Return a power of two, and the parts of the error in units of its square."""
+    named = (("predictions", p), ("y_test", y), ("truth", target))
+    arrays = [_real(name, values) for name, values in named]
+    power = int(np.frexp(max(np.abs(values).max(initial=0.0) for values in arrays))[1])
+    p, y, target = (np.ldexp(values, -power) for values in arrays)
     rounds, main = len(p), p.mean(axis=0)
     away = p - main
     spread = _per_round(away**2)
     # The mean of n fits itself varies by variance / n, which belongs to the variance.
     correction = spread.mean() / (rounds - 1) if rounds > 1 else 0.0
     return (
+        power,
         np.mean((main - target) ** 2) - correction,
         spread.mean() + correction,
         np.mean((y - target) ** 2),
@@ -195,6 +205,7 @@ def _zero_one(p, y, target):
     biased = main != target
     strays = _per_round(np.where(biased, -1.0 * (p == target), 1.0 * (p != main)))
     return (
+        0,
         biased.mean(),
         strays.mean(),
         np.mean((y != target) * (1.0 * (p == target) - (p == y))),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Diagnosis", "diagnose"]
 
+BEYOND = 100.0  # errors of a model that has learnt nothing, by which a validation error explodes
+
 
 class Diagnosis(NamedTuple):
     """A verdict, the reason and the numbers behind it, and the change to try next.
@@ -49,7 +51,8 @@ def diagnose(
 
     ============ ================================================================
     diverging    a NaN or infinity anywhere, or training E above its own lowest
-                 by more than ``divergence * baseline``
+                 by more than ``divergence * baseline``, or validation E above its
+                 own by more than ``100 * baseline``, which is no memorising
     underfitting training E above ``high_error * baseline``
     overfitting  validation E above training E, or above its own lowest while
                  training is not, by more than
@@ -106,6 +109,12 @@ def diagnose(
                 "divide learning_rate by 10",
                 {"first_nonfinite_epoch": epoch},
             )
+    with np.errstate(under="ignore", over="ignore"):
+        return _judged(train, val, baseline, high_error, gap_ratio, gap_floor, divergence, window)
+
+
+def _judged(train, val, baseline, high_error, gap_ratio, gap_floor, divergence, window):
+    """Work out the numbers and what they say."""
     train_mean, val_mean = _moving_mean(train, window), _moving_mean(val, window)
     train_error, val_error = float(train_mean[-1]), float(val_mean[-1])
     evidence = {
@@ -116,6 +125,7 @@ def diagnose(
         "val_rise": val_error - float(val_mean.min()),
         "best_epoch": int(np.argmin(val)),
         "rise_limit": divergence * baseline,
+        "val_rise_limit": BEYOND * baseline,
         "high_error_limit": high_error * baseline,
         "gap_limit": max(gap_ratio * val_error, gap_floor * baseline),
     }
@@ -127,6 +137,12 @@ def _verdict(e, falling) -> tuple[str, str, str]:
     if e["train_rise"] > e["rise_limit"]:
         verdict = "diverging"
         reason = "the training error is {train_rise:.3g} above its lowest (limit {rise_limit:.3g})"
+        suggestion = "divide learning_rate by 3"
+    elif e["val_rise"] > e["val_rise_limit"]:
+        verdict = "diverging"
+        reason = (
+            "the validation error is {val_rise:.3g} above its lowest (limit {val_rise_limit:.3g})"
+        )
         suggestion = "divide learning_rate by 3"
     elif e["train_error"] > e["high_error_limit"]:
         verdict = "underfitting"

@@ -203,6 +203,16 @@ def test_a_number_sign_belongs_to_the_path_where_there_is_such_a_file(tmp_path):
             data.load(f"{path}#price")
 
 
+def test_all_behind_the_sign_is_the_name_of_the_target(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(table(*X.T, KINDS, header="a,b,c,c#d?,kind"))
+    for options in ("", "?missing=drop"):
+        assert data.load(f"{path}{options}#c#d?").n_classes == 7
+        for name in ("c#kind", "kind#", "#kind", "kind#kind"):
+            with pytest.raises(ValueError, match=f"must have one column '{name}'"):
+                data.load(f"{path}{options}#{name}")
+
+
 def test_a_target_that_the_file_does_not_have_is_refused_by_name(tmp_path):
     np.savez(tmp_path / "t.npz", X=X, y=KINDS, other=np.arange(60) % 2)
     assert data.load(f"{tmp_path / 't.npz'}#other").n_classes == 2
@@ -289,7 +299,8 @@ def test_a_table_as_people_have_it_is_read_as_told(name, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("query", "message"),
     [("?missing=drop#rent", "the number of the row"), ("?missing=fill#rent", "missing"),
-     ("?drop=0#rent", "heating"), ("?colour=red#rent", "colour"), ("#price", "price")],
+     ("?drop=0#rent", "heating"), ("?colour=red#rent", "colour"), ("#price", "price"),
+     ("?missing=drop&missing=refuse#rent", "each option once")],
 )  # fmt: skip
 def test_a_table_read_otherwise_than_told_is_refused(query, message, tmp_path):
     (tmp_path / "t.csv").write_text(WIDE)

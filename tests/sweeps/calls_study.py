@@ -219,7 +219,7 @@ add(
     start=((-1.0, 1.0), listed(number(), length=2)),
     verbose=(False, flag),
 )
-THREADS = integer(1, 1024)
+THREADS = integer(1, 1024, none=True)
 
 
 def with_threads():
@@ -232,9 +232,8 @@ def with_threads():
 
 def set_threads():
     def assign(n):
-        before = fastreg.get_num_threads()
         fastreg.set_num_threads(n)
-        fastreg.set_num_threads(before)
+        fastreg.set_num_threads(None)
 
     return assign
 

@@ -301,11 +301,15 @@ def test_standardisation(scale):
 
 # Every public callable is above, or here with the reason it need not be --------------------------
 
+SWEPT_WITH_SCHEDULES = {  # in test_range_study.py
+    "bias_variance", "cosine_annealing", "diagnose", "step_decay", "warmup_cosine",
+    "warmup_schedule",
+}  # fmt: skip
 SWEPT = {
     *STEPS, *NORMS, *ACTIVATIONS, "ElasticNet", "GroupLasso", "l1_gradient",
     "l1_regularization_loss", "l2_gradient", "l2_regularization_loss", "max_norm", "near_zero",
     "penalty_and_gradient", "soft_threshold", "unit_norm", "binary_cross_entropy", "mse",
-    "softmax_cross_entropy",
+    "softmax_cross_entropy", *SWEPT_WITH_SCHEDULES,
 }  # fmt: skip
 NO_RANGE = {
     "Optimizer": "the base class of those above",
@@ -317,13 +321,7 @@ NO_RANGE = {
     "StochasticDepth": "multiplies once",
     "EarlyStopping": "compares",
     "ReduceOnPlateau": "compares",
-    "bias_variance": "squares in float64, which are its result",
     "compare_optimizers": "runs optimizers",
-    "cosine_annealing": "a rate between two others",
-    "diagnose": "compares means of float64",
-    "step_decay": "a rate times a power",
-    "warmup_cosine": "a rate between two others",
-    "warmup_schedule": "a rate times a share",
     "weight_histogram": "counts",
     "empty_cache": "no numbers",
     "get_num_threads": "no numbers",

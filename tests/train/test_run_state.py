@@ -1,6 +1,7 @@
 """What influences the rest of a run is in its state; a run made otherwise is refused by name."""
 
 import functools
+import pathlib
 
 import numpy as np
 import pytest
@@ -89,6 +90,35 @@ def test_callbacks_with_a_state_go_on_with_it(tmp_path):
     assert other.step == first.step == 12
     with pytest.raises(CheckpointError, match=r"callbacks\[1\]"):
         trainer(callbacks=[Counting(12)]).load(tmp_path / "run.ckpt")
+
+
+@pytest.mark.parametrize("every", [{"every": 1}, {"every_steps": 1}], ids=["epoch", "step"])
+def test_a_checkpoint_finds_callbacks_with_a_state_where_the_run_is(every, tmp_path):
+    """Whatever their order."""
+
+    class Ends(Counting):
+        def on_epoch_end(self, epoch, logs=None):
+            self.seen += 1000
+
+    class Look(Checkpoint):
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            self.look()
+
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            self.look()
+
+        def look(self):
+            if pathlib.Path(self.path).exists():
+                saved = checkpoint.load(self.path)
+                seen, cursor = saved["parts"]["callbacks[1]"]["seen"], saved["cursor"]
+                assert seen == cursor["step"] + 1000 * cursor["epoch"]
+                looks.append(seen)
+
+    looks = []
+    fit(trainer(callbacks=[Look(tmp_path / "run.ckpt", **every), Ends(10**6)]), epochs=2)
+    assert len(set(looks)) > 1
 
 
 def test_the_learning_rate_in_the_history_is_that_of_the_step():

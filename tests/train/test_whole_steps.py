@@ -20,6 +20,7 @@ from runs import (
 )
 
 from fastreg._train import loop
+from fastreg.callbacks import Callback
 from fastreg.nn import softmax_cross_entropy
 
 
@@ -112,6 +113,56 @@ def test_the_second_ctrl_c_waits_for_the_update_and_the_third_does_not(tmp_path)
         fit(run)
     with pytest.raises(RuntimeError, match="halfway"):
         run.save(tmp_path / "run.ckpt")
+
+
+class Keeper(Callback):
+    """Counts steps and epochs in a state; Ctrl-C is pressed while it is told of one."""
+
+    def __init__(self, hook=None, within=0):
+        self.hook, self.within, self.seen = hook, within, 0
+
+    def state_dict(self):
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state):
+        self.seen = state["seen"]
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.told("batch", 1)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.told("epoch", 1000)
+
+    def told(self, hook, count):
+        for _ in range(self.within * (hook == self.hook and self.trainer.step >= 10)):
+            press(None)
+        self.seen += count
+
+
+@pytest.mark.parametrize("hook", ["batch", "epoch"])
+def test_the_second_ctrl_c_waits_for_callbacks_with_a_state(hook, tmp_path):
+    run = trainer(callbacks=[Keeper(hook, within=2)])
+    with pytest.raises(KeyboardInterrupt):
+        fit(run)
+    assert run.callbacks[0].seen == run.step + 1000 * run.epoch > 10
+    run.save(tmp_path / "run.ckpt")
+    whole, other = trainer(callbacks=[Keeper()]), trainer(callbacks=[Keeper()])
+    fit(whole)
+    fit(other, resume_from=tmp_path / "run.ckpt")
+    assert everything(other) == everything(whole)
+    assert other.callbacks[0].seen == whole.callbacks[0].seen == whole.step + 1000 * whole.epoch
+
+
+@pytest.mark.parametrize("hook", ["batch", "epoch"])
+def test_what_a_third_ctrl_c_leaves_of_a_callbacks_state_is_not_saved(hook, tmp_path):
+    run = trainer(callbacks=[Keeper(hook, within=3)])
+    with pytest.raises(KeyboardInterrupt):
+        fit(run)
+    with pytest.raises(RuntimeError, match="a callback that keeps a state was interrupted"):
+        run.save(tmp_path / "run.ckpt")
+    run.callbacks[0].within = 0
+    fit(run)
+    run.save(tmp_path / "run.ckpt")
 
 
 def test_the_second_ctrl_c_waits_for_the_best_weights():
