@@ -63,6 +63,10 @@ class Callback:
         """After a step."""
 
 
+def _optional_integer(where, name, value, **bounds):
+    return None if value is None else integer(where, name, value, **bounds)
+
+
 class Checkpoint(Callback):
     """Save the run to one file, which always holds one complete save.
 
@@ -86,12 +90,12 @@ class Checkpoint(Callback):
     5
     """
 
+    every: checks.Checked = checks.Checked(integer, low=1)
+    every_steps: checks.Checked = checks.Checked(_optional_integer, low=1)
+
     def __init__(self, path: PathLike, *, every: int = 1, every_steps: int | None = None) -> None:
         self.path: Any = checks.path("Checkpoint", "path", path)
-        self.every: int = integer("Checkpoint", "every", every, low=1)
-        self.every_steps = every_steps
-        if every_steps is not None:
-            self.every_steps = integer("Checkpoint", "every_steps", every_steps, low=1)
+        self.every, self.every_steps = every, every_steps
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Save if it is time."""
@@ -127,13 +131,14 @@ class LiveDiagnosis(Callback):
     True
     """
 
+    every: checks.Checked = checks.Checked(integer, low=1)
     settings: Any
     report: Callable[[Any], Any]
 
     def __init__(
         self, *, every: int = 10, report: Callable[[Any], Any] = print, **settings: Any
     ) -> None:
-        self.every: int = integer("LiveDiagnosis", "every", every, low=1)
+        self.every = every
         if not callable(report):
             raise TypeError(f"LiveDiagnosis: report must be a function, got {checks.shown(report)}")
         self.report, self.settings = report, settings

@@ -22,14 +22,13 @@ __all__ = ["Plateau", "ReduceOnPlateau"]
 class Plateau:
     """The best loss so far and the number of epochs since."""
 
-    counter: int
-    cooldown_left: int
-
     patience: Checked = Checked(integer, low=0)
     min_delta: Checked = Checked(number, low=0.0)
     mode: Checked = Checked(choice, choices=("min", "max"))
     min_delta_mode: Checked = Checked(choice, choices=("abs", "rel"))
     cooldown: Checked = Checked(integer, low=0)
+    counter: Checked = Checked(integer, low=0)
+    cooldown_left: Checked = Checked(integer, low=0)
 
     def __init__(
         self, *, patience: int, min_delta: float, mode: str, min_delta_mode: str, cooldown: int
@@ -122,8 +121,8 @@ class ReduceOnPlateau(Plateau):
     [0.1, 0.1, 0.05, 0.05]
     """
 
-    value: float
-
+    value: Checked = Checked(number, low=0.0)
+    min_value: Checked = Checked(number, low=0.0)
     factor: Checked = Checked(number, low=0.0, high=1.0, open_low=True, open_high=True)
     initial_value: Checked = Checked(number, low=0.0)
 
@@ -148,9 +147,7 @@ class ReduceOnPlateau(Plateau):
         )
         self.factor, self.initial_value = factor, initial_value
         high = self.initial_value
-        self.min_value: float = number(
-            "ReduceOnPlateau", "min_value", min_value, low=0.0, high=high
-        )
+        self.min_value = number("ReduceOnPlateau", "min_value", min_value, low=0.0, high=high)
         self.reset()
 
     def reset(self) -> None:

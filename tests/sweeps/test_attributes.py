@@ -5,14 +5,16 @@ Arrays come strided, reversed, read-only, overlapping, too short, empty, of othe
 zero, negative, huge, NaN, of the wrong kind. A kernel may write only into arrays of its own.
 """
 
+import contextlib
 from functools import partial
 
 import numpy as np
 import pytest
 
 import fastreg
-from fastreg import nn
+from fastreg import callbacks, nn, schedule
 from fastreg.nn import Dense
+from fastreg.train import Trainer
 
 NAMES = ("ReLU", "LeakyReLU", "Tanh", "Sigmoid", "GELU")
 DROPS = [name for name in fastreg.__all__ if "Drop" in name or name == "StochasticDepth"]
@@ -186,3 +188,135 @@ def test_nor_does_one_of_an_optimizer(name):
                     assert name in str(error), (attribute, given, error)
                 if base is not None:
                     np.testing.assert_array_equal(base, kept, err_msg=attribute)
+
+
+# What holds no kernel of its own: whatever is assigned, no array that it holds is written over ---
+
+
+def used_penalty(penalty):
+    w = np.arange(-6.0, 6.0).reshape(4, 3)
+    penalty.value(w), penalty.value_and_gradient(w), penalty.gradient(w), penalty.prox(w)
+
+
+def used_schedule(made):
+    made([0, 3, 5]), made.curve(4)
+
+
+def used_plateau(plateau):
+    for loss in (1.0, 0.5, 0.6, 0.7):
+        plateau.update(loss)
+    plateau.load_state_dict(plateau.state_dict())
+
+
+def used_stopping(stopping):
+    w = {"w": np.ones((4, 3))}
+    for loss in (1.0, 0.5, 0.6, 0.7):
+        stopping(loss, w)
+    if stopping.best_weights is not None:
+        stopping.restore({"w": np.ones((4, 3))})
+    stopping.load_state_dict(stopping.state_dict())
+
+
+def used_trainer(run):
+    X, y = np.ones((8, 3)), np.arange(8) % 3
+    run.predict(X), run.evaluate(X, y)
+    run.fit(X, y, X_val=X, y_val=y, epochs=1, batch_size=4)
+
+
+def used_callback(callback):
+    run = Trainer(nn.mlp([3, 3], rng=0), nn.softmax_cross_entropy, fastreg.SGD(), rng=0,
+                  callbacks=[callback], progress=False)  # fmt: skip
+    used_trainer(run)
+
+
+def used_network(model):
+    X = input_of("Dense")
+    for call in (model.forward, model.backward, model.forward, model.backward):
+        call(X)
+    model.load_state_dict(model.state_dict())
+
+
+def trained_network():
+    model = network()
+    model.backward(model.forward(input_of("Dense")))
+    return model
+
+
+def live():
+    return callbacks.LiveDiagnosis(every=1, report=lambda diagnosis: None)
+
+
+def whole_trainer():
+    return Trainer(
+        network(), nn.softmax_cross_entropy, fastreg.Adam(), rng=0, progress=False,
+        schedule=schedule.constant(0.1), penalties=[fastreg.ElasticNet()],
+        early_stopping=fastreg.EarlyStopping(patience=2, verbose=False), callbacks=[live()],
+    )  # fmt: skip
+
+
+HOLDERS = {
+    "ElasticNet": (fastreg.ElasticNet, used_penalty),
+    "GroupLasso": (fastreg.GroupLasso, used_penalty),
+    "Sequential": (trained_network, used_network),
+    "Trainer": (whole_trainer, used_trainer),
+    "Callback": (callbacks.Callback, used_callback),
+    "LiveDiagnosis": (live, used_callback),
+    "EarlyStopping": (lambda: fastreg.EarlyStopping(2, verbose=False), used_stopping),
+    "ReduceOnPlateau": (lambda: fastreg.ReduceOnPlateau(0.1, patience=1), used_plateau),
+    **{
+        name: (partial(getattr(schedule, name), *arguments), used_schedule)
+        for name, arguments in {
+            "constant": (0.1,), "step": (0.1,), "multi_step": (0.1, [2, 4]), "linear": (1.0, 0.1, 9),
+            "exponential": (0.1, 0.5), "inverse_time": (0.1, 0.5), "polynomial": (1.0, 0.1, 9),
+            "cosine": (0.1, 9), "warm_restarts": (0.1, 3), "one_cycle": (0.1, 9),
+            "warmup_stable_decay": (0.1, 2, 2, 2), "warmup": (schedule.constant(0.1),),
+            "join": ([schedule.constant(0.1), schedule.constant(0.2)], [3]),
+        }.items()
+    },
+}  # fmt: skip
+ORDINARY = (TypeError, ValueError, AttributeError, LookupError, RuntimeError, OverflowError)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", HOLDERS)
+def test_nor_does_one_of_what_holds_other_parts(name, capsys):
+    """Ordinary errors at most, and no array that was assigned is written into."""
+    make, use = HOLDERS[name]
+    use(make())
+    for attribute in attributes(make()):
+        shapes = [(3,), (4, 3)]
+        values = [(value, None) for value in NUMBERS]
+        for value, base in [*values, *(pair for shape in shapes for pair in arrays(shape))]:
+            holder = make()
+            kept = None if base is None else base.copy()
+            with contextlib.suppress(*ORDINARY):
+                setattr(holder, attribute, value)
+                use(holder)
+            if base is not None:
+                np.testing.assert_array_equal(base, kept, err_msg=attribute)
+
+
+def test_how_often_callbacks_act_is_refused_by_name():
+    for made in (live(), callbacks.Checkpoint("run.ckpt", every_steps=2)):
+        for name in (n for n in attributes(made) if n.startswith("every")):
+            for value in (0, -1, 1.5, "x", True):
+                with pytest.raises((TypeError, ValueError), match=f"{type(made).__name__}: {name}"):
+                    setattr(made, name, value)
+
+
+@pytest.mark.parametrize("name", [n for n in HOLDERS if n in schedule.__all__])
+def test_a_schedule_stays_as_it_was_made(name):
+    made = HOLDERS[name][0]()
+    for attribute in attributes(made):
+        with pytest.raises(AttributeError, match=attribute):
+            setattr(made, attribute, 0.5)
+
+
+def test_settings_of_penalties_and_plateaus_are_refused_by_name():
+    for name in ("ElasticNet", "GroupLasso", "EarlyStopping", "ReduceOnPlateau"):
+        make, _ = HOLDERS[name]
+        for attribute in attributes(make()):
+            if attribute.startswith(("lambda", "patience", "min_", "factor", "cooldown")):
+                for value in (-1, "x", float("nan"), np.ones(3), -1e300):
+                    with pytest.raises((TypeError, ValueError), match=f"{name}: {attribute}"):
+                        setattr(make(), attribute, value)
