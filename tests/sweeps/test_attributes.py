@@ -268,7 +268,8 @@ HOLDERS = {
         for name, arguments in {
             "constant": (0.1,), "step": (0.1,), "multi_step": (0.1, [2, 4]),
             "linear": (1.0, 0.1, 9), "exponential": (0.1, 0.5), "inverse_time": (0.1, 0.5),
-            "polynomial": (1.0, 0.1, 9), "cosine": (0.1, 9), "warm_restarts": (0.1, 3), "one_cycle": (0.1, 9),
+            "polynomial": (1.0, 0.1, 9), "cosine": (0.1, 9), "warm_restarts": (0.1, 3),
+            "one_cycle": (0.1, 9),
             "warmup_stable_decay": (0.1, 2, 2, 2), "warmup": (schedule.constant(0.1),),
             "join": ([schedule.constant(0.1), schedule.constant(0.2)], [3]),
         }.items()
