@@ -21,9 +21,9 @@ import numpy as np
 
 SQUARES = [32, 48, 64, 128, 256, 512, 1024, 2048]
 NETWORKS = [(64, (64, 64, 32, 10)), (128, (784, 256, 128, 10)), (128, (784, 1024, 1024, 10))]
-ROUNDS = 7
+ROUNDS = 5
 SAMPLE = 0.02  # seconds that a sample lasts at least, after as many to wake the threads
-SETTLE = 0.06  # seconds in which the threads of the other, OpenBLAS's too, fall asleep
+SETTLE = 0.2  # seconds in which the other's threads fall asleep: OpenBLAS's spin for 0.13
 
 
 def shapes():
