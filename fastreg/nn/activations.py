@@ -215,42 +215,48 @@ class GELU(Layer):
 
 
 def _in_double(function, out, *arrays):
-    """Write a function of each element, computed in float64 some thousand elements at a time.
+    """Write a function of each element, computed in float64 a thousand elements at a time.
 
     In float32 the exponential of a rounded cubic keeps five digits far out.
     """
-    flat, arrays = out.reshape(-1), [array.reshape(-1) for array in arrays]
+    flat, (first, *others) = out.reshape(-1), [array.reshape(-1) for array in arrays]
     with np.errstate(under="ignore"):
         for start in range(0, flat.size, CHUNK):
             chunk = slice(start, start + CHUNK)
-            flat[chunk] = function(*(array[chunk].astype(np.float64) for array in arrays))
+            x = first[chunk].astype(np.float64)
+            flat[chunk] = function(x, *(array[chunk] for array in others))
     return out
 
 
 def _gate(x):
-    """Return the logistic function of twice the inner cubic, and the square of a clipped x."""
+    """Return the logistic function of twice the inner cubic, the square of a clipped x, scrap."""
     np.clip(x, -SATURATED, SATURATED, out=x)
     square = x * x
     inner = square * CUBIC
     inner += 1
     inner *= x
     inner *= 2 * ROOT_2_OVER_PI
-    return sigmoid(inner, out=np.empty_like(inner)), square
+    gate = np.greater_equal(inner, 0, out=np.empty_like(inner))
+    np.exp(np.negative(np.abs(inner, out=inner), out=inner), out=inner)
+    np.maximum(gate, inner, out=gate)  # 1, or the exponential where it is of what is negative
+    inner += 1
+    gate /= inner
+    return gate, square, inner
 
 
 def _gelu(x):
-    gate, _ = _gate(x.copy())
+    gate, *_ = _gate(x.copy())
     gate *= x
     return gate
 
 
 def _gelu_slope(x, dy):
-    gate, slope = _gate(x)
+    gate, slope, rest = _gate(x)
     slope *= 3 * CUBIC
     slope += 1
     slope *= x
     slope *= 2 * ROOT_2_OVER_PI
-    slope *= 1 - gate
+    slope *= np.subtract(1, gate, out=rest)
     slope += 1
     slope *= gate
     slope *= dy
