@@ -13,9 +13,8 @@ from fastreg._core.checks import flag, integer, sequence
 from fastreg._core.checks import path as path_of
 from fastreg._core.seeds import generator
 from fastreg._train.history import add_step, begun, of_epoch, of_gradients, of_weights, rate_of
-from fastreg._train.loop import Presses, interruptible, marks, progress_bar, rewind
+from fastreg._train.loop import interruptible, marks, progress_bar, rewind
 from fastreg._train.predict import (
-    Predictor,
     check_alike,
     check_model,
     check_part,
@@ -26,9 +25,8 @@ from fastreg._train.predict import (
     loss_of,
     outputs_of,
 )
-from fastreg._train.resume import check_cut, has_state, state_of, take
+from fastreg._train.resume import check_cut, take
 from fastreg.nn.targets import NoWeightError, link_of, rows_right
-from fastreg.schedule.family import members
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +39,8 @@ HALFWAY = "a step was interrupted halfway"
 UNTOLD = "a callback that keeps a state was interrupted or failed"
 
 
-class Trainer(Predictor):
-    """Trains one model; the run can be interrupted, saved and taken up again, bit for bit.
+class Trainer(Run):
+    """Trains one model; a run can be interrupted, saved and resumed, bit for bit.
 
     Parameters
     ----------
@@ -51,40 +49,41 @@ class Trainer(Predictor):
     loss : callable
         ``loss(outputs, targets) -> (value, gradient)``, such as
         `fastreg.nn.softmax_cross_entropy` or a `functools.partial` of it. It takes
-        ``sample_weight=`` if `fit` does. Its attribute ``link`` says what outputs are: "softmax"
-        or "sigmoid", classes; "identity", numbers. Without one nothing is known of them: targets
-        are not checked, there is no accuracy, and `predict` returns outputs.
+        ``sample_weight=`` if `fit` does. Its attribute ``link`` says what the outputs are:
+        classes ("softmax" or "sigmoid") or numbers ("identity"). Without a link, targets are not
+        checked, there is no accuracy, and `predict` returns the outputs.
     optimizer : object
         Anything with ``update(params, grads)`` on name-keyed dicts of arrays; to save a run, also
         with ``state_dict()`` and ``load_state_dict(state)``.
     schedule : callable, keyword-only
-        The learning rate as a function of the step, set as ``optimizer.lr`` before each. One with
-        ``update(val_loss)``, inside a `fastreg.schedule.join` or ``warmup`` too, is given each
-        epoch's validation loss (training loss without validation data).
+        The learning rate as a function of the step; it is assigned to ``optimizer.lr`` before each
+        step. A schedule with ``update(val_loss)``, also inside a `fastreg.schedule.join` or
+        ``warmup``, is given each epoch's validation loss (without validation data, the training
+        loss).
     early_stopping : EarlyStopping, keyword-only
-        Given the same loss after each epoch. With ``restore_best`` the model has its best weights
-        when `fit` ends, however that comes about.
+        It is given the same loss after each epoch. With ``restore_best`` the model has its best
+        weights when `fit` ends, for whatever reason.
     penalties : sequence, keyword-only
         Objects with ``value_and_gradient(weights)``, such as `ElasticNet`, given the dict of all
         ``W``; biases, scales and shifts are exempt. The history's losses are without them.
     rng : anything `numpy.random.default_rng` takes, keyword-only
         Source of every epoch's order; left out, NumPy's global state.
     callbacks : sequence of Callback, keyword-only
-        Told what happens; see `fastreg.callbacks`.
+        Objects whose hooks are called; see `fastreg.callbacks`.
     progress : bool, keyword-only
-        Whether to show a progress bar where the terminal is one and tqdm is installed.
+        Whether to show a progress bar, on a terminal and if tqdm is installed.
 
     Attributes
     ----------
     history : dict of list
         One entry per epoch; see `fit`.
     epoch, batch, step : int
-        Whole epochs, steps of the epoch under way, and steps in all so far.
+        Complete epochs, steps of the current epoch, and all steps so far.
     stop_training : bool
-        Set it, and training ends after the step.
+        Set it to True to end training after the current step.
     stop_reason : str or None
         "interrupt", "callback", "not finite", or the reason of `early_stopping`; None if the
-        last run went to its end.
+        last run was complete.
 
     Examples
     --------
@@ -95,22 +94,6 @@ class Trainer(Predictor):
     >>> trainer.fit(X, y, epochs=50)["accuracy"][-1], trainer.predict(X).tolist()
     (1.0, [0, 1])
     """
-
-    optimizer: Any
-    schedule: ScheduleLike | None
-    early_stopping: Any
-    penalties: Sequence[Any]
-    callbacks: Sequence[Any]
-    progress: bool
-    rng: Any
-    history: dict[str, list[Any]]
-    epoch: int
-    batch: int
-    step: int
-    stop_training: bool
-    stop_reason: str | None
-    _good: Any
-    _cut: Any
 
     def __init__(
         self,
@@ -149,19 +132,6 @@ class Trainer(Predictor):
         self.rng = generator("Trainer", rng)
         self._begin()
 
-    def _begin(self):
-        """Forget the last run."""
-        self.history = {}
-        self.epoch = self.batch = self.step = 0
-        self.stop_training, self.stop_reason = False, None
-        self._rng_state = self.rng.bit_generator.state  # before the order of this epoch is drawn
-        self._so_far = {}  # of this epoch: what goes into the history
-        self._cut = None  # of the run: rows, batch size and the like
-        self._best_batches = []  # counts of batch norm at the epoch of the best weights
-        self._ahead = None  # where training was, once the best weights are back in the model
-        self._broken = None  # why the state is no whole step, if it is none
-        self._presses = Presses(self)
-
     def fit(
         self,
         X: Data,
@@ -180,40 +150,40 @@ class Trainer(Predictor):
         Parameters
         ----------
         X, y : array of shape (N, n_features), array with N rows
-            Training data; X is converted to the model's dtype once.
+            Training data; X is converted to the model's dtype, once.
         X_val, y_val : array, keyword-only
             Validation data, given together or not at all.
         epochs : int, keyword-only
             Passes over the training data, at least 1, counting those of ``resume_from``.
         batch_size : int, keyword-only
-            Samples per step, at least 1; the last batch of an epoch takes what is left.
+            Samples per step, at least 1; the last batch of an epoch holds the remaining ones.
         sample_weight : array of shape (N,), keyword-only
             Weight of each sample in the mean of its batch. Samples of weight 0 take no part, and
-            a batch whose classes all weigh 0 is skipped. Training or validation data that weigh
-            nothing at all have no loss and are refused.
+            a batch whose classes all weigh 0 is skipped. Training or validation data whose
+            weights are all 0 have no loss and are refused.
         evaluate_training : bool, keyword-only
-            Whether ``loss`` and ``accuracy`` of the history are those of the weights at the epoch's
-            end on all training data, as `evaluate` finds them. This reads the data once more. Left
-            out, they are the means over the epoch's batches as they were trained on: with dropout,
-            and with weights that change from batch to batch.
+            Whether ``loss`` and ``accuracy`` of the history are those of all training data with
+            the weights at the epoch's end, as `evaluate` finds them, which costs another pass over
+            the data. By default they are the means over the epoch's batches during training: with
+            dropout, and with weights that change from batch to batch.
         resume_from : path, keyword-only
-            A file that `save` wrote: the run goes on where that one was, on the same data. What
-            a constructor was given must be the same; see `load`.
+            A file that `save` wrote: the run continues where that one was, on the same data.
+            Everything must be constructed as it was for that run; see `load`.
 
         Returns
         -------
         history : dict of list
-            After each epoch: ``loss`` and ``accuracy`` of its batches, each counted by its samples
-            (the loss by their weights); ``val_loss`` and ``val_accuracy`` as `evaluate` finds them;
-            ``learning_rate`` and ``gradient_norm`` of the epoch's last
-            step; ``weight_norm``; ``near_zero``, the share of parameters below 0.001 in
-            magnitude; ``ms_per_step``, the median step; ``seconds``, evaluation included. There is
-            no accuracy where outputs are not classes.
+            One entry per epoch: ``loss`` and ``accuracy``, means over its samples (the loss with
+            their weights); ``val_loss`` and ``val_accuracy`` as `evaluate` finds them;
+            ``learning_rate`` and ``gradient_norm`` of the epoch's last step; ``weight_norm``;
+            ``near_zero``, the share of parameters below 0.001 in magnitude; ``ms_per_step``, the
+            median step; ``seconds``, with the evaluation. There is no accuracy where outputs are
+            not classes.
 
         Raises
         ------
         TypeError, ValueError
-            Bad data or a bad count, by name, before anything is trained.
+            If data or a count are bad; the message names the argument, and nothing is trained.
         CheckpointError
             If ``resume_from`` is damaged or belongs to another run; nothing has changed then.
         FloatingPointError
@@ -226,11 +196,8 @@ class Trainer(Predictor):
         A further call goes on with the model's weights and the optimizer's state; the history, the
         schedule and the early stopping begin anew, unless ``resume_from`` is given.
 
-        The kernels run on one thread. Theirs and those of NumPy's BLAS wait by spinning, and beside
-        each other on the same cores they made steps take 8 times as long.
-
-        Ctrl-C ends training after the step, and the history is returned as usual. A second does
-        not wait: KeyboardInterrupt comes at once, and the step under way is taken back. It does
+        Ctrl-C ends training after the current step, and the history is returned as usual. A second
+        Ctrl-C does not wait: KeyboardInterrupt is raised at once, and the current step is undone. It does
         wait until callbacks with a ``state_dict`` have been told of a step or an epoch that is
         done; a third waits for nothing, and a state that these know in part is not saved.
         """
@@ -285,7 +252,7 @@ class Trainer(Predictor):
         return self.history
 
     def _set_out(self, path, state, cut, presses):
-        """Begin anew, or where a saved state was."""
+        """Begin anew, or continue from a saved state."""
         if state is None:
             self._begin()
             for part in (*self._schedules(), self.early_stopping):
@@ -305,7 +272,7 @@ class Trainer(Predictor):
             callback.trainer = self
 
     def _train_epoch(self, X, y, weights):
-        """Take what is left of a pass over the data; return whether it is complete."""
+        """Take the remaining steps of a pass over the data; return whether it is complete."""
         self._rng_state = self.rng.bit_generator.state
         order = self.rng.permutation(len(X))
         size = self._cut["batch_size"]
@@ -329,9 +296,9 @@ class Trainer(Predictor):
         return self.batch == len(starts)
 
     def _train_step(self, X, y, options, begin, last):
-        """Take one step and count it, or neither; return the loss with penalties.
+        """Take one step and count it, or do neither; return the loss with penalties.
 
-        A batch without weight moves the count alone, and its loss is NaN.
+        A batch without weight is only counted, and its loss is NaN.
         """
         before, t, updating = marks(self.model), getattr(self.optimizer, "t", None), False
         try:
@@ -388,7 +355,7 @@ class Trainer(Predictor):
         return value, found, params, grads
 
     def _end_epoch(self, X, y, weights, validation):
-        """Evaluate, enter the history, and let schedule and early stopping see the loss."""
+        """Evaluate, extend the history, and give schedule and early stopping the loss."""
         begin = time.perf_counter()
         new = of_epoch(self._so_far)
         options = {} if weights is None else {"sample_weight": weights}
@@ -430,114 +397,6 @@ class Trainer(Predictor):
         except NoWeightError:
             return 0.0
 
-    def _watch(self, loss):
-        """Let the schedules and early stopping see an epoch's loss."""
-        for part in self._schedules():
-            if hasattr(part, "update"):
-                part.update(loss)
-        stopping = self.early_stopping
-        if stopping is None:
-            return
-        best = getattr(stopping, "best_epoch", None)
-        if stopping(loss, self.model.arrays):
-            self.stop_training = True
-            self.stop_reason = getattr(stopping, "stop_reason", "early stopping")
-        if getattr(stopping, "best_epoch", None) != best:
-            self._best_batches = [count for *_, count in _batches(self.model)]
-
-    def _schedules(self):
-        """The schedule and all that it is composed of."""
-        return [part for _, part in members(self.schedule)]
-
-    def _keep_good(self, when):
-        """Keep the weights, whose loss is finite, for a loss that no longer is."""
-        for key, array in self.model.arrays.items():
-            np.copyto(self._good[key], array)
-        self._good_batches, self._good_when = _batches(self.model), when
-
-    def _restore_best(self):
-        """Give the model the best weights of early stopping, if it keeps any."""
-        stopping = self.early_stopping
-        if getattr(stopping, "restore_best", False) and stopping.best_weights is not None:
-            self._ahead = self.model.state_dict()
-            stopping.restore(self.model.arrays)
-            now = _batches(self.model)
-            then = zip(now, self._best_batches, strict=False)
-            rewind([(layer, name, count) for (layer, name, _), count in then])
-
-    def _refuse_ruin(self, loss):
-        """Give up if the training loss at an epoch's end is not finite."""
-        if not math.isfinite(loss):
-            self._give_up(f"the training loss after epoch {self.epoch} is {loss}")
-
-    def _give_up(self, reason):
-        """Put the last good weights back and say so."""
-        for key, array in self.model.arrays.items():
-            np.copyto(array, self._good[key])
-        rewind(self._good_batches)
-        self.stop_training, self.stop_reason = True, "not finite"
-        self._broken = "the loss was no longer finite"
-        raise FloatingPointError(
-            f"Trainer.fit: {reason}; the model has its weights of {self._good_when} again, the "
-            "last whose loss was finite. Lower the learning rate or look for NaN in the data"
-        )
-
-    def _tell(self, hook, number=None, logs=None, kept=None):
-        """Call a hook: of callbacks that keep a state, of those that do not, or of all."""
-        for callback in self.callbacks:
-            keeps = has_state(callback)
-            if kept is not None and kept is not keeps:
-                continue
-            arguments = () if number is None else (number,)
-            try:
-                getattr(callback, hook)(*arguments, dict(logs or {}))
-            except BaseException:
-                self._broken = UNTOLD if keeps and kept else self._broken
-                raise
-
-    def save(self, path: PathLike) -> None:
-        """Write the whole state of the run to one file; see `fastreg.checkpoint.save`.
-
-        Raises
-        ------
-        TypeError
-            If the optimizer has no ``state_dict``.
-        RuntimeError
-            If the run ended within a step, within a callback that keeps a state, or by a loss that
-            was not finite: what could be saved would be no state to go on from.
-        OSError
-            If the disk refuses.
-        """
-        path = path_of("Trainer.save", "path", path)
-        checkpoint.save(path, state_of(self))
-
-    def load(self, path: PathLike) -> None:
-        """Take over a state that `save` wrote; nothing changes unless all of it fits.
-
-        Network, loss, schedule, early stopping and penalties must be made as those of the file
-        were, with the same settings, and callbacks with a ``state_dict`` be in the same places;
-        the optimizer says itself what it takes over. To train on with other settings, give
-        ``checkpoint.load(path)["model"]`` to ``model.load_state_dict`` and begin a new run.
-
-        Raises
-        ------
-        CheckpointError
-            If the file is damaged or foreign, or was written for another network, optimizer,
-            schedule or early stopping; the message lists the differences.
-        OSError
-            If it cannot be read.
-        """
-        path = path_of("Trainer.load", "path", path)
-        state = checkpoint.load(path)
-        with interruptible(self) as presses, presses:
-            take(self, path, state)
-            presses.due |= presses.count > 0
-
-
-def _batches(model):
-    """Where batch norm's counts of batches stand; see `Sequential.marks`."""
-    return [mark for mark in marks(model) if mark[1] == "batches"]
-
 
 def fit(
     model: Any,
@@ -554,7 +413,7 @@ def fit(
     """Train a model by mini-batches and return the history of the run.
 
     Shorthand for ``Trainer(model, loss, optimizer, rng=rng).fit(X, y, ...)``; see there. Two
-    calls of one epoch are one call of two, if the same Generator is given to both.
+    calls of one epoch each do the same as one call of two epochs, if both get the same Generator.
 
     Examples
     --------
