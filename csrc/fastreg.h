@@ -1,4 +1,4 @@
-/* The contract between the kernels and their one caller, fastreg/_kernels.pyx.
+/* The contract between the kernels and their one caller, fastreg/_core/_kernels.pyx.
  *
  * Everything here is serial C over contiguous spans: no allocation, no errors, no Python, no
  * threads (those are in team.h). The caller validates and cuts the work into blocks. Where

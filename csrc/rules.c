@@ -1,6 +1,7 @@
 /* What each optimizer rule computes once per step, in double, and the rules by name.
  *
- * Where the libraries disagree the chapter's form comes first; fastreg/optim.py has the table.
+ * Where the libraries disagree the chapter's form comes first; fastreg/optim/__init__.py has the
+ * table.
  */
 #include "fastreg.h"
 

@@ -1,5 +1,5 @@
-# What an array must look like before a kernel sees it. Every refusal names the function, the
-# argument, what was expected, what came, and what to do.
+# Checks of arrays before a kernel uses them. Every refusal names the function, the argument, what
+# was expected, what came, and what to do.
 #
 # From _memory: new_array.
 
@@ -12,7 +12,7 @@ cdef inline int dtype_row(cnp.ndarray array) noexcept:
 
 
 cdef inline bint is_masked(object value):
-    """Whether some of its elements are not to be seen."""
+    """Whether an array has masked elements."""
     return not cnp.PyArray_CheckExact(value) and hasattr(value, "filled")
 
 

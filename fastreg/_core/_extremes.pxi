@@ -1,5 +1,5 @@
 # Channels of batch norm near the ends of the range: their values are gathered into rows, for which
-# extreme_tmpl.h has kernels, or computed here in float64. Rare, so in no hurry.
+# extreme_tmpl.h has kernels, or computed here in float64. This is rare, and need not be fast.
 #
 # From _arrays: dtype_row; _matrix: row_of; _rownorm: row_backward, row_normalize.
 

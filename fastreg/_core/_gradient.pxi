@@ -1,4 +1,4 @@
-# What may be given for a gradient, and the copy that is made of one that a kernel cannot read.
+# The forms in which a gradient may be given, and the copy of one that a kernel cannot read.
 #
 # From _arrays: float_array, is_masked.
 

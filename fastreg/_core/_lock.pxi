@@ -1,7 +1,7 @@
 # Locks that neither a fork, a signal handler nor a finaliser turns into a deadlock.
 #
-# A lock knows the thread inside: a second entry of that thread, which could only wait for itself,
-# is refused by name, and reading the state is let in. In a forked child a lock that another
+# A lock knows the thread inside. If that thread enters again, it would wait for itself: a call is
+# refused by name, and reading the state is allowed. In a forked child a lock that another
 # thread held is open, and one that the forking thread holds is still its own. The child's handler
 # is C, inside fork itself: no Python code runs before it.
 
@@ -55,7 +55,7 @@ cdef class Lock:
             PyThread_free_lock(self.mutex)
 
     cdef bint is_stale(self) noexcept:
-        """Whether the thread that may be inside stayed behind in another process."""
+        """Whether the thread inside belongs to the process that this one was forked from."""
         return self.forks != fr_forks and self.owner != fr_forked_thread
 
     cdef bint is_mine(self) noexcept:
@@ -99,7 +99,7 @@ cdef class Lock:
         PyThread_release_lock(self.mutex)
 
     cdef int renew(self) except -1:
-        """Begin anew in a child. The old mutex is left as it is: its holder will not come."""
+        """Begin anew in a child. The old mutex is abandoned: its holder is not in this process."""
         cdef PyThread_type_lock mutex
         with cython.critical_section(self):
             if self.is_stale():

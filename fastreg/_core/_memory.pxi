@@ -1,6 +1,6 @@
-# Where results live. A layer's output comes from a block that returns here when the array and
-# all its views are gone, so that a training loop in steady state touches no fresh page. Blocks
-# are aligned to cache lines; small arrays are left to NumPy, whose allocator is good at them.
+# The pool of memory for results. A layer's output uses a block that returns to the pool when the
+# array and all its views are gone, so that a warm training loop causes no page faults. Blocks are
+# aligned to cache lines; small arrays are left to NumPy, whose allocator is fast for them.
 
 cdef extern from *:
     """
@@ -41,11 +41,11 @@ cdef extern from *:
     void fr_guard_pool() noexcept
 
 cdef enum:
-    POOL_MIN_BYTES = 64 * 1024           # smaller arrays never see the pool
+    POOL_MIN_BYTES = 64 * 1024           # smaller arrays do not use the pool
     POOL_LIMIT_BYTES = 1024 * 1024 * 1024  # idle blocks hold no more than this together,
     POOL_LIMIT_BLOCKS = 64               # nor are there more of them
     # Outputs from here on are written past the caches. Measured on a server core with 2 MB of L2:
-    # writing and then reading 8 MB is 10 % faster so, 16 MB 27 %; 4 MB is 30 % slower.
+    # writing and then reading 8 MB is 10 % faster that way, 16 MB 27 %; 4 MB is 30 % slower.
     STREAM_BYTES = 8 * 1024 * 1024
 
 cdef struct Idle:

@@ -1,6 +1,6 @@
-# Sums and element-wise results over a list of arrays, in blocks that all tensors put into one
-# region; and norms of rows or columns. A block's bits depend on its tensor alone, and block sums
-# are merged in the order of the list, so threads change nothing.
+# Sums and element-wise results over a list of arrays, with the blocks of all tensors in one
+# parallel region; and norms of rows or columns. A block's bits depend on its tensor alone, and the
+# sums of blocks are merged in the order of the list, so that threads change nothing.
 #
 # From _threads: asked_threads; _memory: new_array, streams; _arrays: as_input, as_output,
 # dtype_row, float_array, is_dense; _matrix: BLOCK, doubles, matrix_job, matrix_task, MatrixJob,

@@ -1,5 +1,5 @@
 # Norms of rows: layer, RMS, group and instance norm. A task is a chunk of rows, cut by the shape
-# alone; what chunks add to the parameters' gradients is added up in order.
+# alone; the parts of the parameters' gradients that chunks compute are added up in order.
 #
 # From _threads: asked_threads; _memory: streams; _arrays: as_input, dtype_row, shape_of; _matrix:
 # CHUNK, doubles, row_of; _norm: backward_output, forward_output, refuse_changed.
