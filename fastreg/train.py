@@ -26,6 +26,7 @@ from fastreg._train.predict import (
     outputs_of,
 )
 from fastreg._train.resume import check_cut, take
+from fastreg._train.run import Run
 from fastreg.nn.targets import NoWeightError, link_of, rows_right
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Trainer", "evaluate", "fit"]
 
 HALFWAY = "a step was interrupted halfway"
-UNTOLD = "a callback that keeps a state was interrupted or failed"
 
 
 class Trainer(Run):
@@ -197,9 +197,9 @@ class Trainer(Run):
         schedule and the early stopping begin anew, unless ``resume_from`` is given.
 
         Ctrl-C ends training after the current step, and the history is returned as usual. A second
-        Ctrl-C does not wait: KeyboardInterrupt is raised at once, and the current step is undone. It does
-        wait until callbacks with a ``state_dict`` have been told of a step or an epoch that is
-        done; a third waits for nothing, and a state that these know in part is not saved.
+        Ctrl-C does not wait: KeyboardInterrupt is raised at once, and the current step is undone.
+        It waits only until callbacks with a ``state_dict`` have been told of a step or an epoch
+        that is complete. A third does not wait for them either; the run is not saved then.
         """
         where = "Trainer.fit"
         epochs = integer(where, "epochs", epochs, low=1)

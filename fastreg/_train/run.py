@@ -11,13 +11,15 @@ from fastreg import checkpoint
 from fastreg._core.checks import path as path_of
 from fastreg._train.loop import Presses, interruptible, marks, rewind
 from fastreg._train.predict import Predictor
-from fastreg._train.resume import state_of, take
+from fastreg._train.resume import has_state, state_of, take
 from fastreg.schedule.family import members
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fastreg._core.types import PathLike, ScheduleLike
+
+UNTOLD = "a callback that keeps a state was interrupted or failed"
 
 
 class Run(Predictor):
@@ -125,8 +127,8 @@ class Run(Predictor):
         TypeError
             If the optimizer has no ``state_dict``.
         RuntimeError
-            If the run ended within a step, within a callback that keeps a state, or by a loss that
-            was not finite: what could be saved would be no state to go on from.
+            If the run ended within a step, within a callback that keeps a state, or with a loss
+            that was not finite: a run cannot continue from such a state.
         OSError
             If the disk refuses.
         """
