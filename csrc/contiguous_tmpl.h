@@ -23,7 +23,7 @@ FR_INLINE void sink_open(sink *sink, void *to, int stream)
     sink->stream = stream;
 }
 
-FR_CALLED void sink_flush(sink *sink)
+FR_INLINE void sink_flush(sink *sink)
 {
     fr_stream(sink->to, sink->done, (size_t)sink->used * sizeof(real));
     sink->to += sink->used;

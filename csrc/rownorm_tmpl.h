@@ -88,8 +88,8 @@ static void run_backward(void *dx, const void *dy_, const void *x_, fr_panel pan
 /* statistics: mean and 1 / sqrt(mean square deviation + epsilon) of each row. Every step is done
  * for all rows before the next: the sums of a short row are one chain of waiting after another,
  * those of many rows overlap. The bits are those of moments_of. */
-static void row_statistics(double *statistics, const real *x, ptrdiff_t rows, ptrdiff_t n,
-                           double epsilon, int centred)
+FR_INLINE void row_statistics(double *statistics, const real *x, ptrdiff_t rows, ptrdiff_t n,
+                              double epsilon, int centred)
 {
     const double share = 1.0 / (double)n;
     real centre[FR_ROW_TILE];

@@ -29,7 +29,7 @@ SHAPES = [pytest.param(*shape, id="{}x{}x{}".format(*shape)) for shape in EDGES]
 @functools.cache
 def sides(rows, cols, depth, dtype):
     """Both sides of a product, and the product by definition; do not write to them."""
-    rng = np.random.default_rng(rows + cols + depth)
+    rng = np.random.default_rng([harness.SEED, rows, cols, depth])
     a = rng.standard_normal((rows, depth)).astype(dtype)
     b = rng.standard_normal((depth, cols)).astype(dtype)
     return a, b, reference.matmul(a, b)
