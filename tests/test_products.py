@@ -240,10 +240,11 @@ def test_no_room_is_a_memory_error():
 
 
 @pytest.mark.parametrize(("rows", "cols", "depth"), [(5, 3, 0), (13, 37, 300), (130, 70, 20)])
-def test_bias_and_relu_in_the_same_pass(level, dtype, rows, cols, depth, rng):
+def test_bias_and_relu_in_the_same_pass(level, dtype, rows, cols, depth, guarded, rng):
     """The bits of the steps one after the other; NaN stays, and -0 becomes 0."""
     a, b, product = sides(rows, cols, depth, dtype)
-    bias = rng.standard_normal(cols).astype(dtype)
+    a, b = guarded(a), guarded(b, offset=1)
+    bias = guarded(rng.standard_normal(cols).astype(dtype), offset=1)
     bias[1] = np.nan
     harness.same_bits(_kernels.matmul(a, b, None, bias), product + bias)
     total = product + bias
