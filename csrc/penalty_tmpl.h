@@ -40,7 +40,8 @@ FR_INLINE double term_scaled_squares(real x, double number)
 
 FR_INLINE double term_near_zero(real x, double number)
 {
-    return fabs((double)x) < (double)(real)number ? 1.0 : 0.0;
+    const double bound = (double)(real)number; /* 0 below the type's range, where zeros count */
+    return fabs((double)x) < (bound > 0 ? bound : number) ? 1.0 : 0.0;
 }
 
 FR_INLINE double term_zeros(real x, double number)

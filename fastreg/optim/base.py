@@ -86,6 +86,10 @@ class Optimizer(State):
 
     Notes
     -----
+    Numbers are rounded to each parameter's dtype, once what a step needs of them has been worked
+    out in float64: for float32 parameters a rate, decay, penalty or epsilon below 1e-45 counts as
+    0, and what is above 3.4e38 as infinite.
+
     A step is right to rounding for gradients of any size that the dtype can hold, even where
     their squares leave its range (in float32 beyond 1.8e19). A mean of squares that the dtype
     cannot hold is kept as minus its root: ``v`` is negative where it would be infinite, or would

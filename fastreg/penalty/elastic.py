@@ -5,6 +5,9 @@ arrays. Integers, truth values and plain numbers count as float64; ``params.valu
 generators count as lists. Gradients come back in the structure of the weights. Values are Python
 floats, summed in float64 in a fixed order, the same for every number of threads: within 1 ulp of
 float32 for float32 weights, within a few ulp for float64. The value of no weights is 0.
+
+Gradients and proximal operators round strengths to the weights' dtype: in float32 one below 1e-45
+counts as 0, one above 3.4e38 as infinite.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ __all__ = ["near_zero", "weight_histogram"]
 def near_zero(weights: Any, tol: float = 0.01) -> Any:
     """Count, share, exact zeros and size."""
     arrays = arrays_of(weights)
-    count = sum(int(np.sum(np.abs(w) < tol)) for w in arrays)
+    count = sum(int(np.sum(np.abs(w) < (w.dtype.type(tol) or tol))) for w in arrays)
     zeros = sum(int(np.sum(w == 0)) for w in arrays)
     size = sum(w.size for w in arrays)
     return count, count / size if size else 0.0, zeros, size

@@ -124,3 +124,10 @@ def test_histograms_of_nothing_and_of_one_value():
 def test_errors_name_the_function_and_the_argument(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("tol", [5e-324, 1e-60, 1e-46, 1e-45, 1e-30, 1e300])
+def test_a_bound_below_the_range_of_float32_still_counts_zeros(tol):
+    w = np.array([0.0, -0.0, 1e-45, 1.0, np.inf, np.nan], np.float32)
+    wanted = int((np.abs(w.astype(float)) < (float(np.float32(min(tol, 3.4e38))) or tol)).sum())
+    assert near_zero(w, tol).count == wanted >= 2
