@@ -35,7 +35,8 @@ DTYPES = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
     "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
-NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
+# By text, since without memory a dtype has another hash.
+NAMES = {np.dtype(code).str: name for name, code in DTYPES.items()}
 
 
 class CheckpointError(Exception):
@@ -48,6 +49,10 @@ class CheckpointError(Exception):
     ...
     fastreg.checkpoint.CheckpointError: model.ckpt: damaged, the checksum does not fit
     """
+
+
+class _TooLargeError(CheckpointError, MemoryError):
+    """A file that memory has no room for."""
 
 
 def save(path: PathLike, state: Any) -> None:
@@ -110,6 +115,8 @@ def load(path: PathLike) -> Any:
         If the file is not one that `save` wrote, byte for byte.
     TypeError
         If the path is not a path.
+    MemoryError
+        If there is no room for it; the error is a CheckpointError, too, and names the file.
     OSError
         If it cannot be read.
     """
@@ -119,7 +126,7 @@ def load(path: PathLike) -> Any:
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except MemoryError:
-        raise CheckpointError(f"{path}: larger than the memory that is to be had") from None
+        raise _TooLargeError(f"{path}: larger than the memory that is to be had") from None
 
 
 def _bytes(path):
@@ -196,7 +203,7 @@ def pack(arrays: Any, metadata: Any) -> Any:
     for name, array in arrays.items():
         start, end = end, end + array.nbytes
         header[name] = {
-            "dtype": NAMES[array.dtype], "shape": array.shape, "data_offsets": [start, end]
+            "dtype": NAMES[array.dtype.str], "shape": array.shape, "data_offsets": [start, end]
         }  # fmt: skip
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # so that the arrays are aligned
@@ -286,7 +293,7 @@ def _without_arrays(value, where, arrays):
     """The tree with references for arrays, which are collected in native little-endian order."""
     if isinstance(value, np.ndarray):
         dtype = value.dtype.newbyteorder("<")
-        if dtype not in NAMES:
+        if dtype.str not in NAMES:
             raise TypeError(f"save: {where} must have a dtype of numbers, got {value.dtype}")
         name = where.removeprefix("state/")
         while name in arrays or name == "__metadata__":  # "a/b" and "a" with "b" are two arrays

@@ -130,6 +130,24 @@ cdef bint share_memory(cnp.ndarray a, cnp.ndarray b) noexcept:
     return p < q + <uintptr_t>cnp.PyArray_NBYTES(b) and q < p + <uintptr_t>cnp.PyArray_NBYTES(a)
 
 
+def byte_bounds(cnp.ndarray array not None):
+    """The addresses of an array's first byte and of that after its last, in any layout.
+
+    NumPy's function of that name reads through a null pointer where memory runs out."""
+    cdef uintptr_t low = <uintptr_t>cnp.PyArray_DATA(array), high = low
+    cdef cnp.npy_intp reach
+    cdef int axis
+    if not cnp.PyArray_SIZE(array):
+        return low, low
+    for axis in range(cnp.PyArray_NDIM(array)):
+        reach = cnp.PyArray_STRIDES(array)[axis] * (cnp.PyArray_DIMS(array)[axis] - 1)
+        if reach < 0:
+            low += <uintptr_t>reach
+        else:
+            high += <uintptr_t>reach
+    return low, high + <uintptr_t>cnp.PyArray_ITEMSIZE(array)
+
+
 cdef cnp.ndarray as_output(str where, object out, cnp.ndarray like, str name="out"):
     """The array to write: ``out`` if it fits, a new one if it is None.
 

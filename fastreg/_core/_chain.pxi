@@ -2,7 +2,7 @@
 # a network in one call, which happens whole or not at all.
 #
 # From _lock: attributes, exchange_values, Whole; _arrays: dtype_row, empty_like, is_dense,
-# same_shape, shape_of; _matrix: row_of; _norm: batch_statistics, blend_row; _dense: bias_gate,
+# shape_of; _matrix: doubles, row_of; _norm: batch_statistics, blend_row; _dense: bias_gate,
 # dense_gradients, dense_product, gate_backward, norm_gate, norm_gate_backward.
 
 cdef object ONE_BY_ONE = object()  # a chain's answer where its layers must run one after the other
@@ -103,6 +103,7 @@ cdef class Chain:
     cdef object fused_backward(self, object dy, bint input_gradient, list pending):
         cdef cnp.ndarray db = None
         cdef dict dense = None, norm
+        cdef Py_ssize_t n
         if self.own["last"] is None:
             return ONE_BY_ONE
         x, statistics, gamma, y, scale = self.own["last"]
@@ -116,11 +117,15 @@ cdef class Chain:
             dx = gate_backward("Dense.backward", dy, y if self.relu else None, scale, db)
         else:
             norm = attributes(self.norm)
-            dx, dgamma, dbeta = norm_gate_backward(
-                "BatchNorm.backward", dy, y, x, statistics, gamma, scale)
-            if not (is_plain_shape(norm["gamma"], dgamma) and is_plain_shape(norm["beta"], dgamma)):
-                self.norm._affine("BatchNorm.backward")  # have been replaced: the slopes follow
-                dgamma, dbeta = self.norm._slopes(dgamma, dbeta)
+            n = cnp.PyArray_DIM(statistics, 1)
+            if is_plain_shape(norm["gamma"], n) and is_plain_shape(norm["beta"], n):
+                slopes = [doubles(1, n), doubles(1, n)]
+            else:  # have been replaced: the slopes follow
+                self.norm._affine("BatchNorm.backward")
+                slopes = self.norm._new_slopes()
+            dx = norm_gate_backward(
+                "BatchNorm.backward", dy, y, x, statistics, gamma, scale, slopes)
+            dgamma, dbeta = slopes or (None, None)
             pending.append((norm, {"dgamma": dgamma, "dbeta": dbeta}))
             if db is not None:
                 dx = gate_backward("Dense.backward", dx, None, 1.0, db)
@@ -144,8 +149,9 @@ cdef bint is_plain_row(object values, Py_ssize_t n) noexcept:
             and cnp.PyArray_SIZE(<cnp.ndarray>values) == n and is_dense(<cnp.ndarray>values))
 
 
-cdef bint is_plain_shape(object values, cnp.ndarray like) noexcept:
-    return is_plain_row(values, cnp.PyArray_SIZE(like)) and same_shape(<cnp.ndarray>values, like)
+cdef bint is_plain_shape(object values, Py_ssize_t n) noexcept:
+    return (is_plain_row(values, n) and cnp.PyArray_NDIM(<cnp.ndarray>values) == 2
+            and cnp.PyArray_DIM(<cnp.ndarray>values, 1) == n)
 
 
 cdef dict moved(dict norm, cnp.ndarray x, cnp.ndarray statistics):

@@ -2,8 +2,8 @@
 #
 # From _threads: asked_threads; _memory: new_array; _arrays: as_input, dtype_row, float_array,
 # is_dense, same_shape, shape_of; _matrix: BLOCK, channels_from, doubles, matrix_job, matrix_task,
-# MatrixJob, MatrixTask, row_of, run_matrix; _norm: batch_backward, batch_normalize,
-# norm_backward_task, refuse_changed; _extremes: extreme_channels; _product: matmul.
+# MatrixJob, MatrixTask, row_of, run_matrix; _norm: batch_backward, batch_normalize, check_slopes,
+# norm_backward_task, refuse_changed, write_slopes; _extremes: extreme_channels; _product: matmul.
 
 cdef struct DenseJob:
     MatrixJob batch  # the first member: its address, which `run_matrix` takes, is the job's
@@ -197,10 +197,10 @@ cpdef object gate_backward(str where, object dy, object y, double scale, cnp.nda
     return target
 
 
-cdef tuple norm_gate_backward(str where, object dy, cnp.ndarray y, cnp.ndarray x,
-                       cnp.ndarray statistics, cnp.ndarray gamma,
-                       double scale):
-    """The gradients (dx, dgamma, dbeta) of ``norm_gate`` with the batch's own statistics."""
+cdef object norm_gate_backward(str where, object dy, cnp.ndarray y, cnp.ndarray x,
+                               cnp.ndarray statistics, cnp.ndarray gamma, double scale,
+                               list slopes):
+    """dx of ``norm_gate`` with the batch's own statistics; ``slopes`` as for `batch_backward`."""
     cdef cnp.ndarray grad = as_input(where, "dY", dy, shape_of(y), y.dtype)
     cdef cnp.ndarray target = new_array(grad)
     cdef DenseJob job
@@ -208,6 +208,7 @@ cdef tuple norm_gate_backward(str where, object dy, cnp.ndarray y, cnp.ndarray x
     job.batch = matrix_job(x)
     refuse_changed(where, job.batch.cols == cnp.PyArray_DIM(statistics, 1)
                    and job.batch.cols == cnp.PyArray_SIZE(gamma))
+    check_slopes(where, slopes, job.batch.cols)
     cdef MatrixJob *batch = &job.batch
     cdef cnp.ndarray sums = doubles(2 * batch.chunks, batch.cols)
     cdef cnp.ndarray gradients = doubles(4, batch.cols)
@@ -223,11 +224,12 @@ cdef tuple norm_gate_backward(str where, object dy, cnp.ndarray y, cnp.ndarray x
         fr_gradients(row_of(gradients, 0), batch.sum_1, batch.sum_2, batch.channels.inv_std,
                      1.0 / batch.rows, batch.chunks, batch.cols)
     if extreme_channels(x, statistics, gradients) is not None:
-        return batch_backward(where, target, target, x, True, statistics, gamma, False)
+        return batch_backward(where, target, target, x, True, statistics, gamma, False, slopes)
     with nogil:
         batch.dy = batch.target
         run_matrix(norm_backward_task, batch, 3)
-    return target, gradients[0:1], gradients[1:2]
+    write_slopes(slopes, row_of(gradients, 0), row_of(gradients, 1))
+    return target
 
 
 cdef struct LossJob:

@@ -1,7 +1,7 @@
 # Channels of batch norm near the ends of the range: their values are gathered into rows, for which
 # extreme_tmpl.h has kernels, or computed here in float64. This is rare, and need not be fast.
 #
-# From _arrays: dtype_row; _matrix: row_of; _rownorm: row_backward, row_normalize.
+# From _arrays: dtype_row; _matrix: MatrixJob, row_of; _rownorm: row_backward, row_normalize.
 
 cdef list extreme_channels(cnp.ndarray x, cnp.ndarray statistics,
                      cnp.ndarray gradients=None):
@@ -58,11 +58,24 @@ cdef object extreme_gradients(cnp.ndarray x, cnp.ndarray dy, bint channels_last,
     grads, _ = odd_rows(dy, channels_last, odd)
     found = np.ascontiguousarray(statistics[::2, odd].T)
     one = gamma.ravel()[odd].astype(x.dtype)
+    slopes = np.empty((2, len(odd)))
     with np.errstate(all="ignore"):
-        dx, dgamma, dbeta = row_backward(
-            "", grads, None, rows, (len(odd), len(odd), 1), found, one, True)
+        dx = row_backward(
+            "", grads, None, rows, (len(odd), len(odd), 1), found, one, True, list(slopes))
         if not by_batch:
             factor = gamma.ravel()[odd] * found[:, 1]
             dx = (grads.astype(np.float64) * factor[:, None]).astype(x.dtype)
-    gradients[0, odd], gradients[1, odd] = dgamma, dbeta
+    gradients[0, odd], gradients[1, odd] = slopes
     return dx.reshape(shape)
+
+
+cdef void put_channels(cnp.ndarray target, const MatrixJob *job, list odd,
+                       cnp.ndarray mended) noexcept:
+    """Write the outputs of some channels, channels first, over those of a kernel."""
+    cdef Py_ssize_t k, row, bytes_of_run = job.run * job.itemsize
+    cdef char *to = <char *>cnp.PyArray_DATA(target)
+    cdef const char *source = <const char *>cnp.PyArray_DATA(mended)
+    for k in range(len(odd)):
+        for row in range(job.rows):
+            memcpy(to + (row * job.cols + <Py_ssize_t>odd[k]) * bytes_of_run, source, bytes_of_run)
+            source += bytes_of_run

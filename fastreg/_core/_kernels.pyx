@@ -34,7 +34,6 @@ from libc.string cimport memcmp, memcpy
 
 import contextvars
 import os
-from contextlib import suppress
 
 import numpy as np
 

@@ -37,7 +37,10 @@ fr_count_forks()
 
 
 cdef class Lock:
-    """One thread at a time: ``with`` waits for the others, and Ctrl-C ends the wait."""
+    """One thread at a time: ``with`` waits for the others, and Ctrl-C ends the wait.
+
+    Code of this extension enters and leaves by ``try`` and ``finally``: its ``with`` allocates
+    before it leaves, and where that fails the lock would stay shut."""
 
     cdef PyThread_type_lock mutex
     cdef unsigned long owner  # the thread inside, 0 if none
@@ -81,11 +84,6 @@ cdef class Lock:
         self.owner = PyThread_get_thread_ident()
         return 0
 
-    cdef Lock during(self, str method):
-        """This lock, for ``with``, where a refusal is to name the method."""
-        self.refuse_own(method)
-        return self
-
     cdef int wait(self) except -1:
         cdef int got = PY_LOCK_FAILURE
         while got != PY_LOCK_ACQUIRED:
@@ -113,6 +111,21 @@ cdef class Lock:
     cdef void look_back(self, int readers) noexcept:
         """A reader comes (1) inside a call, or goes (-1): it sees what was before the call."""
 
+    cdef bint enter_to_read(self) except -1:
+        """Wait as `enter` does, unless a call of this thread is under way, which is returned."""
+        cdef bint inside = self.is_mine()
+        if inside:
+            self.look_back(1)
+        else:
+            self.enter()
+        return inside
+
+    cdef void leave_read(self, bint inside) noexcept:
+        if inside:
+            self.look_back(-1)
+        else:
+            self.leave()
+
     def __enter__(self):
         self.enter()
 
@@ -136,18 +149,11 @@ cdef class Reading:
 
     def __enter__(self):
         """Return whether a call of this thread is under way."""
-        self.inside = self.lock.is_mine()
-        if self.inside:
-            self.lock.look_back(1)
-        else:
-            self.lock.enter()
+        self.inside = self.lock.enter_to_read()
         return self.inside
 
     def __exit__(self, kind, error, trace):
-        if self.inside:
-            self.lock.look_back(-1)
-        else:
-            self.lock.leave()
+        self.lock.leave_read(self.inside)
 
 
 cdef class Whole(Lock):
@@ -246,10 +252,17 @@ cdef inline dict attributes(object owner):
 
 
 cdef int remove_others(dict one, dict other) except -1:
-    if len(one) > len(other):
-        for name in list(one):
-            if name not in other:
+    """Remove what ``other`` has not; where memory has run out, too: nothing is allocated."""
+    cdef PyObject *key
+    cdef PyObject *value
+    cdef Py_ssize_t place
+    while len(one) > len(other):
+        place = 0
+        while PyDict_Next(one, &place, &key, &value):
+            if <object>key not in other:
+                name = <object>key
                 del one[name]
+                break
     return 0
 
 

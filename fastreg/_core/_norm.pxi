@@ -3,7 +3,7 @@
 # From _memory: streams; _arrays: as_input, as_output, dtype_row, float_array, is_dense, shape_of,
 # share_memory; _matrix: channels_from, doubles, matrix_job, matrix_task, MatrixJob, MatrixTask,
 # row_of, run_matrix; _extremes: extreme_channels, extreme_gradients, extreme_normalize,
-# mend_statistics.
+# mend_statistics, put_channels.
 
 cdef void moments_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const MatrixJob *j = <const MatrixJob *>job
@@ -110,7 +110,7 @@ def batch_normalize(str where, cnp.ndarray x not None, object out, bint in_place
     with nogil:
         run_matrix(normalize_task, &job, 2, True)
     if odd is not None:
-        np.moveaxis(target, -1 if channels_last else 1, 0)[odd] = mended
+        put_channels(target, &job, odd, mended)
     return target
 
 
@@ -142,11 +142,35 @@ cdef int refuse_changed(str where, bint fits) except -1:
     return 0
 
 
+cdef int check_slopes(str where, list slopes, Py_ssize_t n) except -1:
+    """Refuse arrays for gradients of a layer's numbers that do not hold one for each."""
+    cdef cnp.ndarray slope
+    for slope in slopes:
+        refuse_changed(where, cnp.PyArray_SIZE(slope) == n and dtype_row(slope) >= 0
+                       and is_dense(slope))
+    return 0
+
+
+cdef void write_slopes(list slopes, const double *first, const double *second) noexcept:
+    """Write dgamma and dbeta, as far as there are arrays for them, in their dtypes."""
+    cdef cnp.ndarray slope
+    cdef const double *values = first
+    cdef Py_ssize_t i
+    for slope in slopes:
+        for i in range(cnp.PyArray_SIZE(slope)):
+            if dtype_row(slope) == FR_FLOAT32:
+                (<float *>cnp.PyArray_DATA(slope))[i] = <float>values[i]
+            else:
+                (<double *>cnp.PyArray_DATA(slope))[i] = values[i]
+        values = second
+
+
 def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bint by_batch,
                    cnp.ndarray statistics not None, cnp.ndarray gamma not None,
-                   bint channels_last):
-    """The gradients (dx, dgamma, dbeta) of ``batch_normalize``; through the statistics too if
-    they were the batch's own."""
+                   bint channels_last, list slopes not None):
+    """dx of ``batch_normalize``; through the statistics too if they were the batch's own.
+
+    dgamma and dbeta are written to ``slopes``, arrays made for them, or none."""
     cdef cnp.ndarray grad = as_input(where, "dY", dy, shape_of(x), x.dtype)
     cdef cnp.ndarray target = backward_output(where, out, grad, x)
     cdef MatrixJob job = matrix_job(x, channels_last)
@@ -155,6 +179,7 @@ def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bin
     cdef cnp.ndarray zeros = np.zeros(0 if by_batch else job.cols)
     cdef const double *zero = <const double *>cnp.PyArray_DATA(zeros)
     refuse_changed(where, job.cols == cnp.PyArray_DIM(statistics, 1) == cnp.PyArray_SIZE(gamma))
+    check_slopes(where, slopes, job.cols)
     job.dy, job.target = <const char *>cnp.PyArray_DATA(grad), <char *>cnp.PyArray_DATA(target)
     job.stream = streams(target, grad)
     job.sum_1, job.sum_2 = row_of(sums, 0), row_of(sums, job.chunks)
@@ -162,7 +187,9 @@ def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bin
     job.channels.gamma = job.channels.beta = <double *>cnp.PyArray_DATA(gamma)
     job.mean_dy, job.slope = row_of(gradients, 2), row_of(gradients, 3)
     if not cnp.PyArray_SIZE(x):
-        return target, *np.zeros((2, 1, job.cols))
+        gradients.fill(0)
+        write_slopes(slopes, row_of(gradients, 0), row_of(gradients, 1))
+        return target
     with nogil:
         run_matrix(norm_sums_task, &job, 2)
         fr_gradients(row_of(gradients, 0), job.sum_1, job.sum_2, job.channels.inv_std,
@@ -178,5 +205,6 @@ def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bin
             job.x, job.channels.mean, job.channels.beta = job.dy, zero, zero
             run_matrix(normalize_task, &job, 2, True)
     if odd is not None:
-        np.moveaxis(target, -1 if channels_last else 1, 0)[odd] = mended
-    return target, gradients[0:1], gradients[1:2]
+        put_channels(target, &job, odd, mended)
+    write_slopes(slopes, row_of(gradients, 0), row_of(gradients, 1))
+    return target

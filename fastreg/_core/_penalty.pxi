@@ -111,6 +111,7 @@ def sweep(str where, str name, object structure, tuple sums=(), str result=None,
     cdef cnp.ndarray source, target
     cdef int asked = asked_threads()
     cdef Py_ssize_t n_blocks = 0, moved = 0, start, i, k = 0, size, itemsize
+    cdef bint plain = False  # whether some of the weights are plain numbers
     keys, given = unpack(structure)
     sources = targets = weights(where, name, keys, given)
     if result is not None:
@@ -124,39 +125,44 @@ def sweep(str where, str name, object structure, tuple sums=(), str result=None,
     for source in sources:
         n_blocks += (cnp.PyArray_SIZE(source) + BLOCK - 1) // BLOCK
         moved += cnp.PyArray_NBYTES(source) * (1 if result is None else 2)
+    for value, target in zip(given, targets):
+        results.append(target)
+        plain |= not isinstance(value, np.ndarray)
+    # Before anything is written: only numbers, and sums, are made of what kernels leave.
+    answer = totals, None if result is None or plain else pack(structure, results)
     job.n_sums, job.result = len(sums), -1 if result is None else <int>MAPS[result]
     for i in range(job.n_sums):
         job.kinds[i] = SUMS[sums[i]]
     job.a, job.b, job.number = a, b, number
     job.sums = <double *>PyMem_Malloc((n_blocks + 1) * job.n_sums * sizeof(double))
     blocks = <WeightBlock *>PyMem_Malloc((n_blocks + 1) * sizeof(WeightBlock))
-    if not job.sums or not blocks:
-        PyMem_Free(job.sums)
-        PyMem_Free(blocks)
-        raise MemoryError()
-    for source, target in zip(sources, targets):
-        size, itemsize = cnp.PyArray_SIZE(source), cnp.PyArray_ITEMSIZE(source)
-        for start in range(0, size, BLOCK):
-            blocks[k].kernels = table.kernels[dtype_row(source)]
-            blocks[k].x = <const char *>cnp.PyArray_DATA(source) + start * itemsize
-            blocks[k].y = <char *>cnp.PyArray_DATA(target) + start * itemsize
-            blocks[k].n = min(<Py_ssize_t>BLOCK, size - start)
-            blocks[k].stream = streams(target, source)
-            k += 1
-    job.blocks = blocks
-    with nogil:
-        fr_run_tasks(sweep_block, &job, n_blocks, moved, asked, False)
-    fr_merge(job.sums, n_blocks, job.n_sums)
     try:
+        if not job.sums or not blocks:
+            raise MemoryError()
+        for i in range(len(sources)):
+            source, target = sources[i], targets[i]
+            size, itemsize = cnp.PyArray_SIZE(source), cnp.PyArray_ITEMSIZE(source)
+            for start in range(0, size, BLOCK):
+                blocks[k].kernels = table.kernels[dtype_row(source)]
+                blocks[k].x = <const char *>cnp.PyArray_DATA(source) + start * itemsize
+                blocks[k].y = <char *>cnp.PyArray_DATA(target) + start * itemsize
+                blocks[k].n = min(<Py_ssize_t>BLOCK, size - start)
+                blocks[k].stream = streams(target, source)
+                k += 1
+        job.blocks = blocks
+        with nogil:
+            fr_run_tasks(sweep_block, &job, n_blocks, moved, asked, False)
+        fr_merge(job.sums, n_blocks, job.n_sums)
         for i in range(job.n_sums):
             totals.append(job.sums[i])
     finally:
         PyMem_Free(job.sums)
         PyMem_Free(blocks)
-    if result is None:
-        return totals, None
-    for value, target in zip(given, targets):
-        results.append(target if isinstance(value, np.ndarray) else target[()])
+    if result is None or not plain:
+        return answer
+    for i in range(len(results)):
+        if not isinstance(given[i], np.ndarray):
+            results[i] = results[i][()]
     return totals, pack(structure, results)
 
 

@@ -2,7 +2,8 @@
 # alone; the parts of the parameters' gradients that chunks compute are added up in order.
 #
 # From _threads: asked_threads; _memory: streams; _arrays: as_input, dtype_row, shape_of; _matrix:
-# CHUNK, doubles, row_of; _norm: backward_output, forward_output, refuse_changed.
+# CHUNK, doubles, row_of; _norm: backward_output, check_slopes, forward_output, refuse_changed,
+# write_slopes.
 
 cdef enum:
     ROWS_AT_LEAST = 8  # rows of a chunk, if there are eight chunks: its sums are two long rows
@@ -88,17 +89,22 @@ def row_normalize(str where, cnp.ndarray x not None, object out, bint in_place, 
 
 
 def row_backward(str where, object dy, object out, cnp.ndarray x not None, tuple cut,
-                 cnp.ndarray statistics not None, cnp.ndarray gamma not None, bint centred):
-    """The gradients (dx, dgamma, dbeta) of ``row_normalize``."""
+                 cnp.ndarray statistics not None, cnp.ndarray gamma not None, bint centred,
+                 list slopes not None):
+    """dx of ``row_normalize``; dgamma and dbeta are written to ``slopes``, arrays made for them,
+    one of them or none."""
     cdef cnp.ndarray grad = as_input(where, "dY", dy, shape_of(x), x.dtype)
     cdef cnp.ndarray target = backward_output(where, out, grad, x)
     cdef RowJob job = row_job(x, cut, gamma, centred)
     cdef cnp.ndarray sums
     refuse_changed(where, job.all.rows == cnp.PyArray_DIM(statistics, 0)
                    and job.channels == cnp.PyArray_SIZE(gamma))
+    check_slopes(where, slopes, job.channels)
+    sums = doubles(max(1, job.chunks), 2 * job.channels)
     if not cnp.PyArray_SIZE(x):
-        return target, *np.zeros((2, job.channels))
-    sums = doubles(job.chunks, 2 * job.channels)
+        sums.fill(0)
+        write_slopes(slopes, row_of(sums, 0), row_of(sums, 0))
+        return target
     job.dy, job.target = <const char *>cnp.PyArray_DATA(grad), <char *>cnp.PyArray_DATA(target)
     job.statistics, job.sums = row_of(statistics, 0), row_of(sums, 0)
     job.all.stream = streams(target, grad)
@@ -106,4 +112,5 @@ def row_backward(str where, object dy, object out, cnp.ndarray x not None, tuple
         fr_run_tasks(row_backward_task, &job, job.chunks, 3 * job.all.rows * job.row_bytes,
                      job.asked, False)
         fr_add_rows(job.sums, job.chunks, 2 * job.channels)
-    return target, sums[0, :job.channels], sums[0, job.channels:]
+    write_slopes(slopes, job.sums, job.sums + job.channels)
+    return target

@@ -81,6 +81,13 @@ cdef write_scalars(Binding binding, object container, bint swapped):
             container[name] = value
     except BaseException:
         for name, before in done:
-            with suppress(BaseException):
-                container[name] = before
+            put_back(container, name, before)
         raise
+
+
+cdef void put_back(object container, object name, object before) noexcept:
+    """Set an entry to what it was, if the container lets it; nothing is allocated."""
+    try:
+        container[name] = before
+    except BaseException:
+        pass

@@ -45,10 +45,10 @@ cdef class State:
         self.on_nonfinite = "propagate"
         self.grad_norm = float("nan")
 
-    cdef Lock during(self, str method):
-        """The lock, for a method that no function that a step asks may call."""
+    cdef int begin(self, str method) except -1:
+        """Enter the lock for a method that no function that a step asks may call."""
         self.refuse_asking(method)
-        return self.lock.during(method)
+        return self.lock.enter(method)
 
     cdef int refuse_asking(self, str method) except -1:
         if self.asking and asker() in self.asking:
@@ -79,7 +79,8 @@ cdef class State:
         """Replace a slot by checked copies. Names that the first one lacks begin anew; those that
         are new there have taken as many steps as the optimizer."""
         cdef dict born = {}
-        with self.during("state"):
+        self.begin("state")
+        try:
             if k == 0:
                 settled = self.settled()
                 for name in entries:
@@ -88,15 +89,20 @@ cdef class State:
                 born = self.settled()
             self.slots[k] = entries
             self.born, self.binding = born, None
+        finally:
+            self.lock.leave()
 
     def set_t(self, long long t):
         """Assign a count of steps to the optimizer and to every parameter."""
         cdef dict born = {}
-        with self.during("t"):
+        self.begin("t")
+        try:
             for name, (_, memory) in self.settled().items():
                 born[name] = t, memory if t else 1.0
             self.born, self.binding = born, None
             self.t = self.start = t
+        finally:
+            self.lock.leave()
 
     cdef dict settled(self):
         """Steps taken and the rule's memory of every parameter that has had a gradient."""
@@ -118,11 +124,14 @@ cdef class State:
         """Everything that changes from step to step, as copies of one moment."""
         cdef int k
         cdef list slots = []
-        with self.lock.reading():
+        cdef bint inside = self.lock.enter_to_read()
+        try:
             born = dict(self.settled())
             for k in range(len(self.slots)):
                 slots.append(self.filled(k))
             return self.t, self.skipped, self.start, self.swapped, born, slots
+        finally:
+            self.lock.leave_read(inside)
 
     def __reduce__(self):
         cdef list groups = []
@@ -150,9 +159,12 @@ cdef class State:
                 group = self.groups[k]
                 places.append(<uintptr_t>group.field(name))
                 numbers.append(float(value))
-        with self.during("load_state_dict"):
+        self.begin("load_state_dict")
+        try:
             self.t, self.skipped, self.start, self.swapped, self.born, self.slots = snapshot
             self.binding = None
             for i in range(len(places)):
                 place = places[i]
                 (<double *>place)[0] = numbers[i]
+        finally:
+            self.lock.leave()

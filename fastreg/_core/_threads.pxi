@@ -91,14 +91,16 @@ def leave_scope(ThreadScope entered not None):
     first. In the context that asked, the scope goes; a copy made meanwhile, as a task has one,
     keeps the number. Left in another context, the scope ends in all of them.
     """
-    remaining = scopes_besides(entered)
     token, entered.token = entered.token, None
     try:
+        remaining = scopes_besides(entered)
         scopes.reset(token)
+        scopes.set(remaining)
     except ValueError:  # another context
         entered.left = True
-    else:
-        scopes.set(remaining)
+    except BaseException:  # no memory: it ends all the same
+        entered.left = True
+        raise
 
 
 def team_info():

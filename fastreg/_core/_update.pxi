@@ -174,8 +174,11 @@ cdef class Updater(State):
     def swap_averages(self, object params):
         """Exchange the parameters, those of the last update if None, with their averages."""
         where = f"{self.name}.swap_ema"
-        with self.during("swap_ema"):
+        self.begin("swap_ema")
+        try:
             self.swap(where, params)
+        finally:
+            self.lock.leave()
 
     cdef swap(self, str where, object params):
         cdef Binding binding = self.binding

@@ -38,7 +38,11 @@ def _checked(where, rng):
         if not isinstance(rng, (bool, np.bool_, str, bytes, np.ma.MaskedArray)):
             return np.random.default_rng(rng)
         error = TypeError
+    except MemoryError:
+        raise
     except Exception as refused:  # also what the seed's own code raises
+        if type(rng) is int and not isinstance(refused, ValueError):
+            raise MemoryError(f"{where}: no room for a random generator") from refused
         error = ValueError if isinstance(refused, ValueError) else TypeError
     raise error(
         f"{where}: rng must be what numpy.random.default_rng takes (None, an integer of at least "

@@ -27,6 +27,11 @@ IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E
 GZIP = b"\x1f\x8b"
 DENSEST = 1032  # bytes that one byte of DEFLATE may become
 LONGEST_HEADER = 10_000  # bytes of a .npy header, as in NumPy
+TOO_LARGE = "must be smaller than the memory that is to be had"
+
+
+class _TooLargeError(ValueError, MemoryError):
+    """A file that memory has no room for."""
 
 
 def read_npz(path: PathLike, *, X: str = "X", y: str = "y") -> tuple[Array, Array]:
@@ -66,6 +71,8 @@ def read_npz(path: PathLike, *, X: str = "X", y: str = "y") -> tuple[Array, Arra
                 if missing:
                     raise ValueError(f"it has {sorted(found)}, not {missing}")
                 return (_member(archive, found.index(X)), _member(archive, found.index(y)))
+        except (MemoryError, SystemError):  # NumPy's functions raise either for want of memory
+            raise _TooLargeError(f"read_npz: {path} {TOO_LARGE}") from None
         except Exception as error:  # zipfile and zlib have a dozen kinds for damaged files
             text = str(error) or type(error).__name__
             raise ValueError(f"read_npz: {path} must hold the arrays {X} and {y}; {text}") from None
@@ -134,9 +141,7 @@ def read_idx(path: PathLike) -> Array:
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise ValueError(f"read_idx: {path} must be whole; {error}") from None
         except MemoryError:
-            raise ValueError(
-                f"read_idx: {path} must be smaller than the memory that is to be had"
-            ) from None
+            raise _TooLargeError(f"read_idx: {path} {TOO_LARGE}") from None
 
 
 def _idx(path, file, room):

@@ -169,12 +169,7 @@ def _rows(where, path, delimiter, encoding):
             source = _checked_lines(where, text, encoding)
             head = list(itertools.islice(source, HEAD + 1))
             delimiter = delimiter or (*_fitting(head), ",")[0]
-            reader = csv.reader(
-                _without_margin(itertools.chain(head, source), delimiter),
-                delimiter=delimiter,
-                strict=True,
-                skipinitialspace=True,
-            )
+            reader = _reader(itertools.chain(head, source), delimiter, strict=True)
             lines, rows = [], []
             for row in reader:
                 if len(row) > 1 or (row and row[0].strip()):
@@ -246,12 +241,19 @@ def _without_margin(lines, delimiter):
     return (line.rstrip(" \r\n") + "\n" for line in lines) if delimiter == " " else lines
 
 
+def _reader(lines, delimiter, strict):
+    lines = _without_margin(lines, delimiter)
+    try:
+        return csv.reader(lines, delimiter=delimiter, strict=strict, skipinitialspace=True)
+    except TypeError as error:  # of options that it has no memory for: ours are all right
+        raise MemoryError(f"read_csv: no room for a reader; {error}") from None
+
+
 def _fitting(head):
     """The delimiters that cut every one of the first lines in equally many entries, at least 2."""
     fits = []
     for delimiter in DELIMITERS:
-        lines = _without_margin(head, delimiter)
-        reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+        reader = _reader(head, delimiter, strict=False)
         try:
             rows = [row for row in reader if row]
         except csv.Error:

@@ -86,19 +86,22 @@ class RandomLayer(Layer):
         """
         where, name = self._forward, self._names[0]
         with self._lock:
+            shape = getattr(X, "shape", None)
             if not self.training:
+                last = shape, None, self._drop_rate
                 result = self._quiet(where, name, X, out, self._drop_rate)
-                self._last = X.shape, None, self._drop_rate
+                self._last = last
                 return result
             noise_shape = self._noise_shape_of(where, name, X)
             noise = self._next_noise(X)
-            result = self._noisy(where, name, X, out, noise, noise_shape)
-            # One statement without a call: an interrupt finds all of it done or nothing.
-            self._last, self._drawn, self._calls = (
-                (X.shape, noise, noise_shape),
-                (noise, noise_shape or X.shape, result.dtype),
+            after = (
+                (shape, noise, noise_shape),
+                (noise, noise_shape or shape, getattr(X, "dtype", None)),
                 self._calls + 1 & MAX_CALL,
             )
+            result = self._noisy(where, name, X, out, noise, noise_shape)
+            # No call, and nothing allocated: an interrupt finds all of it done or nothing.
+            self._last, self._drawn, self._calls = after
             return result
 
     def backward(self, dout: Array, *, out: Array | None = None) -> Array:

@@ -135,7 +135,7 @@ class GaussianDropout(RandomLayer):
         if self._drawn is None:
             return None
         noise, shape, dtype = self._drawn
-        ones = np.ones(shape, dtype)
+        ones = np.ones(shape, dtype if dtype.kind == "f" else np.float64)
         return gaussian_dropout("", "noise", ones, ones, *noise)
 
     def _scalars_of(self, rate):

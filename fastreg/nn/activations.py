@@ -97,9 +97,10 @@ class LeakyReLU(Layer):
             np.less_equal(X, 0, out=factor)
             factor *= X.dtype.type(self.slope)
             np.maximum(factor, 1, out=factor)
-        self._last = factor
         with np.errstate(under="ignore"):
-            return np.multiply(X, factor, out=Y)
+            np.multiply(X, factor, out=Y)
+        self._last = factor
+        return Y
 
     def backward(self, dY: Array) -> Array:
         """Return ``dY`` where the input was positive and ``slope dY`` elsewhere."""

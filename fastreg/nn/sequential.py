@@ -335,7 +335,7 @@ def mlp(
     dropout = number(where, "dropout", dropout, low=0.0, high=1.0)
     kinds = FAST if backend == "fast" else vars(fastreg.reference)
     rng = generator(where, rng)
-    masks = np.random.default_rng(rng.integers(2**63))  # so that weights do not depend on dropout
+    masks = generator(where, int(rng.integers(2**63)))  # so that weights do not depend on dropout
     options = {"init": init, "init_scale": init_scale, "dtype": dtype, "rng": rng}
     layers = []
     for n_in, n_out in itertools.pairwise(sizes[:-1]):

@@ -252,12 +252,13 @@ class BatchNorm(Layer):
                 statistics = np.vstack([mean, var, 1.0 / np.sqrt(var + self.epsilon)])
                 moved = {}
             in_place = not self.training
+            shared = isinstance(out, np.ndarray) and np.may_share_memory(X, out)
+            moved["_last"] = None if in_place and shared else (X, by_batch, statistics)
+            moved["_trained"] = (X, statistics) if self.training else self._trained
+            own = self.__dict__
             Y = batch_normalize(where, X, out, in_place, statistics, gamma, beta, self.axis == -1)
-            overwritten = in_place and np.may_share_memory(X, Y)
-            last = None if overwritten else (X, by_batch, statistics)
-            trained = (X, statistics) if self.training else self._trained
-            # One call of C: an interrupt finds all of it done or nothing.
-            self.__dict__.update(moved, _last=last, _trained=trained)
+            # Nothing is allocated any more, and in one call of C: an interrupt finds all or none.
+            own.update(moved)
             return Y
 
     def backward(self, dY: Array, *, out: Array | None = None) -> Array:
@@ -282,10 +283,11 @@ class BatchNorm(Layer):
         with self._lock:
             X, by_batch, statistics = self._forwarded(self._last)
             gamma, _ = self._affine(where)
-            dX, dgamma, dbeta = batch_backward(
-                where, dY, out, X, by_batch, statistics, gamma, self.axis == -1
+            slopes = self._new_slopes()
+            dX = batch_backward(
+                where, dY, out, X, by_batch, statistics, gamma, self.axis == -1, slopes
             )
-            self.dgamma, self.dbeta = self._slopes(dgamma, dbeta)
+            self.dgamma, self.dbeta = slopes or (None, None)
             return dX
 
     def fold_into(self, W: Array, b: Array) -> tuple[Array, Array]:
@@ -351,14 +353,11 @@ class BatchNorm(Layer):
         self._warned = True
         warnings.warn(ONE_VALUE, RuntimeWarning, stacklevel=3)
 
-    def _slopes(self, dgamma, dbeta):
-        """The gradients in the shapes and dtypes of what they belong to."""
+    def _new_slopes(self):
+        """Arrays for dgamma and dbeta, in the shapes and dtypes of what they belong to."""
         if not self.affine:
-            return None, None
-        return (
-            dgamma.reshape(self.gamma.shape).astype(self.gamma.dtype, copy=False),
-            dbeta.reshape(self.beta.shape).astype(self.beta.dtype, copy=False),
-        )
+            return []
+        return [np.empty(array.shape, array.dtype) for array in (self.gamma, self.beta)]
 
     def _batch_statistics(self, where, X):
         """Mean, biased variance and 1 / sqrt(variance + epsilon) of the batch's channels."""

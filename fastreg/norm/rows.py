@@ -62,11 +62,13 @@ class RowNorm(Layer):
             cut = self._rows(where, X)
             gamma = self._parameter(where, "gamma", 1.0, X)
             beta = self._parameter(where, "beta", 0.0, X)
-            Y, statistics = row_normalize(
+            shared = isinstance(out, np.ndarray) and np.may_share_memory(X, out)
+            last = [X, None]
+            Y, last[1] = row_normalize(
                 where, X, out, not self.training, cut, gamma, beta, self.epsilon, self._centred
             )
-            overwritten = not self.training and np.may_share_memory(X, Y)
-            self._last = None if overwritten else (X, statistics)
+            # Nothing is allocated any more.
+            self._last = None if shared and not self.training else last
             return Y
 
     def backward(self, dY: Array, *, out: Array | None = None) -> Array:
@@ -91,17 +93,16 @@ class RowNorm(Layer):
         with self._lock:
             X, statistics = self._forwarded(self._last)
             gamma = self._parameter(where, "gamma", 1.0, X)
-            dX, *gradients = row_backward(
-                where, dY, out, X, self._rows(where, X), statistics, gamma, self._centred
-            )
-            if self.affine:
-                slopes = {
-                    f"d{name}": gradient.reshape(self._shape).astype(
-                        float_input(where, name, getattr(self, name)).dtype
-                    )
-                    for name, gradient in zip(self._names, gradients, strict=False)
-                }
-                self.__dict__.update(slopes)  # in one call: an interrupt finds all of them or none
+            slopes = {
+                f"d{name}": np.empty(
+                    self._shape, float_input(where, name, getattr(self, name)).dtype
+                )
+                for name in (self._names if self.affine else ())
+            }
+            cut, own, new = self._rows(where, X), self.__dict__, list(slopes.values())
+            dX = row_backward(where, dY, out, X, cut, statistics, gamma, self._centred, new)
+            # Nothing is allocated any more, and in one call: an interrupt finds all or none.
+            own.update(slopes)
             return dX
 
     def _parameter(self, where, name, default, X):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastreg._core._kernels import group_squares, scale_groups
+from fastreg._core._kernels import byte_bounds, group_squares, scale_groups
 from fastreg._core.checks import integer, number, shown
 from fastreg.penalty.weights import dense, pack, sweep, unpack
 
@@ -231,27 +231,42 @@ class _Groups:
 
     def zeros(self):
         """Return the gradient of a penalty of strength 0."""
-        axes = np.argsort(self._order)
-        return np.zeros([self._shape[a] for a in axes], self._matrix.dtype)
+        return np.zeros([self._shape[a] for a in self._axes_back()], self._matrix.dtype)
+
+    def _axes_back(self):
+        """The order that takes the axes back to where they were."""
+        return sorted(range(len(self._order)), key=self._order.__getitem__)
+
+    def scaled(self, factors):
+        """Return a new array with each group times its factor."""
+        result = self._matrix
+        for one in self._in_range(factors):
+            result = scale_groups(
+                result, self.by_rows, one, None if result is self._matrix else result
+            )
+        return np.ascontiguousarray(self._as_given(result))
+
+    def steps(self, factors, out):
+        """Return what scales ``out``, whose groups these are: functions and their arguments."""
+        if np.may_share_memory(self._matrix, out):
+            return [
+                (scale_groups, (self._matrix, self.by_rows, one, self._matrix))
+                for one in self._in_range(factors)
+            ]
+        return [(np.copyto, (out, self.scaled(factors)))]
 
     @np.errstate(under="ignore", over="ignore")
-    def scaled(self, factors, out=None):
-        """Return the array with each group times its factor, written over ``out`` if given."""
-        in_place = out is not None and np.may_share_memory(self._matrix, out)
-        target = self._matrix if in_place else None
+    def _in_range(self, factors):
+        """The factors, or two times as many whose products they are and that the dtype has."""
         range_ = np.finfo(self._matrix.dtype)
         if ((factors > range_.max) | ((factors < range_.tiny) & (factors > 0.0))).any():
             half = np.sqrt(factors)  # this dtype cannot hold the factor, but its root
-            result = scale_groups(self._matrix, self.by_rows, half, target)
-            result = scale_groups(result, self.by_rows, factors / half, result)
-        else:
-            result = scale_groups(self._matrix, self.by_rows, factors, target)
-        result = result.reshape(self._shape).transpose(np.argsort(self._order))
-        if out is None:
-            return np.ascontiguousarray(result)
-        if not in_place:
-            out[...] = result
-        return out
+            return [half, factors / half]
+        return [factors]
+
+    def _as_given(self, matrix):
+        """The matrix of the groups in the shape of their array."""
+        return matrix.reshape(self._shape).transpose(self._axes_back())
 
 
 def _groups(where, name, weights, axis):
@@ -276,18 +291,19 @@ def _constrain(where, weights, axis, factors_of):
         if not array.flags.writeable:
             raise ValueError(f"{where}: {label} must be writeable, got a read-only array")
     _refuse_shared(where, labels, arrays)
+    steps = []
     for group, array in zip(groups, arrays, strict=True):
         factors = factors_of(group.norms)
         if (factors != 1.0).any():
-            group.scaled(factors, out=array)
+            steps += group.steps(factors, array)
+    for function, arguments in steps:  # everything is at hand: all arrays are scaled, or none
+        function(*arguments)
     return weights
 
 
 def _refuse_shared(where, labels, arrays):
     """Refuse arrays that share memory: shared elements would be scaled twice."""
-    ranges = [
-        (*np.lib.array_utils.byte_bounds(array), k) for k, array in enumerate(arrays) if array.size
-    ]
+    ranges = [(*byte_bounds(array), k) for k, array in enumerate(arrays) if array.size]
     before = []  # arrays that may reach into the next one
     for start, end, k in sorted(ranges):
         before = [(stop, i) for stop, i in before if stop > start]
