@@ -301,6 +301,7 @@ class Trainer(Run):
         A batch without weight is only counted, and its loss is NaN.
         """
         before, t, updating = marks(self.model), getattr(self.optimizer, "t", None), False
+        seconds, n = self._so_far["seconds"], self.batch
         try:
             self._broken = HALFWAY
             try:
@@ -310,19 +311,23 @@ class Trainer(Run):
                 value, found, params, grads = math.nan, None, None, None
             with self._presses:
                 updating = True
-                rate = rate_of(self.optimizer, self.step) if last else None
+                entries = add_step(self._so_far, found)
+                if last:
+                    entries["learning_rate"] = rate_of(self.optimizer, self.step)
+                    entries["gradient_norm"] = of_gradients(self.model)
+                after = entries, self.batch + 1, self.step + 1, None
+                seconds.append(0.0)
                 if grads is not None:
                     self.optimizer.update(params, grads)
-                add_step(self._so_far, found, time.perf_counter() - begin)
-                if last:
-                    norm = of_gradients(self.model)
-                    self._so_far |= {"learning_rate": rate, "gradient_norm": norm}
-                self.batch, self.step, self._broken = self.batch + 1, self.step + 1, None
+                # The step is taken: its count allocates nothing, and cannot fail.
+                self._so_far, self.batch, self.step, self._broken = after
+                seconds[-1] = time.perf_counter() - begin
                 self._tell("on_train_batch_end", self.batch - 1, {"loss": value}, kept=True)
         except BaseException:
             untouched = t is not None and getattr(self.optimizer, "t", None) == t
             if self._broken is HALFWAY and (untouched or not updating):
                 rewind(before)
+                del seconds[n:]
                 self._broken = None
             raise
         return value

@@ -80,7 +80,11 @@ def enter_scope(int n):
     """Ask for a number of threads in the calling context."""
     cdef ThreadScope entered = ThreadScope()
     entered.n = n
-    entered.token = scopes.set((*scopes_besides(None), entered))
+    try:
+        entered.token = scopes.set((*scopes_besides(None), entered))
+    except BaseException:  # no memory for the token; the variable may be set
+        entered.left = True
+        raise
     return entered
 
 

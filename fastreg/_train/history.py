@@ -21,16 +21,21 @@ def begun() -> dict[str, Any]:
     return {"seconds": [], **dict.fromkeys(TOTALS, 0)}
 
 
-def add_step(so_far: dict[str, Any], found: Any, seconds: float) -> None:
-    """Add a step: its loss, weight, rows predicted right (or None) and rows; None if skipped."""
-    so_far["seconds"].append(seconds)
+def add_step(so_far: dict[str, Any], found: Any) -> dict[str, Any]:
+    """Return what a step adds up to: its loss, weight, rows predicted right (or None) and rows.
+
+    None stands for a step that was skipped. The list of seconds is the same one.
+    """
     if found is None:
-        return
+        return dict(so_far)
     loss, weight, right, rows = found
-    so_far["loss"] += loss * weight
-    so_far["weight"] += weight
-    so_far["right"] = None if right is None else so_far["right"] + right
-    so_far["rows"] += rows
+    return {
+        **so_far,
+        "loss": so_far["loss"] + loss * weight,
+        "weight": so_far["weight"] + weight,
+        "right": None if right is None else so_far["right"] + right,
+        "rows": so_far["rows"] + rows,
+    }
 
 
 def of_epoch(so_far: dict[str, Any]) -> dict[str, Any]:
@@ -40,7 +45,8 @@ def of_epoch(so_far: dict[str, Any]) -> dict[str, Any]:
     --------
     >>> so_far = begun()
     >>> for step in (1.0, 4, 3, 4), (4.0, 2, 0, 2):
-    ...     add_step(so_far, step, 1e-3)
+    ...     so_far = add_step(so_far, step)
+    ...     so_far["seconds"].append(1e-3)
     >>> of_epoch(so_far)["loss"], of_epoch(so_far)["accuracy"]
     (2.0, 0.5)
     """

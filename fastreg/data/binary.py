@@ -26,6 +26,7 @@ __all__ = ["read_idx", "read_npz"]
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP = b"\x1f\x8b"
 DENSEST = 1032  # bytes that one byte of DEFLATE may become
+ENCRYPTED = 1  # of an entry's flags
 LONGEST_HEADER = 10_000  # bytes of a .npy header, as in NumPy
 TOO_LARGE = "must be smaller than the memory that is to be had"
 
@@ -74,6 +75,8 @@ def read_npz(path: PathLike, *, X: str = "X", y: str = "y") -> tuple[Array, Arra
         except (MemoryError, SystemError):  # NumPy's functions raise either for want of memory
             raise _TooLargeError(f"read_npz: {path} {TOO_LARGE}") from None
         except Exception as error:  # zipfile and zlib have a dozen kinds for damaged files
+            if type(error) is RuntimeError:  # of a lock that cannot be made
+                raise _TooLargeError(f"read_npz: {path} {TOO_LARGE}") from None
             text = str(error) or type(error).__name__
             raise ValueError(f"read_npz: {path} must hold the arrays {X} and {y}; {text}") from None
 
@@ -83,6 +86,8 @@ def _member(archive, place):
     entry = archive.infolist()[place]
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{entry.filename} is packed in a way that NumPy does not use")
+    if entry.flag_bits & ENCRYPTED:
+        raise ValueError(f"{entry.filename} is encrypted")
     if entry.file_size > DENSEST * (entry.compress_size + 1):
         raise ValueError(f"{entry.filename} claims {entry.file_size} bytes, more than it can hold")
     with archive.open(entry) as member:

@@ -11,9 +11,9 @@ import types
 import warnings
 
 import numpy as np
-import public_calls
 import pytest
 from bad_values import bad_values, spoiled
+from frozen import frozen, write_files
 from public_calls import CALLS
 
 import fastreg
@@ -25,41 +25,7 @@ from fastreg.lab import data as lab_data
 def files(tmp_path, monkeypatch):
     """A folder with a file of each kind, in which words are names of files that are not there."""
     monkeypatch.chdir(tmp_path)
-    public_calls.trainer().save("base.ckpt")
-    (tmp_path / "base.csv").write_text("x,z,y\n" + "1,2,0\n" * 9)
-    np.savez(tmp_path / "base.npz", X=np.ones((4, 3)), y=np.arange(4))
-    (tmp_path / "base.idx").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 1, 2]))
-
-
-def frozen(thing, seen=None):
-    """All that can change in an object, as values that can be compared."""
-    seen = {} if seen is None else seen
-    if isinstance(thing, np.ndarray) and thing.dtype.hasobject:
-        return str(thing.dtype), thing.shape
-    if isinstance(thing, np.ndarray):
-        return str(thing.dtype), thing.shape, np.asarray(thing).tobytes()
-    if isinstance(thing, np.random.Generator):
-        return repr(thing.bit_generator.state)
-    if isinstance(thing, (str, bytes, int, float, complex, type(None), type)):
-        return repr(thing) if isinstance(thing, float) else thing
-    if id(thing) in seen:
-        return None
-    seen[id(thing)] = thing  # kept, or another object might have its id
-    if isinstance(thing, (dict, types.MappingProxyType)):
-        return [(repr(key), frozen(value, seen)) for key, value in thing.items()]
-    if isinstance(thing, (list, tuple)):
-        return [frozen(item, seen) for item in thing]
-    if isinstance(thing, (public_calls.Assign, public_calls.Bound, types.MethodType)):
-        return frozen(getattr(thing, "holder", None) or thing.__self__, seen)
-    if type(thing).__module__.startswith("fastreg"):
-        state = thing.state_dict() if hasattr(thing, "state_dict") else None
-        own = {key: value for key, value in vars_of(thing).items() if key != "_lock"}
-        return frozen(state, seen), frozen(own, seen)
-    return id(thing)
-
-
-def vars_of(thing):
-    return getattr(thing, "__dict__", {})
+    write_files(tmp_path)
 
 
 def global_state():
