@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 __all__ = ["Plateau", "ReduceOnPlateau"]
 
 
+def whole(counting: Any, method: Any, *arguments: Any) -> Any:
+    """Return what a method returns; if it fails, the object and its history are as before."""
+    before = dict(vars(counting))
+    history = before.get("history")
+    n = len(history or ())
+    try:
+        return method(*arguments)
+    except BaseException:
+        vars(counting).update(before)
+        if history is not None:
+            del history[n:]
+        raise
+
+
 class Plateau:
     """The best loss so far and the number of epochs since."""
 
@@ -39,6 +53,9 @@ class Plateau:
 
     def reset(self) -> None:
         """Forget all epochs, for another run; the settings stay."""
+        whole(self, self._forget)
+
+    def _forget(self):
         self.best_loss: Any = math.inf if self.mode == "min" else -math.inf
         self.counter = 0
         self.cooldown_left = 0
@@ -152,7 +169,10 @@ class ReduceOnPlateau(Plateau):
 
     def reset(self) -> None:
         """Forget all epochs and return to ``initial_value``, for another run."""
-        super().reset()
+        whole(self, self._forget)
+
+    def _forget(self):
+        super()._forget()
         self.value = self.initial_value
 
     def __call__(self, step: int) -> float:
@@ -162,6 +182,9 @@ class ReduceOnPlateau(Plateau):
     def update(self, val_loss: float) -> float:
         """Record an epoch's loss and return the value for the next epoch."""
         loss = loss_value("ReduceOnPlateau.update", "val_loss", val_loss)
+        return whole(self, self._record, loss)
+
+    def _record(self, loss):
         improved = self._improves(loss, self.best_loss)
         if improved:
             self.best_loss = loss

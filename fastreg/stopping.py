@@ -22,7 +22,7 @@ from fastreg._core.checks import (
     sequence,
     shown,
 )
-from fastreg.plateau import Plateau, from_json, loss_value, to_json
+from fastreg.plateau import Plateau, from_json, loss_value, to_json, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -144,9 +144,8 @@ class EarlyStopping(Plateau):
         self.verbose = verbose
         self.reset()
 
-    def reset(self) -> None:
-        """Forget all epochs, for another run; the settings stay."""
-        super().reset()
+    def _forget(self):
+        super()._forget()
         self.best_epoch: int | None = None
         self.best_weights: Any = None
         self.stop_reason: str | None = None
@@ -158,6 +157,9 @@ class EarlyStopping(Plateau):
         ``model_weights`` is a dict, list or tuple of arrays, nested as you like, or one array; a
         dict's ``values()`` and a generator count as a list.
         """
+        return whole(self, self._record, val_loss, model_weights)
+
+    def _record(self, val_loss, model_weights):
         loss = loss_value("EarlyStopping", "val_loss", val_loss)
         watched = len(self.history) >= self.start_from_epoch
         best = watched and self._improves(loss, self.best_loss)

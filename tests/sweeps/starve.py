@@ -14,6 +14,7 @@ import inspect
 import io
 import linecache
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -207,7 +208,7 @@ def is_foreign(error):
         return False
     ours = "fastreg" in Path(last.filename).parts
     line = linecache.getline(last.filename, last.lineno)
-    return not (ours and any(f"{name}(" in line for name in dir(fastreg._core._kernels)))
+    return not (ours and re.search(rf"(?<![.\w])({'|'.join(dir(fastreg._core._kernels))})\(", line))
 
 
 def place_of(error):
