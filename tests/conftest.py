@@ -53,6 +53,12 @@ def pytest_report_header():
     return f"kernels' data: FASTREG_TEST_SEED={harness.SEED}"
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Say it at the end as well: a quiet run has no header."""
+    if terminalreporter.verbosity < 0:
+        terminalreporter.write_line(pytest_report_header())
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
     """Say so again where a test with data of this run has failed."""
