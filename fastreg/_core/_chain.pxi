@@ -56,6 +56,15 @@ cdef class Chain:
             return self.layers[0].backward(dy)
         return self.dense.backward(dy, input_gradient=input_gradient)
 
+    cdef bint has_own_methods(self) except -1:
+        """Whether some layer has been given a pass that its class does not have."""
+        cdef dict own
+        for layer in self.layers:
+            own = attributes(layer)
+            if "forward" in own or "backward" in own:
+                return True
+        return False
+
     cdef object fused_forward(self, object given, list pending):
         """The output; what it makes of the layers' attributes is left in ``pending``."""
         cdef dict dense = None, norm = None, dropout = None
@@ -64,6 +73,8 @@ cdef class Chain:
         cdef cnp.ndarray x, y, statistics = None, gamma = None
         cdef double scale = 1.0
         if not isinstance(given, cnp.ndarray) or cnp.PyArray_NDIM(<cnp.ndarray>given) != 2:
+            return ONE_BY_ONE
+        if self.has_own_methods():
             return ONE_BY_ONE
         if self.norm is not None:
             norm = attributes(self.norm)
@@ -104,7 +115,7 @@ cdef class Chain:
         cdef cnp.ndarray db = None
         cdef dict dense = None, norm
         cdef Py_ssize_t n
-        if self.own["last"] is None:
+        if self.own["last"] is None or (not self.relu and self.has_own_methods()):
             return ONE_BY_ONE
         x, statistics, gamma, y, scale = self.own["last"]
         if self.dense is not None:

@@ -175,3 +175,16 @@ def test_a_gradient_that_does_not_fit_is_refused(wrong):
         block.forward(np.ones((4, 3)))
         with pytest.raises((TypeError, ValueError), match="dY must"):
             block.backward(wrong)
+
+
+@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("method", ["forward", "backward"])
+def test_a_method_that_a_layer_is_given_is_called(place, method):
+    layers = [*chain((1, 1, 1), 6, 3, np.float32), Dense(3, 2, rng=0)]
+    model, calls = Sequential(layers), []
+    own = getattr(layers[place], method)
+    setattr(
+        layers[place], method, lambda *args, **options: calls.append(1) or own(*args, **options)
+    )
+    model.backward(model.forward(np.ones((4, 6), np.float32)) * 1)
+    assert calls
