@@ -20,16 +20,16 @@ __all__ = ["Plateau", "ReduceOnPlateau"]
 
 
 def whole(counting: Any, method: Any, *arguments: Any) -> Any:
-    """Return what a method returns; if it fails, the object and its history are as before."""
-    before = dict(vars(counting))
-    history = before.get("history")
-    n = len(history or ())
+    """Return what a method returns; if it fails, the object is as before.
+
+    The method replaces what an attribute holds and changes nothing in place.
+    """
+    own = vars(counting)
+    before = own.copy()
     try:
         return method(*arguments)
     except BaseException:
-        vars(counting).update(before)
-        if history is not None:
-            del history[n:]
+        own.update(before)
         raise
 
 

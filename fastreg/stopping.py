@@ -173,7 +173,7 @@ class EarlyStopping(Plateau):
         )
         if best:
             self.best_loss, self.best_epoch, self.best_weights = (loss, len(self.history), weights)
-        self.history.append(loss)
+        self.history = [*self.history, loss]  # a new list: what fails from here on is taken back
         self.stop_reason = self._reason(loss, watched, best)
         if self.verbose and self.stop_reason:
             print(self._sentence())

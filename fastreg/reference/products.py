@@ -1,6 +1,9 @@
 """Matrix products, one fused multiply-add after the other."""
 
+from __future__ import annotations
+
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +12,7 @@ __all__ = ["matmul"]
 BLOCK = 256  # values of k whose products are chained before the chain is added
 
 
-def matmul(a, b):
+def matmul(a: Any, b: Any) -> Any:
     """Return ``a @ b``: blocks of k in order, in each a chain of multiply-adds that begins at 0."""
     rows, cols = np.atleast_2d(a), b if b.ndim == 2 else b[:, None]
     depth, chains = len(cols), []
@@ -24,20 +27,20 @@ def matmul(a, b):
     return total.reshape(a.shape[:-1] + b.shape[1:])[()]
 
 
-def fma(a, b, c):
+def fma(a: Any, b: Any, c: Any) -> Any:
     """Return ``a * b + c``, rounded once."""
     with np.errstate(all="ignore"):
         return fma_float(a, b, c) if c.dtype == np.float32 else fma_double(a, b, c)
 
 
-def two_sum(a, b):
+def two_sum(a: Any, b: Any) -> Any:
     """Return the rounded sum and its error (Knuth)."""
     s = a + b
     t = s - a
     return s, (a - (s - t)) + (b - t)
 
 
-def sum_to_odd(a, b):
+def sum_to_odd(a: Any, b: Any) -> Any:
     """Return ``a + b`` rounded to odd: what is inexact ends in a 1, so rounding again is safe."""
     s, error = two_sum(a, b)
     is_even = np.ascontiguousarray(s).view(np.int64) % 2 == 0
@@ -45,12 +48,12 @@ def sum_to_odd(a, b):
     return np.where((error != 0) & is_even & np.isfinite(s), other, s)
 
 
-def fma_float(a, b, c):
+def fma_float(a: Any, b: Any, c: Any) -> Any:
     """Sum to odd in float64, where a product of float32 is exact (Boldo & Melquiond, 2008)."""
     return sum_to_odd(a.astype(np.float64) * b, c.astype(np.float64)).astype(np.float32)
 
 
-def fma_double(a, b, c):
+def fma_double(a: Any, b: Any, c: Any) -> Any:
     """Sum the product, its error and c so that only the last sum rounds (Boldo & Melquiond).
 
     Far from 1, where the error of the product is not a number or the sum is subnormal, and where
@@ -72,21 +75,21 @@ def fma_double(a, b, c):
     return result
 
 
-def two_product(a, b):
+def two_product(a: Any, b: Any) -> Any:
     """Return the rounded product and its error (Dekker)."""
     (a_high, a_low), (b_high, b_low) = halves(a), halves(b)
     p = a * b
     return p, ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
-def halves(x):
+def halves(x: Any) -> Any:
     """Return two numbers of 26 bits whose sum is ``x`` (Veltkamp)."""
     t = 134217729.0 * x
     high = t - (t - x)
     return high, x - high
 
 
-def exact(a, b, c):
+def exact(a: Any, b: Any, c: Any) -> Any:
     """Compute in fractions."""
     total = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
     try:

@@ -101,6 +101,7 @@ add(
     X_val=(X, table(4)),
     y_val=(Y, classes),
     sample_weight=(np.ones(4), shares(4)),
+    evaluate_training=(True, flag),
     resume_from=(None, resumed),
 )
 add(

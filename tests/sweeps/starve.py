@@ -63,7 +63,7 @@ LEFT_OUT = {
 #: Where several allocations in a row fail NumPy crashes (np.errstate) and CPython (contextvars).
 FRAGILE = ("num_threads", "Trainer", "mlp", "Dense", "data.", "bias_variance", "weight_histogram")
 FRAGILE += ("max_norm", "unit_norm", "GroupLasso", "softmax_", "mse", "binary_cross", "checkpoint")
-FRAGILE += ("Tanh", "Sigmoid", "GELU", "LeakyReLU")
+FRAGILE += ("Tanh", "Sigmoid", "GELU", "LeakyReLU", "diagnose")
 #: OpenBLAS ends the process where its own buffer cannot be had.
 PRODUCTS = ("Dense from the pool", "Sequential from the pool")
 QUIET = 5  # calls in a row without a failure: all allocations have been seen
