@@ -55,7 +55,7 @@ class Plateau:
         """Forget all epochs, for another run; the settings stay."""
         whole(self, self._forget)
 
-    def _forget(self):
+    def _forget(self) -> None:
         self.best_loss: Any = math.inf if self.mode == "min" else -math.inf
         self.counter = 0
         self.cooldown_left = 0
@@ -171,7 +171,7 @@ class ReduceOnPlateau(Plateau):
         """Forget all epochs and return to ``initial_value``, for another run."""
         whole(self, self._forget)
 
-    def _forget(self):
+    def _forget(self) -> None:
         super()._forget()
         self.value = self.initial_value
 

@@ -144,7 +144,7 @@ class EarlyStopping(Plateau):
         self.verbose = verbose
         self.reset()
 
-    def _forget(self):
+    def _forget(self) -> None:
         super()._forget()
         self.best_epoch: int | None = None
         self.best_weights: Any = None
