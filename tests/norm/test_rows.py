@@ -373,14 +373,14 @@ TORCH = [
 def test_agrees_with_torch(name, arguments, peer, shape, rng):
     torch = pytest.importorskip("torch")
     X, dY = rng.normal(3, 2, size=(2, *shape)).astype(np.float32)
-    layer, peer = make(name, arguments), peer(torch.nn)
+    layer, peer = make(name, arguments), peer(torch.nn).double()  # its own rounding is not at stake
     for ours, theirs in (("gamma", "weight"), ("beta", "bias")):
         if getattr(peer, theirs, None) is not None:
             value = torch.tensor(getattr(layer, ours)).reshape(getattr(peer, theirs).shape)
             getattr(peer, theirs).data[...] = value
-    X_peer = torch.tensor(X, requires_grad=True)
+    X_peer = torch.tensor(X, dtype=torch.float64, requires_grad=True)
     Y_peer = peer(X_peer)
-    Y_peer.backward(torch.tensor(dY))
+    Y_peer.backward(torch.tensor(dY, dtype=torch.float64))
     np.testing.assert_allclose(layer.forward(X), Y_peer.detach().numpy(), atol=1e-5)
     np.testing.assert_allclose(layer.backward(dY), X_peer.grad.numpy(), atol=1e-5)
     np.testing.assert_allclose(layer.dgamma.ravel(), peer.weight.grad.numpy().ravel(), atol=1e-4)
