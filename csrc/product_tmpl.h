@@ -274,41 +274,22 @@ FR_INLINE real *packed_b(const fr_product *p, ptrdiff_t col, ptrdiff_t begin, pt
     return (real *)p->packed + a + begin * ceiling(p->cols, TILE_COLS) * TILE_COLS + col * steps;
 }
 
-static void pack_a(const fr_product *p, ptrdiff_t first, ptrdiff_t begin, ptrdiff_t steps)
+/* A block of k of `together` tiles of rows or panels of columns, or of what is `left` of them:
+ * `width` lines each, what is missing filled up to a multiple of `grain`. */
+FR_INLINE void pack_lines(real *to, const int width, const int grain, const int together,
+                          const real *from, ptrdiff_t line, ptrdiff_t step, ptrdiff_t left,
+                          ptrdiff_t n)
 {
-    const ptrdiff_t left = p->rows - first;
-    const real *from = (const real *)p->a + first * p->a_row + begin * p->a_col;
-    real *to = packed_a(p, first, begin, steps);
-    if (p->a_row == 1 && left >= PARTS * TILE_ROWS) {
-        for (ptrdiff_t k = 0; k < steps; k++)
-            for (int t = 0; t < PARTS; t++)
-                memcpy(to + (t * steps + k) * TILE_ROWS, from + k * p->a_col + t * TILE_ROWS,
-                       TILE_ROWS * sizeof(real));
+    if (line == 1 && left >= together * width) {
+        for (ptrdiff_t k = 0; k < n; k++)
+            for (int t = 0; t < together; t++)
+                memcpy(to + (t * n + k) * width, from + k * step + t * width,
+                       (size_t)width * sizeof(real));
         return;
     }
-    for (ptrdiff_t t = 0; t < PARTS * TILE_ROWS && t < left; t += TILE_ROWS)
-        pack(to + t * steps, TILE_ROWS, from + t * p->a_row, p->a_row, p->a_col,
-             at_most(TILE_ROWS, left - t), steps);
-}
-
-static void pack_b(const fr_product *p, ptrdiff_t first, ptrdiff_t begin, ptrdiff_t steps)
-{
-    const ptrdiff_t left = p->cols - first;
-    const real *from = (const real *)p->b + first * p->b_col + begin * p->b_row;
-    real *to = packed_b(p, first, begin, steps);
-    if (p->b_col == 1 && left >= SPAN * TILE_COLS) {
-        for (ptrdiff_t k = 0; k < steps; k++)
-            for (int t = 0; t < SPAN; t++)
-                FR_UNROLL
-        for (int v = 0; v < TILE_VECS; v++)
-            store(to + (t * steps + k) * TILE_COLS + v * WIDTH,
-                  load(from + k * p->b_row + t * TILE_COLS + v * WIDTH));
-        return;
-    }
-    for (ptrdiff_t t = 0; t < SPAN * TILE_COLS && t < left; t += TILE_COLS) {
-        const ptrdiff_t width = at_most(TILE_COLS, left - t);
-        pack(to + t * steps, ceiling(width, WIDTH) * WIDTH, from + t * p->b_col, p->b_col,
-             p->b_row, width, steps);
+    for (ptrdiff_t t = 0; t < together * width && t < left; t += width) {
+        const ptrdiff_t lines = at_most(width, left - t);
+        pack(to + t * n, ceiling(lines, grain) * grain, from + t * line, line, step, lines, n);
     }
 }
 
@@ -320,10 +301,15 @@ static void pack_product(const void *product_, ptrdiff_t part)
     part = of_a ? part : part - p->a_packs;
     const ptrdiff_t begin = part % blocks * FR_PRODUCT_BLOCK;
     const ptrdiff_t steps = at_most(FR_PRODUCT_BLOCK, p->depth - begin);
+    const ptrdiff_t first = part / blocks * (of_a ? PARTS * TILE_ROWS : SPAN * TILE_COLS);
     if (of_a)
-        pack_a(p, part / blocks * PARTS * TILE_ROWS, begin, steps);
+        pack_lines(packed_a(p, first, begin, steps), TILE_ROWS, TILE_ROWS, PARTS,
+                   (const real *)p->a + first * p->a_row + begin * p->a_col, p->a_row, p->a_col,
+                   p->rows - first, steps);
     else
-        pack_b(p, part / blocks * SPAN * TILE_COLS, begin, steps);
+        pack_lines(packed_b(p, first, begin, steps), TILE_COLS, WIDTH, SPAN,
+                   (const real *)p->b + first * p->b_col + begin * p->b_row, p->b_col, p->b_row,
+                   p->cols - first, steps);
 }
 
 FR_INLINE const real *tile_of_a(const fr_product *p, ptrdiff_t i, ptrdiff_t begin,

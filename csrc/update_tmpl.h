@@ -100,6 +100,7 @@ FR_INLINE real root_variance(real *v, real *mean, real g, const scalars *s, cons
 
 ELEMENT(sgd)
 {
+    (void)careful;
     (void)slot;
     *denominator = 1;
     return s->rate * g;
@@ -108,6 +109,7 @@ ELEMENT(sgd)
 /* Polyak (1964). slot: v. feed and rate place the learning rate before or after the sum. */
 ELEMENT(momentum)
 {
+    (void)careful;
     slot[0] = s->momentum * slot[0] + s->feed * g;
     *denominator = 1;
     return s->rate * slot[0];
@@ -116,6 +118,7 @@ ELEMENT(momentum)
 /* Nesterov (1983), in the form of Sutskever et al. (2013) that needs no look-ahead gradient. */
 ELEMENT(nesterov)
 {
+    (void)careful;
     slot[0] = s->momentum * slot[0] + s->feed * g;
     *denominator = 1;
     return s->rate * slot[0] + s->gradient_rate * g;
@@ -208,6 +211,7 @@ ELEMENT(radam)
 /* Kingma & Ba (2015), section 7. slot: m, u. */
 ELEMENT(adamax)
 {
+    (void)careful;
     const real size = (g < 0 ? -g : g) + s->inside;
     const real faded = s->beta2 * slot[1];
     slot[0] = s->beta1 * slot[0] + s->one_minus_beta1 * g;
@@ -231,6 +235,7 @@ ELEMENT(adadelta)
 /* Chen et al. (2023). slot: m. */
 ELEMENT(lion)
 {
+    (void)careful;
     const real blend = s->beta1 * slot[0] + s->one_minus_beta1 * g;
     slot[0] = s->beta2 * slot[0] + s->one_minus_beta2 * g;
     *denominator = 1;

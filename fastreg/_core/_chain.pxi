@@ -1,12 +1,11 @@
 # Layers that run as one: Dense, BatchNorm, ReLU and Dropout in one pass each way, and all layers of
 # a network in one call, which happens whole or not at all.
 #
-# From _lock: attributes, exchange_values, Whole; _arrays: dtype_row, empty_like, is_dense,
+# From _lock: attributes, exchange_values, Whole; _dropout: LAST_CALL; _arrays: dtype_row, empty_like, is_dense,
 # shape_of; _matrix: doubles, row_of; _norm: batch_statistics, blend_row; _dense: bias_gate,
 # dense_gradients, dense_product, gate_backward, norm_gate, norm_gate_backward.
 
 cdef object ONE_BY_ONE = object()  # a chain's answer where its layers must run one after the other
-cdef long long MAX_CALL = 2**62 - 1  # of a dropout layer; the next is 0 again
 
 
 cdef class Chain:
@@ -28,28 +27,36 @@ cdef class Chain:
     def forward(self, x):
         """Return the last layer's output."""
         cdef list pending = []
-        y = self.fused_forward(x, pending)
-        if y is ONE_BY_ONE:
-            y = self.forward_one_by_one(x, pending)
+        y = self.run_forward(x, pending, None)
         settle(pending)
         return y
 
     def backward(self, dy, *, bint input_gradient=True):
         """Return the first layer's dX, if it is wanted; store every gradient."""
         cdef list pending = []
-        dx = self.fused_backward(dy, input_gradient, pending)
-        if dx is ONE_BY_ONE:
-            dx = self.backward_one_by_one(dy, input_gradient)
+        dx = self.run_backward(dy, input_gradient, pending, None)
         settle(pending)
         return dx
 
-    cdef object forward_one_by_one(self, object x, list pending):
+    cdef object run_forward(self, object x, list pending, Whole lock):
+        """The output: fused, or layer by layer, which a network's lock remembers first."""
+        y = self.fused_forward(x, pending)
+        if y is not ONE_BY_ONE:
+            return y
+        if lock is not None:
+            lock.remember_all(self.layers)
         pending.append((self.own, {"last": None}))
         for layer in self.layers:
             x = layer.forward(x)
         return x
 
-    cdef object backward_one_by_one(self, object dy, bint input_gradient):
+    cdef object run_backward(self, object dy, bint input_gradient, list pending, Whole lock):
+        """The first layer's dX, in the same way."""
+        dx = self.fused_backward(dy, input_gradient, pending)
+        if dx is not ONE_BY_ONE:
+            return dx
+        if lock is not None:
+            lock.remember_all(self.layers)
         for layer in self.layers[:0:-1]:
             dy = layer.backward(dy)
         if self.dense is None:
@@ -65,6 +72,13 @@ cdef class Chain:
                 return True
         return False
 
+    cdef bint fits_norm(self, dict norm, cnp.ndarray given) except -1:
+        """Whether batch norm will get rows enough, and as many columns as it has features."""
+        cdef object wide = given if self.dense is None else attributes(self.dense)["W"]
+        return (cnp.PyArray_DIM(given, 0) > 1 and isinstance(wide, cnp.ndarray)
+                and cnp.PyArray_NDIM(<cnp.ndarray>wide) == 2
+                and cnp.PyArray_DIM(<cnp.ndarray>wide, 1) == norm["n_features"])
+
     cdef object fused_forward(self, object given, list pending):
         """The output; what it makes of the layers' attributes is left in ``pending``."""
         cdef dict dense = None, norm = None, dropout = None
@@ -78,7 +92,7 @@ cdef class Chain:
             return ONE_BY_ONE
         if self.norm is not None:
             norm = attributes(self.norm)
-            if not is_plain_norm(norm):
+            if not is_plain_norm(norm) or not self.fits_norm(norm, given):
                 return ONE_BY_ONE
         if self.dropout is not None:
             dropout = attributes(self.dropout)
@@ -97,8 +111,6 @@ cdef class Chain:
         if norm is None:
             y = x if gated or not self.relu else bias_gate(x, None, True, draw)
         else:
-            if cnp.PyArray_DIM(x, 0) < 2 or cnp.PyArray_DIM(x, 1) != norm["n_features"]:
-                return ONE_BY_ONE
             gamma, statistics = norm["gamma"], batch_statistics(x, norm["epsilon"])
             y = norm_gate(x, statistics, gamma, norm["beta"], True, draw)
             pending.append((norm, moved(norm, x, statistics)))
@@ -107,7 +119,7 @@ cdef class Chain:
         if dropout is not None:
             shape = shape_of(y)
             pending.append((dropout, {"_last": (shape, draw, None), "_drawn": (draw, shape, y.dtype),
-                                      "_calls": (<long long>draw[1] + 1) & MAX_CALL}))
+                                      "_calls": (<long long>draw[1] + 1) & LAST_CALL}))
         pending.append((self.own, {"last": (x, statistics, gamma, y, scale)}))
         return y
 
@@ -205,16 +217,11 @@ cdef class Network(Whole):
         self.begin("forward", before)
         try:
             for stage in self.stages:
-                y = ONE_BY_ONE
                 if isinstance(stage, Chain):
-                    y = (<Chain>stage).fused_forward(x, pending)
-                    if y is ONE_BY_ONE:
-                        self.remember_all((<Chain>stage).layers)
-                        y = (<Chain>stage).forward_one_by_one(x, pending)
+                    x = (<Chain>stage).run_forward(x, pending, self)
                 else:
                     self.remember(stage)
-                    y = stage.forward(x)
-                x = y
+                    x = stage.forward(x)
             settle(pending)
             return x
         except BaseException:
@@ -230,7 +237,12 @@ cdef class Network(Whole):
         self.begin("backward", before)
         try:
             for i in range(len(self.stages) - 1, -1, -1):
-                dy = self.stage_backward(self.stages[i], dy, input_gradient or i > 0, pending)
+                stage, wanted = self.stages[i], input_gradient or i > 0
+                if isinstance(stage, Chain):
+                    dy = (<Chain>stage).run_backward(dy, wanted, pending, self)
+                else:
+                    self.remember(stage)
+                    dy = stage.backward(dy) if wanted else stage.backward(dy, input_gradient=False)
             settle(pending)
             return dy
         except BaseException:
@@ -238,18 +250,6 @@ cdef class Network(Whole):
             raise
         finally:
             self.end()
-
-    cdef object stage_backward(self, object stage, object dy, bint input_gradient, list pending):
-        if not isinstance(stage, Chain):
-            self.remember(stage)
-            if input_gradient:
-                return stage.backward(dy)
-            return stage.backward(dy, input_gradient=False)
-        dx = (<Chain>stage).fused_backward(dy, input_gradient, pending)
-        if dx is ONE_BY_ONE:
-            self.remember_all((<Chain>stage).layers)
-            dx = (<Chain>stage).backward_one_by_one(dy, input_gradient)
-        return dx
 
 
 def gathered(list places not None, bint complete):

@@ -3,6 +3,9 @@
 # From _threads: asked_threads; _memory: new_array, streams; _arrays: as_floats, as_input,
 # as_output, dtype_row, float_array; _matrix: BLOCK.
 
+cdef long long LAST_CALL = 2**62 - 1  # the counter has two bits for other uses; the next is 0
+MAX_CALL = LAST_CALL
+
 
 def philox(counter, uint64_t key):
     """Four counter words through Philox4x32-10 at the level in use."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastreg._core import checks, seeds
-from fastreg._core._kernels import copy_through, dropout
+from fastreg._core._kernels import MAX_CALL, copy_through, dropout
 from fastreg._core.layer import Layer
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["RandomLayer", "threshold"]
 
 STREAM = 1  # the version of csrc/philox.h and csrc/normal.h
-MAX_CALL = 2**62 - 1  # the counter has two bits for other uses; the next call is 0 again
 
 
 def threshold(drop_rate: float) -> int:

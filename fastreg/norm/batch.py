@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,14 @@ ONE_VALUE = (
     "BatchNorm.forward: a training batch with one value per channel has variance 0, so that the "
     "output is beta whatever X is, and running_var shrinks towards 0; use larger batches"
 )
+
+
+def _callers_level():
+    """The ``stacklevel`` that makes a warning of the function calling this one the user's own."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] == "fastreg":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _axis(where, name, value):
@@ -351,7 +360,7 @@ class BatchNorm(Layer):
         if self._warned or not (self.training and one) or self.unbiased_running_var:
             return
         self._warned = True
-        warnings.warn(ONE_VALUE, RuntimeWarning, stacklevel=3)
+        warnings.warn(ONE_VALUE, RuntimeWarning, stacklevel=_callers_level())
 
     def _new_slopes(self):
         """Arrays for dgamma and dbeta, in the shapes and dtypes of what they belong to."""

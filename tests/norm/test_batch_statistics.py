@@ -7,7 +7,9 @@ import harness
 import numpy as np
 import pytest
 
-from fastreg import BatchNorm, reference
+from fastreg import SGD, BatchNorm, reference
+from fastreg.nn import mlp, mse
+from fastreg.train import fit
 
 
 def test_running_statistics_follow_the_chapter(rng):
@@ -134,6 +136,26 @@ def test_one_value_per_channel_is_the_formula_and_says_so_once(shape):
     assert said[0].filename == __file__
     assert Y.tolist() == np.full(shape, 0.5).tolist()
     assert layer.running_var.ravel().tolist() == pytest.approx([0.9**3] * 3)
+
+
+def call_alone(model, X):
+    model.layers[1].forward(X)
+
+
+def call_network(model, X):
+    model.forward(X)
+
+
+def call_trainer(model, X):
+    fit(model, mse, SGD(0.0), X, X, epochs=1, batch_size=1, rng=0)
+
+
+@pytest.mark.parametrize("call", [call_alone, call_network, call_trainer])
+def test_the_warning_of_one_value_points_to_the_users_line(call):
+    model = mlp([3, 3, 3], batch_norm=True, rng=0)
+    with pytest.warns(RuntimeWarning, match="one value per channel") as said:
+        call(model, np.ones((1, 3), np.float32))
+    assert [one.filename for one in said] == [__file__]
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (1, 3, 2), (0, 3)])
