@@ -1,16 +1,49 @@
-/* exp(x) for x <= 0, from + - * / and integer adds to the exponent: the same bits at every level.
+/* exp(x) from + - * / and moves of bits: the same bits at every level.
  *
  * x = n ln 2 + r with n the nearest integer and |r| <= ln 2 / 2; exp(r) by the polynomial (float)
  * or the rational function (double) of Cephes (Moshier, 1989); 2^n in two factors, so that small
- * results round to subnormals once. Within 1.5 ulp where the result is normal. NaN stays NaN, and
- * -infinity gives 0.
+ * results round to subnormals once. NaN stays NaN; -infinity gives 0, and what is too large
+ * infinity. Largest errors found where the result is normal: 0.99 ulp (float: all inputs), 1.7
+ * ulp (double). About 35 operations, in double one division.
+ *
+ * exp_parts_* returns the first factor and leaves the last, so that a product with e^x in it can
+ * be multiplied by the last at its end: e^x may be subnormal where the product is not.
  */
-FR_INLINE float exp_f32(float x)
+FR_INLINE float float_of(uint32_t bits)
 {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    x = x < -110.0f ? -110.0f : x;   /* exp(-104) is already 0 */
-    const float shifted = x * 1.44269504088896341f + magic, n = shifted - magic;
-    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+FR_INLINE uint32_t bits_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+FR_INLINE double double_of(uint64_t bits)
+{
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+FR_INLINE uint64_t bits64_of(double x)
+{
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+/* Adding it rounds to an integer, whose bits are then the lowest of the sum's. */
+#define MAGIC_F32 12582912.0f        /* 1.5 * 2^23 */
+#define MAGIC_F64 6755399441055744.0 /* 1.5 * 2^52 */
+
+/* e^r 2^n. */
+FR_INLINE float exp_scaled_f32(float r, float n, float *last)
+{
     float p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
@@ -18,21 +51,32 @@ FR_INLINE float exp_f32(float x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = (p * (r * r) + r) + 1.0f;
-    int32_t bits;
-    memcpy(&bits, &shifted, sizeof bits);
-    const int32_t power = bits - 0x4B400000, half = power / 2;
-    const uint32_t one = (uint32_t)(half + 127) << 23, two = (uint32_t)(power - half + 127) << 23;
-    float first, second;
-    memcpy(&first, &one, sizeof first);
-    memcpy(&second, &two, sizeof second);
-    return p * first * second;
+    const float half = n * 0.5f + MAGIC_F32, other = (n - (half - MAGIC_F32)) + MAGIC_F32;
+    *last = float_of((bits_of(other) + 127u) << 23);
+    return p * float_of((bits_of(half) + 127u) << 23);
 }
 
-FR_INLINE double exp_f64(double x)
+FR_INLINE float exp_parts_f32(float x, float *last)
 {
-    const double magic = 6755399441055744.0; /* 1.5 * 2^52 */
-    x = x < -760.0 ? -760.0 : x;             /* exp(-746) is already 0 */
-    const double shifted = x * 1.4426950408889634074 + magic, n = shifted - magic;
+    x = x < -110.0f ? -110.0f : x; /* exp(-104) is already 0 */
+    x = x > 89.0f ? 89.0f : x;     /* and exp(89) infinite */
+    const float n = (x * 1.44269504088896341f + MAGIC_F32) - MAGIC_F32;
+    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    return exp_scaled_f32(r, n, last);
+}
+
+FR_INLINE float exp_f32(float x)
+{
+    float last;
+    const float first = exp_parts_f32(x, &last);
+    return first * last;
+}
+
+FR_INLINE double exp_parts_f64(double x, double *last)
+{
+    x = x < -760.0 ? -760.0 : x; /* exp(-746) is already 0 */
+    x = x > 710.0 ? 710.0 : x;   /* and exp(710) infinite */
+    const double n = (x * 1.4426950408889634074 + MAGIC_F64) - MAGIC_F64;
     const double r = (x - n * 6.93145751953125e-1) - n * 1.42860682030941723212e-6, rr = r * r;
     const double p = r * ((1.26177193074810590878e-4 * rr + 3.02994407707441961300e-2) * rr +
                           9.99999999999999999910e-1);
@@ -40,13 +84,14 @@ FR_INLINE double exp_f64(double x)
                       2.27265548208155028766e-1) *
                          rr +
                      2.0;
-    int64_t bits;
-    memcpy(&bits, &shifted, sizeof bits);
-    const int64_t power = bits - 0x4338000000000000, half = power / 2;
-    const uint64_t one = (uint64_t)(half + 1023) << 52;
-    const uint64_t two = (uint64_t)(power - half + 1023) << 52;
-    double first, second;
-    memcpy(&first, &one, sizeof first);
-    memcpy(&second, &two, sizeof second);
-    return (1.0 + 2.0 * (p / (q - p))) * first * second;
+    const double half = n * 0.5 + MAGIC_F64, other = (n - (half - MAGIC_F64)) + MAGIC_F64;
+    *last = double_of((bits64_of(other) + 1023u) << 52);
+    return (1.0 + 2.0 * (p / (q - p))) * double_of((bits64_of(half) + 1023u) << 52);
+}
+
+FR_INLINE double exp_f64(double x)
+{
+    double last;
+    const double first = exp_parts_f64(x, &last);
+    return first * last;
 }

@@ -309,11 +309,40 @@ typedef void (*fr_norm_gate_sums)(void *dx, double *dscale, double *dbeta, const
 /* total = the sum of the rows of sums (chunks x cols), rounded to the element type. Overwrites
  * the first row. */
 typedef void (*fr_fold_sums)(void *total, double *sums, ptrdiff_t chunks, ptrdiff_t cols);
+
+/* Activations ----------------------------------------------------------------------------- */
+
+/* Functions of one element: the elementary ones of exp.h, log.h, tanh.h and erf.h, and the
+ * activations made of them; and the activations' slopes. normal_gelu is x Phi(x), gelu its form
+ * with tanh. A row here is a line in activation_tmpl.h. */
+#define FR_FUNCTIONS(F) F(exp) F(log) F(log1p) F(tanh) F(erf) F(sigmoid) F(gelu) F(normal_gelu)
+#define FR_SLOPES(S) S(tanh) S(sigmoid) S(gelu) S(normal_gelu)
+
+#define FR_DECLARE_FUNCTION(name) FR_FUNCTION_##name,
+#define FR_DECLARE_SLOPE(name) FR_SLOPE_##name,
+enum { FR_FUNCTIONS(FR_DECLARE_FUNCTION) FR_FUNCTION_COUNT };
+enum { FR_SLOPES(FR_DECLARE_SLOPE) FR_SLOPE_COUNT };
+
+/* y = f(x). y may be x. */
+typedef void (*fr_function)(void *y, const void *x, ptrdiff_t n, int stream);
+/* dx = dy * f'(x). dx may be dy. */
+typedef void (*fr_slope)(void *dx, const void *dy, const void *x, ptrdiff_t n, int stream);
+
+/* Losses ---------------------------------------------------------------------------------- */
+
 /* Weighted sum of the rows' losses, and dz, its gradient; dz may be z. `shares` has one weight
  * per row, or is NULL and every row weighs `share`. Labels are from 0 to cols - 1. */
 typedef void (*fr_cross_entropy)(void *dz, double *loss, const void *z, const int64_t *labels,
                                  const double *shares, double share, double smoothing,
                                  ptrdiff_t rows, ptrdiff_t cols);
+/* The sum of a loss of each output and its target, rows weighted by their shares if there are
+ * any, and dz = its derivative * factor * the share. A target is t * keep + shift. dz may be z.
+ */
+typedef void (*fr_point_loss)(void *dz, double *loss, const void *z, const void *t,
+                              const double *shares, double factor, double keep, double shift,
+                              ptrdiff_t rows, ptrdiff_t cols);
+/* The softmax of each row. y may be z. */
+typedef void (*fr_softmax)(void *y, const void *z, ptrdiff_t rows, ptrdiff_t cols);
 
 /* Penalties ------------------------------------------------------------------------------ */
 
@@ -393,6 +422,9 @@ typedef void (*fr_row_backward)(void *dx, double *dgamma, double *dbeta, const v
     K(fr_norm_gate_sums, norm_gate_sums)                                                         \
     K(fr_fold_sums, fold_sums)                                                                   \
     K(fr_cross_entropy, cross_entropy)                                                           \
+    K(fr_point_loss, binary_cross_entropy)                                                       \
+    K(fr_point_loss, squared_error)                                                              \
+    K(fr_softmax, softmax)                                                                       \
     K(fr_column_squares, column_squares)                                                         \
     K(fr_scale_columns, scale_columns)                                                           \
     K(fr_dropout, alpha_dropout)                                                                 \
@@ -417,6 +449,8 @@ typedef struct {
     fr_update update[FR_RULE_COUNT];
     fr_sum sum[FR_SUM_COUNT];
     fr_map map[FR_MAP_COUNT];
+    fr_function function[FR_FUNCTION_COUNT];
+    fr_slope slope[FR_SLOPE_COUNT];
     FR_KERNELS(FR_DECLARE_KERNEL)
 } fr_kernels;
 

@@ -5,9 +5,13 @@
  * time.
  */
 #include "philox.h"
+#include "exp.h"
+#include "log.h"
+#include "tanh.h"
+#include "erf.h"
+#include "wide.h"
 #include "normal.h"
 #include "stream.h"
-#include "exp.h"
 #include "fma.h"
 
 #include "contiguous_tmpl.h"
@@ -19,10 +23,14 @@
 #include "update_tmpl.h"
 #include "dense_tmpl.h" /* composes the ones above */
 #include "product_tmpl.h"
+#include "activation_tmpl.h"
+#include "loss_tmpl.h"
 
 #define FR_UPDATE_ENTRY(rule, slots, watched) [FR_RULE_##rule] = update_##rule,
 #define FR_SUM_ENTRY(name, plain) [FR_SUM_##name] = sum_##name,
 #define FR_MAP_ENTRY(name) [FR_MAP_##name] = map_##name,
+#define FR_FUNCTION_ENTRY(name) [FR_FUNCTION_##name] = function_##name,
+#define FR_SLOPE_ENTRY(name) [FR_SLOPE_##name] = slope_##name,
 #define FR_ENTRY(type, name) .name = name,
 #define FR_NAMED_(level, type) fr_##level##_##type
 #define FR_NAMED(level, type) FR_NAMED_(level, type)
@@ -31,6 +39,8 @@ const fr_kernels FR_NAMED(FR_LEVEL, FR_TYPE) = {
     .update = {FR_RULES(FR_UPDATE_ENTRY)},
     .sum = {FR_SUMS(FR_SUM_ENTRY)},
     .map = {FR_MAPS(FR_MAP_ENTRY)},
+    .function = {FR_FUNCTIONS(FR_FUNCTION_ENTRY)},
+    .slope = {FR_SLOPES(FR_SLOPE_ENTRY)},
     FR_KERNELS(FR_ENTRY) /* the rest, by name */
 };
 

@@ -14,20 +14,6 @@
  * is within 3e-7, relative to its radius, of the exact function of its words (u as rounded to 24
  * bits), and the distribution function within 2e-7 of the normal one.
  */
-FR_INLINE float float_of(uint32_t bits)
-{
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-FR_INLINE uint32_t bits_of(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
 /* sqrt(-2 ln u) for u = (word >> 1) + 1/2 over 2^31. */
 FR_INLINE float normal_radius(uint32_t word)
 {

@@ -4,7 +4,7 @@
 #define FR_BYTES 4
 #define SQRT sqrtf
 #define FABS fabsf
-#define EXP exp_f32
+#define FN(name) name##_f32 /* the elementary functions over it */
 /* Sizes whose squares are near the ends of the range, and the units that take them to its middle.
  */
 #define LARGE 0x1p60f

@@ -4,7 +4,7 @@
 #define FR_BYTES 8
 #define SQRT sqrt
 #define FABS fabs
-#define EXP exp_f64
+#define FN(name) name##_f64 /* the elementary functions over it */
 /* Sizes whose squares are near the ends of the range, and the units that take them to its middle.
  */
 #define LARGE 0x1p500

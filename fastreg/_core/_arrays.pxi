@@ -112,16 +112,18 @@ cpdef object empty_like(str where, str name, object x, cnp.ndarray like=None):
     return new_array(matching(where, name, x, shape_of(like), like.dtype))
 
 
+cdef cnp.ndarray as_dense(cnp.ndarray array):
+    """The array itself, or a copy in C order."""
+    return array if is_dense(array) else np.array(array, order="C", copy=True, subok=False)
+
+
 cdef cnp.ndarray as_input(str where, str name, object value, object shape=None,
                           object dtype=None):
     """A C-contiguous view or copy of an input, of this shape and dtype if they are given.
 
     Integers and truth values are read as floats."""
     value = as_floats(value, dtype)
-    cdef cnp.ndarray array = matching(where, name, value, shape, dtype)
-    if is_dense(array):
-        return array
-    return np.array(value, order="C", copy=True, subok=False)
+    return as_dense(matching(where, name, value, shape, dtype))
 
 
 cdef bint share_memory(cnp.ndarray a, cnp.ndarray b) noexcept:

@@ -137,6 +137,27 @@ cdef extern from "fastreg.h" nogil:
         void *packed
     ctypedef void (*fr_plan_product)(fr_product *product, int threads) noexcept
     ctypedef void (*fr_product_task)(const void *product, Py_ssize_t k) noexcept
+    ctypedef void (*fr_point_loss)(
+        void *dz, double *loss, const void *z, const void *t, const double *shares, double factor,
+        double keep, double shift, Py_ssize_t rows, Py_ssize_t cols) noexcept
+    ctypedef void (*fr_softmax)(
+        void *y, const void *z, Py_ssize_t rows, Py_ssize_t cols) noexcept
+    enum:
+        FR_FUNCTION_exp
+        FR_FUNCTION_log
+        FR_FUNCTION_log1p
+        FR_FUNCTION_tanh
+        FR_FUNCTION_erf
+        FR_FUNCTION_sigmoid
+        FR_FUNCTION_gelu
+        FR_FUNCTION_normal_gelu
+        FR_SLOPE_tanh
+        FR_SLOPE_sigmoid
+        FR_SLOPE_gelu
+        FR_SLOPE_normal_gelu
+    ctypedef void (*fr_function)(void *y, const void *x, Py_ssize_t n, int stream) noexcept
+    ctypedef void (*fr_slope)(
+        void *dx, const void *dy, const void *x, Py_ssize_t n, int stream) noexcept
     enum:
         FR_SUM_abs
         FR_SUM_squares
@@ -174,6 +195,8 @@ cdef extern from "fastreg.h" nogil:
         fr_update update[1]
         fr_sum sum[1]
         fr_map map[1]
+        fr_function function[1]
+        fr_slope slope[1]
         fr_dropout dropout
         fr_moments moments
         fr_statistics statistics
@@ -186,6 +209,9 @@ cdef extern from "fastreg.h" nogil:
         fr_norm_gate_sums norm_gate_sums
         fr_fold_sums fold_sums
         fr_cross_entropy cross_entropy
+        fr_point_loss binary_cross_entropy
+        fr_point_loss squared_error
+        fr_softmax softmax
         fr_column_squares column_squares
         fr_scale_columns scale_columns
         fr_dropout alpha_dropout

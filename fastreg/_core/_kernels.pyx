@@ -6,8 +6,9 @@ cut into tasks. An optimizer's tensors are in ``_gradient.pxi``, ``_tensor.pxi``
 and ``_scalars.pxi``, what it holds in ``_hypers.pxi`` and ``_state.pxi``, its steps in
 ``_update.pxi``. ``_dropout.pxi``, ``_norm.pxi`` and ``_rownorm.pxi`` run layers
 (``_extremes.pxi`` where values are near the ends of the range), ``_product.pxi`` multiplies
-matrices, ``_dense.pxi`` does what surrounds a product, ``_chain.pxi`` runs layers as one;
-``_penalty.pxi`` sums over weights. Each says at its head what it takes from the others. This file
+matrices, ``_dense.pxi`` does what surrounds a product, ``_activation.pxi`` functions of one element,
+``_loss.pxi`` losses, ``_chain.pxi`` runs layers as one; ``_penalty.pxi`` sums over weights. Each
+says at its head what it takes from the others. This file
 picks the table of kernels that all of them call.
 
 Arrays are checked through NumPy's C API and passed on as pointers. Typed memoryviews would fit
@@ -98,6 +99,8 @@ include "_norm.pxi"
 include "_extremes.pxi"
 include "_dense.pxi"
 include "_chain.pxi"
+include "_activation.pxi"
+include "_loss.pxi"
 include "_penalty.pxi"
 include "_rownorm.pxi"
 include "_product.pxi"

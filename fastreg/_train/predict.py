@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastreg._core._kernels import activate, softmax
 from fastreg._core.arrays import real
 from fastreg._core.checks import shown
-from fastreg.nn.activations import sigmoid
 from fastreg.nn.targets import NoWeightError, link_of, rows_right, shares, weights
 
 if TYPE_CHECKING:
@@ -114,9 +114,7 @@ def probabilities(outputs: Array, link: str | None) -> Array:
     [[0.5, 0.5]]
     """
     if link == "softmax":
-        with np.errstate(under="ignore", over="ignore"):
-            p = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-            return p / p.sum(axis=1, keepdims=True)
+        return softmax("Trainer.predict_proba", "outputs", outputs)
     if link != "sigmoid":
         raise TypeError(
             "Trainer.predict_proba: loss must be a cross-entropy for outputs to be probabilities; "
@@ -124,7 +122,7 @@ def probabilities(outputs: Array, link: str | None) -> Array:
         )
     if outputs.shape[1] == 1:  # not 1 - p, which would lose the digits of a small probability
         outputs = np.hstack([-outputs, outputs])
-    return sigmoid(outputs, np.empty_like(outputs))
+    return activate("Trainer.predict_proba", "sigmoid", outputs)
 
 
 class Predictor:

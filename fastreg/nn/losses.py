@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastreg._core import checks
-from fastreg._core._kernels import check_labels, cross_entropy, empty_like
+from fastreg._core._kernels import check_labels, cross_entropy, empty_like, point_loss
 from fastreg._core.arrays import real
 from fastreg.nn.targets import linked, shares, weights
 
@@ -131,15 +131,12 @@ def mse(outputs: Array, targets: Data, *, sample_weight: Data = None) -> tuple[f
     (4.5, [[0.0], [-3.0]])
     """
     outputs = _outputs("mse", "outputs", outputs)
-    gradient = empty_like("mse", "outputs", outputs)
     targets = _targets("mse", targets, outputs)
     parts = shares("mse", "weights", weights("mse", "sample_weight", sample_weight, len(outputs)))
+    value, gradient = point_loss("squared", outputs, targets, parts)
+    if value < np.inf:
+        return value, gradient
     with np.errstate(under="ignore", over="ignore"):
-        np.subtract(outputs, targets, out=gradient)
-        squares = np.einsum("ij,ij->i", gradient, gradient, dtype=np.float64)
-        value, gradient = _average(squares, gradient, parts, 2.0)
-        if value < np.inf:
-            return value, gradient
         return _far_apart(outputs, targets, parts, gradient)
 
 
@@ -202,52 +199,9 @@ def binary_cross_entropy(
     if not (targets.min() >= 0 and targets.max() <= 1):
         raise ValueError(f"{where}: targets must be from 0 to 1, got {targets.min()} … "
                          f"{targets.max()}")  # fmt: skip
-    s = checks.number(where, "label_smoothing", label_smoothing, low=0.0, high=1.0)
-    if s:
-        targets = np.multiply(1 - s, targets, out=empty_like(where, "targets", targets))
-        targets += logits.dtype.type(s / 2)
+    smoothing = checks.number(where, "label_smoothing", label_smoothing, low=0.0, high=1.0)
     by_row = weights(where, "sample_weight", sample_weight, len(logits))
-    parts = shares(where, "weights", by_row)
-    with np.errstate(under="ignore"):
-        return _binary(logits, targets, parts)
-
-
-def _binary(logits, targets, parts):
-    """The loss ``|z| (t or 1 - t) + log(1 + e)`` and its gradient, with ``e = exp(-|z|)``.
-
-    The gradient is ``((1 - t) - t e) / (1 + e)``, mirrored where z is negative: no difference of
-    almost equal numbers, so a probability of 1e-30 keeps its digits.
-    """
-    size, e, side, near, gradient = (empty_like("", "logits", logits) for _ in range(5))
-    np.abs(logits, out=size)
-    np.exp(np.negative(size, out=e), out=e)
-    np.heaviside(logits, 1, out=side)  # 1 where z >= 0: t or 1 - t is a distance from it
-    away = np.abs(np.subtract(side, targets, out=gradient), out=gradient)
-    size *= away
-    np.abs(np.subtract(np.subtract(1, side, out=near), targets, out=near), out=near)
-    gradient -= np.multiply(near, e, out=near)
-    side += side
-    side -= 1  # now the sign of z
-    gradient *= side
-    size += np.log1p(e, out=near)
-    e += 1
-    gradient /= e
-    return _average(size.sum(axis=1, dtype=np.float64), gradient, parts, 1.0)
-
-
-def _average(by_row, gradient, parts, factor):
-    """The weighted mean of the rows' sums, and the gradient scaled to match."""
-    n, k = gradient.shape
-    if parts is None:
-        gradient *= factor / (n * k)
-        return float(by_row.sum() / (n * k)), gradient
-    factors = (parts * (factor / k))[:, None]
-    rounded = factors.astype(gradient.dtype)
-    if (rounded[factors > 0] < np.finfo(gradient.dtype).tiny).any():  # shares out of its range
-        gradient[...] = gradient * factors
-    else:
-        gradient *= rounded
-    return float(by_row @ parts / k), gradient
+    return point_loss("binary", logits, targets, shares(where, "weights", by_row), smoothing)
 
 
 def _outputs(where, name, outputs):
@@ -268,7 +222,7 @@ def _targets(where, targets, outputs):
     if targets.shape != outputs.shape:
         raise ValueError(f"{where}: targets must have shape {outputs.shape}, got {targets.shape}")
     if targets.dtype == outputs.dtype:
-        return targets
+        return np.ascontiguousarray(targets)
     converted = empty_like(where, "outputs", outputs)
     np.copyto(converted, targets, casting="unsafe")
     return converted

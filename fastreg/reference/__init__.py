@@ -11,6 +11,7 @@ order and agree to rounding.
 from fastreg.reference import (
     adam,
     dropout,
+    functions,
     group,
     groupnorm,
     layernorm,
@@ -24,6 +25,7 @@ from fastreg.reference import (
 )
 from fastreg.reference.adam import *
 from fastreg.reference.dropout import *
+from fastreg.reference.functions import *
 from fastreg.reference.group import *
 from fastreg.reference.groupnorm import *
 from fastreg.reference.layernorm import *
@@ -40,6 +42,7 @@ from fastreg.reference.sparsity import *
 __all__ = ["Optimizer", "philox4x32"]
 __all__ += adam.__all__
 __all__ += dropout.__all__
+__all__ += functions.__all__
 __all__ += group.__all__
 __all__ += groupnorm.__all__
 __all__ += layernorm.__all__

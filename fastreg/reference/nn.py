@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastreg.reference import functions as f
+
 if TYPE_CHECKING:
     from fastreg._core.types import Array, DTypeLike, Seed
 
@@ -105,41 +107,78 @@ class Tanh(Layer):
     def forward(self, X: Array) -> Array:
         """Return the hyperbolic tangent."""
         self._X = X
-        return np.tanh(X)
+        return f.tanh(X)
 
     def backward(self, dY: Array) -> Array:
-        """``dY (1 - tanh(X)^2)``, without the difference."""
-        e = np.exp(-2 * np.minimum(np.abs(self._X), 1024))
-        return 4 * (dY * (e / (1 + e) / (1 + e)))
+        """``dY (1 - tanh(X)^2)`` as ``4 e / (1 + e)^2`` with ``e = exp(-2 |X|)``."""
+        with np.errstate(all="ignore"):
+            first, last = f.exp_parts(-2 * np.abs(self._X))
+            total = 1 + first * last
+            return first / (total * total) * dY * (4 * last)
 
 
 class Sigmoid(Layer):
-    """``1 / (1 + exp(-X))``, written with tanh, which cannot overflow."""
+    """``1 / (1 + exp(-X))``, from ``e = exp(-|X|)``, which cannot overflow."""
 
     def forward(self, X: Array) -> Array:
         """Return the logistic function."""
         self._X = X
-        return 0.5 * (1 + np.tanh(0.5 * X))
+        return sigmoid(X)
 
     def backward(self, dY: Array) -> Array:
-        """``dY Y (1 - Y)``, without the difference."""
-        e = np.exp(-np.abs(self._X))
-        return dY * (e / (1 + e) / (1 + e))
+        """``dY Y (1 - Y)`` as ``e / (1 + e)^2``."""
+        with np.errstate(all="ignore"):
+            first, last = f.exp_parts(-np.abs(self._X))
+            total = 1 + first * last
+            return first / (total * total) * dY * last
 
 
 class GELU(Layer):
-    """``X / 2 (1 + tanh(sqrt(2 / pi) (X + 0.044715 X^3)))`` (Hendrycks & Gimpel, 2016)."""
+    """``X / 2 (1 + tanh(sqrt(2 / pi) (X + 0.044715 X^3)))`` (Hendrycks & Gimpel, 2016).
+
+    That is X times the logistic function of twice the argument; if ``exact``, X times the normal
+    distribution function.
+    """
+
+    def __init__(self, *, exact: bool = False) -> None:
+        self.exact = exact
 
     def forward(self, X: Array) -> Array:
         """Return the gated X."""
-        self._X, self._tanh = X, np.tanh(math.sqrt(2 / math.pi) * (X + 0.044715 * X**3))
-        return 0.5 * X * (1 + self._tanh)
+        self._X = X
+        with np.errstate(all="ignore"):
+            a = np.minimum(np.abs(X), 1024)
+            if self.exact:
+                first, last = f.exp_square(a)
+                tail = 0.5 * f.mills(a) * first
+                return np.where(X >= 0, X * (1 - tail * last), -a * tail * last)
+            first, last = f.exp_cubic(a)
+            total = 1 + first * last
+            return np.where(X >= 0, X / total, np.maximum(X, -1024) * first / total * last)
 
     def backward(self, dY: Array) -> Array:
         """The gradient times the slope."""
-        X, t = self._X, self._tanh
-        inner = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * X**2)
-        return dY * (0.5 * (1 + t) + 0.5 * X * (1 - t**2) * inner)
+        X = np.clip(self._X, -1024, 1024)
+        a, above, one = np.abs(X), X >= 0, X.dtype.type(1)
+        with np.errstate(all="ignore"):
+            if self.exact:
+                first, last = f.exp_square(a)
+                tail = (0.5 * f.mills(a) - a * 0.3989422804014327) * first
+                slope = np.where(above, 1 - tail * last, tail)
+            else:
+                first, last = f.exp_cubic(a)
+                e = first * last
+                total = 1 + e
+                steep = f.GELU_ROOT + (3 * f.GELU_CUBIC) * (X * X)
+                inner = np.where(above, e, one) * X * steep
+                slope = np.where(above, one, first) * (total + inner) / (total * total)
+            return slope * dY * np.where(above, one, last)
+
+
+def sigmoid(X: Array) -> Array:
+    """``1 / (1 + exp(-X))``."""
+    e = f.exp(-np.abs(X))
+    return np.where(X >= 0, X.dtype.type(1), e) / (1 + e)
 
 
 def softmax_cross_entropy(
@@ -153,7 +192,7 @@ def softmax_cross_entropy(
     """Weighted mean of ``-sum q log softmax(z)``, and its gradient."""
     n, k = logits.shape
     shifted = logits - logits.max(axis=1, keepdims=True)
-    p = np.exp(shifted)
+    p = f.exp(shifted)
     rows, peaks = np.arange(n), logits.argmax(axis=1)
     p[rows, peaks] = 0.0
     rest = p.sum(axis=1)  # beside the largest, which is 1
@@ -162,7 +201,7 @@ def softmax_cross_entropy(
     q = np.full_like(logits, label_smoothing / k)
     q[rows, labels] += 1.0 - label_smoothing
     shares = row_shares(n, class_weights, labels, sample_weight)
-    losses = np.log1p(rest) - (q * shifted).sum(axis=1)
+    losses = f.log1p(rest) - (q * shifted).sum(axis=1)
     difference = p - q
     at_peak = q[rows, peaks]
     difference[rows, peaks] = ((1.0 - at_peak) - at_peak * rest) / (1.0 + rest)
@@ -185,9 +224,9 @@ def binary_cross_entropy(
     n, k = logits.shape
     t = np.reshape(targets, logits.shape).astype(logits.dtype)
     t = (1 - label_smoothing) * t + logits.dtype.type(label_smoothing / 2)
-    e, above = np.exp(-np.abs(logits)), logits >= 0
+    e, above = f.exp(-np.abs(logits)), logits >= 0
     away, near = np.where(above, 1 - t, t), np.where(above, t, 1 - t)
-    losses = np.abs(logits) * away + np.log1p(e)
+    losses = np.abs(logits) * away + f.log1p(e)
     shares = row_shares(n, None, None, sample_weight) / k
     gradient = np.where(above, 1, -1).astype(logits.dtype) * ((away - near * e) / (1 + e))
     return float(losses.sum(axis=1) @ shares), gradient * shares[:, None].astype(logits.dtype)

@@ -1,0 +1,127 @@
+/* Functions of one element, each in one pass: 8 bytes per element in float, 12 for a slope.
+ *
+ * Slopes are computed from x again and from exponentials of what is not positive, which neither
+ * overflow nor cancel. An exponential's last factor, a power of two, is applied at the very end,
+ * so that x e^-u keeps its digits where e^-u alone is subnormal. gelu is x times the logistic
+ * function of twice the argument of its tanh. The exponents of both GELU have more digits than
+ * the element type (wide.h): tails are good to a few ulp.
+ */
+#define FR_ELEMENTARY(name)                                                                      \
+    FR_INLINE real at_##name(real x)                                                             \
+    {                                                                                            \
+        return FN(name)(x);                                                                      \
+    }
+FR_ELEMENTARY(exp)
+FR_ELEMENTARY(log)
+FR_ELEMENTARY(log1p)
+FR_ELEMENTARY(tanh)
+FR_ELEMENTARY(erf)
+#undef FR_ELEMENTARY
+
+/* Beyond +-1024 every gate is 0 or 1. */
+FR_INLINE real saturated(real x)
+{
+    x = x < -1024 ? (real)-1024 : x;
+    return x > 1024 ? (real)1024 : x;
+}
+
+FR_INLINE real at_sigmoid(real x)
+{
+    const real e = FN(exp)(-FABS(x));
+    return (x >= 0 ? (real)1 : e) / ((real)1 + e);
+}
+
+FR_INLINE real at_gelu(real x)
+{
+    real last;
+    const real first = FN(exp_cubic)(FABS(saturated(x)), &last), sum = (real)1 + first * last;
+    const real low = x < -1024 ? (real)-1024 : x; /* -infinity gives 0 */
+    return x >= 0 ? x / sum : low * first / sum * last;
+}
+
+FR_INLINE real at_normal_gelu(real x)
+{
+    real last;
+    const real a = FABS(saturated(x)), first = FN(exp_square)(a, &last);
+    const real tail = (real)0.5 * FN(mills)(a) * first; /* Phi(-a) but for the last factor */
+    return x >= 0 ? x * ((real)1 - tail * last) : -a * tail * last;
+}
+
+/* 4 e / (1 + e)^2 with e = exp(-2 |x|). */
+FR_INLINE real times_tanh(real dy, real x)
+{
+    real last;
+    const real first = FN(exp_parts)((real)-2 * FABS(x), &last), sum = (real)1 + first * last;
+    return first / (sum * sum) * dy * ((real)4 * last);
+}
+
+/* e / (1 + e)^2 with e = exp(-|x|). */
+FR_INLINE real times_sigmoid(real dy, real x)
+{
+    real last;
+    const real first = FN(exp_parts)(-FABS(x), &last), sum = (real)1 + first * last;
+    return first / (sum * sum) * dy * last;
+}
+
+/* gate (1 + x (1 - gate) u') with u = ROOT x + CUBIC x^3, gate = 1 / (1 + exp(-u)). */
+FR_INLINE real times_gelu(real dy, real x_)
+{
+    real last;
+    const real x = saturated(x_), first = FN(exp_cubic)(FABS(x), &last), e = first * last;
+    const real sum = (real)1 + e, slope = (real)GELU_ROOT + (real)(3 * GELU_CUBIC) * (x * x);
+    const real inner = (x >= 0 ? e : (real)1) * x * slope, gate = x >= 0 ? (real)1 : first;
+    return gate * (sum + inner) / (sum * sum) * dy * (x >= 0 ? (real)1 : last);
+}
+
+/* Phi(x) + x phi(x). */
+FR_INLINE real times_normal_gelu(real dy, real x)
+{
+    real last;
+    const real a = FABS(saturated(x)), first = FN(exp_square)(a, &last);
+    /* Phi(-a) - a phi(a) but for the last factor; phi(0) = 0.3989... */
+    const real tail = ((real)0.5 * FN(mills)(a) - a * (real)0.3989422804014327) * first;
+    return (x >= 0 ? (real)1 - tail * last : tail) * dy * (x >= 0 ? (real)1 : last);
+}
+
+/* Inlined once per function, with `at` or `times` constant; `dy` is NULL for a function. */
+typedef real at(real x);
+typedef real times(real dy, real x);
+
+FR_INLINE void activate(real *y, const real *dy, const real *x, ptrdiff_t n, int stream, at *at,
+                        times *times)
+{
+    _Alignas(64) real done[FR_PANEL_RUN];
+    for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
+        const ptrdiff_t left = n - begin, here = left < FR_PANEL_RUN ? left : FR_PANEL_RUN;
+        const real *from = x + begin, *dfrom = dy ? dy + begin : NULL;
+        real *to = stream ? done : y + begin;
+        if (at) {
+            FR_ELEMENTWISE
+            for (ptrdiff_t i = 0; i < here; i++)
+                to[i] = at(from[i]);
+        } else {
+            FR_ELEMENTWISE
+            for (ptrdiff_t i = 0; i < here; i++)
+                to[i] = times(dfrom[i], from[i]);
+        }
+        if (stream)
+            fr_stream(y + begin, done, (size_t)here * sizeof(real));
+    }
+    if (stream)
+        fr_stream_end();
+}
+
+#define FR_DEFINE_FUNCTION(name)                                                                 \
+    static void function_##name(void *y, const void *x, ptrdiff_t n, int stream)                 \
+    {                                                                                            \
+        activate(y, NULL, x, n, stream, at_##name, NULL);                                        \
+    }
+#define FR_DEFINE_SLOPE(name)                                                                    \
+    static void slope_##name(void *dx, const void *dy, const void *x, ptrdiff_t n, int stream)   \
+    {                                                                                            \
+        activate(dx, dy, x, n, stream, NULL, times_##name);                                      \
+    }
+FR_FUNCTIONS(FR_DEFINE_FUNCTION)
+FR_SLOPES(FR_DEFINE_SLOPE)
+#undef FR_DEFINE_FUNCTION
+#undef FR_DEFINE_SLOPE

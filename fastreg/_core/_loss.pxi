@@ -1,0 +1,161 @@
+# Losses: rows of outputs against labels, outputs against targets, in chunks of rows cut by the shape
+# alone; and the softmax of rows.
+#
+# From _threads.pxi: asked_threads; from _memory.pxi: new_array; from _arrays.pxi: as_input,
+# dtype_row; from _matrix.pxi: BLOCK, doubles, row_of.
+
+cdef struct LossJob:
+    fr_cross_entropy by_label
+    fr_point_loss by_target
+    fr_softmax softmax
+    char *dz
+    const char *z
+    const char *targets
+    const int64_t *labels
+    const double *shares
+    double *values
+    double share, smoothing, keep, shift
+    Py_ssize_t rows, cols, chunk_rows, chunks, itemsize
+
+
+cdef LossJob loss_job(cnp.ndarray z, cnp.ndarray dz, cnp.ndarray shares) noexcept:
+    """A job over a matrix of outputs that are not empty, with a share for each row or None."""
+    cdef LossJob job
+    job.rows, job.cols = cnp.PyArray_DIM(z, 0), cnp.PyArray_DIM(z, 1)
+    job.chunk_rows = max(1, BLOCK // job.cols)
+    job.chunks = (job.rows + job.chunk_rows - 1) // job.chunk_rows
+    job.itemsize = cnp.PyArray_ITEMSIZE(z)
+    job.dz, job.z = <char *>cnp.PyArray_DATA(dz), <const char *>cnp.PyArray_DATA(z)
+    job.shares = NULL
+    if shares is not None:
+        job.shares = <const double *>cnp.PyArray_DATA(shares)
+    return job
+
+
+cdef double run_loss(fr_task task, LossJob *job, int arrays):
+    """The sum over all chunks, in their order, of a pass over this many arrays."""
+    cdef cnp.ndarray values = doubles(1, job.chunks)
+    cdef double value = 0.0
+    cdef Py_ssize_t k
+    cdef int asked = asked_threads()
+    job.values = row_of(values, 0)
+    with nogil:
+        fr_run_tasks(task, job, job.chunks, arrays * job.rows * job.cols * job.itemsize, asked,
+                     False)
+        for k in range(job.chunks):
+            value += job.values[k]
+    return value
+
+
+cdef void cross_entropy_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const LossJob *j = <const LossJob *>job
+    cdef Py_ssize_t row = k * j.chunk_rows, offset = row * j.cols * j.itemsize
+    j.by_label(j.dz + offset, j.values + k, j.z + offset, j.labels + row,
+               j.shares + row if j.shares else NULL, j.share, j.smoothing,
+               min(j.chunk_rows, j.rows - row), j.cols)
+
+
+cdef void point_loss_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const LossJob *j = <const LossJob *>job
+    cdef Py_ssize_t row = k * j.chunk_rows, offset = row * j.cols * j.itemsize
+    j.by_target(j.dz + offset, j.values + k, j.z + offset, j.targets + offset,
+                j.shares + row if j.shares else NULL, j.share, j.keep, j.shift,
+                min(j.chunk_rows, j.rows - row), j.cols)
+
+
+cdef void softmax_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const LossJob *j = <const LossJob *>job
+    cdef Py_ssize_t row = k * j.chunk_rows, offset = row * j.cols * j.itemsize
+    j.values[k] = 0
+    j.softmax(j.dz + offset, j.z + offset, min(j.chunk_rows, j.rows - row), j.cols)
+
+
+def check_labels(str where, object labels, Py_ssize_t rows, Py_ssize_t classes):
+    """Labels as a contiguous int64 array, each from 0 to ``classes`` - 1."""
+    cdef cnp.ndarray array
+    cdef const int64_t *label
+    cdef Py_ssize_t i
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(
+            f"{where}: labels must be integers, got {labels.dtype}; number the classes")
+    if labels.ndim != 1 or labels.shape[0] != rows:
+        raise ValueError(
+            f"{where}: labels must have shape ({rows},), one per row, got {np.shape(labels)}")
+    array = np.ascontiguousarray(labels, dtype=np.int64)
+    label = <const int64_t *>cnp.PyArray_DATA(array)
+    for i in range(rows):
+        if not 0 <= label[i] < classes:
+            raise ValueError(
+                f"{where}: labels must be from 0 to {classes - 1}, got {labels[i]}")
+    return array
+
+
+ctypedef fused real_t:
+    float
+    double
+
+
+cdef Py_ssize_t right_rows(const real_t *outputs, const int64_t *labels, Py_ssize_t rows,
+                           Py_ssize_t cols) noexcept nogil:
+    cdef Py_ssize_t i, k, first, count = 0
+    cdef real_t best, value
+    for i in range(rows):
+        best, first = outputs[i * cols], 0
+        for k in range(1, cols):
+            value = outputs[i * cols + k]
+            if value > best or (value != value and best == best):
+                best, first = value, k
+        count += first == labels[i]
+    return count
+
+
+def count_right(outputs, labels):
+    """Rows of an (N, K) matrix whose largest element, NaN above all, is first at the label."""
+    cdef cnp.ndarray matrix = as_input("accuracy", "outputs", outputs)
+    cdef cnp.ndarray wanted = np.ascontiguousarray(labels, np.int64)
+    cdef Py_ssize_t rows = cnp.PyArray_DIM(matrix, 0), cols = cnp.PyArray_DIM(matrix, 1)
+    cdef const int64_t *label = <const int64_t *>cnp.PyArray_DATA(wanted)
+    if cnp.PyArray_SIZE(wanted) != rows or not cols:
+        raise ValueError(f"accuracy: labels must have shape ({rows},), got {np.shape(labels)}")
+    if dtype_row(matrix) == FR_FLOAT32:
+        return right_rows(<const float *>cnp.PyArray_DATA(matrix), label, rows, cols)
+    return right_rows(<const double *>cnp.PyArray_DATA(matrix), label, rows, cols)
+
+
+def cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not None, object shares,
+                  double smoothing):
+    """The weighted sum of the rows' losses and its gradient; without shares, the mean."""
+    cdef cnp.ndarray target = new_array(logits)
+    cdef LossJob job = loss_job(logits, target, shares)
+    job.by_label = table.kernels[dtype_row(logits)].cross_entropy
+    job.labels = <const int64_t *>cnp.PyArray_DATA(labels)
+    job.share, job.smoothing = 1.0 / job.rows, smoothing
+    return run_loss(cross_entropy_task, &job, 2), target
+
+
+def point_loss(str kind, cnp.ndarray outputs not None, cnp.ndarray targets not None, object shares,
+               double smoothing=0.0):
+    """The mean of "binary" or "squared" losses and its gradient; rows weigh their shares.
+
+    The targets are a contiguous matrix like the outputs."""
+    cdef cnp.ndarray target = new_array(outputs)
+    cdef LossJob job = loss_job(outputs, target, shares)
+    cdef const fr_kernels *kernels = table.kernels[dtype_row(outputs)]
+    cdef bint squared = kind == "squared"
+    cdef double size = job.cols if job.shares else <double>job.rows * job.cols
+    job.by_target = kernels.squared_error if squared else kernels.binary_cross_entropy
+    job.targets = <const char *>cnp.PyArray_DATA(targets)
+    job.share, job.keep, job.shift = (2.0 if squared else 1.0) / size, 1.0 - smoothing, smoothing / 2
+    return run_loss(point_loss_task, &job, 3) / size, target
+
+
+def softmax(str where, str name, object x):
+    """The softmax of each row of a matrix."""
+    cdef cnp.ndarray logits = as_input(where, name, x), target = new_array(logits)
+    cdef LossJob job
+    if cnp.PyArray_SIZE(logits):
+        job = loss_job(logits, target, None)
+        job.softmax = table.kernels[dtype_row(logits)].softmax
+        run_loss(softmax_task, &job, 2)
+    return target
