@@ -35,6 +35,7 @@ ALLOWED = {
     "nn": FAMILY | {"norm", "dropout", "reference"},
     "_train": FAMILY | {"nn", "schedule", "checkpoint", "tqdm"},
     "study": FAMILY | {"optim", "joblib", "tqdm"},
+    "sklearn": {"numpy", "scipy", "nn", "optim", "schedule", "."},  # the public API
     ".": FAMILY | {"nn", "schedule", "_train", "study"},
 }
 FREE = {"fastreg", "fastreg.__main__"}  # the public names, and the command
@@ -106,6 +107,16 @@ def test_modules_import_only_what_their_folder_may(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_types_are_imported_by_type_checkers_only(name):
     assert "fastreg._core.types" not in set(imports(FILES[name]))
+
+
+def test_bridges_know_the_public_names_only():
+    """Folders and the files beside them, but no module inside a folder."""
+    for name in MODULES:
+        if folder(name) == "sklearn":
+            for found in imports(FILES[name]):
+                top, *inner = found.split(".")
+                inside = top == "fastreg" and folder(found) != "sklearn" and len(inner) > 1
+                assert not inside and "_core" not in inner and "_train" not in inner, (name, found)
 
 
 def test_every_folder_has_a_rule():
@@ -253,6 +264,8 @@ def test_public_names_are_documented(name):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
+    if folder(name) == "sklearn":
+        pytest.importorskip("sklearn", reason="needs the extra 'sklearn'")
     module = importlib.import_module(name)
     result = doctest.testmod(module, extraglobs={"np": np, "fastreg": fastreg})
     assert result.failed == 0

@@ -1,0 +1,95 @@
+"""Training on all data at once: SciPy's L-BFGS on our loss and gradient."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+
+from fastreg import l2_regularization_loss
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Loss
+    from fastreg.nn import Sequential
+    from fastreg.sklearn.training import Part
+
+__all__ = ["Objective", "minimise"]
+
+
+class Objective:
+    """The penalised loss of all data and its gradient, as functions of one vector.
+
+    The vector has the parameters in the order of ``network.params``, each flattened.
+    """
+
+    def __init__(self, estimator: Any, model: Sequential, loss: Loss, data: Part) -> None:
+        self.alpha, self.model, self.loss, self.data = float(estimator.alpha), model, loss, data
+        self.weight = float(len(data.rows) if data.weights is None else data.weights.sum())
+        self.batch = data.rows.take(slice(0, len(data.rows)))
+
+    def start(self) -> Any:
+        """The network's parameters as a vector."""
+        return np.concatenate([p.ravel() for p in self.model.params.values()]).astype(np.float64)
+
+    def set(self, vector: Any) -> None:
+        """Give the network the parameters of a vector."""
+        at = 0
+        for array in self.model.params.values():
+            array[...] = vector[at : at + array.size].reshape(array.shape)
+            at += array.size
+
+    def __call__(self, vector: Any) -> tuple[float, Any]:
+        """Return loss and gradient."""
+        self.set(vector)
+        self.model.train()
+        value, slope = self.loss(
+            self.model.forward(self.batch), self.data.targets, sample_weight=self.data.weights
+        )
+        self.model.backward(slope, input_gradient=False)
+        params, grads = self.model.params, self.model.grads
+        weights = {name: W for name, W in params.items() if name.endswith(".W")}
+        if self.alpha:
+            value += l2_regularization_loss(weights, self.alpha) / self.weight
+            for name, W in weights.items():
+                grads[name] += (self.alpha / self.weight) * W
+        return value, np.concatenate([grads[name].ravel() for name in params]).astype(np.float64)
+
+
+def minimise(estimator: Any, model: Sequential, loss: Loss, data: Part) -> None:
+    """Train the network and note ``loss_`` and ``n_iter_``."""
+    objective = Objective(estimator, model, loss, data)
+    found = minimize(
+        objective,
+        objective.start(),
+        method="L-BFGS-B",
+        jac=True,
+        callback=_printer(estimator) if estimator.verbose else None,
+        options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter,
+                 "gtol": estimator.tol},
+    )  # fmt: skip
+    objective.set(found.x)
+    model.forward(objective.batch[:1])  # layers remember their last input
+    if found.status != 0:
+        warnings.warn(
+            f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}):\n"
+            f"{found.message}\n\nYou might also want to scale the data, or to increase the number "
+            "of iterations (max_iter) or of function calls (max_fun).",
+            ConvergenceWarning, stacklevel=5,
+        )  # fmt: skip
+    estimator.n_iter_ = min(found.nit, estimator.max_iter)
+    estimator.loss_ = float(found.fun)
+
+
+def _printer(estimator):
+    """A callback that says where the solver is."""
+    count = 0
+
+    def tell(intermediate_result):
+        nonlocal count
+        count += 1
+        print(f"Iteration {count}, loss = {intermediate_result.fun:.8f}")
+
+    return tell

@@ -1,0 +1,119 @@
+"""scikit-learn's losses of an MLP, from the outputs before the last activation.
+
+Each takes the outputs Z of shape (N, K), targets, and weights of the samples or None, and returns
+the loss and its gradient. As in scikit-learn, a sum over samples is divided by their number (or by
+the sum of their weights), and the gradient of several outputs is that of the sum over outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import expit, logsumexp
+
+from fastreg.nn import binary_cross_entropy, mse, softmax_cross_entropy
+
+if TYPE_CHECKING:
+    from fastreg._core.types import Array, Loss
+
+__all__ = ["log_responses", "loss_for", "responses"]
+
+
+def loss_for(out_activation: str, label_smoothing: float = 0.0, dtype: Any = np.float64) -> Loss:
+    """Return the loss that goes with the activation of the last layer.
+
+    As in scikit-learn, no cross-entropy is above ``-log(eps)``, with the eps of the data's dtype.
+    """
+    if out_activation == "identity":
+        return _squared
+    if out_activation == "exp":
+        return _poisson
+    loss = _softmax if out_activation == "softmax" else _logistic
+    largest = -math.log(np.finfo(dtype).eps)
+    return partial(loss, label_smoothing=label_smoothing, largest=largest)
+
+
+def _softmax(Z, labels, *, sample_weight=None, label_smoothing=0.0, largest=math.inf):
+    value, gradient = softmax_cross_entropy(
+        Z, labels, sample_weight=sample_weight, label_smoothing=label_smoothing
+    )
+    if value * len(Z) > largest and not label_smoothing and np.ptp(Z) > 0.5 * largest:
+        rows = logsumexp(Z, axis=1) - Z[np.arange(len(Z)), labels]
+        value = float(np.average(np.minimum(rows, largest), weights=sample_weight))
+    return value, gradient
+
+
+def _logistic(Z, targets, *, sample_weight=None, label_smoothing=0.0, largest=math.inf):
+    """Cross-entropies summed over the outputs."""
+    value, gradient = binary_cross_entropy(
+        Z, targets, sample_weight=sample_weight, label_smoothing=label_smoothing
+    )
+    k = Z.shape[1]
+    if k > 1:
+        gradient *= k
+    if value * Z.size > largest and not label_smoothing and np.abs(Z).max() > largest:
+        rows = np.minimum(np.logaddexp(0, Z) - Z * targets, largest).sum(axis=1)
+        return float(np.average(rows, weights=sample_weight)), gradient
+    return k * value, gradient
+
+
+def _squared(Z, targets, *, sample_weight=None):
+    """Half the squared error, averaged over the outputs; the gradient is of the sum over them."""
+    value, gradient = mse(Z, targets, sample_weight=sample_weight)
+    if Z.shape[1] != 2:
+        gradient *= 0.5 * Z.shape[1]
+    return 0.5 * value, gradient
+
+
+def _poisson(Z, targets, *, sample_weight=None):
+    """Half the Poisson deviance of means exp(Z), summed over the outputs."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        mean = np.exp(Z)
+        # y log(y / mean) - y + mean, where the first term is 0 for y = 0
+        logs = np.log(targets, out=np.zeros_like(mean), where=targets > 0)
+        rows = (targets * (logs - Z) - targets + mean).sum(axis=1, dtype=np.float64)
+        gradient = np.subtract(mean, targets, out=mean)
+        if sample_weight is None:
+            gradient /= len(Z)
+            return float(rows.mean()), gradient
+        shares = sample_weight / sample_weight.sum()
+        gradient *= shares[:, None].astype(gradient.dtype)
+        return float(rows @ shares), gradient
+
+
+def responses(Z: Array, out_activation: str) -> Array:
+    """Apply the activation of the last layer; Z is overwritten.
+
+    Examples
+    --------
+    >>> responses(np.zeros((1, 2)), "softmax").tolist()
+    [[0.5, 0.5]]
+    """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        if out_activation == "softmax":
+            Z -= Z.max(axis=1, keepdims=True)
+            np.exp(Z, out=Z)
+            Z /= Z.sum(axis=1, keepdims=True)
+        elif out_activation == "logistic":
+            expit(Z, out=Z)
+        elif out_activation == "exp":
+            np.exp(Z, out=Z)
+    return Z
+
+
+def log_responses(Z: Array, out_activation: str) -> Array:
+    """Logarithms of "softmax" or "logistic" responses, finite where a probability rounds to 0.
+
+    Examples
+    --------
+    >>> log_responses(np.array([[-1000.0]]), "logistic").tolist()
+    [[-1000.0]]
+    """
+    with np.errstate(all="ignore"):
+        if out_activation == "softmax":
+            Z -= logsumexp(Z, axis=1, keepdims=True)
+            return Z
+        return np.where(Z > 0, np.log(expit(Z)), Z - np.log1p(np.exp(Z)))

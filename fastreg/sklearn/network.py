@@ -1,0 +1,96 @@
+"""Weights as scikit-learn keeps them, and the network of fastreg's layers that has them."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastreg import BatchNorm, Dropout, LayerNorm
+from fastreg.nn import Dense, ReLU, Sequential, Sigmoid, Tanh
+from fastreg.sklearn.rows import CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastreg._core.types import Array
+    from fastreg.sklearn.rows import Rows
+
+__all__ = ["ACTIVATIONS", "build", "dense_layers", "initial", "new_norms", "outputs"]
+
+ACTIVATIONS: dict[str, Any] = {"identity": None, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU}
+NORMS: dict[str, Any] = {"batch": BatchNorm, "layer": LayerNorm}
+
+
+def initial(
+    units: Sequence[int], activation: str, random_state: Any, dtype: Any
+) -> tuple[list[Array], list[Array]]:
+    """Draw weights and biases as scikit-learn does: uniform, by Glorot and Bengio's bound."""
+    coefs, intercepts = [], []
+    for n_in, n_out in itertools.pairwise(units):
+        bound = np.sqrt((2.0 if activation == "logistic" else 6.0) / (n_in + n_out))
+        coefs.append(random_state.uniform(-bound, bound, (n_in, n_out)).astype(dtype))
+        intercepts.append(random_state.uniform(-bound, bound, n_out).astype(dtype))
+    return coefs, intercepts
+
+
+def new_norms(norm: str | None, intercepts: Sequence[Array]) -> list[Any]:
+    """Return a normalisation for each hidden layer, whose shift takes the place of its biases."""
+    if norm is None:
+        return []
+    for bias in intercepts[:-1]:
+        bias[...] = 0
+    return [NORMS[norm](len(bias)) for bias in intercepts[:-1]]
+
+
+def build(
+    coefs: Sequence[Array],
+    intercepts: Sequence[Array],
+    norms: Sequence[Any],
+    activation: str,
+    rates: Sequence[float],
+    seeds: Sequence[int],
+    calls: int,
+) -> Sequential:
+    """Return the network that has these very arrays and norms.
+
+    ``rates`` and ``seeds`` are those of dropout on the input and on each hidden layer; ``calls``
+    says how many batches it has already seen.
+    """
+    layers: list[Any] = []
+
+    def drop(k):
+        if rates[k]:
+            layers.append(Dropout(rates[k], rng=seeds[k]))
+            layers[-1].reset(call=calls)
+
+    drop(0)
+    for k, (coef, bias) in enumerate(zip(coefs, intercepts, strict=True)):
+        layers.append(_dense(coef, None if k < len(norms) else bias))
+        if k < len(coefs) - 1:
+            layers += norms[k : k + 1]
+            layers += [ACTIVATIONS[activation]()] if ACTIVATIONS[activation] else []
+            drop(k + 1)
+    return Sequential(layers)
+
+
+def _dense(coef, bias):
+    layer = Dense(1, 1, rng=0, dtype=coef.dtype)
+    layer.W, layer.b = coef, bias
+    return layer
+
+
+def dense_layers(network: Sequential) -> list[Any]:
+    """The layers whose weights are ``coefs_``."""
+    return [layer for layer in network.layers if isinstance(layer, Dense)]
+
+
+def outputs(network: Sequential, rows: Rows) -> Array:
+    """Return a network's outputs in evaluation mode; it keeps nothing of the rows."""
+    network.eval()
+    if len(rows) <= CHUNK:
+        return network.forward(rows.take(slice(0, len(rows))))
+    found = [network.forward(chunk) for chunk in rows.chunks()]
+    network.forward(np.empty((1, rows.X.shape[1]), rows.dtype))  # layers remember their last input
+    return np.concatenate(found)
