@@ -58,8 +58,8 @@ FR_INLINE float exp_scaled_f32(float r, float n, float *last)
 
 FR_INLINE float exp_parts_f32(float x, float *last)
 {
-    x = x < -110.0f ? -110.0f : x; /* exp(-104) is already 0 */
-    x = x > 89.0f ? 89.0f : x;     /* and exp(89) infinite */
+    x = x < -176.0f ? -176.0f : x; /* 2^-254: both factors are 0 */
+    x = x > 89.0f ? 89.0f : x;     /* exp(89) is infinite */
     const float n = (x * 1.44269504088896341f + MAGIC_F32) - MAGIC_F32;
     const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     return exp_scaled_f32(r, n, last);
@@ -74,8 +74,8 @@ FR_INLINE float exp_f32(float x)
 
 FR_INLINE double exp_parts_f64(double x, double *last)
 {
-    x = x < -760.0 ? -760.0 : x; /* exp(-746) is already 0 */
-    x = x > 710.0 ? 710.0 : x;   /* and exp(710) infinite */
+    x = x < -1418.0 ? -1418.0 : x; /* 2^-2046 */
+    x = x > 710.0 ? 710.0 : x;
     const double n = (x * 1.4426950408889634074 + MAGIC_F64) - MAGIC_F64;
     const double r = (x - n * 6.93145751953125e-1) - n * 1.42860682030941723212e-6, rr = r * r;
     const double p = r * ((1.26177193074810590878e-4 * rr + 3.02994407707441961300e-2) * rr +

@@ -1,8 +1,8 @@
 /* Losses and their gradients: rows against labels, elements against targets.
  *
- * Each works through runs that stay in L1, so it crosses memory once: 8 bytes per element in float
- * against labels, 12 against targets. Sums have eight lanes, lane j taking entries j, j + 8, ...;
- * those of losses are in double.
+ * Each works through runs that stay in L1, so it crosses memory once: 8 bytes per element in
+ * float against labels, 12 against targets. Sums have eight lanes, lane j taking entries j, j +
+ * 8, ...; those of losses are in double.
  */
 
 enum { SUM_LANES = 8 };

@@ -8,7 +8,7 @@
 /* e^x in two factors for x <= 0 with more digits than a float has. */
 FR_INLINE float exp_wide_f32(double x, float *last)
 {
-    x = x < -110.0 ? -110.0 : x;
+    x = x < -176.0 ? -176.0 : x;
     const double n = (x * 1.4426950408889634074 + MAGIC_F64) - MAGIC_F64;
     return exp_scaled_f32((float)(x - n * 0.69314718055994530942), (float)n, last);
 }

@@ -1,7 +1,7 @@
 # Functions of one element and their slopes, in blocks.
 #
-# From _threads.pxi: asked_threads; from _memory.pxi: new_array, streams; from _arrays.pxi: as_dense,
-# dtype_row, matching, shape_of; from _matrix.pxi: BLOCK.
+# From _threads: asked_threads; _memory: new_array, streams; _arrays: as_dense,
+# dtype_row, matching, shape_of; _matrix: BLOCK.
 
 cdef dict FUNCTIONS = {
     "exp": FR_FUNCTION_exp, "log": FR_FUNCTION_log, "log1p": FR_FUNCTION_log1p,

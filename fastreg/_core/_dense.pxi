@@ -1,9 +1,9 @@
 # What surrounds a matrix product: bias, ReLU, dropout and batch norm in one pass.
 #
-# From _threads: asked_threads; _memory: new_array; _arrays: as_input, dtype_row, float_array,
-# is_dense, same_shape, shape_of; _matrix: BLOCK, channels_from, doubles, matrix_job, matrix_task,
-# MatrixJob, MatrixTask, row_of, run_matrix; _norm: batch_backward, batch_normalize, check_slopes,
-# norm_backward_task, refuse_changed, write_slopes; _extremes: extreme_channels; _product: matmul.
+# From _memory: new_array; _arrays: as_input, dtype_row, float_array, is_dense, same_shape,
+# shape_of; _matrix: channels_from, doubles, matrix_job, matrix_task, MatrixJob, MatrixTask, row_of,
+# run_matrix; _norm: batch_backward, batch_normalize, check_slopes, norm_backward_task,
+# refuse_changed, write_slopes; _extremes: extreme_channels; _product: matmul.
 
 cdef struct DenseJob:
     MatrixJob batch  # the first member: its address, which `run_matrix` takes, is the job's

@@ -1,8 +1,8 @@
 # Losses: rows of outputs against labels, outputs against targets, in chunks of rows cut by the shape
 # alone; and the softmax of rows.
 #
-# From _threads.pxi: asked_threads; from _memory.pxi: new_array; from _arrays.pxi: as_input,
-# dtype_row; from _matrix.pxi: BLOCK, doubles, row_of.
+# From _threads: asked_threads; _memory: new_array; _arrays: as_input,
+# dtype_row; _matrix: BLOCK, doubles, row_of.
 
 cdef struct LossJob:
     fr_cross_entropy by_label
@@ -150,7 +150,7 @@ def point_loss(str kind, cnp.ndarray outputs not None, cnp.ndarray targets not N
     return run_loss(point_loss_task, &job, 3) / size, target
 
 
-def softmax(str where, str name, object x):
+def softmax_rows(str where, str name, object x):
     """The softmax of each row of a matrix."""
     cdef cnp.ndarray logits = as_input(where, name, x), target = new_array(logits)
     cdef LossJob job

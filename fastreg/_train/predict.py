@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastreg._core._kernels import activate, softmax
 from fastreg._core.arrays import real
 from fastreg._core.checks import shown
+from fastreg.nn.activations import sigmoid, softmax
 from fastreg.nn.targets import NoWeightError, link_of, rows_right, shares, weights
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def probabilities(outputs: Array, link: str | None) -> Array:
     [[0.5, 0.5]]
     """
     if link == "softmax":
-        return softmax("Trainer.predict_proba", "outputs", outputs)
+        return softmax(outputs)
     if link != "sigmoid":
         raise TypeError(
             "Trainer.predict_proba: loss must be a cross-entropy for outputs to be probabilities; "
@@ -122,7 +122,7 @@ def probabilities(outputs: Array, link: str | None) -> Array:
         )
     if outputs.shape[1] == 1:  # not 1 - p, which would lose the digits of a small probability
         outputs = np.hstack([-outputs, outputs])
-    return activate("Trainer.predict_proba", "sigmoid", outputs)
+    return sigmoid(outputs)
 
 
 class Predictor:

@@ -130,6 +130,7 @@ EXP_32 = (
 
 MAGIC_32, MAGIC_64 = 1.5 * 2**23, 1.5 * 2**52  # adding it rounds to an integer
 LN_2_32, LN_2_64 = (0.693359375, -2.12194440e-4), (6.93145751953125e-1, 1.42860682030941723212e-6)
+ROOT_HALF_32, ROOT_HALF_64 = np.uint32(0x3F3504F3), np.uint64(0x3FE6A09E667F3BCD)
 LOG2_E, LN_2 = 1.4426950408889634074, 0.69314718055994530942
 GELU_ROOT, GELU_ROOT_REST = 1.5957691216057308, float.fromhex("-0x1.cbc0d30ebfd15p-54")
 GELU_CUBIC, GELU_CUBIC_REST = 0.07135481627260025, float.fromhex("-0x1.3023b0e5fbc6ep-58")
@@ -248,8 +249,8 @@ def exp_reduced(r: Any) -> Any:
 
 def exp_parts(x: Any) -> Any:
     """``e^x`` as two factors, the second a power of 2, to be multiplied by last."""
-    magic, low, high = (MAGIC_32, -110, 89) if is_single(x) else (MAGIC_64, -760, 710)
-    x = np.where(x < low, x.dtype.type(low), x)
+    magic, low, high = (MAGIC_32, -176, 89) if is_single(x) else (MAGIC_64, -1418, 710)
+    x = np.where(x < low, x.dtype.type(low), x)  # where both factors are 0
     x = np.where(x > high, x.dtype.type(high), x)
     n = (x * LOG2_E + magic) - magic
     c, d = LN_2_32 if is_single(x) else LN_2_64
@@ -269,17 +270,15 @@ def exp_parts(x: Any) -> Any:
 def log_normal(u: Any, c: Any) -> Any:
     """``log(u) + c`` for positive normal u and small c."""
     if is_single(u):
-        root_half = np.uint32(0x3F3504F3)
-        bits = u.view(np.uint32) - root_half
+        bits = u.view(np.uint32) - ROOT_HALF_32
         e = (bits.view(np.int32) >> 23).astype(np.float32)
-        f = ((bits & np.uint32(0x7FFFFF)) + root_half).view(np.float32) - 1
+        f = ((bits & np.uint32(0x7FFFFF)) + ROOT_HALF_32).view(np.float32) - 1
         z = f * f
         rest = ((f * z) * polynomial(LOG_32, f) + (c - e * 2.12194440e-4)) - 0.5 * z
         return e * 0.693359375 + (f + rest)
-    root_half, one = np.uint64(0x3FE6A09E667F3BCD), np.uint64(0x3FF0000000000000)
-    bits = u.view(np.uint64) - root_half
-    e = ((bits + one) >> np.uint64(52)).astype(np.float64) - 1023
-    f = ((bits & np.uint64(0xFFFFFFFFFFFFF)) + root_half).view(np.float64) - 1
+    bits = u.view(np.uint64) - ROOT_HALF_64
+    e = ((bits + np.uint64(0x3FF0000000000000)) >> np.uint64(52)).astype(np.float64) - 1023
+    f = ((bits & np.uint64(0xFFFFFFFFFFFFF)) + ROOT_HALF_64).view(np.float64) - 1
     s = f / (2 + f)
     z, half = s * s, 0.5 * f * f
     rest = s * (half + polynomial(LOG_64, z) * z) + (e * 1.90821492927058770002e-10 + c)
@@ -297,7 +296,7 @@ def exp_wide(x: Any, rest: Any, dtype: Any) -> Any:
     if dtype == np.float64:
         e, last = exp_parts(x)
         return e + e * rest, last
-    x = np.where(x < -110, -110.0, x)
+    x = np.where(x < -176, -176.0, x)
     n = (x * LOG2_E + MAGIC_64) - MAGIC_64
     r = (x - n * LN_2).astype(np.float32)
     return scaled(exp_reduced(r), n.astype(np.float32))

@@ -146,6 +146,7 @@ add(
 for _name in ("ReLU", "Tanh", "Sigmoid", "GELU", "LeakyReLU"):
     layer(getattr(nn, _name), f32(4, 3), out=False)
 add("LeakyReLU", lambda: nn.LeakyReLU, slope=(0.1, RATE))
+add("GELU", lambda: nn.GELU, exact=(True, flag))
 
 
 def float_dtype(value):
