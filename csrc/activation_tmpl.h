@@ -87,14 +87,16 @@ FR_INLINE real times_normal_gelu(real dy, real x)
 typedef real at(real x);
 typedef real times(real dy, real x);
 
-FR_INLINE void activate(real *y, const real *dy, const real *x, ptrdiff_t n, int stream, at *at,
+FR_INLINE void activate(void *y, const real *dy, const real *x, ptrdiff_t n, int stream, at *at,
                         times *times)
 {
-    _Alignas(64) real done[FR_PANEL_RUN];
-    for (ptrdiff_t begin = 0; begin < n; begin += FR_PANEL_RUN) {
-        const ptrdiff_t left = n - begin, here = left < FR_PANEL_RUN ? left : FR_PANEL_RUN;
-        const real *from = x + begin, *dfrom = dy ? dy + begin : NULL;
-        real *to = stream ? done : y + begin;
+    const ptrdiff_t run = stream ? FR_PANEL_RUN : n;
+    sink sink;
+    sink_open(&sink, y, stream);
+    for (ptrdiff_t begin = 0; begin < n; begin += run) {
+        const ptrdiff_t left = n - begin, here = left < run ? left : run;
+        const real *from = x + begin, *dfrom = dy + (at ? 0 : begin);
+        real *to = sink_next(&sink, here);
         if (at) {
             FR_ELEMENTWISE
             for (ptrdiff_t i = 0; i < here; i++)
@@ -104,11 +106,8 @@ FR_INLINE void activate(real *y, const real *dy, const real *x, ptrdiff_t n, int
             for (ptrdiff_t i = 0; i < here; i++)
                 to[i] = times(dfrom[i], from[i]);
         }
-        if (stream)
-            fr_stream(y + begin, done, (size_t)here * sizeof(real));
     }
-    if (stream)
-        fr_stream_end();
+    sink_close(&sink);
 }
 
 #define FR_DEFINE_FUNCTION(name)                                                                 \
