@@ -324,5 +324,20 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         """Weights of samples times those of their classes."""
         if self.class_weight is None:
             return sample_weight
-        by_class = compute_sample_weight(self.class_weight, y)
+        y = y.toarray() if hasattr(y, "toarray") else y
+        if self.class_weight == "balanced":
+            by_class = _balanced(y, sample_weight)
+        else:
+            by_class = compute_sample_weight(self.class_weight, y)
         return by_class if sample_weight is None else sample_weight * by_class
+
+
+def _balanced(y, sample_weight):
+    """Factors that give every class of an output the same weight in all; samples keep theirs."""
+    factors = np.ones(len(y))
+    for column in y.reshape(len(y), -1).T:
+        classes, numbers = np.unique(column, return_inverse=True)
+        sums = np.bincount(numbers, sample_weight, len(classes))
+        share = sums.sum() / np.count_nonzero(sums)
+        factors *= np.divide(share, sums, out=np.zeros(len(sums)), where=sums > 0)[numbers]
+    return factors
