@@ -38,7 +38,7 @@ def guarded():
 
 @pytest.fixture
 def fixed_rng():
-    """A generator of the same values always: where a bound is of usual rounding, not the worst."""
+    """A generator of the same values always: where a bound is of usual rounding or curvature."""
     return np.random.default_rng(20150322)
 
 

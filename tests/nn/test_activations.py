@@ -5,15 +5,9 @@ import pytest
 from harness import finite_difference
 
 from fastreg import reference
-from fastreg.nn import (
-    GELU,
-    LeakyReLU,
-    ReLU,
-    Sigmoid,
-    Tanh,
-)
+from fastreg.nn import LeakyReLU, ReLU, activations
 
-ACTIVATIONS = [ReLU, LeakyReLU, Tanh, Sigmoid, GELU]
+ACTIVATIONS = [getattr(activations, name) for name in activations.__all__]
 
 
 @pytest.mark.parametrize("kind", ACTIVATIONS, ids=lambda kind: kind.__name__)

@@ -143,7 +143,7 @@ add(
     b=(f32(3), floats(lambda s: math.prod(s) == 3 and len(s) <= 2)),
 )
 
-for _name in ("ReLU", "Tanh", "Sigmoid", "GELU", "LeakyReLU"):
+for _name in nn.activations.__all__:
     layer(getattr(nn, _name), f32(4, 3), out=False)
 add("LeakyReLU", lambda: nn.LeakyReLU, slope=(0.1, RATE))
 add("GELU", lambda: nn.GELU, exact=(True, flag))

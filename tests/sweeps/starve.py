@@ -80,7 +80,8 @@ def used(layer, X):
 
 def without_arguments():
     """What takes none: the methods and properties of every object whose methods the table has."""
-    for name in ("ReLU", "Tanh", "Sigmoid", "GELU"):
+    named = {call.where for call in CALLS}
+    for name in sorted({*nn.activations.__all__} - named):
         yield Call(name, lambda name=name: getattr(nn, name))
     for name in ("empty_cache", "get_num_threads"):
         yield Call(name, lambda name=name: getattr(fastreg, name))
@@ -93,7 +94,6 @@ def without_arguments():
             continue
         if type(holder) not in makers or call.where.endswith(".backward"):
             makers[type(holder)] = call.make
-    named = {call.where for call in CALLS}
     for kind, make in makers.items():
         for name in dir(kind):
             found = inspect.getattr_static(kind, name)

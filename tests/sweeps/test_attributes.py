@@ -16,7 +16,6 @@ from fastreg import callbacks, nn, schedule
 from fastreg.nn import Dense
 from fastreg.train import Trainer
 
-NAMES = ("ReLU", "LeakyReLU", "Tanh", "Sigmoid", "GELU")
 DROPS = [name for name in fastreg.__all__ if "Drop" in name or name == "StochasticDepth"]
 MAKERS = {
     "Dense": lambda: Dense(3, 3, rng=0, dtype=np.float64),
@@ -26,7 +25,7 @@ MAKERS = {
     "InstanceNorm": lambda: fastreg.InstanceNorm(3, affine=True),
     "LayerNorm": lambda: fastreg.LayerNorm(3),
     "RMSNorm": lambda: fastreg.RMSNorm(3),
-    **{name: getattr(nn, name) for name in NAMES},
+    **{name: getattr(nn, name) for name in nn.activations.__all__},
     **{name: partial(getattr(fastreg, name), rng=0) for name in DROPS},
 }
 GUARD = 7.0
