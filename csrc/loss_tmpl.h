@@ -59,7 +59,7 @@ static void cross_entropy(void *dz_, double *loss, const void *z_, const int64_t
     real *dz = dz_;
     const ptrdiff_t together = cols < FR_PANEL_RUN ? FR_PANEL_RUN / cols : 1;
     const double off = smoothing / (double)cols, on = 1.0 - smoothing;
-    double value = 0;
+    double value = 0, logs[FR_PANEL_RUN];
     for (ptrdiff_t begin = 0; begin < rows; begin += together) {
         const ptrdiff_t left = rows - begin, here = left < together ? left : together;
         const real *run = z + begin * cols;
@@ -90,8 +90,13 @@ static void cross_entropy(void *dz_, double *loss, const void *z_, const int64_t
                 row[k] = row[k] * factor - even;
             row[label] = (real)(label == peak ? weight * (((1.0 - q) - q * rest) / sum)
                                               : weight * (at_label / sum - q));
-            value += log1p_f64(rest) * weight;
+            logs[r] = rest;
         }
+        FR_ELEMENTWISE
+        for (ptrdiff_t r = 0; r < here; r++)
+            logs[r] = log1p_f64(logs[r]);
+        for (ptrdiff_t r = 0; r < here; r++)
+            value += logs[r] * (shares ? shares[begin + r] : share);
     }
     *loss = value;
 }

@@ -40,7 +40,8 @@ def _softmax(Z, labels, *, sample_weight=None, label_smoothing=0.0, largest=math
     value, gradient = softmax_cross_entropy(
         Z, labels, sample_weight=sample_weight, label_smoothing=label_smoothing
     )
-    if value * len(Z) > largest and not label_smoothing and np.ptp(Z) > 0.5 * largest:
+    room = largest - math.log(Z.shape[1])  # within which no row's loss can be that large
+    if value * len(Z) > largest and not label_smoothing and Z.max() - Z.min() > room:
         rows = logsumexp(Z, axis=1) - Z[np.arange(len(Z)), labels]
         value = float(np.average(np.minimum(rows, largest), weights=sample_weight))
     return value, gradient

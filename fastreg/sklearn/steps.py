@@ -97,11 +97,10 @@ class Steps:
                 [W for name, W in params.items() if name.endswith(".W")], self.max_norm
             )
 
-    def penalty(self, params: dict[str, Array], weight: float) -> float:
-        """Return the value of the L2 penalty."""
+    def penalty(self, weights: list[Array], weight: float) -> float:
+        """Return the value of the L2 penalty of weight matrices."""
         if not self.alpha:
             return 0.0
-        weights = [W for name, W in params.items() if name.endswith(".W")]
         return fastreg.l2_regularization_loss(weights, self.alpha) / weight
 
     def end_epoch(self, seen: int, loss: float) -> None:

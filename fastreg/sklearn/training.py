@@ -152,6 +152,7 @@ def _epoch(estimator, run, steps, loss, data, batches, order):
     """Take the steps of an epoch; return the sum of the losses, None if a callback ended it."""
     model, rows, targets, weights = run.model, *data[:3]
     params = model.params
+    weight_matrices = [W for name, W in params.items() if name.endswith(".W")]
     hooks = bool(estimator.callbacks)
     total, weight, options = 0.0, 0.0, {}
     for k, batch in enumerate(batches):
@@ -167,7 +168,7 @@ def _epoch(estimator, run, steps, loss, data, batches, order):
             options = {"sample_weight": weights[picked]}
             weight = float(options["sample_weight"].sum())
         value, gradient = loss(model.forward(rows.take(picked)), targets[picked], **options)
-        value += steps.penalty(params, weight)
+        value += steps.penalty(weight_matrices, weight)
         total += value * length
         model.backward(gradient, input_gradient=False)
         steps.take(params, model.grads, weight)
