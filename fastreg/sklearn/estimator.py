@@ -16,7 +16,6 @@ from sklearn.utils._param_validation import (
     Options,
     StrOptions,
 )
-from sklearn.utils.validation import _check_sample_weight
 
 import fastreg
 from fastreg.sklearn import network, rows
@@ -24,6 +23,7 @@ from fastreg.sklearn.lbfgs import minimise
 from fastreg.sklearn.losses import loss_for, responses
 from fastreg.sklearn.steps import OPTIMIZERS, SCHEDULES
 from fastreg.sklearn.training import Part, train
+from fastreg.sklearn.versions import checked_weights
 
 if TYPE_CHECKING:
     from fastreg._core.types import Array, Data
@@ -152,9 +152,7 @@ class Multilayer(BaseEstimator):
         X, y = self._checked(X, y, reset=first)
         targets = self._targets(y, first, incremental)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
+            sample_weight = checked_weights(sample_weight, X)
         sample_weight = self._weighted(y, sample_weight)
         random_state = check_random_state(self.random_state)
         dtype = np.dtype(self.dtype or (X.dtype if X.dtype in rows.FLOATS else np.float64))
@@ -172,8 +170,7 @@ class Multilayer(BaseEstimator):
         model = self._network_of(rates, work)
         loss = loss_for(self.out_activation_, getattr(self, "label_smoothing", 0.0), dtype)
         if self.solver in STOCHASTIC:
-            if validation is not None and self.validation_scores_ is None:
-                self.validation_scores_, self.best_validation_score_ = [], -np.inf
+            self._set_out(first, validation)
             with np.errstate(all="ignore"):
                 train(self, model, loss, data, validation, incremental, random_state)
         else:
@@ -235,11 +232,22 @@ class Multilayer(BaseEstimator):
         self._norms = network.new_norms(self.norm, self.intercepts_)
         self._seeds = [int(random_state.randint(2**31 - 1)) if rate else 0 for rate in rates]
         self._optimizer = self._network = None
-        if self.solver in STOCHASTIC:
-            self.loss_curve_, self._no_improvement_count = [], 0
-            self.best_loss_ = None if self.early_stopping else np.inf
-            self.validation_scores_ = [] if self.early_stopping else None
-            self.best_validation_score_ = -np.inf if self.early_stopping else None
+
+    def _set_out(self, first, validation):
+        """Begin the curves anew, or go on with what this kind of training watches."""
+        if first or not hasattr(self, "_no_improvement_count"):
+            self._no_improvement_count = 0
+        if first or not hasattr(self, "loss_curve_"):
+            self.loss_curve_ = []
+        if self.early_stopping:
+            self.best_loss_ = None
+        elif first or getattr(self, "best_loss_", None) is None:
+            self.best_loss_ = np.inf
+        scores = getattr(self, "validation_scores_", None)
+        if validation is None and (first or scores is None):
+            self.validation_scores_ = self.best_validation_score_ = None
+        elif first or scores is None:
+            self.validation_scores_, self.best_validation_score_ = [], -np.inf
 
     def _parts(self, X, y, targets, weights, val, work, random_state):
         """Training data, and validation data if there are any."""
@@ -249,7 +257,7 @@ class Multilayer(BaseEstimator):
         source = rows.as_rows(X, work)
         kept = np.arange(len(source)) if weights is None else np.flatnonzero(weights)
         if not len(kept):
-            raise ValueError("sample_weight must not be 0 for all samples.")
+            raise ValueError("Sample weights must contain at least one non-zero number.")
         X_val, y_val, weights_val = val
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val must be given together.")
@@ -280,8 +288,7 @@ class Multilayer(BaseEstimator):
         X_val, y_val = self._checked(X_val, y_val, reset=False)
         targets = self._targets(y_val, False, True)
         if weights is not None:
-            weights = _check_sample_weight(weights, X_val, dtype=np.float64,
-                                           ensure_non_negative=True)  # fmt: skip
+            weights = checked_weights(weights, X_val)
         if targets.dtype.kind != "i":
             targets = targets.astype(work).reshape(len(targets), -1)
         return Part(rows.as_rows(X_val, work), targets, weights, y_val)

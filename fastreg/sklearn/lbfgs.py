@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from fastreg import l2_regularization_loss
+from fastreg.sklearn.rows import CHUNK
 
 if TYPE_CHECKING:
     from fastreg._core.types import Loss
@@ -22,13 +23,21 @@ __all__ = ["Objective", "minimise"]
 class Objective:
     """The penalised loss of all data and its gradient, as functions of one vector.
 
-    The vector has the parameters in the order of ``network.params``, each flattened.
+    The vector has the parameters in the order of ``network.params``, each flattened. Data that are
+    no array of the network's dtype are converted some thousand rows at a time, in every call.
     """
 
     def __init__(self, estimator: Any, model: Sequential, loss: Loss, data: Part) -> None:
         self.alpha, self.model, self.loss, self.data = float(estimator.alpha), model, loss, data
-        self.weight = float(len(data.rows) if data.weights is None else data.weights.sum())
-        self.batch = data.rows.take(slice(0, len(data.rows)))
+        n = len(data.rows)
+        self.shares = np.full(n, 1.0 / n)
+        self.weight = float(n)
+        if data.weights is not None:
+            self.weight = float(data.weights.sum())
+            self.shares = data.weights / self.weight
+        whole = data.rows.is_array or estimator.norm == "batch"
+        size = n if whole else CHUNK
+        self.parts = [slice(i, min(i + size, n)) for i in range(0, n, size)]
 
     def start(self) -> Any:
         """The network's parameters as a vector."""
@@ -45,17 +54,32 @@ class Objective:
         """Return loss and gradient."""
         self.set(vector)
         self.model.train()
-        value, slope = self.loss(
-            self.model.forward(self.batch), self.data.targets, sample_weight=self.data.weights
-        )
-        self.model.backward(slope, input_gradient=False)
-        params, grads = self.model.params, self.model.grads
-        weights = {name: W for name, W in params.items() if name.endswith(".W")}
+        params, value = self.model.params, 0.0
+        slopes = np.zeros(len(vector))
+        for part in self.parts:
+            options, share = {}, float(self.shares[part].sum())
+            if self.data.weights is not None:
+                options["sample_weight"] = self.data.weights[part]
+            outputs = self.model.forward(self.data.rows.take(part))
+            found, gradient = self.loss(outputs, self.data.targets[part], **options)
+            self.model.backward(gradient, input_gradient=False)
+            value += share * found
+            grads = self.model.grads
+            slopes += share * np.concatenate([grads[name].ravel() for name in params])
         if self.alpha:
+            weights = {name: W for name, W in params.items() if name.endswith(".W")}
             value += l2_regularization_loss(weights, self.alpha) / self.weight
-            for name, W in weights.items():
-                grads[name] += (self.alpha / self.weight) * W
-        return value, np.concatenate([grads[name].ravel() for name in params]).astype(np.float64)
+            at = 0
+            for name, array in params.items():
+                if name in weights:
+                    slopes[at : at + array.size] += (self.alpha / self.weight) * array.ravel()
+                at += array.size
+        return value, slopes
+
+    def forget(self) -> None:
+        """Let the layers forget their last input."""
+        self.model.eval()
+        self.model.forward(np.zeros((1, self.data.rows.X.shape[1]), self.data.rows.dtype))
 
 
 def minimise(estimator: Any, model: Sequential, loss: Loss, data: Part) -> None:
@@ -71,7 +95,7 @@ def minimise(estimator: Any, model: Sequential, loss: Loss, data: Part) -> None:
                  "gtol": estimator.tol},
     )  # fmt: skip
     objective.set(found.x)
-    model.forward(objective.batch[:1])  # layers remember their last input
+    objective.forget()
     if found.status != 0:
         warnings.warn(
             f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}):\n"

@@ -83,6 +83,11 @@ class Rows:
             self.X = X = np.asarray(X)
         self._quick = self._plain and X.flags.c_contiguous
 
+    @property
+    def is_array(self) -> bool:
+        """Whether the rows are in memory as they are taken."""
+        return self._quick and self.picked is None
+
     def __len__(self) -> int:
         return self.X.shape[0] if self.picked is None else len(self.picked)
 
