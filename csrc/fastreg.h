@@ -95,7 +95,8 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic must round to float");
 
 /* Hyper-parameters as the user names them; a rule reads the ones it needs. lambda_prox is
  * lambda_l1 where the penalty is applied by its proximal operator; coupled is 1 where a library's
- * weight_decay is added to the gradient, as lambda_l2 is. */
+ * weight_decay is added to the gradient, as lambda_l2 is; single is 1 where a rule's memory is
+ * kept in float. Dampening of momentum and Adagrad's decay of the rate are torch's alone. */
 #define FR_HYPER(FIELD)                                                                          \
     FIELD(learning_rate)                                                                         \
     FIELD(momentum)                                                                              \
@@ -112,7 +113,10 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic must round to float");
     FIELD(lambda_l2)                                                                             \
     FIELD(lambda_prox)                                                                           \
     FIELD(clip_value)                                                                            \
-    FIELD(ema_decay)
+    FIELD(ema_decay)                                                                             \
+    FIELD(dampening)                                                                             \
+    FIELD(lr_decay)                                                                              \
+    FIELD(single)
 
 /* Whose formula: the chapter's, or a library's where it differs. */
 enum { FR_CHAPTER, FR_TORCH, FR_KERAS, FR_OPTAX };

@@ -23,13 +23,14 @@ PREPARE(sgd)
     s->prox *= h->learning_rate;
 }
 
-/* v = momentum v + g, theta -= lr v; in Keras the velocity carries the learning rate. */
+/* v = momentum v + g, theta -= lr v; in torch all but the first g are dampened, and in Keras the
+ * velocity carries the learning rate. */
 PREPARE(momentum)
 {
-    (void)t, (void)memory;
+    (void)memory;
     const int carries = h->compat == FR_KERAS;
     s->momentum = h->momentum;
-    s->feed = carries ? h->learning_rate : 1.0;
+    s->feed = carries ? h->learning_rate : t > 1.0 ? 1.0 - h->dampening : 1.0;
     s->rate = carries ? 1.0 : h->learning_rate;
     s->prox *= h->learning_rate;
 }
@@ -50,10 +51,10 @@ static void place_epsilon(fr_step *s, const fr_hyper *h)
 
 PREPARE(adagrad)
 {
-    (void)t, (void)memory;
+    (void)memory;
     place_epsilon(s, h);
-    s->rate = h->learning_rate;
-    s->prox *= h->learning_rate;
+    s->rate = h->learning_rate / (1.0 + (t - 1.0) * h->lr_decay);
+    s->prox *= s->rate;
 }
 
 PREPARE(rmsprop)
@@ -120,7 +121,7 @@ PREPARE(nadam)
     }
     const double now = h->beta1 * (1.0 - 0.5 * pow(0.96, t * h->momentum_decay));
     const double next = h->beta1 * (1.0 - 0.5 * pow(0.96, (t + 1.0) * h->momentum_decay));
-    *memory *= now;
+    *memory = h->single ? (float)*memory * (float)now : *memory * now;
     s->gradient_rate = (1.0 - now) / (1.0 - *memory);
     s->momentum = next / (1.0 - *memory * next);
 }

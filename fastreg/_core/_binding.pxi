@@ -2,7 +2,7 @@
 # step then checks only gradients and runs every block of every tensor in one parallel region.
 #
 # From _arrays: dtype_row, float_array, is_block, is_masked, same_layout; _matrix: BLOCK;
-# _gradient: laid_out, scalar_type; _tensor: Piece, Row, Step, sum_unit, Tensor.
+# _gradient: laid_out, scalar_type; _tensor: Piece, Row, Step, Tensor.
 
 cdef cnp.ndarray check_target(str where, str name, object value):
     """A parameter is written in place, so it is taken as it is or refused."""
@@ -336,19 +336,12 @@ cdef class Binding:
 
     cdef void run(self, fr_task task, Step *job, Py_ssize_t nbytes) noexcept nogil:
         """Run a task over all units, with as many threads as the bytes are worth."""
-        job.tensors, job.pieces, job.units = self.tensors, self.pieces, self.units
-        job.sums = self.sums
+        self.lend(job)
         fr_run_tasks(task, job, self.n_units, nbytes, job.asked, False)
 
-    cdef double sum_of(self, int what, Step *job) noexcept nogil:
-        """A sum over all gradients, piece after piece."""
-        cdef double total = 0
-        cdef Py_ssize_t p
-        job.summed = what
-        self.run(sum_unit, job, self.grad_bytes)
-        for p in range(self.n_pieces):
-            total += self.sums[p]
-        return total
+    cdef void lend(self, Step *job) noexcept nogil:
+        job.tensors, job.pieces, job.units = self.tensors, self.pieces, self.units
+        job.sums = self.sums
 
     cdef list not_finite(self):
         """The names of gradients that were found to hold NaN or infinity."""

@@ -37,7 +37,7 @@ cdef extern from "fastreg.h" nogil:
         FR_PANEL_ROWS
 
     ctypedef struct fr_hyper:
-        double clip_value, compat
+        double clip_value, compat, coupled, lambda_l1, lambda_prox, single
     ctypedef struct fr_step:
         double average, one_minus_average
     ctypedef struct fr_span:

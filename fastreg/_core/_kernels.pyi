@@ -272,6 +272,50 @@ class Updater(State):
     def update(self, params: Any, grads: Any) -> None: ...
     def swap_averages(self, params: Any) -> None: ...
 
+@final
+class Part:
+    param: Any
+    count: Any
+    memory: Any
+    name: str
+    state: dict[str, Any]
+    keys: tuple[str, ...]
+    tensors: tuple[Any, ...]
+    joins: bool
+    fresh: dict[str, Any] | None
+    def __init__(
+        self,
+        name: str,
+        param: Any,
+        group: int,
+        rule: int,
+        penalised: bool,
+        state: dict[str, Any],
+        joins: bool,
+        fresh: dict[str, Any] | None,
+        keys: tuple[str, ...],
+        count: str | None,
+        memory: str | None,
+    ) -> None: ...
+
+@final
+class TensorSteps:
+    skipped: int
+    grad_norm: float
+    clip_norm: float
+    on_nonfinite: str
+    def __new__(
+        cls,
+        name: str,
+        table: Any,
+        fields: list[tuple[str, str, Any, int]],
+        rule_of: Callable[[dict[str, Any]], tuple[int, bool]],
+        laid_out: Callable[[str, Any, Any], Any],
+        written: Callable[[list[Any]], None],
+    ) -> Self: ...
+    def bind(self, parts: list[Part], n_groups: int, state: Any) -> None: ...
+    def step(self, groups: list[Any], state: Any) -> bool: ...
+
 def matmul(
     a: Any, b: Any, out: Any = ..., bias: NDArray[Any] | None = ..., relu: bool = ...
 ) -> Any: ...

@@ -70,3 +70,45 @@ cdef void sum_unit(const void *job, Py_ssize_t unit) noexcept nogil:
         s.sums[p] = table.kernels[tensor.dtype].sum[s.summed](
             <const char *>tensor.span.grad + bytes_of(tensor, s.pieces[p].start), s.pieces[p].n,
             s.scale) if tensor.span.grad else 0.0
+
+
+cdef double sum_gradients(Step *job, int what, Py_ssize_t n_units, Py_ssize_t n_pieces,
+                          Py_ssize_t nbytes) noexcept nogil:
+    """A sum over all gradients, piece after piece."""
+    cdef double total = 0
+    cdef Py_ssize_t p
+    job.summed = what
+    fr_run_tasks(sum_unit, job, n_units, nbytes, job.asked, False)
+    for p in range(n_pieces):
+        total += job.sums[p]
+    return total
+
+
+cdef bint measure_gradients(Step *job, Py_ssize_t n_units, Py_ssize_t n_pieces, Py_ssize_t nbytes,
+                            double clip_norm, double more, double *norm) noexcept nogil:
+    """Their norm, and in ``job`` the factors that clip it where it counts as ``more`` larger;
+    whether all are finite. If not, the job's sums say where."""
+    cdef double total, root, scale, nonfinite = 0.0, unit = 1.0
+    total = sum_gradients(job, FR_SUM_scaled_squares, n_units, n_pieces, nbytes)
+    if not total < HUGE_VAL:
+        nonfinite = sum_gradients(job, FR_SUM_nonfinite, n_units, n_pieces, nbytes)
+        if nonfinite == 0:  # float64 gradients beyond 1e154
+            unit = 2.0**-540
+    elif total < 1e-280:  # or so small that their squares lose digits
+        unit = 2.0**540
+    if unit != 1.0:
+        job.scale = unit
+        total = sum_gradients(job, FR_SUM_scaled_squares, n_units, n_pieces, nbytes)
+    job.scale = 1.0
+    norm[0] = sqrt(total) / unit
+    if nonfinite:
+        return False
+    root = sqrt(total) + more * unit
+    if clip_norm and clip_norm * unit < root:
+        scale = clip_norm / root * max(unit, 1.0)
+        unit = min(unit, 1.0)
+        if unit == 1.0 and scale < 1e-30:  # a factor that float32, or even float64, cannot hold
+            unit = 2.0**-60 if scale > 1e-280 else 2.0**-540
+            scale = clip_norm / unit / root
+        job.scale, job.unit = scale, unit
+    return True

@@ -139,37 +139,19 @@ cdef class Updater(State):
     cdef bint measure(self, Binding binding, Step *job) except -1:
         """Read the gradients once: their norm, the factor that clips it, and whether all are
         finite. False if the step is to be skipped."""
-        cdef double total, root, scale, nonfinite = 0.0, unit = 1.0
         cdef Group group = self.groups[0]
+        cdef bint finite
+        binding.lend(job)
         with nogil:
-            total = binding.sum_of(FR_SUM_scaled_squares, job)
-            if not total < HUGE_VAL:
-                nonfinite = binding.sum_of(FR_SUM_nonfinite, job)
-                if nonfinite == 0:  # float64 gradients beyond 1e154
-                    unit = 2.0**-540
-            elif total < 1e-280:  # or so small that their squares lose digits
-                unit = 2.0**540
-            if unit != 1.0:
-                job.scale = unit
-                total = binding.sum_of(FR_SUM_scaled_squares, job)
-        job.scale = 1.0
-        self.grad_norm = sqrt(total) / unit
-        if nonfinite and self.on_nonfinite == "raise":
+            finite = measure_gradients(
+                job, binding.n_units, binding.n_pieces, binding.grad_bytes, self.clip_norm,
+                1e-6 if group.hyper.compat == FR_TORCH else 0.0, &self.grad_norm)
+        if not finite and self.on_nonfinite == "raise":
             raise FloatingPointError(
                 f"{self.name}.update: grads must be finite, got NaN or infinity in "
                 f"{binding.not_finite()}; nothing was changed"
             )
-        if nonfinite and self.on_nonfinite == "skip":
-            return False
-        root = sqrt(total) + (1e-6 * unit if group.hyper.compat == FR_TORCH else 0.0)
-        if self.clip_norm and not nonfinite and self.clip_norm * unit < root:
-            scale = self.clip_norm / root * max(unit, 1.0)
-            unit = min(unit, 1.0)
-            if unit == 1.0 and scale < 1e-30:  # a factor that float32, or even float64, cannot hold
-                unit = 2.0**-60 if scale > 1e-280 else 2.0**-540
-                scale = self.clip_norm / unit / root
-            job.scale, job.unit = scale, unit
-        return True
+        return finite or self.on_nonfinite != "skip"
 
     def swap_averages(self, object params):
         """Exchange the parameters, those of the last update if None, with their averages."""
