@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastreg.sklearn import rows
 from fastreg.sklearn.estimator import Multilayer, Real
 from fastreg.sklearn.losses import log_responses, responses
+from fastreg.sklearn.versions import ClassifierMixin
 
 if TYPE_CHECKING:
     from fastreg._core.types import Array, Data
@@ -151,7 +152,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     True
     """
 
-    classes_: Any
+    class_weight: Any
     _parameter_constraints: dict[str, Any] = {
         **Multilayer._parameter_constraints,
         "label_smoothing": [Interval(Real, 0, 1, closed="both")],

@@ -6,7 +6,7 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import _fit_context
 from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
@@ -23,7 +23,7 @@ from fastreg.sklearn.lbfgs import minimise
 from fastreg.sklearn.losses import loss_for, responses
 from fastreg.sklearn.steps import OPTIMIZERS, SCHEDULES
 from fastreg.sklearn.training import Part, train
-from fastreg.sklearn.versions import checked_weights
+from fastreg.sklearn.versions import BaseEstimator, checked_weights
 
 if TYPE_CHECKING:
     from fastreg._core.types import Array, Data
@@ -36,7 +36,7 @@ NOT_FINITE = (
     "need to be preprocessed."
 )
 #: What only the stochastic solvers can do, and the values that ask for nothing.
-STEPWISE = {
+STEPWISE: dict[str, Any] = {
     "dropout": 0.0, "input_dropout": 0.0, "optimizer": None, "schedule": None, "weight_decay": None,
     "lambda_l1": 0.0, "max_norm": None, "clip_norm": None, "ema_decay": None,
 }  # fmt: skip
@@ -48,10 +48,31 @@ class Multilayer(BaseEstimator):
     """Base of both estimators."""
 
     hidden_layer_sizes: Any
+    activation: str
     solver: str
+    random_state: Any
+    warm_start: bool
+    early_stopping: bool
+    validation_fraction: float
+    dropout: Any
+    input_dropout: float
+    norm: str | None
+    optimizer: Any
+    callbacks: Any
     dtype: Any
+    classes_: Any  # of the classifier
     coefs_: list[Array]
     intercepts_: list[Array]
+    loss_curve_: list[float]
+    best_loss_: float | Any  # None with early stopping
+    validation_scores_: list[float] | Any  # None without validation data
+    best_validation_score_: float | Any
+    n_features_in_: int
+    n_iter_: int
+    n_layers_: int
+    n_outputs_: int
+    t_: int
+    out_activation_: str
 
     _parameter_constraints: dict[str, Any] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -183,8 +204,11 @@ class Multilayer(BaseEstimator):
         self._in_training = incremental
         return self
 
-    def _checked(self, X, y, reset):
-        raise NotImplementedError
+    # What a kind of estimator says: how its data are checked, the targets of its loss, and the
+    # activation of its last layer.
+    _checked: Any
+    _targets: Any
+    _out_activation: Any
 
     def _is_narrow(self, X, targets, dtype, incremental):
         """Whether float32 arithmetic loses nothing of the data, and no bits are asked for."""
@@ -197,7 +221,9 @@ class Multilayer(BaseEstimator):
     def _rates(self, n_hidden):
         """Dropout's rates on the input and on each hidden layer, checked with what else is new."""
         rates = [self.dropout] * n_hidden if isinstance(self.dropout, Real) else list(self.dropout)
-        if len(rates) != n_hidden or not all(isinstance(r, Real) and 0 <= r < 1 for r in rates):
+        if len(rates) != n_hidden or not all(
+            isinstance(r, Real) and 0 <= float(r) < 1 for r in rates
+        ):
             raise InvalidParameterError(
                 f"The 'dropout' parameter of {type(self).__name__} must be a rate in [0, 1), or "
                 f"one for each of the {n_hidden} hidden layers. Got {self.dropout!r} instead."
@@ -317,7 +343,7 @@ class Multilayer(BaseEstimator):
                 return model
         if rates is None:  # to predict with
             rates = [0.0] * len(self.coefs_)
-        seeds, steps = getattr(self, "_seeds", None), getattr(self, "_steps", 0)
+        seeds, steps = getattr(self, "_seeds", ()), getattr(self, "_steps", 0)
         model = network.build(
             self.coefs_, self.intercepts_, getattr(self, "_norms", []), self.activation, rates,
             seeds, steps,

@@ -27,6 +27,14 @@ class Objective:
     no array of the network's dtype are converted some thousand rows at a time, in every call.
     """
 
+    alpha: float
+    model: Sequential
+    loss: Loss
+    data: Part
+    shares: Any
+    weight: float
+    parts: list[slice]
+
     def __init__(self, estimator: Any, model: Sequential, loss: Loss, data: Part) -> None:
         self.alpha, self.model, self.loss, self.data = float(estimator.alpha), model, loss, data
         n = len(data.rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastreg.sklearn import rows
 from fastreg.sklearn.estimator import Multilayer
 from fastreg.sklearn.losses import responses
+from fastreg.sklearn.versions import RegressorMixin
 
 if TYPE_CHECKING:
     from fastreg._core.types import Array, Data
@@ -143,6 +144,7 @@ class MLPRegressor(RegressorMixin, Multilayer):
     True
     """
 
+    loss: str
     _parameter_constraints: dict[str, Any] = {
         **Multilayer._parameter_constraints,
         "loss": [StrOptions({"squared_error", "poisson"})],

@@ -75,6 +75,10 @@ class Rows:
     [[3.0], [1.0]]
     """
 
+    X: Any
+    dtype: Any
+    picked: Any
+
     def __init__(self, X: Any, dtype: Any, picked: Any = None) -> None:
         self.X, self.dtype, self.picked = X, np.dtype(dtype), picked
         self._room = np.empty((0, X.shape[1]), self.dtype)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "Steps"]
 
-OPTIMIZERS: dict[str, Any] = {name.lower(): getattr(optim, name) for name in optim.__all__}
+NAMES: Any = vars(optim)["__all__"]
+OPTIMIZERS: dict[str, Any] = {name.lower(): getattr(optim, name) for name in NAMES}
 MOMENTS = ("adam", "adamw", "nadam", "radam", "adamax")  # take beta_1, beta_2 and epsilon
 
 #: Schedules by name: functions of the first rate and of the run's number of steps.
@@ -58,6 +59,17 @@ class Steps:
         Of the next step.
     """
 
+    alpha: float
+    max_norm: float | None
+    power_t: float
+    first_rate: float
+    mode: str
+    fused: bool
+    optimizer: Any
+    schedule: Any
+    averages: bool
+    swapped: bool
+
     def __init__(self, estimator: Any, total: int) -> None:
         self.alpha, self.max_norm = float(estimator.alpha), estimator.max_norm
         self.power_t, self.first_rate = estimator.power_t, float(estimator.learning_rate_init)
@@ -73,7 +85,7 @@ class Steps:
             self.schedule = copy.deepcopy(self.schedule)
         self.averages = self.optimizer.state_dict()["ema_decay"] is not None
         self.swapped = False
-        self._weight = None
+        self._weight = 0.0
 
     @property
     def learning_rate(self) -> float:

@@ -48,6 +48,14 @@ class Run:
         A callback may set it to end training after the current step.
     """
 
+    estimator: Any
+    model: Sequential
+    optimizer: Any
+    history: dict[str, list[float]]
+    epoch: int
+    step: int
+    stop_training: bool
+
     def __init__(self, estimator: Any, model: Sequential, optimizer: Any) -> None:
         self.estimator, self.model, self.optimizer = estimator, model, optimizer
         self.history: dict[str, list[float]] = {"loss": [], "learning_rate": []}
@@ -150,7 +158,7 @@ def _batch_size(estimator, n):
 
 def _epoch(estimator, run, steps, loss, data, batches, order):
     """Take the steps of an epoch; return the sum of the losses, None if a callback ended it."""
-    model, rows, targets, weights = run.model, *data[:3]
+    model, rows, targets, weights = run.model, data.rows, data.targets, data.weights
     params = model.params
     weight_matrices = [W for name, W in params.items() if name.endswith(".W")]
     hooks = bool(estimator.callbacks)
@@ -184,10 +192,17 @@ def _epoch(estimator, run, steps, loss, data, batches, order):
 class Watch:
     """Follows the training loss or a validation score, and keeps the best weights."""
 
+    estimator: Any
+    model: Sequential
+    loss: Loss
+    part: Any
+    early: bool
+    best: Any
+
     def __init__(self, estimator: Any, model: Sequential, loss: Loss, part: Any) -> None:
         self.estimator, self.model, self.loss, self.part = estimator, model, loss, part
         self.early = estimator.early_stopping
-        self.best: Any = self._weights() if self.early else None
+        self.best = self._weights() if self.early else None
 
     def _weights(self):
         return {name: array.copy() for name, array in self.model.arrays.items()}

@@ -1,13 +1,47 @@
-"""What scikit-learn calls by another name in its older versions, from 1.4 on."""
+"""scikit-learn from 1.4 on: what it calls by another name, and its bases with types."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils import validation
 
-__all__ = ["checked_weights", "validate_data"]
+if TYPE_CHECKING:
+    from fastreg._core.types import Data
+
+if TYPE_CHECKING:  # scikit-learn comes without types
+
+    class BaseEstimator:
+        """Parameters by name."""
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+        def set_params(self, **params: Any) -> Any: ...
+        @classmethod
+        def _get_param_names(cls) -> list[str]: ...
+        def __sklearn_tags__(self) -> Any: ...
+        def __getstate__(self) -> Any: ...
+
+    class ClassifierMixin:
+        """The accuracy of predictions."""
+
+        def score(self, X: Data, y: Data, sample_weight: Data = None) -> float: ...
+
+    class RegressorMixin:
+        """The share of the variance that predictions explain."""
+
+        def score(self, X: Data, y: Data, sample_weight: Data = None) -> float: ...
+
+else:
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+__all__ = [
+    "BaseEstimator",
+    "ClassifierMixin",
+    "RegressorMixin",
+    "checked_weights",
+    "validate_data",
+]
 
 
 def validate_data(estimator: Any, *data: Any, **how: Any) -> Any:
