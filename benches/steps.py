@@ -36,7 +36,7 @@ TARGETS = {  # (contender, times as slow as fastreg at least), (contender, at mo
         ("torch", 2.2), ("torch, 1 thread", 2.2), ("products", 1 / 1.2)
     ],
 }  # fmt: skip
-RATE = 1e-3
+RATE = 1e-6  # nobody learns the batch by heart: gradients near 0 are slow numbers
 EPOCH = 50  # batches of an epoch of `fit`
 SETTLE = 0.3  # seconds until the threads of the contender before are asleep
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastreg import schedule as schedule
     from fastreg.penalty import *
     from fastreg.plateau import ReduceOnPlateau as ReduceOnPlateau
-    from fastreg.products import *
+    from fastreg.product import *
     from fastreg.schedule.chapter import *
     from fastreg.stopping import EarlyStopping as EarlyStopping
     from fastreg.study import bias_variance as bias_variance
@@ -49,7 +49,7 @@ _LATER = {
         "weight_histogram",
     },
     "fastreg.plateau": {"ReduceOnPlateau"},
-    "fastreg.products": {"matmul"},
+    "fastreg.product": {"matmul"},
     "fastreg.schedule.chapter": {
         "cosine_annealing",
         "step_decay",

@@ -1,4 +1,4 @@
-"""How many threads run, which instruction set, and what this build is."""
+"""Threads, whose matrix products networks use, the instruction set, and what this build is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from fastreg._core import _kernels, checks
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["empty_cache", "get_num_threads", "num_threads", "set_num_threads", "show_config"]
+    from fastreg._core.types import Products
+
+__all__ = [
+    "empty_cache",
+    "get_num_threads",
+    "num_threads",
+    "products",
+    "set_num_threads",
+    "show_config",
+]
 
 CGROUP = "/sys/fs/cgroup"
 OWN_GROUPS = "/proc/self/cgroup"
@@ -198,6 +207,51 @@ def num_threads(n: int | None) -> Iterator[None]:
 def _asked(where, n):
     """Return a number of threads as the kernels have it: 0 where each call chooses."""
     return 0 if n is None else checks.integer(where, "n", n, low=1, high=1024)
+
+
+@contextlib.contextmanager
+def products(whose: Products | None) -> Iterator[None]:
+    """Let networks use fastreg's own matrix products, or NumPy's, inside a ``with`` block.
+
+    Layers that were given ``products=`` keep theirs, and `fastreg.matmul` is always fastreg's own.
+    As for `num_threads`, the block holds in the context (`contextvars`) that enters it.
+
+    Parameters
+    ----------
+    whose : {"own", "blas"} or None
+        "own" are those of `fastreg.matmul`: the same bits for any number of threads, on every
+        machine. "blas" are those of the BLAS that NumPy was built with: its speed, which is higher
+        where it has an accelerator, as on macOS, its threads, and bits that depend on both. None
+        leaves it to the block around this one, or to the default, "own".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``whose`` is something else.
+
+    Notes
+    -----
+    A layer's backward pass uses what is asked for where it is called. Checkpoints hold what the
+    layers were given, not the block that a run was in.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mlp
+    >>> model, X = mlp([3, 2], rng=0), np.ones((4, 3), np.float32)
+    >>> with fastreg.products("blas"):
+    ...     Y = model.forward(X)
+    >>> np.allclose(Y, model.forward(X))
+    True
+    """
+    if whose is None:
+        yield
+        return
+    asked = checks.choice("products", "whose", whose, ("own", "blas"))
+    scope = _kernels.enter_scope(int(asked == "blas"), of_products=True)
+    try:
+        yield
+    finally:
+        _kernels.leave_scope(scope)
 
 
 def empty_cache() -> None:

@@ -287,7 +287,7 @@ class Trainer(Run):
             picked = order[start : start + size]
             begin = time.perf_counter()
             # Checked by the permutation; "clip" lets NumPy write to `out` without a copy.
-            X_batch = np.take(X, picked, axis=0, out=rows[: len(picked)], mode="clip")
+            X_batch = X.take(picked, 0, rows[: len(picked)], "clip")
             options = {} if weights is None else {"sample_weight": weights[picked]}
             value = self._train_step(X_batch, y[picked], options, begin, start == starts[-1])
             self._tell("on_train_batch_end", self.batch - 1, {"loss": value}, kept=False)

@@ -1,8 +1,12 @@
 """Matrix products: the reference's bits at every level, thread count, layout and size."""
 
+import ctypes
+import ctypes.util
 import functools
 import itertools
 import math
+import platform
+import sys
 from fractions import Fraction
 
 import harness
@@ -14,7 +18,7 @@ from hypothesis import strategies as st
 import fastreg
 from fastreg import reference
 from fastreg._core import _kernels
-from fastreg.reference import products
+from fastreg.reference import product as products
 
 #: Rows, columns and depth around tiles (6 or 12 rows, 4 to 32 columns), blocks of k and 0.
 EDGES = [
@@ -261,3 +265,31 @@ def test_the_configuration_says_how_products_are_computed(capsys):
             fuses = _kernels.fuses()
         line = next(x for x in capsys.readouterr().out.splitlines() if "matrix products" in x)
         assert ("slow" in line) != fuses
+
+
+ROUNDING = {"up": 0x800, "down": 0x400, "towards zero": 0xC00}  # fenv.h of x86
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="modes of x86")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the C library of Linux")
+@pytest.mark.parametrize("mode", ROUNDING)
+def test_another_rounding_mode_is_every_steps_on_all_threads(mode, dtype, rng):
+    """The bits are those of no level or thread count, but they are not the reference's."""
+    libm = ctypes.CDLL(ctypes.util.find_library("m"))
+    a = rng.standard_normal((130, 300)).astype(dtype)
+    b = rng.standard_normal((300, 70)).astype(dtype)
+    nearest, found = fastreg.matmul(a, b), []
+    for level, threads in itertools.product(_kernels.levels(), (1, 3)):
+        with harness.at_level(level), fastreg.num_threads(threads):
+            libm.fesetround(ROUNDING[mode])
+            try:
+                found.append(fastreg.matmul(a, b))
+            finally:
+                libm.fesetround(0)
+    for other in found[1:]:
+        harness.same_bits(other, found[0])
+    away = found[0].astype(np.float64) - nearest
+    assert {"up": away, "down": -away, "towards zero": np.abs(nearest) - np.abs(found[0])}[
+        mode
+    ].mean() > 0
+    harness.same_bits(fastreg.matmul(a, b), nearest)

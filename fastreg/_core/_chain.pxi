@@ -1,9 +1,10 @@
 # Layers that run as one: Dense, BatchNorm, ReLU and Dropout in one pass each way, and all layers of
 # a network in one call, which happens whole or not at all.
 #
-# From _lock: attributes, exchange_values, Whole; _dropout: LAST_CALL; _arrays: dtype_row, empty_like, is_dense,
-# shape_of; _matrix: doubles, row_of; _norm: batch_statistics, blend_row; _dense: bias_gate,
-# dense_gradients, dense_product, gate_backward, norm_gate, norm_gate_backward.
+# From _lock: attributes, PyDict_GetItemWithError, PyDict_SetItem, Whole; _dropout: LAST_CALL;
+# _arrays: dtype_row, empty_like, is_dense, shape_of; _matrix: doubles, row_of; _norm:
+# batch_statistics, blend_row; _dense: bias_gate, dense_gradients, dense_product, gate_backward,
+# norm_gate, norm_gate_backward.
 
 cdef object ONE_BY_ONE = object()  # a chain's answer where its layers must run one after the other
 
@@ -45,7 +46,7 @@ cdef class Chain:
             return y
         if lock is not None:
             lock.remember_all(self.layers)
-        pending.append((self.own, {"last": None}))
+        change(pending, self.own, "last", None)
         for layer in self.layers:
             x = layer.forward(x)
         return x
@@ -103,7 +104,7 @@ cdef class Chain:
         if self.dense is not None:
             dense = attributes(self.dense)
             gated = norm is None and dropout is None and self.relu  # in the product's own pass
-            x = dense_product(given, dense["W"], dense["b"], gated)
+            x = dense_product(given, dense["W"], dense["b"], gated, dense["products"])
         elif not cnp.PyArray_CheckExact(given) or dtype_row(given) < 0 or not is_dense(given):
             return ONE_BY_ONE
         else:
@@ -113,14 +114,15 @@ cdef class Chain:
         else:
             gamma, statistics = norm["gamma"], batch_statistics(x, norm["epsilon"])
             y = norm_gate(x, statistics, gamma, norm["beta"], True, draw)
-            pending.append((norm, moved(norm, x, statistics)))
+            move_norm(pending, norm, x, statistics)
         if dense is not None:
-            pending.append((dense, {"_last": given}))
+            change(pending, dense, "_last", given)
         if dropout is not None:
             shape = shape_of(y)
-            pending.append((dropout, {"_last": (shape, draw, None), "_drawn": (draw, shape, y.dtype),
-                                      "_calls": (<long long>draw[1] + 1) & LAST_CALL}))
-        pending.append((self.own, {"last": (x, statistics, gamma, y, scale)}))
+            change(pending, dropout, "_last", (shape, draw, None))
+            change(pending, dropout, "_drawn", (draw, shape, y.dtype))
+            change(pending, dropout, "_calls", (<long long>draw[1] + 1) & LAST_CALL)
+        change(pending, self.own, "last", (x, statistics, gamma, y, scale))
         return y
 
     cdef object fused_backward(self, object dy, bint input_gradient, list pending):
@@ -149,12 +151,15 @@ cdef class Chain:
             dx = norm_gate_backward(
                 "BatchNorm.backward", dy, y, x, statistics, gamma, scale, slopes)
             dgamma, dbeta = slopes or (None, None)
-            pending.append((norm, {"dgamma": dgamma, "dbeta": dbeta}))
+            change(pending, norm, "dgamma", dgamma)
+            change(pending, norm, "dbeta", dbeta)
             if db is not None:
                 dx = gate_backward("Dense.backward", dx, None, 1.0, db)
         if dense is not None:
-            dx, dw = dense_gradients(dense["_last"], dense["W"], dx, input_gradient)
-            pending.append((dense, {"dW": dw, "db": db}))
+            dx, dw = dense_gradients(
+                dense["_last"], dense["W"], dx, input_gradient, dense["products"])
+            change(pending, dense, "dW", dw)
+            change(pending, dense, "db", db)
         return dx
 
 
@@ -177,26 +182,38 @@ cdef bint is_plain_shape(object values, Py_ssize_t n) noexcept:
             and cnp.PyArray_DIM(<cnp.ndarray>values, 1) == n)
 
 
-cdef dict moved(dict norm, cnp.ndarray x, cnp.ndarray statistics):
-    """What a training batch makes of a batch norm's attributes."""
+cdef int change(list pending, dict own, str name, object value) except -1:
+    """Have `settle` give an attribute a new value."""
+    pending.append(own)
+    pending.append(name)
+    pending.append(value)
+    return 0
+
+
+cdef int move_norm(list pending, dict norm, cnp.ndarray x, cnp.ndarray statistics) except -1:
+    """Have a batch norm's attributes be what a training batch makes of them."""
     cdef object batches = norm["batches"], momentum = norm["momentum"]
     cdef double keep = batches / (batches + 1) if momentum is None else momentum
-    return {
-        "running_mean": blend_row(norm["running_mean"], row_of(statistics, 0), keep),
-        "running_var": blend_row(norm["running_var"], row_of(statistics, 1), keep),
-        "batches": batches + 1,
-        "_last": (x, True, statistics),
-        "_trained": (x, statistics),
-    }
+    change(pending, norm, "running_mean", blend_row(norm["running_mean"], row_of(statistics, 0), keep))
+    change(pending, norm, "running_var", blend_row(norm["running_var"], row_of(statistics, 1), keep))
+    change(pending, norm, "batches", batches + 1)
+    change(pending, norm, "_last", (x, True, statistics))
+    change(pending, norm, "_trained", (x, statistics))
+    return 0
 
 
 cdef void settle(list pending) noexcept:
     """Give all attributes their new values; nothing is allocated or freed, no Python code runs.
 
     The old values live on in ``pending``."""
-    cdef tuple pair
-    for pair in pending:
-        exchange_values(<dict>pair[0], <dict>pair[1])
+    cdef PyObject *now
+    cdef Py_ssize_t i
+    for i in range(0, len(pending), 3):
+        now = PyDict_GetItemWithError(<dict>pending[i], pending[i + 1])
+        if now != NULL:
+            before = <object>now
+            PyDict_SetItem(<dict>pending[i], pending[i + 1], pending[i + 2])
+            pending[i + 2] = before
 
 
 @cython.final
@@ -261,4 +278,21 @@ def gathered(list places not None, bint complete):
         found[key] = getattr(layer, name, None)
         if complete and found[key] is None:
             return None
+    return found
+
+
+def are_in(tuple layers not None, bint training):
+    """Whether every layer says that it is in this mode."""
+    cdef object mode = training
+    for layer in layers:
+        if getattr(layer, "training", None) is not mode:
+            return False
+    return True
+
+
+def marked(list places not None):
+    """What stands in layers at these places, (layer, name), as (layer, name, value)."""
+    cdef list found = []
+    for layer, name in places:
+        found.append((layer, name, getattr(layer, name)))
     return found

@@ -1,9 +1,10 @@
 # What surrounds a matrix product: bias, ReLU, dropout and batch norm in one pass.
 #
-# From _memory: new_array; _arrays: as_input, dtype_row, float_array, is_dense, same_shape,
-# shape_of; _matrix: channels_from, doubles, matrix_job, matrix_task, MatrixJob, MatrixTask, row_of,
-# run_matrix; _norm: batch_backward, batch_normalize, check_slopes, norm_backward_task,
-# refuse_changed, write_slopes; _extremes: extreme_channels; _product: matmul.
+# From _threads: asked_here, product_scopes; _memory: new_array; _arrays: as_input, dtype_row,
+# float_array, is_dense, same_shape, shape_of; _matrix: channels_from, matrix_job, matrix_task,
+# MatrixJob, MatrixTask, row_of, run_matrix, Sums, sums_of; _norm: batch_backward, batch_normalize,
+# check_slopes, norm_backward_task, refuse_changed, write_slopes; _extremes: extreme_channels;
+# _product: layer_product.
 
 cdef struct DenseJob:
     MatrixJob batch  # the first member: its address, which `run_matrix` takes, is the job's
@@ -83,7 +84,13 @@ cdef int check_bias(object bias, Py_ssize_t cols, cnp.ndarray like) except -1:
     return 0
 
 
-cpdef object dense_product(object x, object weights, object bias=None, bint relu=False):
+cdef bint is_blas(object products) except -1:
+    """Whether a layer's products are NumPy's: as it says, or else as the context does."""
+    return asked_here(product_scopes, 0) if products is None else products == "blas"
+
+
+cpdef object dense_product(object x, object weights, object bias=None, bint relu=False,
+                           object products=None):
     """``x @ weights + bias`` for the input, W and b of a dense layer, and its ReLU if asked for."""
     cdef str where = "Dense.forward"
     cdef cnp.ndarray w = weight_matrix(where, weights), array
@@ -98,11 +105,14 @@ cpdef object dense_product(object x, object weights, object bias=None, bint relu
             f"{where}: X must be {w.dtype}, got {x.dtype}; convert it, or give the layer that "
             "dtype")
     check_bias(bias, cnp.PyArray_DIM(w, 1), w)
-    return matmul(array, w, None, bias, relu)
+    if is_blas(products):
+        array = layer_product(array, False, w, False, None, False, True)
+        return array if bias is None and not relu else bias_gate(array, bias, relu, None)
+    return layer_product(array, False, w, False, bias, relu)
 
 
 cpdef object dense_gradients(cnp.ndarray x, object weights, cnp.ndarray dy,
-                    bint input_gradient):
+                    bint input_gradient, object products=None):
     """``dy @ weights.T``, or None, and ``x.T @ dy`` for the X of the last forward call."""
     cdef str where = "Dense.backward"
     cdef cnp.ndarray w = weight_matrix(where, weights)
@@ -116,8 +126,10 @@ cpdef object dense_gradients(cnp.ndarray x, object weights, cnp.ndarray dy,
         shape = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(w, 1)
         raise ValueError(f"{where}: dY must be {w.dtype} of shape {shape}, got {dy.dtype} of "
                          f"shape {np.shape(dy)}")
-    dw = matmul(x.T, dy)
-    return matmul(dy, w.T) if input_gradient else None, dw
+    cdef bint blas = is_blas(products)
+    dw = layer_product(x, True, dy, False, None, False, blas)
+    dx = layer_product(dy, False, w, True, None, False, blas) if input_gradient else None
+    return dx, dw
 
 
 cpdef object bias_gate(cnp.ndarray y, object bias, bint relu, object draw):
@@ -129,8 +141,7 @@ cpdef object bias_gate(cnp.ndarray y, object bias, bint relu, object draw):
         check_bias(bias, job.batch.cols, y)
         job.bias = <const char *>cnp.PyArray_DATA(<cnp.ndarray>bias)
     set_gate(&job, relu, draw)
-    with nogil:
-        run_matrix(bias_gate_task, &job.batch, 2)
+    run_matrix(bias_gate_task, &job.batch, 2)
     return y
 
 
@@ -150,8 +161,7 @@ cdef cnp.ndarray norm_gate(cnp.ndarray x, cnp.ndarray statistics,
     job.batch.channels.gamma = <double *>cnp.PyArray_DATA(gamma)
     job.batch.channels.beta = <double *>cnp.PyArray_DATA(beta)
     set_gate(&job, relu, draw)
-    with nogil:
-        run_matrix(norm_gate_task, &job.batch, 2)
+    run_matrix(norm_gate_task, &job.batch, 2)
     return target
 
 
@@ -184,10 +194,9 @@ cpdef object gate_backward(str where, object dy, object y, double scale, cnp.nda
     job.batch = matrix_job(grad)
     job.batch.dy = <const char *>cnp.PyArray_DATA(grad)
     job.batch.target = <char *>cnp.PyArray_DATA(target)
-    sums = doubles(job.batch.chunks, job.batch.cols)
-    job.batch.sum_1 = row_of(sums, 0)
-    with nogil:
-        run_matrix(gate_sums_task, &job.batch, 3)
+    cdef Sums sums = sums_of(job.batch.chunks, job.batch.cols)
+    job.batch.sum_1 = sums.row(0)
+    run_matrix(gate_sums_task, &job.batch, 3)
     if dbias is not None:
         if job.batch.chunks:
             job.batch.kernels.fold_sums(cnp.PyArray_DATA(dbias), job.batch.sum_1,
@@ -210,23 +219,20 @@ cdef object norm_gate_backward(str where, object dy, cnp.ndarray y, cnp.ndarray 
                    and job.batch.cols == cnp.PyArray_SIZE(gamma))
     check_slopes(where, slopes, job.batch.cols)
     cdef MatrixJob *batch = &job.batch
-    cdef cnp.ndarray sums = doubles(2 * batch.chunks, batch.cols)
-    cdef cnp.ndarray gradients = doubles(4, batch.cols)
+    cdef Sums sums = sums_of(2 * batch.chunks, batch.cols), gradients = sums_of(4, batch.cols)
     job.y, job.scale = <const char *>cnp.PyArray_DATA(y), scale
     batch.dy, batch.target = <const char *>cnp.PyArray_DATA(grad), <char *>cnp.PyArray_DATA(target)
     batch.stream = False
-    batch.sum_1, batch.sum_2 = row_of(sums, 0), row_of(sums, batch.chunks)
+    batch.sum_1, batch.sum_2 = sums.row(0), sums.row(batch.chunks)
     batch.channels.mean, batch.channels.inv_std = row_of(statistics, 0), row_of(statistics, 2)
     batch.channels.gamma = batch.channels.beta = <double *>cnp.PyArray_DATA(gamma)
-    batch.mean_dy, batch.slope = row_of(gradients, 2), row_of(gradients, 3)
-    with nogil:
-        run_matrix(norm_gate_sums_task, batch, 4)
-        fr_gradients(row_of(gradients, 0), batch.sum_1, batch.sum_2, batch.channels.inv_std,
-                     1.0 / batch.rows, batch.chunks, batch.cols)
-    if extreme_channels(x, statistics, gradients) is not None:
+    batch.mean_dy, batch.slope = gradients.row(2), gradients.row(3)
+    run_matrix(norm_gate_sums_task, batch, 4)
+    fr_gradients(gradients.row(0), batch.sum_1, batch.sum_2, batch.channels.inv_std,
+                 1.0 / batch.rows, batch.chunks, batch.cols)
+    if extreme_channels(x, statistics, gradients.row(0)) is not None:
         return batch_backward(where, target, target, x, True, statistics, gamma, False, slopes)
-    with nogil:
-        batch.dy = batch.target
-        run_matrix(norm_backward_task, batch, 3)
-    write_slopes(slopes, row_of(gradients, 0), row_of(gradients, 1))
+    batch.dy = batch.target
+    run_matrix(norm_backward_task, batch, 3)
+    write_slopes(slopes, gradients.row(0), gradients.row(1))
     return target

@@ -4,8 +4,10 @@
 # From _arrays: dtype_row; _matrix: MatrixJob, row_of; _rownorm: row_backward, row_normalize.
 
 cdef list extreme_channels(cnp.ndarray x, cnp.ndarray statistics,
-                     cnp.ndarray gradients=None):
-    """The channels whose sums may have left the range of x's dtype; None if there is none."""
+                     const double *gradients=NULL):
+    """The channels whose sums may have left the range of x's dtype; None if there is none.
+
+    ``gradients`` are two rows, dgamma and dbeta, where there are any."""
     cdef double *mean = row_of(statistics, 0)
     cdef double *inv_std = row_of(statistics, 2)
     cdef int is_float = dtype_row(x) == FR_FLOAT32
@@ -13,8 +15,8 @@ cdef list extreme_channels(cnp.ndarray x, cnp.ndarray statistics,
     cdef list odd = []
     for c in range(cols):
         if not fr_is_plain(mean[c], inv_std[c], is_float) or (
-                gradients is not None and not fr_plain_sums(
-                    row_of(gradients, 0)[c], row_of(gradients, 1)[c], is_float)):
+                gradients != NULL and not fr_plain_sums(
+                    gradients[c], gradients[cols + c], is_float)):
             odd.append(c)
     return odd or None
 

@@ -2,7 +2,7 @@
 # alone; and the softmax of rows.
 #
 # From _threads: asked_threads; _memory: new_array; _arrays: as_input,
-# dtype_row; _matrix: BLOCK, doubles, row_of.
+# dtype_row; _matrix: BLOCK, Sums, sums_of.
 
 cdef struct LossJob:
     fr_cross_entropy by_label
@@ -34,11 +34,11 @@ cdef LossJob loss_job(cnp.ndarray z, cnp.ndarray dz, cnp.ndarray shares) noexcep
 
 cdef double run_loss(fr_task task, LossJob *job, int arrays):
     """The sum over all chunks, in their order, of a pass over this many arrays."""
-    cdef cnp.ndarray values = doubles(1, job.chunks)
+    cdef Sums values = sums_of(1, job.chunks)
     cdef double value = 0.0
     cdef Py_ssize_t k
     cdef int asked = asked_threads()
-    job.values = row_of(values, 0)
+    job.values = values.row(0)
     with nogil:
         fr_run_tasks(task, job, job.chunks, arrays * job.rows * job.cols * job.itemsize, asked,
                      False)

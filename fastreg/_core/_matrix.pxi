@@ -1,11 +1,12 @@
 # A matrix in tasks, chunks of rows times panels of columns, cut by its shape alone, so that results
 # depend on neither threads nor level; and the rows of float64 that tasks sum into.
 #
-# From _threads: asked_threads; _memory: pooled; _arrays: dtype_row.
+# From _threads: asked_threads; _memory: POOL_MIN_BYTES, pooled; _arrays: dtype_row.
 
 cdef enum:
     BLOCK = 16384  # elements of a span that one kernel call works on
     CHUNK = 65536  # elements of a chunk of rows
+    BRIEF = 64 * 1024  # bytes moved in a time for which the GIL is not worth giving up
 
 
 cdef struct MatrixJob:
@@ -76,15 +77,52 @@ cdef inline fr_channels channels_from(const fr_channels *whole, Py_ssize_t col) 
 
 
 cdef void run_matrix(fr_task task, const MatrixJob *job, int arrays,
-                    bint backwards=False) noexcept nogil:
-    """One pass that reads and writes this many arrays of the matrix's size."""
-    fr_run_tasks(task, job, job.chunks * job.panels,
-                 arrays * job.rows * job.cols * job.run * job.itemsize, job.asked, backwards)
+                    bint backwards=False) noexcept:
+    """One pass that reads and writes this many arrays of the matrix's size.
+
+    The GIL is kept where the pass is over before another thread could start."""
+    cdef Py_ssize_t moved = arrays * job.rows * job.cols * job.run * job.itemsize
+    if moved < BRIEF:
+        fr_run_tasks(task, job, job.chunks * job.panels, moved, job.asked, backwards)
+    else:
+        with nogil:
+            fr_run_tasks(task, job, job.chunks * job.panels, moved, job.asked, backwards)
 
 
 cdef inline double *row_of(cnp.ndarray table, Py_ssize_t k) noexcept nogil:
     """Row k of a matrix that ``doubles`` made."""
     return <double *>cnp.PyArray_DATA(table) + k * cnp.PyArray_DIM(table, 1)
+
+
+@cython.final
+@cython.freelist(8)
+cdef class Sums:
+    """Rows of float64 that only a kernel sees: made in a third of the time of an array."""
+
+    cdef double *data
+    cdef Py_ssize_t cols
+    cdef cnp.ndarray room  # where there are so many that they come from the pool
+
+    def __dealloc__(self):
+        if self.room is None:
+            PyMem_RawFree(self.data)
+
+    cdef inline double *row(self, Py_ssize_t k) noexcept:
+        return self.data + k * self.cols
+
+
+cdef Sums sums_of(Py_ssize_t rows, Py_ssize_t cols):
+    cdef Sums sums = Sums.__new__(Sums)
+    cdef size_t bytes = <size_t>rows * cols * sizeof(double)
+    sums.cols = cols
+    if bytes < POOL_MIN_BYTES:
+        sums.data = <double *>PyMem_RawMalloc(bytes + 1)
+        if sums.data == NULL:
+            raise MemoryError()
+    else:
+        sums.room = doubles(rows, cols)
+        sums.data = row_of(sums.room, 0)
+    return sums
 
 
 cdef cnp.ndarray doubles(Py_ssize_t rows, Py_ssize_t cols):

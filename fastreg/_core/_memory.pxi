@@ -140,6 +140,13 @@ cdef void give(void *memory, size_t bytes) noexcept:
     PyMem_RawFree(memory)
 
 
+cdef int refuse_memory(size_t bytes, int ndim, cnp.npy_intp *shape) except -1:
+    cdef list sizes = []
+    for axis in range(ndim):
+        sizes.append(shape[axis])
+    raise MemoryError(f"fastreg: {bytes} bytes for an array of shape {tuple(sizes)}")
+
+
 cdef cnp.ndarray pooled(int ndim, cnp.npy_intp *shape, int kind):
     """An uninitialised C-contiguous array of float32 or float64."""
     cdef size_t bytes = sizeof(float) if kind == cnp.NPY_FLOAT32 else sizeof(double)
@@ -154,8 +161,7 @@ cdef cnp.ndarray pooled(int ndim, cnp.npy_intp *shape, int kind):
     block.bytes = size_class(bytes)
     block.memory = take(block.bytes)
     if block.memory == NULL:
-        sizes = tuple(shape[axis] for axis in range(ndim))
-        raise MemoryError(f"fastreg: {block.bytes} bytes for an array of shape {sizes}")
+        refuse_memory(block.bytes, ndim, shape)
     array = cnp.PyArray_SimpleNewFromData(
         ndim, shape, kind, <void *>((<uintptr_t>block.memory + 63) & ~<uintptr_t>63))
     cnp.set_array_base(array, block)

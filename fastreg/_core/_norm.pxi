@@ -2,7 +2,7 @@
 #
 # From _memory: streams; _arrays: as_input, as_output, dtype_row, float_array, is_dense, shape_of,
 # share_memory; _matrix: channels_from, doubles, matrix_job, matrix_task, MatrixJob, MatrixTask,
-# row_of, run_matrix; _extremes: extreme_channels, extreme_gradients, extreme_normalize,
+# row_of, run_matrix, Sums, sums_of; _extremes: extreme_channels, extreme_gradients, extreme_normalize,
 # mend_statistics, put_channels.
 
 cdef void moments_task(const void *job, Py_ssize_t k) noexcept nogil:
@@ -78,16 +78,15 @@ cpdef cnp.ndarray batch_statistics(cnp.ndarray x, double epsilon, bint channels_
     """Rows of float64: mean, biased variance and 1 / sqrt(variance + epsilon) of every channel."""
     cdef MatrixJob job = matrix_job(x, channels_last)
     cdef cnp.ndarray origin = x
-    cdef cnp.ndarray moments = doubles(2 * job.chunks, job.cols)
+    cdef Sums moments = sums_of(2 * job.chunks, job.cols)
     cdef cnp.ndarray statistics = doubles(3, job.cols)
-    job.sum_1, job.sum_2 = row_of(moments, 0), row_of(moments, job.chunks)
+    job.sum_1, job.sum_2 = moments.row(0), moments.row(job.chunks)
     if job.run > 1:  # the first element of each channel, side by side
         origin = x[0].reshape(job.cols, job.run)[:, 0].copy()
         job.origin = <const char *>cnp.PyArray_DATA(origin)
-    with nogil:
-        run_matrix(moments_task, &job, 1)
-        job.kernels.statistics(row_of(statistics, 0), job.sum_1, job.sum_2, job.origin, epsilon,
-                               job.rows * job.run, job.chunk_rows * job.run, job.cols)
+    run_matrix(moments_task, &job, 1)
+    job.kernels.statistics(row_of(statistics, 0), job.sum_1, job.sum_2, job.origin, epsilon,
+                           job.rows * job.run, job.chunk_rows * job.run, job.cols)
     odd = extreme_channels(x, statistics)
     if odd is not None:
         mend_statistics(x, channels_last, statistics, odd, epsilon)
@@ -107,8 +106,7 @@ def batch_normalize(str where, cnp.ndarray x not None, object out, bint in_place
     odd = extreme_channels(x, statistics)
     if odd is not None:
         mended = extreme_normalize(x, channels_last, statistics, gamma, beta, odd)
-    with nogil:
-        run_matrix(normalize_task, &job, 2, True)
+    run_matrix(normalize_task, &job, 2, True)
     if odd is not None:
         put_channels(target, &job, odd, mended)
     return target
@@ -174,7 +172,7 @@ def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bin
     cdef cnp.ndarray grad = as_input(where, "dY", dy, shape_of(x), x.dtype)
     cdef cnp.ndarray target = backward_output(where, out, grad, x)
     cdef MatrixJob job = matrix_job(x, channels_last)
-    cdef cnp.ndarray sums = doubles(2 * job.chunks, job.cols)
+    cdef Sums sums = sums_of(2 * job.chunks, job.cols)
     cdef cnp.ndarray gradients = doubles(4, job.cols)
     cdef cnp.ndarray zeros = np.zeros(0 if by_batch else job.cols)
     cdef const double *zero = <const double *>cnp.PyArray_DATA(zeros)
@@ -182,7 +180,7 @@ def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bin
     check_slopes(where, slopes, job.cols)
     job.dy, job.target = <const char *>cnp.PyArray_DATA(grad), <char *>cnp.PyArray_DATA(target)
     job.stream = streams(target, grad)
-    job.sum_1, job.sum_2 = row_of(sums, 0), row_of(sums, job.chunks)
+    job.sum_1, job.sum_2 = sums.row(0), sums.row(job.chunks)
     job.channels.mean, job.channels.inv_std = row_of(statistics, 0), row_of(statistics, 2)
     job.channels.gamma = job.channels.beta = <double *>cnp.PyArray_DATA(gamma)
     job.mean_dy, job.slope = row_of(gradients, 2), row_of(gradients, 3)
@@ -190,20 +188,18 @@ def batch_backward(str where, object dy, object out, cnp.ndarray x not None, bin
         gradients.fill(0)
         write_slopes(slopes, row_of(gradients, 0), row_of(gradients, 1))
         return target
-    with nogil:
-        run_matrix(norm_sums_task, &job, 2)
-        fr_gradients(row_of(gradients, 0), job.sum_1, job.sum_2, job.channels.inv_std,
-                     1.0 / (job.rows * job.run) if by_batch else 0.0, job.chunks, job.cols)
-    odd = extreme_channels(x, statistics, gradients)
+    run_matrix(norm_sums_task, &job, 2)
+    fr_gradients(row_of(gradients, 0), job.sum_1, job.sum_2, job.channels.inv_std,
+                 1.0 / (job.rows * job.run) if by_batch else 0.0, job.chunks, job.cols)
+    odd = extreme_channels(x, statistics, row_of(gradients, 0))
     if odd is not None:
         mended = extreme_gradients(x, grad, channels_last, by_batch, statistics, gradients, gamma,
                                    odd)
-    with nogil:
-        if by_batch:
-            run_matrix(norm_backward_task, &job, 3, True)
-        else:  # a factor alone: X, which need not be finite, has no part in it
-            job.x, job.channels.mean, job.channels.beta = job.dy, zero, zero
-            run_matrix(normalize_task, &job, 2, True)
+    if by_batch:
+        run_matrix(norm_backward_task, &job, 3, True)
+    else:  # a factor alone: X, which need not be finite, has no part in it
+        job.x, job.channels.mean, job.channels.beta = job.dy, zero, zero
+        run_matrix(normalize_task, &job, 2, True)
     if odd is not None:
         put_channels(target, &job, odd, mended)
     write_slopes(slopes, row_of(gradients, 0), row_of(gradients, 1))

@@ -217,13 +217,13 @@ def group_squares(cnp.ndarray matrix not None, bint by_rows):
     cdef MatrixJob job = matrix_job(matrix, True)
     cdef cnp.ndarray sums = doubles(1 if by_rows else max(1, job.chunks), groups)
     rows.squares = job.sum_1 = row_of(sums, 0)
-    with nogil:
-        if by_rows:
+    if by_rows:
+        with nogil:
             fr_run_tasks(row_squares_task, &rows, groups, cnp.PyArray_NBYTES(matrix),
                          job.asked, False)
-        else:
-            run_matrix(column_squares_task, &job, 1)
-            fr_merge(job.sum_1, job.chunks, job.cols)
+    else:
+        run_matrix(column_squares_task, &job, 1)
+        fr_merge(job.sum_1, job.chunks, job.cols)
     return sums[0]
 
 
@@ -235,10 +235,10 @@ def scale_groups(cnp.ndarray matrix not None, bint by_rows, cnp.ndarray factors 
     cdef MatrixJob job = matrix_job(matrix, True)
     rows.y = job.target = <char *>cnp.PyArray_DATA(target)
     rows.factors = job.channels.gamma = <const double *>cnp.PyArray_DATA(factors)
-    with nogil:
-        if by_rows:
+    if by_rows:
+        with nogil:
             fr_run_tasks(scale_row_task, &rows, job.rows, 2 * cnp.PyArray_NBYTES(matrix), job.asked,
                          False)
-        else:
-            run_matrix(scale_columns_task, &job, 2, True)
+    else:
+        run_matrix(scale_columns_task, &job, 2, True)
     return target

@@ -1,11 +1,7 @@
 # Matrix products: what is multiplied, where the result lives, who computes it.
 #
 # From _threads: asked_threads, team_threads; _memory: pooled; _arrays: as_floats, dtype_row,
-# float_array, is_dense, matching; _matrix: doubles.
-
-cdef enum:
-    BRIEF = 64 * 1024  # a product's cost below which the GIL is not worth giving up
-
+# float_array, is_dense, matching; _matrix: BRIEF, doubles.
 
 cdef cnp.ndarray product_side(str name, object value, object other):
     """One side of a product: a float matrix or vector whose strides count whole elements.
@@ -26,6 +22,15 @@ cdef cnp.ndarray product_side(str name, object value, object other):
     for axis in range(ndim):
         whole &= cnp.PyArray_STRIDES(array)[axis] % cnp.PyArray_ITEMSIZE(array) == 0
     return array if whole else np.array(value, order="C", copy=True, subok=False)
+
+
+cdef cnp.ndarray matrix_side(cnp.ndarray array):
+    """A float matrix as a side of a product: a copy if its strides do not count whole elements."""
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(array)
+    if cnp.PyArray_ISALIGNED(array) and cnp.PyArray_STRIDES(array)[0] % size == 0 and (
+            cnp.PyArray_STRIDES(array)[1] % size == 0):
+        return array
+    return np.array(array, order="C", copy=True, subok=False)
 
 
 cdef void extent(cnp.ndarray array, uintptr_t *low, uintptr_t *high) noexcept:
@@ -82,17 +87,64 @@ cdef void run_product(const fr_kernels *kernels, const fr_product *job, int aske
     fr_run_tasks(kernels.product, job, job.tasks, job.cost, asked, False)
 
 
+cdef int compute(fr_product *job, const fr_kernels *kernels) except -1:
+    """Plan a product whose sides and target are known, and run it."""
+    cdef cnp.ndarray room
+    cdef int asked = asked_threads()
+    if not job.rows or not job.cols:
+        return 0
+    kernels.plan_product(job, asked or team_threads)
+    if job.packed_bytes:
+        room = doubles(1, (job.packed_bytes + 7) // 8)
+        job.packed = cnp.PyArray_DATA(room)
+    if job.cost < BRIEF:
+        run_product(kernels, job, asked)
+    else:
+        with nogil:
+            run_product(kernels, job, asked)
+    return 0
+
+
+cdef cnp.ndarray layer_product(cnp.ndarray left, bint left_turned, cnp.ndarray right,
+                               bint right_turned, object bias=None, bint relu=False,
+                               bint blas=False):
+    """The product of two float matrices of one dtype that fit, either of them turned if it says so.
+
+    Then ``+ bias``, a row of that dtype, and ReLU, in the same pass; BLAS leaves both out."""
+    cdef cnp.ndarray a = matrix_side(left), b = matrix_side(right), target
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(a)
+    cdef cnp.npy_intp[2] shape
+    cdef fr_product job
+    shape[0] = job.rows = cnp.PyArray_DIM(a, left_turned)
+    shape[1] = job.cols = cnp.PyArray_DIM(b, not right_turned)
+    target = pooled(2, shape, cnp.PyArray_TYPE(a))
+    if blas:
+        np.dot(np.asarray(a.T if left_turned else a), np.asarray(b.T if right_turned else b),
+               target)
+        return target
+    job.depth = cnp.PyArray_DIM(b, right_turned)
+    job.a_row = cnp.PyArray_STRIDES(a)[left_turned] // size
+    job.a_col = cnp.PyArray_STRIDES(a)[not left_turned] // size
+    job.b_row = cnp.PyArray_STRIDES(b)[right_turned] // size
+    job.b_col = cnp.PyArray_STRIDES(b)[not right_turned] // size
+    job.a, job.b, job.c = cnp.PyArray_DATA(a), cnp.PyArray_DATA(b), cnp.PyArray_DATA(target)
+    job.c_row, job.relu, job.bias = job.cols, relu, NULL
+    if bias is not None:
+        job.bias = cnp.PyArray_DATA(<cnp.ndarray>bias)
+    compute(&job, table.kernels[dtype_row(a)])
+    return target
+
+
 cpdef object matmul(object a, object b, object out=None, object bias=None, bint relu=False):
     """``a @ b`` with bits that depend on nothing but the numbers; see `fastreg.matmul`.
 
     Then ``+ bias``, a row of b's dtype and columns, and ReLU, both in the same pass."""
     cdef cnp.ndarray left = product_side("a", a, b), right = product_side("b", b, left)
-    cdef cnp.ndarray target, room
+    cdef cnp.ndarray target
     cdef int rows_left = cnp.PyArray_NDIM(left) - 1, cols_right = cnp.PyArray_NDIM(right) - 1
     cdef Py_ssize_t itemsize = cnp.PyArray_ITEMSIZE(left)
-    cdef const fr_kernels *kernels = table.kernels[dtype_row(left)]
     cdef cnp.npy_intp[2] shape
-    cdef int asked = asked_threads(), ndim = 0
+    cdef int ndim = 0
     cdef fr_product job
     if cnp.PyArray_TYPE(left) != cnp.PyArray_TYPE(right):
         raise TypeError(f"matmul: a and b must have one dtype, got {left.dtype} and {right.dtype}; "
@@ -120,14 +172,5 @@ cpdef object matmul(object a, object b, object out=None, object bias=None, bint 
     job.c_row, job.bias, job.relu = job.cols, NULL, relu
     if bias is not None:
         job.bias = cnp.PyArray_DATA(matching("matmul", "bias", bias, (job.cols,), left.dtype))
-    if job.rows and job.cols:
-        kernels.plan_product(&job, asked or team_threads)
-        if job.packed_bytes:
-            room = doubles(1, (job.packed_bytes + 7) // 8)
-            job.packed = cnp.PyArray_DATA(room)
-        if job.cost < BRIEF:
-            run_product(kernels, &job, asked)
-        else:
-            with nogil:
-                run_product(kernels, &job, asked)
+    compute(&job, table.kernels[dtype_row(left)])
     return target if ndim or out is not None else target[()]

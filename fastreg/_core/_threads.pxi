@@ -1,4 +1,4 @@
-# How many threads run. The team that runs them is C (csrc/team.c); its number of threads is asked
+# How many threads run, and what else a context asks for. The team that runs them is C (csrc/team.c); its number of threads is asked
 # for here, once per call, while Python can be asked for its context.
 
 cdef extern from *:
@@ -15,15 +15,16 @@ cdef extern from *:
 
 
 @cython.final
-cdef class ThreadScope:
-    """A number of threads asked for, and where."""
+cdef class Scope:
+    """A number asked for, and where: threads, or whose matrix products."""
 
     cdef readonly int n
-    cdef object token   # the context that asked
+    cdef object variable, token   # of the context that asked
     cdef bint left
 
 
-cdef object scopes = contextvars.ContextVar("fastreg.num_threads")   # a tuple, the innermost last
+cdef object thread_scopes = contextvars.ContextVar("fastreg.num_threads")   # tuples, the innermost last
+cdef object product_scopes = contextvars.ContextVar("fastreg.products")
 cdef int team_threads = 1   # what the process may use
 cdef int asked_of_all = 0   # set_num_threads; 0: the team decides
 
@@ -31,27 +32,32 @@ SERIAL_BYTES = FR_SERIAL_BYTES
 fr_team_init()
 
 
-cdef int asked_threads():
-    """The threads asked for where a kernel is called; 0: the team decides."""
+cdef int asked_here(object variable, int otherwise):
+    """The number that the innermost scope of the calling context asks for."""
     cdef PyObject *value = NULL
     cdef tuple entered
     cdef Py_ssize_t k
-    PyContextVar_Get(scopes, NULL, &value)
+    PyContextVar_Get(variable, NULL, &value)
     if value == NULL:
-        return asked_of_all
+        return otherwise
     entered = <tuple>value
     Py_DECREF(entered)
     for k in range(len(entered) - 1, -1, -1):
-        if not (<ThreadScope>entered[k]).left:
-            return (<ThreadScope>entered[k]).n
-    return asked_of_all
+        if not (<Scope>entered[k]).left:
+            return (<Scope>entered[k]).n
+    return otherwise
 
 
-cdef tuple scopes_besides(ThreadScope one):
+cdef int asked_threads():
+    """The threads asked for where a kernel is called; 0: the team decides."""
+    return asked_here(thread_scopes, asked_of_all)
+
+
+cdef tuple scopes_besides(object variable, Scope one):
     """The scopes that the calling context is in, but for this one."""
-    cdef ThreadScope other
+    cdef Scope other
     cdef list found = []
-    for other in scopes.get(()):
+    for other in variable.get(()):
         if not other.left and other is not one:
             found.append(other)
     return tuple(found)
@@ -76,19 +82,19 @@ def ask_of_all(int n):
     asked_of_all = n
 
 
-def enter_scope(int n):
-    """Ask for a number of threads in the calling context."""
-    cdef ThreadScope entered = ThreadScope()
-    entered.n = n
+def enter_scope(int n, bint of_products=False):
+    """Ask for a number of threads, or for BLAS's products (1) or not (0), in the calling context."""
+    cdef Scope entered = Scope()
+    entered.n, entered.variable = n, product_scopes if of_products else thread_scopes
     try:
-        entered.token = scopes.set((*scopes_besides(None), entered))
+        entered.token = entered.variable.set((*scopes_besides(entered.variable, None), entered))
     except BaseException:  # no memory for the token; the variable may be set
         entered.left = True
         raise
     return entered
 
 
-def leave_scope(ThreadScope entered not None):
+def leave_scope(Scope entered not None):
     """Withdraw what was asked for, in whatever context and order scopes are left.
 
     Generators leave theirs in the context of whoever ends them, and not always the youngest
@@ -97,9 +103,9 @@ def leave_scope(ThreadScope entered not None):
     """
     token, entered.token = entered.token, None
     try:
-        remaining = scopes_besides(entered)
-        scopes.reset(token)
-        scopes.set(remaining)
+        remaining = scopes_besides(entered.variable, entered)
+        entered.variable.reset(token)
+        entered.variable.set(remaining)
     except ValueError:  # another context
         entered.left = True
     except BaseException:  # no memory: it ends all the same

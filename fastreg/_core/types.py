@@ -10,8 +10,8 @@ import numpy.typing as npt
 __all__ = [
     "Array",
     "Compat",
-    "Data",
     "DTypeLike",
+    "Data",
     "Exclude",
     "Gradients",
     "Groups",
@@ -21,6 +21,7 @@ __all__ = [
     "Number",
     "Parameters",
     "PathLike",
+    "Products",
     "Rate",
     "Saved",
     "ScheduleLike",
@@ -67,6 +68,9 @@ Structure = TypeVar("Structure", bound=Weights)  # a result of the kind of its a
 
 #: A loss: (outputs, targets) to (value, gradient with respect to the outputs).
 Loss: TypeAlias = Callable[..., tuple[float, Array]]
+
+#: Whose matrix products a network uses.
+Products: TypeAlias = Literal["own", "blas"]
 
 Compat: TypeAlias = Literal["torch", "keras", "optax"]
 Exclude: TypeAlias = Callable[[Any], Any] | Sequence[str]

@@ -14,16 +14,16 @@ from fastreg._core._kernels import (
     gate_backward,
 )
 from fastreg._core.arrays import float_dtype
-from fastreg._core.checks import LARGEST, flag, number, shown, size
+from fastreg._core.checks import LARGEST, Checked, choice, flag, number, shown, size
 from fastreg._core.layer import Layer
 from fastreg._core.seeds import generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fastreg._core.types import Array, DTypeLike, MaybeArray, Seed
+    from fastreg._core.types import Array, DTypeLike, MaybeArray, Products, Seed
 
-__all__ = ["INITS", "Dense", "known_name"]
+__all__ = ["INITS", "Dense", "known_name", "products_of"]
 
 # Standard deviation of an initial weight, before init_scale.
 INITS: Any = {
@@ -37,6 +37,11 @@ def known_name(where: str, name: str, value: Any, known: Iterable[str]) -> None:
     """Refuse a name that is not among those known."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{where}: {name} must be one of {', '.join(known)}, got {shown(value)}")
+
+
+def products_of(where: str, name: str, value: Any) -> Any:
+    """Return whose matrix products are asked for, or refuse the name."""
+    return None if value is None else choice(where, name, value, ("own", "blas"))
 
 
 class Dense(Layer):
@@ -58,6 +63,10 @@ class Dense(Layer):
         rounding.
     bias : bool, keyword-only
         Whether to add b; batch norm right after the layer makes it superfluous, since it has beta.
+    products : {"own", "blas"} or None, keyword-only
+        Whose matrix products: those of `fastreg.matmul`, with the same bits on every machine, or
+        those of NumPy's BLAS, which may be faster where it has an accelerator, as on macOS. None
+        leaves it to `fastreg.products`; outside of such a block they are fastreg's own.
 
     Attributes
     ----------
@@ -85,6 +94,8 @@ class Dense(Layer):
     (4, 2)
     """
 
+    products: Checked = Checked(products_of)
+
     def __init__(
         self,
         n_in: int,
@@ -95,9 +106,11 @@ class Dense(Layer):
         rng: Seed = None,
         dtype: DTypeLike = np.float32,
         bias: bool = True,
+        products: Products | None = None,
     ) -> None:
         super().__init__()
         where = "Dense"
+        self.products = products
         n_in = size(where, "n_in", n_in)
         n_out = size(where, "n_out", n_out, LARGEST // n_in)
         init_scale = number(where, "init_scale", init_scale, low=0.0)
@@ -113,7 +126,7 @@ class Dense(Layer):
     def forward(self, X: Array) -> Array:
         """Return ``X W + b`` for X of shape (N, n_in)."""
         with self._lock:
-            Y = dense_product(X, self.W, self.b)
+            Y = dense_product(X, self.W, self.b, False, self.products)
             self._last = X
             return Y
 
@@ -126,7 +139,7 @@ class Dense(Layer):
         with self._lock:
             X, db = self._forwarded(self._last), self._bias_gradient()
             dY = gate_backward("Dense.backward", dY, None, 1.0, db)
-            dX, dW = dense_gradients(X, self.W, dY, input_gradient)
+            dX, dW = dense_gradients(X, self.W, dY, input_gradient, self.products)
             self.dW, self.db = dW, db
             return dX
 

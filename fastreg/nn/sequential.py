@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fastreg.reference
-from fastreg._core._kernels import Network, gathered
+from fastreg._core._kernels import Network, are_in, gathered, marked
 from fastreg._core.arrays import float_dtype
 from fastreg._core.checks import LARGEST, flag, number, sequence, shown, size
 from fastreg._core.seeds import generator
 from fastreg.dropout import Dropout
 from fastreg.nn import activations
 from fastreg.nn.block import Block, blocks
-from fastreg.nn.dense import INITS, Dense, known_name
+from fastreg.nn.dense import INITS, Dense, known_name, products_of
 from fastreg.norm import BatchNorm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fastreg._core.types import Array, DTypeLike, MaybeArray, Saved, Seed
+    from fastreg._core.types import Array, DTypeLike, MaybeArray, Products, Saved, Seed
 
 __all__ = ["PARAMETERS", "Sequential", "mlp"]
 
@@ -40,6 +40,9 @@ class Sequential:
     ----------
     layers : iterable of layers
         Distinct objects, since each remembers its last input.
+    products : {"own", "blas"} or None, keyword-only
+        Whose matrix products every `Dense` among them uses, see there; None leaves each its own
+        setting.
 
     Attributes
     ----------
@@ -63,7 +66,8 @@ class Sequential:
     ['0.W', '0.b', '2.W', '2.b']
     """
 
-    def __init__(self, layers: Iterable[Any]) -> None:
+    def __init__(self, layers: Iterable[Any], *, products: Products | None = None) -> None:
+        products_of("Sequential", "products", products)
         self.layers: Any = sequence("Sequential", "layers", layers, "layers")
         for i, layer in enumerate(self.layers):
             for method in ("forward", "backward", "train", "eval"):
@@ -76,6 +80,9 @@ class Sequential:
             raise ValueError(
                 f"Sequential: layers must be one or more distinct objects, got {shown(self.layers)}"
             )
+        for layer in self.layers if products is not None else ():
+            if isinstance(layer, Dense):
+                layer.products = products
         self._assemble()
         self.train()
 
@@ -140,8 +147,7 @@ class Sequential:
 
     def _is_in(self, mode):
         """Whether the network and every layer say that they are in this mode."""
-        modes = [getattr(layer, "training", None) for layer in self.layers]
-        return modes.count(mode) == len(modes) and vars(self).get("training") is mode
+        return vars(self).get("training") is mode and are_in(self.layers, mode)
 
     def train(self) -> None:
         """Put every layer in training mode."""
@@ -222,7 +228,7 @@ class Sequential:
 
         Layers replace their running statistics, they do not write into them: this copies nothing.
         """
-        return [(layer, name, getattr(layer, name)) for layer, name in self._moving]
+        return marked(self._moving)
 
     @property
     def n_in(self) -> int | None:
@@ -282,6 +288,7 @@ def mlp(
     dtype: DTypeLike = np.float32,
     rng: Seed = None,
     backend: str = "fast",
+    products: Products | None = None,
 ) -> Sequential:
     """Return a multilayer perceptron: dense layers, with other layers after each but the last.
 
@@ -303,6 +310,9 @@ def mlp(
     backend : {"fast", "reference"}, keyword-only
         Whether the layers are fastreg's or those of `fastreg.reference`; the same seed gives
         both the same weights and masks.
+    products : {"own", "blas"} or None, keyword-only
+        Whose matrix products the dense layers use; see `Dense`. The layers of the reference have
+        those that define fastreg's own.
 
     Returns
     -------
@@ -328,6 +338,7 @@ def mlp(
         size(where, "sizes", n_out, LARGEST // n_in)
     known_name(where, "activation", activation, ACTIVATIONS)
     known_name(where, "backend", backend, BACKENDS)
+    products = products_of(where, "products", products)
     known_name(where, "init", init, INITS)
     init_scale = number(where, "init_scale", init_scale, low=0.0)
     dtype = float_dtype(where, "dtype", dtype)
@@ -337,6 +348,7 @@ def mlp(
     rng = generator(where, rng)
     masks = generator(where, int(rng.integers(2**63)))  # so that weights do not depend on dropout
     options = {"init": init, "init_scale": init_scale, "dtype": dtype, "rng": rng}
+    options["products"] = products
     layers = []
     for n_in, n_out in itertools.pairwise(sizes[:-1]):
         layers.append(kinds["Dense"](n_in, n_out, bias=not batch_norm, **options))

@@ -20,7 +20,7 @@ from fastreg.reference import (
     norm,
     optim,
     penalty,
-    products,
+    product,
     sparsity,
 )
 from fastreg.reference.adam import *
@@ -35,7 +35,7 @@ from fastreg.reference.norm import *
 from fastreg.reference.optim import *
 from fastreg.reference.optimizer import Optimizer
 from fastreg.reference.penalty import *
-from fastreg.reference.products import *
+from fastreg.reference.product import *
 from fastreg.reference.random import philox4x32
 from fastreg.reference.sparsity import *
 
@@ -51,5 +51,5 @@ __all__ += noise.__all__
 __all__ += norm.__all__
 __all__ += optim.__all__
 __all__ += penalty.__all__
-__all__ += products.__all__
+__all__ += product.__all__
 __all__ += sparsity.__all__

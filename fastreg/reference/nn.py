@@ -10,7 +10,7 @@ import numpy as np
 from fastreg.reference import functions as f
 
 if TYPE_CHECKING:
-    from fastreg._core.types import Array, DTypeLike, Seed
+    from fastreg._core.types import Array, DTypeLike, Products, Seed
 
 __all__ = [
     "GELU",
@@ -52,7 +52,9 @@ class Dense(Layer):
         rng: Seed = None,
         dtype: DTypeLike = np.float32,
         bias: bool = True,
+        products: Products | None = None,
     ) -> None:
+        self.products = products  # of the fast layer; here they are NumPy's, whatever it says
         if rng is None:
             rng = np.random.randint(0, 2**32, size=4, dtype=np.uint64)
         spread = {"he": 2.0 / n_in, "glorot": 2.0 / (n_in + n_out), "normal": 1.0}[init]

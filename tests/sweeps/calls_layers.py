@@ -156,13 +156,14 @@ def float_dtype(value):
         return False
 
 
+WHOSE = {"products": ("blas", lambda v: v is None or one_of("own", "blas")(v))}
 INIT = {
     "init": ("he", one_of("he", "glorot", "normal")),
     "init_scale": (1.0, RATE),
     "dtype": (np.float64, float_dtype),
     "rng": (0, seed),
 }
-add("Dense", lambda: nn.Dense, n_in=(3, SIZE), n_out=(2, SIZE), bias=(True, flag), **INIT)
+add("Dense", lambda: nn.Dense, n_in=(3, SIZE), n_out=(2, SIZE), bias=(True, flag), **WHOSE, **INIT)
 layer(
     lambda: nn.Dense(3, 3, rng=0),
     f32(4, 3),
@@ -199,9 +200,10 @@ add(
     batch_norm=(True, flag),
     dropout=(0.5, DROP),
     backend=("fast", one_of("fast", "reference")),
+    **WHOSE,
     **INIT,
 )
-add("Sequential", lambda: nn.Sequential, layers=([nn.ReLU()], lambda value: False))
+add("Sequential", lambda: nn.Sequential, layers=([nn.ReLU()], lambda value: False), **WHOSE)
 
 
 def rows_of_three(value):

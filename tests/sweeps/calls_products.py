@@ -1,12 +1,22 @@
 """Valid calls of matrix products."""
 
 import numpy as np
-from bad_values import floats
+from bad_values import floats, one_of
 from calls import add, f32
 from calls_layers import out_like
 
 import fastreg
 
+
+def with_products():
+    def enter(whose):
+        with fastreg.products(whose):
+            pass
+
+    return enter
+
+
+add("products", with_products, whose=("blas", lambda v: v is None or one_of("own", "blas")(v)))
 add(
     "matmul",
     lambda: fastreg.matmul,

@@ -326,6 +326,7 @@ NO_RANGE = {
     "empty_cache": "no numbers",
     "get_num_threads": "no numbers",
     "num_threads": "no numbers",
+    "products": "no numbers",
     "set_num_threads": "no numbers",
     "show_config": "no numbers",
     "Dense": "a product and a sum, as NumPy's",

@@ -194,5 +194,7 @@ result = experiment(EXPERIMENTS[0])
 fastreg.set_num_threads(2)
 with fastreg.num_threads(1):
     threads: int = fastreg.get_num_threads()
+with fastreg.products("blas"):
+    nn.mlp([4, 2], products="own")
 fastreg.empty_cache()
 fastreg.show_config(file=io.StringIO())

@@ -51,6 +51,11 @@ def matmul(a: Array, b: Array, *, out: Array | None = None) -> Any:
     that of a sum of 256 + K / 256 terms. NaN and infinity propagate: a factor of 0 does not skip
     them. With K = 0 the result is 0.
 
+    This is for the usual rounding, to nearest. Where a caller has set another mode (C's
+    ``fesetround``), every step rounds in that mode, on all threads alike: the result is the same
+    for any number of threads and any instruction set, but not that of the reference, whose own
+    arithmetic needs rounding to nearest.
+
     The baseline of x86-64 has no fused multiply-add. There each step is a call of C's ``fma``,
     with the same bits and about a hundredth of the speed; `fastreg.show_config` says so.
 
