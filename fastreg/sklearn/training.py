@@ -68,6 +68,16 @@ class Run:
             callback.trainer = self
             getattr(callback, hook)(*arguments)
 
+    def note(self, rate: float) -> None:
+        """Enter an epoch in the history and tell the callbacks."""
+        estimator = self.estimator
+        self.history["loss"].append(estimator.loss_)
+        self.history["learning_rate"].append(rate)
+        if estimator.validation_scores_:
+            self.history.setdefault("val_score", []).append(estimator.validation_scores_[-1])
+        logs = {name: column[-1] for name, column in self.history.items()}
+        self.tell("on_epoch_end", self.epoch - 1, logs)
+
 
 def train(
     estimator: Any, model: Sequential, loss: Loss, data: Part, validation: Any, incremental: bool,
@@ -114,12 +124,8 @@ def train(
             watch.see()
             steps.end_epoch(estimator.t_, watch.value())
             run.epoch += 1
-            for name, column in (("loss", estimator.loss_), ("learning_rate", steps.learning_rate)):
-                run.history[name].append(column)
-            if validation is not None:
-                run.history.setdefault("val_score", []).append(estimator.validation_scores_[-1])
-            logs = {name: column[-1] for name, column in run.history.items()}
-            run.tell("on_epoch_end", run.epoch - 1, logs)
+            if estimator.callbacks:
+                run.note(steps.learning_rate)
             if run.stop_training:
                 break
             if estimator._no_improvement_count > estimator.n_iter_no_change:
@@ -169,7 +175,8 @@ def _epoch(estimator, run, steps, loss, data, batches, order):
             run.tell("on_train_batch_begin", k, {})
             if run.stop_training:
                 return None
-        model.train()
+        if hooks or k == 0:  # a callback may have evaluated
+            model.train()
         length = batch.stop - batch.start
         weight = length
         if weights is not None:

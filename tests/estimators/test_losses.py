@@ -13,6 +13,9 @@ from fastreg.sklearn.training import Part
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 NAMES = {"softmax": "log_loss", "logistic": "binary_log_loss", "identity": "squared_error",
          "exp": "poisson"}  # fmt: skip
+theirs_are_weighted = pytest.mark.skipif(
+    "poisson" not in LOSS_FUNCTIONS, reason="scikit-learn before 1.7 has no weights in its losses"
+)
 
 
 def targets_of(kind, rng, n, k):
@@ -23,6 +26,7 @@ def targets_of(kind, rng, n, k):
     return rng.poisson(2.0, (n, k)).astype(float)
 
 
+@theirs_are_weighted
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("k", [1, 2, 5])
 @pytest.mark.parametrize("kind", NAMES)
@@ -38,6 +42,7 @@ def test_losses_are_theirs(kind, k, weighted):
     assert value == pytest.approx(expected, rel=1e-12)
 
 
+@theirs_are_weighted
 @pytest.mark.parametrize("kind", ["softmax", "logistic"])
 def test_the_largest_loss_is_that_of_eps(kind):
     Z, y = np.array([[500.0, 0.0], [0.0, 1.0]]), np.array([1, 1])
