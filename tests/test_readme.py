@@ -41,6 +41,8 @@ def test_a_sample_runs_as_printed(text, tmp_path):
             pytest.skip(reason)
     if "fastreg.lab" in text:
         pytest.importorskip("sklearn", reason="needs the extra 'lab'")
+    if "fastreg.torch" in text:
+        pytest.importorskip("torch", reason="needs the extra 'torch'")
     arguments = [sys.executable, "-W", "error", "-c", text]
     if "jobs=" in text:  # joblib's own warnings of a small machine are not the sample's
         arguments[1:3] = []

@@ -283,6 +283,19 @@ class Updater(State):
     def update(self, params: Any, grads: Any) -> None: ...
     def swap_averages(self, params: Any) -> None: ...
 
+def tensor_view(capsule: Any, tensor: Any) -> NDArray[Any] | None: ...
+def wide_row(array: Any, n: int, default: float) -> NDArray[np.float64]: ...
+def kept_statistics(
+    mean: NDArray[Any], var: NDArray[Any], epsilon: float
+) -> NDArray[np.float64]: ...
+def follow(
+    running: NDArray[Any],
+    statistics: NDArray[np.float64],
+    row: int,
+    factor: float,
+    correction: float,
+) -> None: ...
+
 @final
 class Part:
     param: Any

@@ -1,4 +1,34 @@
-"""The fast optimizers in an existing torch training loop, by changing an import."""
+"""The fast optimizers, dropouts and norms in an existing torch training loop.
+
+Change an import, and ``torch.optim.AdamW`` is ``fastreg.torch.AdamW``: the same arguments,
+defaults, errors and state, over the same tensors. A ``state_dict`` goes from torch's class to this
+package's and back at any step. The optimizers take these keywords beyond torch's; the first four
+may also stand in a parameter group:
+
+========================  ========================================================================
+``lambda_l1``             L1 penalty; ``l1_mode="prox"`` takes it by its proximal operator, which
+                          reaches exact zeros, and "subgradient" (default) by its sign
+``lambda_l2``             L2 penalty, added to the gradient
+``clip_value``            largest absolute value of a gradient's element
+``ema_decay``             decay of an average of the parameters, which begins with their first
+                          values; ``swap_ema()`` exchanges the two, and ``state["ema"]`` holds it
+``clip_norm``             largest norm of all gradients together; ``grad_norm`` has the last one
+``exclude``               what decay and penalties leave alone: patterns of the names that
+                          ``named_parameters()`` gave, or a function of the parameter
+``on_nonfinite``          "propagate" (default), "skip" or "raise" where a gradient is not finite;
+                          ``skipped`` counts
+========================  ========================================================================
+
+Parameters are dense float32 or float64 tensors on the CPU, contiguous in any order of their axes;
+others are refused by name. In the ranges that float32 holds squares of, the state is torch's number
+for number; beyond, an entry of v may be minus its root (see :class:`fastreg.optim.Optimizer`).
+
+Modules are subclasses of torch's, with the same arguments and state. Masks are a function of a
+number drawn from torch's generator where torch would draw the mask: ``torch.manual_seed`` governs
+them, and checkpointing computes them again; they do not depend on the number of threads. Wherever a
+kernel cannot run (other devices and types, ``torch.compile``, ``vmap``, tracing, ``inplace=True``)
+the module is torch's own. :func:`accelerate` exchanges the modules of a model in place.
+"""
 
 try:
     import torch as _torch
@@ -7,8 +37,18 @@ except ImportError as error:
 if not hasattr(_torch.Tensor, "__dlpack_c_exchange_api__"):
     raise ImportError(f"fastreg.torch needs torch 2.10 or later, got {_torch.__version__}")
 
-from fastreg.torch import optimizers
-from fastreg.torch.optimizers import *
+from typing import TYPE_CHECKING
 
-__all__ = []
-__all__ += optimizers.__all__
+from fastreg.torch.dropout import *
+from fastreg.torch.norm import *
+from fastreg.torch.optimizers import *
+from fastreg.torch.swap import *
+
+if not TYPE_CHECKING:  # type checkers cannot add lists up; they read the imports above
+    from fastreg.torch import dropout, norm, optimizers, swap
+
+    __all__ = []
+    __all__ += swap.__all__
+    __all__ += dropout.__all__
+    __all__ += norm.__all__
+    __all__ += optimizers.__all__

@@ -1,0 +1,163 @@
+"""Dropout modules: masks that are drawn again instead of stored, from torch's generator."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from fastreg._core._kernels import alpha_dropout, dropout, gaussian_dropout, spread_dropout
+from fastreg.torch.tensors import array, back, fits, layout, readable, tensor
+
+__all__ = ["AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "GaussianDropout"]
+
+SATURATION = -1.7580993408473766  # of SELU, below: minus scale times alpha
+
+
+def multiplied(where, x, noise, shape):
+    """What dropout's mask makes of x; the mask has one entry per channel if it has a shape."""
+    if shape is None:
+        return dropout(where, "input", x, None, *noise)
+    return spread_dropout(where, "input", x, None, *noise, shape)
+
+
+def shifted(where, x, noise, shape):
+    """What alpha dropout makes of x."""
+    return alpha_dropout(where, "input", x, None, *noise)
+
+
+def scaled(where, x, noise, shape):
+    """The gradient of ``shifted``."""
+    return dropout(where, "input", x, None, *noise[:4])
+
+
+def blurred(where, x, noise, shape):
+    """What Gaussian noise makes of x."""
+    return gaussian_dropout(where, "input", x, None, *noise)
+
+
+def run(kernel, where, x, noise, channelwise, order):
+    """Run a kernel over a tensor in an order of its axes."""
+    shape = None
+    if channelwise:
+        shape = (*x.shape[:2], *(1 for _ in x.shape[2:]))
+        shape = shape if order is None else tuple(shape[axis] for axis in order)
+    if order is None:
+        return tensor(kernel(where, array(x), noise, shape))
+    return tensor(kernel(where, array(x.permute(order)), noise, shape)).permute(back(order))
+
+
+class Noisy(torch.autograd.Function):
+    """Noise as a function of its key: forward by one kernel, backward by another."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, kernels: Any, *how: Any) -> torch.Tensor:
+        """Apply the noise."""
+        ctx.kernels, ctx.how, ctx.form = kernels, how, (x.shape, x.dtype)
+        return run(kernels[0], how[0], x, *how[1:])
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> Any:
+        """Draw the same noise again; differentiable, where a graph is made of it."""
+        kernels, how = ctx.kernels, ctx.how
+        if not readable(dy):  # a batch of gradients, say: the factors themselves
+            ones = torch.ones(ctx.form[0], dtype=ctx.form[1])
+            dx = dy * run(kernels[1], how[0], ones, *how[1:])
+        elif torch.is_grad_enabled():
+            dx = Noisy.apply(dy, kernels[1:] * 2, *how)
+        else:
+            dx = run(kernels[1], how[0], dy, *how[1:])
+        return (dx,) + (None,) * (1 + len(how))
+
+
+class Drawing:
+    """What dropout modules share: their noise is drawn where torch would draw it."""
+
+    p: float
+    training: bool
+    inplace: bool
+    _kernels: Any = (multiplied, multiplied)
+    _ndim: int | None = None  # of an input with channels
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Apply dropout in training, as torch's module does; see :mod:`fastreg.torch`."""
+        if not self.training or self.p == 0.0 and not self.inplace:
+            return input
+        ready = not self.inplace and self._ndim in (None, input.ndim) and input.numel()
+        if not ready or not fits(input):
+            return super().forward(input)  # type: ignore[misc]
+        name = type(self).__name__
+        key = torch.empty((), dtype=torch.int64).random_().item()
+        how = (name, (key, 0, *self._scalars()), self._ndim is not None, layout(input))
+        if input.requires_grad and torch.is_grad_enabled():
+            return Noisy.apply(input, self._kernels, *how)
+        return run(self._kernels[0], how[0], input, *how[1:])
+
+    def _scalars(self):
+        keep = 1.0 - self.p
+        return round(keep * 2**32), 1.0 / keep if keep else 0.0
+
+
+class Dropout(Drawing, torch.nn.Dropout):
+    """:class:`torch.nn.Dropout` whose mask is not stored."""
+
+
+class Dropout1d(Drawing, torch.nn.Dropout1d):
+    """:class:`torch.nn.Dropout1d` whose mask is not stored."""
+
+    _ndim = 3
+
+
+class Dropout2d(Drawing, torch.nn.Dropout2d):
+    """:class:`torch.nn.Dropout2d` whose mask is not stored."""
+
+    _ndim = 4
+
+
+class Dropout3d(Drawing, torch.nn.Dropout3d):
+    """:class:`torch.nn.Dropout3d` whose mask is not stored."""
+
+    _ndim = 5
+
+
+class AlphaDropout(Drawing, torch.nn.AlphaDropout):
+    """:class:`torch.nn.AlphaDropout` whose mask is not stored."""
+
+    _kernels = (shifted, scaled)
+
+    def _scalars(self):
+        p = self.p
+        a = 1.0 / math.sqrt((1.0 - p) * (1.0 + p * SATURATION**2)) if p < 1.0 else 0.0
+        return round((1.0 - p) * 2**32), a, -a * p * SATURATION, a * (1.0 - p) * SATURATION
+
+
+class PlainGaussianDropout(torch.nn.modules.dropout._DropoutNd):
+    """Gaussian dropout by torch's own operations; torch has no such module."""
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__(p, inplace)
+        if p == 1.0:
+            raise ValueError("dropout probability has to be below 1 for Gaussian noise, got 1")
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Multiply by noise of mean 1 in training."""
+        if not self.training:
+            return input
+        noise = 1.0 + math.sqrt(self.p / (1.0 - self.p)) * torch.randn_like(input)
+        return input.mul_(noise) if self.inplace else input * noise
+
+
+class GaussianDropout(Drawing, PlainGaussianDropout):
+    """Multiply by normal noise of mean 1 and variance p / (1 - p) in training.
+
+    References
+    ----------
+    Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting",
+    JMLR 15, 2014, section 10.
+    """
+
+    _kernels = (blurred, blurred)
+
+    def _scalars(self):
+        return (math.sqrt(self.p / (1.0 - self.p)),)

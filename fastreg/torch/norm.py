@@ -1,0 +1,335 @@
+"""Norm modules: statistics and gradients by fastreg's kernels, parameters and state torch's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastreg._core._kernels import (
+    batch_backward,
+    batch_normalize,
+    batch_statistics,
+    follow,
+    kept_statistics,
+    row_backward,
+    row_normalize,
+    wide_row,
+)
+from fastreg.torch.tensors import array, back, fits, layout, readable, tensor
+
+__all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
+    "RMSNorm",
+]
+
+
+def contiguous(x):
+    """The array of a tensor's numbers side by side."""
+    return np.ascontiguousarray(array(x))
+
+
+def wants_graph(*tensors):
+    """Whether somebody will want gradients."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def slopes_for(weight, bias):
+    """Arrays for the gradients of weight and bias, as far as there are such."""
+    return [np.empty(p.shape, array(p).dtype) for p in (weight, bias) if p is not None]
+
+
+def slopes_of(slopes, weight, bias):
+    """The two gradients as tensors, None where there is none."""
+    left = [tensor(s) for s in slopes]
+    return tuple(left.pop(0) if p is not None else None for p in (weight, bias))
+
+
+class Normed(torch.autograd.Function):
+    """A norm: forward and backward by kernels, twice differentiable by torch's own formula."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: Any, bias: Any, norm: Any) -> torch.Tensor:
+        """Normalise x, scale and shift it."""
+        y, ctx.kept = norm.forward(x, weight, bias)
+        ctx.save_for_backward(x, weight, bias)
+        ctx.norm = norm
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> Any:
+        """The gradients with respect to x, weight and bias."""
+        x, weight, bias = ctx.saved_tensors
+        graph = torch.is_grad_enabled()
+        if graph or not readable(dy):  # a graph is wanted, or dy is a batch of gradients
+            wanted = [t for t in (x, weight, bias) if t is not None and t.requires_grad]
+            with torch.enable_grad():
+                y = ctx.norm.torchs(x, weight, bias)
+                found = list(torch.autograd.grad(y, wanted, dy, create_graph=graph))
+            every = [
+                found.pop(0) if t is not None and t.requires_grad else None
+                for t in (x, weight, bias)
+            ]
+            return (*every, None)
+        return (*ctx.norm.backward(dy, x, weight, bias, ctx.kept), None)
+
+
+class ByBatch:
+    """Batch norm of one call: by the batch's statistics, or by running ones."""
+
+    def __init__(self, epsilon, running=None):
+        self.epsilon, self.running = epsilon, running
+
+    def forward(self, x, weight, bias):
+        order, self.order = layout(x), None
+        self.order = order
+        X = contiguous(x if order is None else x.permute(order))
+        last = order is not None
+        if self.running is None:
+            statistics = batch_statistics(X, self.epsilon, last)
+        else:
+            statistics = kept_statistics(*map(array, self.running), self.epsilon)
+        n = x.shape[1]
+        gamma = wide_row(None if weight is None else array(weight), n, 1.0)
+        beta = wide_row(None if bias is None else array(bias), n, 0.0)
+        Y = tensor(batch_normalize("forward", X, None, False, statistics, gamma, beta, last))
+        self.statistics = statistics
+        return Y if order is None else Y.permute(back(order)), (statistics, gamma)
+
+    def backward(self, dy, x, weight, bias, kept):
+        statistics, gamma = kept
+        order = self.order
+        slopes = slopes_for(weight, bias)
+        pair = slopes
+        if weight is None and bias is not None:  # the kernel writes gamma's first
+            pair = [np.empty_like(slopes[0]), slopes[0]]
+        dX = batch_backward(
+            "backward",
+            array(dy if order is None else dy.permute(order)),
+            None,
+            contiguous(x if order is None else x.permute(order)),
+            self.running is None,
+            statistics,
+            gamma,
+            order is not None,
+            pair,
+        )
+        dX = tensor(dX)
+        dX = dX if order is None else dX.permute(back(order))
+        return (dX, *slopes_of(slopes, weight, bias))
+
+    def torchs(self, x, weight, bias):
+        mean, var = self.running or (None, None)
+        by_batch = self.running is None
+        return torch.nn.functional.batch_norm(
+            x, mean, var, weight, bias, by_batch, 0.0, self.epsilon
+        )
+
+
+class ByRow:
+    """A norm of rows. ``cut``: how many rows, rows of a sample, channels of a row."""
+
+    def __init__(self, cut, shape, epsilon, centred, torchs):
+        self.cut, self.shape, self.epsilon, self.centred = cut, shape, epsilon, centred
+        self._torchs = torchs
+
+    def numbers(self, p, default, X):
+        if p is None:
+            return np.full(self.shape, default, X.dtype)
+        return contiguous(p)
+
+    def forward(self, x, weight, bias):
+        X = contiguous(x)
+        gamma, beta = self.numbers(weight, 1.0, X), self.numbers(bias, 0.0, X)
+        Y, statistics = row_normalize(
+            "forward", X, None, False, self.cut, gamma, beta, self.epsilon, self.centred
+        )
+        return tensor(Y), (statistics, gamma)
+
+    def backward(self, dy, x, weight, bias, kept):
+        statistics, gamma = kept
+        slopes = slopes_for(weight, bias)
+        pair = slopes
+        if weight is None and bias is not None:
+            pair = [np.empty_like(slopes[0]), slopes[0]]
+        X = contiguous(x)
+        dX = row_backward(
+            "backward", array(dy), None, X, self.cut, statistics, gamma, self.centred, pair
+        )
+        return (tensor(dX), *slopes_of(slopes, weight, bias))
+
+    def torchs(self, x, weight, bias):
+        return self._torchs(x, weight, bias, self.epsilon)
+
+
+def normed(norm, x, weight, bias):
+    """Run a norm, in a graph where one is wanted."""
+    if wants_graph(x, weight, bias):
+        return Normed.apply(x, weight, bias, norm)
+    return norm.forward(x, weight, bias)[0]
+
+
+class Batch:
+    """What the batch norms share."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalise, as torch's module does; see :mod:`fastreg.torch`."""
+        module: Any = self
+        mean, var, weight, bias = (
+            module.running_mean,
+            module.running_var,
+            module.weight,
+            module.bias,
+        )
+        by_batch = module.training or (mean is None and var is None)
+        n = input.shape[1] if input.ndim > 1 else 0
+        if (
+            n != module.num_features
+            or (mean is None) != (var is None)
+            or input.numel() <= n
+            or not fits(input, weight, bias, mean, var)
+        ):
+            return super().forward(input)  # type: ignore[misc]
+        module._check_input_dim(input)
+        if not by_batch:
+            return normed(ByBatch(module.eps, (mean, var)), input, weight, bias)
+        norm = ByBatch(module.eps)
+        result = normed(norm, input, weight, bias)
+        if module.training and module.track_running_stats:
+            factor = module.momentum
+            if module.num_batches_tracked is not None:
+                module.num_batches_tracked.add_(1)
+                if factor is None:
+                    factor = 1.0 / module.num_batches_tracked.item()
+            if mean is not None:
+                count = input.numel() // n
+                follow(array(mean), norm.statistics, 0, factor or 0.0, 1.0)
+                follow(array(var), norm.statistics, 1, factor or 0.0, count / (count - 1))
+        return result
+
+
+class BatchNorm1d(Batch, torch.nn.BatchNorm1d):
+    """:class:`torch.nn.BatchNorm1d` by fastreg's kernels."""
+
+
+class BatchNorm2d(Batch, torch.nn.BatchNorm2d):
+    """:class:`torch.nn.BatchNorm2d` by fastreg's kernels."""
+
+
+class BatchNorm3d(Batch, torch.nn.BatchNorm3d):
+    """:class:`torch.nn.BatchNorm3d` by fastreg's kernels."""
+
+
+class LayerNorm(torch.nn.LayerNorm):
+    """:class:`torch.nn.LayerNorm` by fastreg's kernels."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalise, as torch's module does; see :mod:`fastreg.torch`."""
+        shape = self.normalized_shape
+        if not ends_in(input, shape) or not fits(input, self.weight, self.bias):
+            return super().forward(input)
+        norm = ByRow(rows_of(input, shape), shape, self.eps, True, layer_norm(shape))
+        return normed(norm, input, self.weight, self.bias)
+
+
+class RMSNorm(torch.nn.RMSNorm):
+    """:class:`torch.nn.RMSNorm` by fastreg's kernels."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalise, as torch's module does; see :mod:`fastreg.torch`."""
+        shape = self.normalized_shape
+        if not ends_in(input, shape) or not fits(input, self.weight):
+            return super().forward(input)
+        eps = torch.finfo(input.dtype).eps if self.eps is None else self.eps
+        norm = ByRow(rows_of(input, shape), shape, eps, False, rms_norm(shape))
+        return normed(norm, input, self.weight, None)
+
+
+class GroupNorm(torch.nn.GroupNorm):
+    """:class:`torch.nn.GroupNorm` by fastreg's kernels."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalise, as torch's module does; see :mod:`fastreg.torch`."""
+        n, groups = self.num_channels, self.num_groups
+        if (
+            input.ndim < 2
+            or input.shape[1] != n
+            or input.numel() <= input.shape[0] * groups
+            or not input.is_contiguous()
+            or not fits(input, self.weight, self.bias)
+        ):
+            return super().forward(input)
+        cut = (input.shape[0] * groups, groups, n // groups)
+        norm = ByRow(cut, (n,), self.eps, True, group_norm(groups))
+        return normed(norm, input, self.weight, self.bias)
+
+
+class Instance:
+    """What the instance norms share."""
+
+    def _apply_instance_norm(self, input: torch.Tensor) -> torch.Tensor:
+        module: Any = self
+        n = input.shape[1]
+        if (
+            module.running_mean is not None
+            or n != module.num_features
+            or input.numel() <= input.shape[0] * n
+            or not input.is_contiguous()
+            or not fits(input, module.weight, module.bias)
+        ):
+            return super()._apply_instance_norm(input)  # type: ignore[misc]
+        norm = ByRow((input.shape[0] * n, n, 1), (n,), module.eps, True, instance_norm)
+        return normed(norm, input, module.weight, module.bias)
+
+
+class InstanceNorm1d(Instance, torch.nn.InstanceNorm1d):
+    """:class:`torch.nn.InstanceNorm1d` by fastreg's kernels."""
+
+
+class InstanceNorm2d(Instance, torch.nn.InstanceNorm2d):
+    """:class:`torch.nn.InstanceNorm2d` by fastreg's kernels."""
+
+
+class InstanceNorm3d(Instance, torch.nn.InstanceNorm3d):
+    """:class:`torch.nn.InstanceNorm3d` by fastreg's kernels."""
+
+
+def ends_in(x, shape):
+    """Whether the last axes of a tensor that is not empty are these."""
+    return x.numel() > 0 and x.ndim >= len(shape) and tuple(x.shape[x.ndim - len(shape) :]) == shape
+
+
+def rows_of(x, shape):
+    """A tensor cut into rows of this shape."""
+    size = 1
+    for length in shape:
+        size *= length
+    return x.numel() // size, 1, size
+
+
+def layer_norm(shape):
+    """The formula of torch for rows of this shape."""
+    return lambda x, weight, bias, eps: torch.nn.functional.layer_norm(x, shape, weight, bias, eps)
+
+
+def rms_norm(shape):
+    """The formula of torch for rows of this shape."""
+    return lambda x, weight, bias, eps: torch.nn.functional.rms_norm(x, shape, weight, eps)
+
+
+def group_norm(groups):
+    """The formula of torch for a number of groups."""
+    return lambda x, weight, bias, eps: torch.nn.functional.group_norm(x, groups, weight, bias, eps)
+
+
+def instance_norm(x, weight, bias, eps):
+    """The formula of torch."""
+    return torch.nn.functional.instance_norm(x, weight=weight, bias=bias, eps=eps)
