@@ -55,15 +55,21 @@
 #define FR_CALLED static __declspec(noinline)
 #endif
 
-/* Before a loop whose arrays are equal or disjoint, never shifted against each other. */
+/* Before a loop whose iterations do not depend on each other: arrays are equal or disjoint, and
+ * shifted only where what is read has not been written. FR_ROLLED: of a known and short length,
+ * which is no reason to write it out. */
 #if defined(__clang__)
 #define FR_ELEMENTWISE _Pragma("clang loop vectorize(assume_safety)")
+#define FR_ROLLED _Pragma("clang loop unroll(disable)")
 #elif defined(__GNUC__)
 #define FR_ELEMENTWISE _Pragma("GCC ivdep")
+#define FR_ROLLED _Pragma("GCC unroll 1")
 #elif defined(_MSC_VER)
 #define FR_ELEMENTWISE __pragma(loop(ivdep))
+#define FR_ROLLED
 #else
 #define FR_ELEMENTWISE
+#define FR_ROLLED
 #endif
 
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)

@@ -1,6 +1,8 @@
 /* The kernels' element type is float. */
 #define real float
 #define FR_TYPE f32
+#define whole uint32_t /* its bits */
+#define WHOLE UINT32_MAX
 #define FR_BYTES 4
 #define SQRT sqrtf
 #define FABS fabsf

@@ -1,6 +1,8 @@
 /* The kernels' element type is double. */
 #define real double
 #define FR_TYPE f64
+#define whole uint64_t /* its bits */
+#define WHOLE UINT64_MAX
 #define FR_BYTES 8
 #define SQRT sqrt
 #define FABS fabs

@@ -242,14 +242,32 @@ ELEMENT(lion)
     return s->rate * sign(blend);
 }
 
+/* Highest bit set where |x| > limit, or NaN: numbers without sign are in the order of their bits.
+ */
+FR_INLINE whole beyond(real x, real limit)
+{
+    whole bits, most;
+    memcpy(&bits, &x, sizeof bits);
+    memcpy(&most, &limit, sizeof most);
+    return (bits & WHOLE / 2) + (WHOLE / 2 - most);
+}
+
+/* The largest weight whose share of the penalised gradient needs no care. */
+FR_INLINE real heaviest(const scalars *s)
+{
+    return s->l2 != 0 ? LARGE / s->l2 : LARGEST;
+}
+
 typedef real element(real g, real slot[FR_MAX_SLOTS], const scalars *s, real *denominator,
                      const int careful);
 
 /* n elements from index `begin`. Inlined with everything after the scalars constant: no call and
- * no test is left inside. */
-FR_INLINE void update_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, const scalars *s,
-                          element *element, const int slots, const int services,
-                          const int averaged, const int careful)
+ * no test is left inside. Where the run looks `ahead`, it says whether the next one needs care:
+ * there is room for that beside the root and the division. */
+FR_INLINE int update_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, const scalars *s,
+                         element *element, const int slots, const int services,
+                         const int averaged, const int watched, const int ahead,
+                         const int careful)
 {
     real *param = (real *)span->param + begin;
     const real *grad = (const real *)span->grad + begin;
@@ -257,8 +275,17 @@ FR_INLINE void update_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, con
     real *slot1 = slots > 1 ? (real *)span->slot[1] + begin : NULL;
     real *slot2 = slots > 2 ? (real *)span->slot[2] + begin : NULL;
     real *average = averaged ? (real *)span->average + begin : NULL;
+    const real *v = ahead ? (real *)span->slot[watched] + begin + n : NULL;
+    const real limit = services == FR_ALL_SERVICES ? heaviest(s) : (real)0;
+    whole found = 0;
     FR_ELEMENTWISE
+    FR_ROLLED
     for (ptrdiff_t i = 0; i < n; i++) {
+        if (ahead) {
+            found |= beyond(grad[n + i], LARGE) | beyond(v[i], LARGE);
+            if (services == FR_ALL_SERVICES)
+                found |= beyond(param[n + i], limit);
+        }
         real p = param[i], g = grad[i], denominator;
         real slot[FR_MAX_SLOTS] = {
             slots > 0 ? slot0[i] : (real)0,
@@ -285,21 +312,26 @@ FR_INLINE void update_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, con
             average[i] =
                 (s->average != 0 ? s->average * average[i] : 0) + s->one_minus_average * p;
     }
+    return found > WHOLE / 2;
 }
 
-/* Whether some |x| is above a limit. */
-FR_INLINE int exceeds(const real *x, ptrdiff_t n, real limit)
+/* Whether some of n elements from index `begin` needs care. */
+FR_CALLED int extreme(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, const scalars *s,
+                      int services, int watched)
 {
-    int found = 0;
+    const real *param = (real *)span->param + begin, *grad = (const real *)span->grad + begin;
+    const real *v = (real *)span->slot[watched] + begin;
+    const real limit = services == FR_ALL_SERVICES ? heaviest(s) : INFINITY;
+    whole found = 0;
     for (ptrdiff_t i = 0; i < n; i++)
-        found |= FABS(x[i]) > limit;
-    return found;
+        found |= beyond(grad[i], LARGE) | beyond(v[i], LARGE) | beyond(param[i], limit);
+    return found > WHOLE / 2;
 }
 
 typedef void careful_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, const scalars *s,
                          int services);
 
-/* The span in runs so short that looking at one overlaps with dividing in the one before. */
+/* The span in short runs, each of which looks at the next one; the last takes what is left. */
 FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *element,
                            careful_run *careful, const int slots, const int services,
                            const int averaged, const int watched)
@@ -308,26 +340,29 @@ FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *el
     const scalars s = {FR_STEP(FR_ROUND)};
 #undef FR_ROUND
     const ptrdiff_t n = span->n;
-    const real *grad = span->grad, *v = span->slot[watched < 0 ? 0 : watched];
-    const int penalised = services == FR_ALL_SERVICES && s.l2 != 0;
-    ptrdiff_t i = 0;
     if (watched < 0) {
-        update_run(span, 0, n, &s, element, slots, services, averaged, 0);
-    } else if (step->floor < SMALL || s.l1 > LARGE) {
-        careful(span, 0, n, &s, services);
-    } else {
-        for (; i + FR_RUN <= n; i += FR_RUN)
-            if (exceeds(grad + i, FR_RUN, LARGE) | exceeds(v + i, FR_RUN, LARGE) ||
-                (penalised && exceeds((real *)span->param + i, FR_RUN, LARGE / s.l2)))
-                careful(span, i, FR_RUN, &s, services);
-            else
-                update_run(span, i, FR_RUN, &s, element, slots, services, averaged, 0);
-        if (exceeds(grad + i, n - i, LARGE) | exceeds(v + i, n - i, LARGE) ||
-            (penalised && exceeds((real *)span->param + i, n - i, LARGE / s.l2)))
-            careful(span, i, n - i, &s, services);
-        else
-            update_run(span, i, n - i, &s, element, slots, services, averaged, 0);
+        update_run(span, 0, n, &s, element, slots, services, averaged, 0, 0, 0);
+        return;
     }
+    if (step->floor < SMALL || s.l1 > LARGE) {
+        careful(span, 0, n, &s, services);
+        return;
+    }
+    ptrdiff_t i = 0;
+    int found = extreme(span, 0, n < FR_RUN ? n : FR_RUN, &s, services, watched);
+    for (; i + 2 * FR_RUN <= n; i += FR_RUN)
+        if (found) {
+            careful(span, i, FR_RUN, &s, services);
+            found = extreme(span, i + FR_RUN, FR_RUN, &s, services, watched);
+        } else {
+            found = update_run(span, i, FR_RUN, &s, element, slots, services, averaged, watched,
+                               1, 0);
+        }
+    if (found ||
+        (n - i > FR_RUN && extreme(span, i + FR_RUN, n - i - FR_RUN, &s, services, watched)))
+        careful(span, i, n - i, &s, services);
+    else
+        update_run(span, i, n - i, &s, element, slots, services, averaged, 0, 0, 0);
 }
 
 #define FR_DEFINE_UPDATE(rule, slots, watched)                                                   \
@@ -335,9 +370,9 @@ FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *el
                                const scalars *s, int services)                                   \
     {                                                                                            \
         if (span->average)                                                                       \
-            update_run(span, begin, n, s, rule, slots, services, 1, 1);                          \
+            update_run(span, begin, n, s, rule, slots, services, 1, 0, 0, 1);                    \
         else                                                                                     \
-            update_run(span, begin, n, s, rule, slots, services, 0, 1);                          \
+            update_run(span, begin, n, s, rule, slots, services, 0, 0, 0, 1);                    \
     }                                                                                            \
     static void update_##rule(const fr_span *span, const fr_step *step)                          \
     {                                                                                            \
