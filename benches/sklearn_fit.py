@@ -91,7 +91,7 @@ def call_of(work, library, settings):
         model = MLPClassifier(max_iter=5, random_state=0).fit(X, y)
         return lambda: model.predict_proba(X[:1]), 300
     X, y = big(work.split(", ")[-1])
-    model = MLPClassifier((256, 128), batch_size=200, max_iter=1, **(whole | {"max_iter": 1}))
+    model = MLPClassifier((256, 128), batch_size=200, max_iter=1, **whole)
     if work.startswith("predict"):
         model.fit(X[:2000], y[:2000])
         return lambda: model.predict_proba(X[:10_000]), 3

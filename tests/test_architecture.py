@@ -56,8 +56,9 @@ def folder(name):
 
 FILES = {module(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 MODULES = [name for name in FILES if folder(name) != "lab" and name != "fastreg.__main__"]
-if importlib.util.find_spec("torch") is None:
-    MODULES = [name for name in MODULES if folder(name) != "torch"]
+for bridge in ("sklearn", "torch"):
+    if importlib.util.find_spec(bridge) is None:
+        MODULES = [name for name in MODULES if folder(name) != bridge]
 PUBLIC = fastreg.__all__
 
 
@@ -112,7 +113,7 @@ def test_types_are_imported_by_type_checkers_only(name):
     assert "fastreg._core.types" not in set(imports(FILES[name]))
 
 
-def test_bridges_know_the_public_names_only():
+def test_the_bridge_to_scikit_learn_knows_public_names_only():
     """Folders and the files beside them, but no module inside a folder."""
     for name in MODULES:
         if folder(name) == "sklearn":
@@ -268,8 +269,6 @@ def test_public_names_are_documented(name):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
-    if folder(name) == "sklearn":
-        pytest.importorskip("sklearn", reason="needs the extra 'sklearn'")
     module = importlib.import_module(name)
     result = doctest.testmod(module, extraglobs={"np": np, "fastreg": fastreg})
     assert result.failed == 0

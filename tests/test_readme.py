@@ -39,8 +39,8 @@ def test_a_sample_runs_as_printed(text, tmp_path):
     for words, reason in NOT_HERE.items():
         if words in text:
             pytest.skip(reason)
-    if "fastreg.lab" in text:
-        pytest.importorskip("sklearn", reason="needs the extra 'lab'")
+    if "fastreg.lab" in text or "fastreg.sklearn" in text:
+        pytest.importorskip("sklearn", reason="needs the extra 'lab' or 'sklearn'")
     if "fastreg.torch" in text:
         pytest.importorskip("torch", reason="needs the extra 'torch'")
     arguments = [sys.executable, "-W", "error", "-c", text]

@@ -21,6 +21,7 @@ IN_TREE = PACKAGE == TREE / "fastreg"
 RIGHT, WRONG = HERE / "typing" / "user_code.py", HERE / "typing" / "wrong_code.py"
 MODULES = (fastreg, nn, data, schedule, callbacks, checkpoint, train)
 NAMES = {name for module in MODULES for name in module.__all__} - set(optim.__all__)
+NAMES |= {"MLPClassifier", "MLPRegressor"}  # of an extra
 RULES = "".join(
     f"fastreg.{name}(1e-3, weight_decay=0.01).update([1.0], [1.0])\n" for name in optim.__all__
 )

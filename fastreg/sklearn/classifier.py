@@ -153,6 +153,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     """
 
     class_weight: Any
+    classes_: Any
     _parameter_constraints: dict[str, Any] = {
         **Multilayer._parameter_constraints,
         "label_smoothing": [Interval(Real, 0, 1, closed="both")],
@@ -251,9 +252,10 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         if self._label_binarizer.y_type_ == "binary" and len(self.classes_) == 2:
             return self.classes_[(Z[:, 0] > 0).astype(np.intp)]
         found = responses(Z, "logistic")
-        return self._label_binarizer.inverse_transform(
-            found[:, 0] if self.n_outputs_ == 1 else found
-        )
+        if self.n_outputs_ == 1:
+            found = found[:, 0]
+        labels: Any = self._label_binarizer.inverse_transform(found)  # sparse if y was
+        return labels
 
     def predict_proba(self, X: Data) -> Array:
         """Return the probability of each class, in the order of ``classes_``.

@@ -353,19 +353,23 @@ class Multilayer(BaseEstimator):
 
     def _outputs(self, X):
         """What the last layer says of X, before its activation."""
-        coefs = self.coefs_
-        quick = (
+        dtype = self.coefs_[0].dtype
+        plain = (
             type(X) is np.ndarray
             and X.dtype in rows.FLOATS
             and X.ndim == 2
             and X.shape[1] == self.n_features_in_
-            and 0 < X.size < 1e6
+            and len(X) > 0
             and not hasattr(self, "feature_names_in_")
-            and np.isfinite(X).all()
         )
-        if not quick:
-            X = rows.checked(self, X, reset=False)
-        return network.outputs(self._network_of(), rows.as_rows(X, coefs[0].dtype))
+        if plain:  # nothing is left to check but the numbers
+
+            def refuse():
+                rows.checked(self, X, reset=False)
+
+            return network.outputs(self._network_of(), rows.as_rows(X, dtype), refuse)
+        X = rows.checked(self, X, reset=False)
+        return network.outputs(self._network_of(), rows.as_rows(X, dtype))
 
     def _respond(self, Z):
         return responses(Z, self.out_activation_)

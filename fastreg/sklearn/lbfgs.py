@@ -24,7 +24,7 @@ class Objective:
     """The penalised loss of all data and its gradient, as functions of one vector.
 
     The vector has the parameters in the order of ``network.params``, each flattened. Data that are
-    no array of the network's dtype are converted some thousand rows at a time, in every call.
+    no array of the network's dtype are converted some hundred rows at a time, in every call.
     """
 
     alpha: float

@@ -9,10 +9,9 @@ import numpy as np
 
 from fastreg import BatchNorm, Dropout, LayerNorm
 from fastreg.nn import Dense, ReLU, Sequential, Sigmoid, Tanh
-from fastreg.sklearn.rows import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from fastreg._core.types import Array
     from fastreg.sklearn.rows import Rows
@@ -86,11 +85,22 @@ def dense_layers(network: Sequential) -> list[Any]:
     return [layer for layer in network.layers if isinstance(layer, Dense)]
 
 
-def outputs(network: Sequential, rows: Rows) -> Array:
-    """Return a network's outputs in evaluation mode; it keeps nothing of the rows."""
+def outputs(network: Sequential, rows: Rows, refuse: Callable[[], Any] | None = None) -> Array:
+    """Return a network's outputs in evaluation mode; it keeps nothing of the rows.
+
+    ``refuse`` is called if rows that nobody has checked yet are not finite.
+    """
     network.eval()
-    if len(rows) <= CHUNK:
-        return network.forward(rows.take(slice(0, len(rows))))
-    found = [network.forward(chunk) for chunk in rows.chunks()]
-    network.forward(np.empty((1, rows.X.shape[1]), rows.dtype))  # layers remember their last input
-    return np.concatenate(found)
+    found: list[Array] = []
+    for chunk in rows.chunks():
+        if refuse is not None and not _is_finite(chunk):
+            refuse()
+        found.append(network.forward(chunk))
+    if len(found) > 1:  # layers remember their last input
+        network.forward(np.zeros((1, rows.X.shape[1]), rows.dtype))
+    return np.concatenate(found) if len(found) > 1 else found[0]
+
+
+def _is_finite(array):
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Rows", "as_rows", "checked", "fits_float32"]
 
 FLOATS = (np.float64, np.float32)
-CHUNK = 2048  # rows that are converted or evaluated together
+CHUNK = 512  # rows that are converted together: they stay in cache
+WHOLE = 2048  # rows of an array that are evaluated together
 
 
 def checked(estimator: Any, X: Any, *y: Any, reset: bool, **how: Any) -> Any:
@@ -119,6 +120,7 @@ class Rows:
         return np.ascontiguousarray(found, self.dtype)
 
     def chunks(self) -> Iterator[Array]:
-        """All rows in order, some thousand at a time."""
-        for i in range(0, len(self), CHUNK):
-            yield self.take(slice(i, min(i + CHUNK, len(self))))
+        """All rows in order, some hundred at a time."""
+        size = WHOLE if self.is_array else CHUNK
+        for i in range(0, len(self), size):
+            yield self.take(slice(i, min(i + size, len(self))))

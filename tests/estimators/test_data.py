@@ -10,7 +10,7 @@ from sklearn.datasets import load_iris, make_multilabel_classification, make_reg
 from sklearn.exceptions import NotFittedError
 
 from fastreg.sklearn import MLPClassifier, MLPRegressor
-from fastreg.sklearn.rows import CHUNK, Rows, as_rows, fits_float32
+from fastreg.sklearn.rows import CHUNK, WHOLE, Rows, as_rows, fits_float32
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, Y = load_iris(return_X_y=True)
@@ -178,7 +178,7 @@ def test_memory_maps_are_never_copied_whole(tmp_path, kind, order):
 
 
 def test_prediction_keeps_nothing_of_the_data():
-    big = np.zeros((3 * CHUNK, 4))
+    big = np.zeros((3 * WHOLE, 4))
     model = MLPClassifier(**HOW).fit(X, Y)
     model.predict(big)
     layer = model._network_of().layers[0]

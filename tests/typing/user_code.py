@@ -12,6 +12,7 @@ from fastreg.callbacks import Callback, Checkpoint, LiveDiagnosis
 from fastreg.checkpoint import CheckpointError, load, save
 from fastreg.lab import EXPERIMENTS, experiment
 from fastreg.optim import BIASES_AND_SCALES
+from fastreg.sklearn import MLPClassifier, MLPRegressor
 from fastreg.study import BiasVariance, Diagnosis
 from fastreg.train import Trainer, evaluate, fit
 
@@ -174,6 +175,17 @@ try:
     state = load("mine.ckpt")["model"]
 except CheckpointError as damaged:
     print(damaged)
+
+# --- scikit-learn's estimators ------------------------------------------------------------------
+
+network = MLPClassifier(
+    (8,), dropout=[0.2], norm="batch", optimizer=fastreg.Lion(), dtype="float32"
+)
+network.fit(X, labels, X_val=X, y_val=labels)
+right: float = network.partial_fit(X, labels).score(X, labels)
+chances: npt.NDArray[np.float64] = network.predict_proba(X)
+losses: list[float] = network.set_params(alpha=0.1).loss_curve_ + network.loss_curve_
+numbers = MLPRegressor("poisson", schedule="cosine", optimizer="adamw").fit(X, X64[:, 0]).predict(X)
 
 # --- data and studies ---------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import numpy as np
 
 import fastreg
 from fastreg import nn, schedule
+from fastreg.sklearn import MLPClassifier, MLPRegressor
 from fastreg.train import Trainer
 
 W = np.ones((2, 2))
@@ -31,3 +32,6 @@ nn.Dense(4)  # wrong
 nn.mlp([4, 2], activation=nn.ReLU)  # wrong
 Trainer(nn.mlp([4, 2]), "mse", fastreg.SGD())  # wrong
 fastreg.set_num_threads("all")  # wrong
+MLPClassifier(droput=0.1)  # wrong
+MLPClassifier((8,), "relu", "adam")  # wrong
+MLPRegressor(max_iter="many")  # wrong
