@@ -1,0 +1,42 @@
+"""One element beyond the range of squares, at every place: neither it nor its neighbours notice."""
+
+import harness
+import numpy as np
+import pytest
+
+import fastreg
+
+WATCHED = ("AdaGrad", "RMSprop", "Adam", "AdamW", "NAdam", "RAdam", "Adadelta")
+LENGTHS = (1, 63, 64, 65, 127, 128, 129, 200)
+EXTREME = {np.float32: 1e25, np.float64: 1e250}
+EDGE = {np.float32: 1e19, np.float64: 1e153}  # where squares begin to leave the range
+
+
+def stepped(rule, services, w, g):
+    """A parameter after two steps with one gradient."""
+    optimizer, params = getattr(fastreg, rule)(0.1, **services), {"w": w}
+    for _ in range(2):
+        optimizer.update(params, {"w": g})
+    return w
+
+
+@pytest.mark.parametrize("penalised", [False, True], ids=["plain", "l2"])
+@pytest.mark.parametrize("rule", WATCHED)
+def test_an_extreme_element_is_as_if_alone_wherever_it_stands(
+    rule, penalised, dtype, guarded, level
+):
+    large, usual = dtype(0.5), dtype(EXTREME[dtype])
+    services = {}
+    if penalised:  # a weight whose share of the gradient is extreme, as the others' are not
+        large, usual = dtype(1e5), dtype(0.25)
+        services = {"lambda_l2": EDGE[dtype] / 1e4}
+    ordinary = stepped(rule, services, np.full(1, 0.5, dtype), np.full(1, 0.25, dtype))
+    alone = stepped(rule, services, np.full(1, large), np.full(1, usual))
+    assert np.isfinite(alone).all()
+    for n in LENGTHS:
+        for place in range(n):
+            w, g = guarded(np.full(n, 0.5, dtype)), guarded(np.full(n, 0.25, dtype))
+            w[place], g[place] = large, usual
+            expected = np.repeat(ordinary, n)
+            expected[place] = alone[0]
+            harness.same_bits(stepped(rule, services, w, g), expected)
