@@ -20,7 +20,7 @@ def convolutions(p):
         nn.BatchNorm2d(4),
         nn.ReLU(),
         nn.Dropout2d(p),
-        nn.Conv2d(4, 8, 3, stride=2),
+        nn.Conv2d(4, 8, 3),
         nn.GroupNorm(2, 8),
         nn.ReLU(),
         nn.Flatten(),
