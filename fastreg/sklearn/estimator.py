@@ -292,11 +292,11 @@ class Multilayer(BaseEstimator):
             validation = self._own_validation(X_val, y_val, weights_val, work)
         elif self.early_stopping and self.solver in STOCHASTIC:
             alike = self._stratify(targets)
-            picked = np.arange(len(source))
-            picked, left = train_test_split(
-                picked, random_state=random_state, test_size=self.validation_fraction,
-                stratify=alike,
+            both: Any = train_test_split(
+                np.arange(len(source)), random_state=random_state, stratify=alike,
+                test_size=self.validation_fraction,
             )  # fmt: skip
+            picked, left = both
             if len(left) < 2:
                 raise ValueError(
                     "The validation set is too small. Increase 'validation_fraction' or the size "
