@@ -52,7 +52,7 @@ class Noisy(torch.autograd.Function):
     """Noise as a function of its key: forward by one kernel, backward by another."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, kernels: Any, *how: Any) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, kernels: Any, how: Any) -> torch.Tensor:
         """Apply the noise."""
         ctx.kernels, ctx.how, ctx.form = kernels, how, (x.shape, x.dtype)
         return run(kernels[0], how[0], x, *how[1:])
@@ -65,10 +65,10 @@ class Noisy(torch.autograd.Function):
             ones = torch.ones(ctx.form[0], dtype=ctx.form[1])
             dx = dy * run(kernels[1], how[0], ones, *how[1:])
         elif torch.is_grad_enabled():
-            dx = Noisy.apply(dy, kernels[1:] * 2, *how)
+            dx = Noisy.apply(dy, kernels[1:] * 2, how)
         else:
             dx = run(kernels[1], how[0], dy, *how[1:])
-        return (dx,) + (None,) * (1 + len(how))
+        return dx, None, None
 
 
 class Drawing:
@@ -91,7 +91,7 @@ class Drawing:
         key = torch.empty((), dtype=torch.int64).random_().item()
         how = (name, (key, 0, *self._scalars()), self._ndim is not None, layout(input))
         if input.requires_grad and torch.is_grad_enabled():
-            return Noisy.apply(input, self._kernels, *how)
+            return Noisy.apply(input, self._kernels, how)
         return run(self._kernels[0], how[0], input, *how[1:])
 
     def _scalars(self):

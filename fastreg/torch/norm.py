@@ -42,9 +42,18 @@ def wants_graph(*tensors):
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
-def slopes_for(weight, bias):
+def numbers_of(module):
+    """A module's weight and bias, past the slow look-up of modules where they are its own."""
+    own = module._parameters
+    try:
+        return own["weight"], own["bias"]
+    except KeyError:  # it is computed from others
+        return module.weight, module.bias
+
+
+def slopes_for(weight, bias, like):
     """Arrays for the gradients of weight and bias, as far as there are such."""
-    return [np.empty(p.shape, array(p).dtype) for p in (weight, bias) if p is not None]
+    return [np.empty(p.shape, like.dtype) for p in (weight, bias) if p is not None]
 
 
 def slopes_of(slopes, weight, bias):
@@ -89,8 +98,7 @@ class ByBatch:
         self.epsilon, self.running = epsilon, running
 
     def forward(self, x, weight, bias):
-        order, self.order = layout(x), None
-        self.order = order
+        order = self.order = layout(x)
         X = contiguous(x if order is None else x.permute(order))
         last = order is not None
         if self.running is None:
@@ -107,15 +115,15 @@ class ByBatch:
     def backward(self, dy, x, weight, bias, kept):
         statistics, gamma = kept
         order = self.order
-        slopes = slopes_for(weight, bias)
-        pair = slopes
+        X = contiguous(x if order is None else x.permute(order))
+        slopes = pair = slopes_for(weight, bias, X)
         if weight is None and bias is not None:  # the kernel writes gamma's first
             pair = [np.empty_like(slopes[0]), slopes[0]]
         dX = batch_backward(
             "backward",
             array(dy if order is None else dy.permute(order)),
             None,
-            contiguous(x if order is None else x.permute(order)),
+            X,
             self.running is None,
             statistics,
             gamma,
@@ -156,11 +164,10 @@ class ByRow:
 
     def backward(self, dy, x, weight, bias, kept):
         statistics, gamma = kept
-        slopes = slopes_for(weight, bias)
-        pair = slopes
+        X = contiguous(x)
+        slopes = pair = slopes_for(weight, bias, X)
         if weight is None and bias is not None:
             pair = [np.empty_like(slopes[0]), slopes[0]]
-        X = contiguous(x)
         dX = row_backward(
             "backward", array(dy), None, X, self.cut, statistics, gamma, self.centred, pair
         )
@@ -183,12 +190,8 @@ class Batch:
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalise, as torch's module does; see :mod:`fastreg.torch`."""
         module: Any = self
-        mean, var, weight, bias = (
-            module.running_mean,
-            module.running_var,
-            module.weight,
-            module.bias,
-        )
+        weight, bias = numbers_of(module)
+        mean, var = module._buffers["running_mean"], module._buffers["running_var"]
         by_batch = module.training or (mean is None and var is None)
         n = input.shape[1] if input.ndim > 1 else 0
         if (
@@ -205,10 +208,11 @@ class Batch:
         result = normed(norm, input, weight, bias)
         if module.training and module.track_running_stats:
             factor = module.momentum
-            if module.num_batches_tracked is not None:
-                module.num_batches_tracked.add_(1)
+            batches = module._buffers["num_batches_tracked"]
+            if batches is not None:
+                batches.add_(1)
                 if factor is None:
-                    factor = 1.0 / module.num_batches_tracked.item()
+                    factor = 1.0 / batches.item()
             if mean is not None:
                 count = input.numel() // n
                 follow(array(mean), norm.statistics, 0, factor or 0.0, 1.0)
@@ -234,10 +238,11 @@ class LayerNorm(torch.nn.LayerNorm):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalise, as torch's module does; see :mod:`fastreg.torch`."""
         shape = self.normalized_shape
-        if not ends_in(input, shape) or not fits(input, self.weight, self.bias):
+        weight, bias = numbers_of(self)
+        if not ends_in(input, shape) or not fits(input, weight, bias):
             return super().forward(input)
         norm = ByRow(rows_of(input, shape), shape, self.eps, True, layer_norm(shape))
-        return normed(norm, input, self.weight, self.bias)
+        return normed(norm, input, weight, bias)
 
 
 class RMSNorm(torch.nn.RMSNorm):
