@@ -2,9 +2,8 @@
  *
  * Slopes are computed from x again and from exponentials of what is not positive, which neither
  * overflow nor cancel. An exponential's last factor, a power of two, is applied at the very end,
- * so that x e^-u keeps its digits where e^-u alone is subnormal. gelu is x times the logistic
- * function of twice the argument of its tanh. The exponents of both GELU have more digits than
- * the element type (wide.h): tails are good to a few ulp.
+ * so that x e^-u keeps its digits where e^-u alone is subnormal. The exponents of both GELU have
+ * more digits than the element type (wide.h, gelu.h): tails are good to a few ulp.
  */
 #define FR_ELEMENTARY(name)                                                                      \
     FR_INLINE real at_##name(real x)                                                             \
@@ -25,18 +24,16 @@ FR_INLINE real saturated(real x)
     return x > 1024 ? (real)1024 : x;
 }
 
+/* e / (1 + e) for negative x, as e - e (e / (1 + e)), where e may be subnormal. */
 FR_INLINE real at_sigmoid(real x)
 {
-    const real e = FN(exp)(-FABS(x));
-    return (x >= 0 ? (real)1 : e) / ((real)1 + e);
+    const real e = FN(exp)(-FABS(x)), share = (x >= 0 ? (real)1 : e) / ((real)1 + e);
+    return x >= 0 ? share : e - e * share;
 }
 
 FR_INLINE real at_gelu(real x)
 {
-    real last;
-    const real first = FN(exp_cubic)(FABS(saturated(x)), &last), sum = (real)1 + first * last;
-    const real low = x < -1024 ? (real)-1024 : x; /* -infinity gives 0 */
-    return x >= 0 ? x / sum : low * first / sum * last;
+    return FN(gelu)(x);
 }
 
 FR_INLINE real at_normal_gelu(real x)
@@ -63,14 +60,9 @@ FR_INLINE real times_sigmoid(real dy, real x)
     return first / (sum * sum) * dy * last;
 }
 
-/* gate (1 + x (1 - gate) u') with u = ROOT x + CUBIC x^3, gate = 1 / (1 + exp(-u)). */
-FR_INLINE real times_gelu(real dy, real x_)
+FR_INLINE real times_gelu(real dy, real x)
 {
-    real last;
-    const real x = saturated(x_), first = FN(exp_cubic)(FABS(x), &last), e = first * last;
-    const real sum = (real)1 + e, slope = (real)GELU_ROOT + (real)(3 * GELU_CUBIC) * (x * x);
-    const real inner = (x >= 0 ? e : (real)1) * x * slope, gate = x >= 0 ? (real)1 : first;
-    return gate * (sum + inner) / (sum * sum) * dy * (x >= 0 ? (real)1 : last);
+    return FN(gelu_slope)(dy, x);
 }
 
 /* Phi(x) + x phi(x). */

@@ -10,6 +10,7 @@
 #include "tanh.h"
 #include "erf.h"
 #include "wide.h"
+#include "gelu.h"
 #include "normal.h"
 #include "stream.h"
 #include "fma.h"

@@ -5,15 +5,53 @@
  * with what rounding took (Dekker, 1971). Results are two factors, as in exp.h.
  */
 
+/* x = n ln 2 + r, r to a float's digits and many more; n comes as n + MAGIC. */
+FR_INLINE double reduced_wide(double x, double *shifted)
+{
+    *shifted = x * 1.4426950408889634074 + MAGIC_F64;
+    return x - (*shifted - MAGIC_F64) * 0.69314718055994530942;
+}
+
 /* e^x in two factors for x <= 0 with more digits than a float has. */
 FR_INLINE float exp_wide_f32(double x, float *last)
 {
-    x = x < -176.0 ? -176.0 : x;
-    const double n = (x * 1.4426950408889634074 + MAGIC_F64) - MAGIC_F64;
-    return exp_scaled_f32((float)(x - n * 0.69314718055994530942), (float)n, last);
+    double n;
+    const double r = reduced_wide(x < -176.0 ? -176.0 : x, &n);
+    return scaled_f32(1.0f + rise_f32((float)r), (float)(n - MAGIC_F64) + MAGIC_F32, last);
 }
 
-/* The same for the sum of x and a small rest. */
+/* e^x to 2^-28, and to 2^-50 for x near 0, where x is from -700 to 700. */
+FR_INLINE double exp_short(double x)
+{
+    double n;
+    const double r = reduced_wide(x, &n);
+    double p = 0x1.6ab96ecd3684fp-10;
+    p = p * r + 0x1.126d1da925540p-7;
+    p = p * r + 0x1.55589a9860d7ap-5;
+    p = p * r + 0x1.55540a5c34387p-3;
+    p = p * r + 0x1.fffffaae83416p-2;
+    p = p * r + 0x1.0000009c195aap+0;
+    return (p * r + 1.0) * double_of((bits64_of(n) + 1023u) << 52);
+}
+
+FR_INLINE double exp_long(double x)
+{
+    double n;
+    const double r = reduced_wide(x, &n);
+    double p = 0x1.2727a0b116cfap-22;
+    p = p * r + 0x1.72f993a8699bap-19;
+    p = p * r + 0x1.a01b6d068fbd3p-16;
+    p = p * r + 0x1.a0197a40e29acp-13;
+    p = p * r + 0x1.6c16c0c09358bp-10;
+    p = p * r + 0x1.1111112d4dc0ep-7;
+    p = p * r + 0x1.5555555593488p-5;
+    p = p * r + 0x1.555555554bbeap-3;
+    p = p * r + 0x1.ffffffffffe17p-2;
+    p = p * r + 0x1.000000000001dp+0;
+    return (p * r + 1.0) * double_of((bits64_of(n) + 1023u) << 52);
+}
+
+/* e^x for the sum of x and a small rest. */
 FR_INLINE double exp_wide_f64(double x, double rest, double *last)
 {
     const double e = exp_parts_f64(x, last);
@@ -45,12 +83,6 @@ FR_INLINE double exp_square_f64(double x, double *last)
 #define GELU_ROOT_REST -0x1.cbc0d30ebfd15p-54
 #define GELU_CUBIC 0x1.2444f2a4d8b4bp-4
 #define GELU_CUBIC_REST -0x1.3023b0e5fbc6ep-58
-
-FR_INLINE float exp_cubic_f32(float x_, float *last)
-{
-    const double x = (double)x_;
-    return exp_wide_f32(-(x * (GELU_ROOT + GELU_CUBIC * (x * x))), last);
-}
 
 FR_INLINE double exp_cubic_f64(double x, double *last)
 {

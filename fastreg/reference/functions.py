@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["erf", "exp", "log", "log1p", "tanh"]
 
-# Coefficients from the highest power: Cephes (exp, and log in float), fdlibm (log in double); best
-# polynomials (tanh, erf, mills).
+# Coefficients from the highest power: Cephes (exp in double, log in float), fdlibm (log in double);
+# best polynomials (exp in float, tanh, erf, mills).
 TANH_32 = (
     -0.006096714176237583,
     0.020997179672122,
@@ -120,12 +120,33 @@ LOG_64 = (
     0.6666666666666735,
 )
 EXP_32 = (
-    0.000198756915,
-    0.0013981999507,
-    0.0083334519073,
-    0.041665795894,
-    0.16666665459,
-    0.50000001201,
+    0.001381459878757596,
+    0.008368716575205326,
+    0.04166838899254799,
+    0.1666652113199234,
+    0.4999999403953552,
+)
+EXP_SHORT = (
+    0.0013836835744798386,
+    0.008374824030662809,
+    0.04166822618847284,
+    0.1666642007244514,
+    0.49999992075100985,
+    1.0000000363446397,
+    1.0,
+)
+EXP_LONG = (
+    2.748843242522173e-07,
+    2.763978461400876e-06,
+    2.480191781217471e-05,
+    0.00019841171345220726,
+    0.0013888888498912756,
+    0.008333333384696242,
+    0.04166666666842739,
+    0.16666666666557656,
+    0.49999999999997286,
+    1.0000000000000064,
+    1.0,
 )
 
 MAGIC_32, MAGIC_64 = 1.5 * 2**23, 1.5 * 2**52  # adding it rounds to an integer
@@ -195,7 +216,8 @@ def tanh(x: Array) -> Array:
     with np.errstate(all="ignore"):
         size, z = np.abs(x), x * x
         near = (x * z) * polynomial(TANH_32 if is_single(x) else TANH_64, z) + x
-        far = 1 - 2 / (exp(size + size) + 1)
+        r, n = reduced(np.minimum(size + size, 40 if is_single(x) else 80))
+        far = 1 - 2 / ((1 + rise(r)) * power_of_2(n) + 1)
         return np.copysign(np.where(size < 0.625, near, far), x)
 
 
@@ -237,34 +259,36 @@ def power_of_2(n: Any) -> Any:
 
 def scaled(p: Any, n: Any) -> Any:
     """``p 2^n`` as two factors, the second a power of 2."""
-    magic = MAGIC_32 if is_single(n) else MAGIC_64
-    half = (n * 0.5 + magic) - magic
+    half = np.floor(n * 0.5)
     return p * power_of_2(half), power_of_2(n - half)
 
 
-def exp_reduced(r: Any) -> Any:
-    """``e^r`` in float32, r up to half of ln 2 on either side."""
-    return (polynomial(EXP_32, r) * (r * r) + r) + 1
-
-
-def exp_parts(x: Any) -> Any:
-    """``e^x`` as two factors, the second a power of 2, to be multiplied by last."""
-    magic, low, high = (MAGIC_32, -176, 89) if is_single(x) else (MAGIC_64, -1418, 710)
-    x = np.where(x < low, x.dtype.type(low), x)  # where both factors are 0
-    x = np.where(x > high, x.dtype.type(high), x)
+def reduced(x: Any) -> Any:
+    """Return r and n of ``x = n ln 2 + r``."""
+    magic, (c, d) = (MAGIC_32, LN_2_32) if is_single(x) else (MAGIC_64, LN_2_64)
     n = (x * LOG2_E + magic) - magic
-    c, d = LN_2_32 if is_single(x) else LN_2_64
-    r = (x - n * c) - n * d
-    if is_single(x):
-        return scaled(exp_reduced(r), n)
+    return (x - n * c) - n * d, n
+
+
+def rise(r: Any) -> Any:
+    """``e^r - 1``, r up to half of ln 2 on either side."""
     rr = r * r
+    if is_single(r):
+        return polynomial(EXP_32, r) * rr + r
     p = r * polynomial(
         (1.26177193074810590878e-4, 3.02994407707441961300e-2, 9.99999999999999999910e-1), rr
     )
     q = polynomial(
         (3.00198505138664455042e-6, 2.52448340349684104192e-3, 2.27265548208155028766e-1, 2.0), rr
     )
-    return scaled(1 + 2 * (p / (q - p)), n)
+    return 2 * (p / (q - p))
+
+
+def exp_parts(x: Any) -> Any:
+    """``e^x`` as two factors, the second a power of 2, to be multiplied by last."""
+    low, high = (-176, 89) if is_single(x) else (-1418, 710)  # at the lower both factors are 0
+    r, n = reduced(np.clip(x, low, high))
+    return scaled(1 + rise(r), n)
 
 
 def log_normal(u: Any, c: Any) -> Any:
@@ -291,15 +315,25 @@ def mills(a: Any) -> Any:
     return polynomial(MILLS_32 if is_single(a) else MILLS_64, q) / (1 + a)
 
 
+def reduced_wide(x: Any) -> Any:
+    """Return r and n of ``x = n ln 2 + r``, x a float64, r to a float32's digits and many more."""
+    n = (x * LOG2_E + MAGIC_64) - MAGIC_64
+    return x - n * LN_2, n
+
+
 def exp_wide(x: Any, rest: Any, dtype: Any) -> Any:
     """``e^(x + rest)`` as two factors in this dtype, from float64, x at most 0."""
     if dtype == np.float64:
         e, last = exp_parts(x)
         return e + e * rest, last
-    x = np.where(x < -176, -176.0, x)
-    n = (x * LOG2_E + MAGIC_64) - MAGIC_64
-    r = (x - n * LN_2).astype(np.float32)
-    return scaled(exp_reduced(r), n.astype(np.float32))
+    r, n = reduced_wide(np.maximum(x, -176.0))
+    return scaled(1 + rise(r.astype(np.float32)), n.astype(np.float32))
+
+
+def exp_wholly(x: Any, coefficients: Any) -> Any:
+    """``e^x``, x a float64 from -700 to 700."""
+    r, n = reduced_wide(x)
+    return polynomial(coefficients, r) * power_of_2(n)
 
 
 def product_rest(a: Any, b: Any) -> Any:
@@ -317,16 +351,43 @@ def exp_square(x: Any) -> Any:
 
 
 def exp_cubic(x: Any) -> Any:
-    """``exp(-2 sqrt(2 / pi) (x + 0.044715 x^3))`` as two factors."""
-    wide = x.astype(np.float64)
-    square = wide * wide
+    """``exp(-2 sqrt(2 / pi) (x + 0.044715 x^3))`` as two factors, x a float64."""
+    square = x * x
     cubic = GELU_CUBIC * square
     total = GELU_ROOT + cubic
-    if is_single(x):
-        return exp_wide(-(wide * total), None, x.dtype)
     cubic_rest = product_rest(GELU_CUBIC, square) + (
         GELU_CUBIC * product_rest(x, x) + GELU_CUBIC_REST * square
     )
     part = total - GELU_ROOT
     total_rest = ((GELU_ROOT - (total - part)) + (cubic - part)) + (cubic_rest + GELU_ROOT_REST)
     return exp_wide(-(total * x), -(product_rest(total, x) + total_rest * x), x.dtype)
+
+
+def gelu(x: Any) -> Any:
+    """The logistic function of ``GELU_ROOT x + GELU_CUBIC x^3``, times x."""
+    with np.errstate(all="ignore"):
+        if is_single(x):
+            a = np.clip(x, -14, 14).astype(np.float64)
+            e = exp_wholly(a * (-GELU_ROOT - GELU_CUBIC * (a * a)), EXP_SHORT)
+            return (np.maximum(x, -14).astype(np.float64) / (1 + e)).astype(np.float32)
+        first, last = exp_cubic(np.minimum(np.abs(x), 1024))
+        total = 1 + first * last
+        return np.where(x >= 0, x / total, np.maximum(x, -1024) * first / total * last)
+
+
+def gelu_slope(dy: Any, x: Any) -> Any:
+    """The derivative of `gelu` times ``dy``."""
+    with np.errstate(all="ignore"):
+        a = np.clip(x, *((-14, 14) if is_single(x) else (-1024, 1024))).astype(np.float64)
+        square, above = a * a, x >= 0
+        steep = a * (GELU_ROOT + (3 * GELU_CUBIC) * square)
+        if is_single(x):
+            e = exp_wholly(a * (-GELU_ROOT - GELU_CUBIC * square), EXP_LONG)
+            total = 1 + e
+            return ((total + steep * e) / (total * total) * dy).astype(np.float32)
+        first, last = exp_cubic(np.abs(a))
+        e = first * last
+        total = 1 + e
+        inner = np.where(above, e, 1.0) * steep
+        slope = np.where(above, 1.0, first) * (total + inner) / (total * total)
+        return slope * dy * np.where(above, 1.0, last)

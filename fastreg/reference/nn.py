@@ -148,39 +148,32 @@ class GELU(Layer):
     def forward(self, X: Array) -> Array:
         """Return the gated X."""
         self._X = X
+        if not self.exact:
+            return f.gelu(X)
         with np.errstate(all="ignore"):
             a = np.minimum(np.abs(X), 1024)
-            if self.exact:
-                first, last = f.exp_square(a)
-                tail = 0.5 * f.mills(a) * first
-                return np.where(X >= 0, X * (1 - tail * last), -a * tail * last)
-            first, last = f.exp_cubic(a)
-            total = 1 + first * last
-            return np.where(X >= 0, X / total, np.maximum(X, -1024) * first / total * last)
+            first, last = f.exp_square(a)
+            tail = 0.5 * f.mills(a) * first
+            return np.where(X >= 0, X * (1 - tail * last), -a * tail * last)
 
     def backward(self, dY: Array) -> Array:
         """The gradient times the slope."""
-        X = np.clip(self._X, -1024, 1024)
-        a, above, one = np.abs(X), X >= 0, X.dtype.type(1)
+        X = self._X
+        if not self.exact:
+            return f.gelu_slope(dY, X)
+        a, above, one = np.minimum(np.abs(X), 1024), X >= 0, X.dtype.type(1)
         with np.errstate(all="ignore"):
-            if self.exact:
-                first, last = f.exp_square(a)
-                tail = (0.5 * f.mills(a) - a * 0.3989422804014327) * first
-                slope = np.where(above, 1 - tail * last, tail)
-            else:
-                first, last = f.exp_cubic(a)
-                e = first * last
-                total = 1 + e
-                steep = f.GELU_ROOT + (3 * f.GELU_CUBIC) * (X * X)
-                inner = np.where(above, e, one) * X * steep
-                slope = np.where(above, one, first) * (total + inner) / (total * total)
-            return slope * dY * np.where(above, one, last)
+            first, last = f.exp_square(a)
+            tail = (0.5 * f.mills(a) - a * 0.3989422804014327) * first
+            return np.where(above, 1 - tail * last, tail) * dY * np.where(above, one, last)
 
 
 def sigmoid(X: Array) -> Array:
     """``1 / (1 + exp(-X))``."""
-    e = f.exp(-np.abs(X))
-    return np.where(X >= 0, X.dtype.type(1), e) / (1 + e)
+    with np.errstate(all="ignore"):
+        e = f.exp(-np.abs(X))
+        share = np.where(X >= 0, X.dtype.type(1), e) / (1 + e)
+        return np.where(X >= 0, share, e - e * share)
 
 
 def softmax_cross_entropy(

@@ -23,13 +23,14 @@ EDGES = {
     "exp": [-745.2, -708.4, -104.0, -87.4, 0.34657359, 88.73, 89.0, 709.8, 710.0],
     "log": [0.70710678, 1.0, 1.41421356, 2.0],
     "log1p": [0.41421356, 1.0, 1.5],
-    "tanh": [-0.625, 0.625, 9.1, 19.1, 22.0],
+    "tanh": [-0.625, 0.625, 0.86643398, 9.1, 19.1, 20.0, 22.0, 40.0],
     "erf": [-1.0, 1.0, 3.92, 5.93, 8.0],
 }
 DOMAIN = {"exp": -np.inf, "log": 0.0, "log1p": 0.0, "tanh": -np.inf, "erf": -np.inf}
 LAYERS = {
     "tanh": (Tanh, reference.Tanh),
     "sigmoid": (Sigmoid, reference.Sigmoid),
+    "gelu": (GELU, reference.GELU),
     "normal_gelu": (lambda: GELU(exact=True), lambda: reference.GELU(exact=True)),
 }
 
@@ -71,11 +72,11 @@ def test_functions_are_exact_to_two_ulp(name, dtype, guarded, rng):
             assert abs(mpmath.mpf(got) - want) <= 2 * ulp, (value, got)
 
 
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", [*EXACT, "sigmoid", "gelu"])
 def test_functions_of_float32_are_exact_all_over_its_range(name, guarded):
     """A number in 4099 of all there are; all of them have been tried once (see the headers)."""
     x = np.arange(0, 2**32, 4099, np.uint64).astype(np.uint32).view(np.float32)
-    x = x[np.isfinite(x) & (x >= DOMAIN[name])]
+    x = x[np.isfinite(x) & (x >= DOMAIN.get(name, -np.inf))]
     wide = x.astype(np.float64)
     exact = _kernels.activate("f", name, wide)  # good to 2 ulp of its own, as shown above
     found = _kernels.activate("f", name, guarded(x))
@@ -146,7 +147,7 @@ def test_activations_take_any_layout_and_stay_inside_their_arrays(kind, dtype, g
     same_bits(layer.backward(guarded(dY, offset=1)), dX)
 
 
-@pytest.mark.parametrize("kind", ["normal_gelu"])
+@pytest.mark.parametrize("kind", ["gelu", "normal_gelu"])
 def test_the_tails_of_gelu_keep_their_digits(kind, dtype):
     """From where rounding x^2 would cost hundreds of ulp to where results are subnormal."""
     lowest = {"gelu": (-10.2, -21.9), "normal_gelu": (-14.1, -38.3)}[kind]
@@ -166,6 +167,21 @@ def test_the_tails_of_gelu_keep_their_digits(kind, dtype):
             for found, exact in ((got, z * gate), (slope, gate + z * rise)):
                 room = 8 * abs(exact) * float(np.finfo(dtype).eps) + 2 * float(tiny)
                 assert abs(found - exact) <= room, (value, found)
+
+
+def test_the_slope_of_gelu_keeps_its_digits_at_its_zero(guarded):
+    """Where it is a difference: both float32 neighbours of the zero, and numbers around them."""
+    zero = np.float32(-0.7524614)
+    steps = np.concatenate([np.arange(-60, 61), 2000 * np.arange(-60, 61)])
+    x = np.array(sorted({float(zero + k * np.spacing(zero)) for k in steps}), np.float32)
+    found = _kernels.activate_backward("f", "gelu", guarded(np.ones_like(x)), guarded(x))
+    with mpmath.workprec(120):
+        root, third = 2 * mpmath.sqrt(2 / mpmath.pi), mpmath.mpf(0.044715)
+        for value, got in zip(x.tolist(), found, strict=True):
+            z = mpmath.mpf(value)
+            gate = 1 / (1 + mpmath.exp(-root * (z + third * z**3)))
+            exact = gate + z * gate * (1 - gate) * root * (1 + 3 * third * z**2)
+            assert abs(mpmath.mpf(float(got)) - exact) <= 2 * float(np.spacing(abs(got))), value
 
 
 @pytest.mark.parametrize("kind", LAYERS)
