@@ -201,6 +201,13 @@ extern const int fr_hyper_count;
 void fr_prepare(fr_step *step, int rule, const fr_hyper *hyper, double t, double scale,
                 double unit, int penalised, double *memory);
 
+/* Functions of one number (scalar.c): x^y and, for x from 0 to 1, 1 - (1 - x)^y; cos x and sin x
+ * for x from 0 to 2^20. */
+double fr_power(double x, double y);
+double fr_missing_power(double x, double y);
+double fr_cos(double x);
+double fr_sin(double x);
+
 /* Dropout -------------------------------------------------------------------------------- */
 
 /* One call's mask: element i is kept when its 32-bit draw from (key, call, i) is below

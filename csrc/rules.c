@@ -87,9 +87,9 @@ PREPARE(rmsprop_centered_momentum)
 PREPARE(adam)
 {
     (void)memory;
-    const double root_bc2 = sqrt(1.0 - pow(h->beta2, t));
+    const double root_bc2 = sqrt(1.0 - fr_power(h->beta2, t));
     decay_rates(s, h->beta1, h->beta2);
-    s->rate = h->learning_rate * root_bc2 / (1.0 - pow(h->beta1, t));
+    s->rate = h->learning_rate * root_bc2 / (1.0 - fr_power(h->beta1, t));
     s->epsilon = h->compat == FR_KERAS ? h->epsilon : h->epsilon * root_bc2;
     s->prox *= h->learning_rate * root_bc2;
 }
@@ -100,8 +100,8 @@ PREPARE(amsgrad)
     adam_prepare(s, h, t, memory);
     s->peak = 1.0;
     if (h->compat == FR_OPTAX) {
-        s->peak = 1.0 / (1.0 - pow(h->beta2, t));
-        s->rate = h->learning_rate / (1.0 - pow(h->beta1, t));
+        s->peak = 1.0 / (1.0 - fr_power(h->beta2, t));
+        s->rate = h->learning_rate / (1.0 - fr_power(h->beta1, t));
         s->epsilon = h->epsilon;
     }
 }
@@ -109,18 +109,18 @@ PREPARE(amsgrad)
 /* Momentum mu_t = beta1 (1 - 0.96^(t decay) / 2), memory its product so far; in Optax beta1. */
 PREPARE(nadam)
 {
-    const double root_bc2 = sqrt(1.0 - pow(h->beta2, t)), lr = h->learning_rate * root_bc2;
+    const double root_bc2 = sqrt(1.0 - fr_power(h->beta2, t)), lr = h->learning_rate * root_bc2;
     decay_rates(s, h->beta1, h->beta2);
     s->epsilon = h->epsilon * root_bc2;
     s->rate = lr;
     s->prox *= lr;
     if (h->compat == FR_OPTAX) {
-        s->gradient_rate = (1.0 - h->beta1) / (1.0 - pow(h->beta1, t));
-        s->momentum = h->beta1 / (1.0 - pow(h->beta1, t + 1.0));
+        s->gradient_rate = (1.0 - h->beta1) / (1.0 - fr_power(h->beta1, t));
+        s->momentum = h->beta1 / (1.0 - fr_power(h->beta1, t + 1.0));
         return;
     }
-    const double now = h->beta1 * (1.0 - 0.5 * pow(0.96, t * h->momentum_decay));
-    const double next = h->beta1 * (1.0 - 0.5 * pow(0.96, (t + 1.0) * h->momentum_decay));
+    const double now = h->beta1 * (1.0 - 0.5 * fr_power(0.96, t * h->momentum_decay));
+    const double next = h->beta1 * (1.0 - 0.5 * fr_power(0.96, (t + 1.0) * h->momentum_decay));
     *memory = h->single ? (float)*memory * (float)now : *memory * now;
     s->gradient_rate = (1.0 - now) / (1.0 - *memory);
     s->momentum = next / (1.0 - *memory * next);
@@ -131,12 +131,12 @@ PREPARE(nadam)
 PREPARE(radam)
 {
     (void)memory;
-    const double beta2_t = pow(h->beta2, t), root_bc2 = sqrt(1.0 - beta2_t);
+    const double beta2_t = fr_power(h->beta2, t), root_bc2 = sqrt(1.0 - beta2_t);
     const double most = 2.0 / (1.0 - h->beta2) - 1.0;
     const double length = most - 2.0 * t * beta2_t / (1.0 - beta2_t);
     const int optax = h->compat == FR_OPTAX;
     decay_rates(s, h->beta1, h->beta2);
-    s->rate = h->learning_rate / (1.0 - pow(h->beta1, t));
+    s->rate = h->learning_rate / (1.0 - fr_power(h->beta1, t));
     s->prox *= h->learning_rate;
     s->root = 0.0, s->epsilon = 1.0, s->floor = h->epsilon;
     if (optax ? length >= 5.0 : length > 5.0) {
@@ -154,7 +154,7 @@ PREPARE(adamax)
     (void)memory;
     const int keras = h->compat == FR_KERAS;
     decay_rates(s, h->beta1, h->beta2);
-    s->rate = h->learning_rate / (1.0 - pow(h->beta1, t));
+    s->rate = h->learning_rate / (1.0 - fr_power(h->beta1, t));
     s->inside = keras ? 0.0 : h->epsilon;
     s->epsilon = keras ? h->epsilon : 0.0;
     s->prox *= h->learning_rate;

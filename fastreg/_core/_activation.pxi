@@ -1,4 +1,4 @@
-# Functions of one element and their slopes, in blocks.
+# Functions of one element and their slopes, in blocks; functions of one number.
 #
 # From _threads: asked_threads; _memory: new_array, streams; _arrays: as_dense,
 # dtype_row, matching, shape_of; _matrix: BLOCK.
@@ -61,3 +61,23 @@ def activate_backward(str where, str function, object dy, cnp.ndarray x not None
     job.slope = table.kernels[dtype_row(source)].slope[<int>SLOPES[function]]
     run_activation(&job, target, source, 3)
     return target
+
+
+def power(double x, double y):
+    """``x ** y`` for x of at least 0; infinity where it is too large."""
+    return fr_power(x, y)
+
+
+def missing_power(double x, double y):
+    """``1 - (1 - x) ** y`` for x from 0 to 1, without the difference."""
+    return fr_missing_power(x, y)
+
+
+def cosine(double x):
+    """``cos(x)`` for x from 0 to 2^20."""
+    return fr_cos(x)
+
+
+def sine(double x):
+    """``sin(x)`` for x from 0 to 2^20."""
+    return fr_sin(x)

@@ -52,6 +52,10 @@ cdef extern from "fastreg.h" nogil:
         int slots
     bint fr_is_plain(double mean, double inv_std, int is_float)
     bint fr_plain_sums(double sum, double dot, int is_float)
+    double fr_power(double x, double y) noexcept
+    double fr_missing_power(double x, double y) noexcept
+    double fr_cos(double x) noexcept
+    double fr_sin(double x) noexcept
     void fr_prepare(
         fr_step *step, int rule, const fr_hyper *hyper, double t, double scale, double unit, int penalised,
         double *memory) noexcept

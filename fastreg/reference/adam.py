@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
+from fastreg.reference.functions import power
 from fastreg.reference.optimizer import Optimizer, held, in_units, root_mean_square, units
 
 if TYPE_CHECKING:
@@ -37,18 +38,18 @@ class Adam(Optimizer):
         super().__init__(slots, hypers | {"epsilon": epsilon}, **services)
 
     def scalars(self, h: Any, t: Any, memory: Any) -> Any:
-        root_bc2 = math.sqrt(1.0 - h["beta2"] ** t)
+        root_bc2 = math.sqrt(1.0 - power(h["beta2"], t))
         s = {
             "beta1": h["beta1"],
             "beta2": h["beta2"],
-            "rate": h["learning_rate"] * root_bc2 / (1.0 - h["beta1"] ** t),
+            "rate": h["learning_rate"] * root_bc2 / (1.0 - power(h["beta1"], t)),
             "epsilon": h["epsilon"] if self.compat == "keras" else h["epsilon"] * root_bc2,
             "metric": h["learning_rate"] * root_bc2,
             "peak": 1.0,
         }
         if self.compat == "optax" and "peak" in self.state:
-            s["peak"] = 1.0 / (1.0 - h["beta2"] ** t)
-            s["rate"] = h["learning_rate"] / (1.0 - h["beta1"] ** t)
+            s["peak"] = 1.0 / (1.0 - power(h["beta2"], t))
+            s["rate"] = h["learning_rate"] / (1.0 - power(h["beta1"], t))
             s["epsilon"] = h["epsilon"]
         return s
 
@@ -112,15 +113,15 @@ class NAdam(Adam):
         self.hypers["momentum_decay"] = momentum_decay
 
     def scalars(self, h: Any, t: Any, memory: Any) -> Any:
-        beta1, root_bc2 = h["beta1"], math.sqrt(1.0 - h["beta2"] ** t)
+        beta1, root_bc2 = h["beta1"], math.sqrt(1.0 - power(h["beta2"], t))
         lr = h["learning_rate"] * root_bc2
         s = {"beta1": beta1, "beta2": h["beta2"], "epsilon": h["epsilon"] * root_bc2}
         s |= {"rate": lr, "metric": lr}
         if self.compat == "optax":
             s["gradient_share"] = (1.0 - beta1) / (1.0 - beta1**t)
-            return s | {"mean_share": beta1 / (1.0 - beta1 ** (t + 1.0))}
-        now = beta1 * (1.0 - 0.5 * 0.96 ** (t * h["momentum_decay"]))
-        following = beta1 * (1.0 - 0.5 * 0.96 ** ((t + 1.0) * h["momentum_decay"]))
+            return s | {"mean_share": beta1 / (1.0 - power(beta1, t + 1.0))}
+        now = beta1 * (1.0 - 0.5 * power(0.96, t * h["momentum_decay"]))
+        following = beta1 * (1.0 - 0.5 * power(0.96, (t + 1.0) * h["momentum_decay"]))
         memory *= now
         s["gradient_share"] = (1.0 - now) / (1.0 - memory)
         return s | {"mean_share": following / (1.0 - memory * following), "memory": memory}
@@ -145,14 +146,14 @@ class RAdam(Adam):
         super().__init__(learning_rate, beta1, beta2, epsilon, **services)
 
     def scalars(self, h: Any, t: Any, memory: Any) -> Any:
-        beta2_t = h["beta2"] ** t
+        beta2_t = power(h["beta2"], t)
         root_bc2 = math.sqrt(1.0 - beta2_t)
         most = 2.0 / (1.0 - h["beta2"]) - 1.0
         length = most - 2.0 * t * beta2_t / (1.0 - beta2_t)
         s = {
             "beta1": h["beta1"],
             "beta2": h["beta2"],
-            "rate": h["learning_rate"] / (1.0 - h["beta1"] ** t),
+            "rate": h["learning_rate"] / (1.0 - power(h["beta1"], t)),
             "metric": h["learning_rate"],
             "root": 0.0,
             "epsilon": 1.0,
@@ -192,7 +193,7 @@ class Adamax(Optimizer):
         return {
             "beta1": h["beta1"],
             "beta2": h["beta2"],
-            "rate": h["learning_rate"] / (1.0 - h["beta1"] ** t),
+            "rate": h["learning_rate"] / (1.0 - power(h["beta1"], t)),
             "inside": 0.0 if keras else h["epsilon"],
             "epsilon": h["epsilon"] if keras else 0.0,
             "metric": h["learning_rate"],

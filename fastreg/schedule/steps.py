@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from fastreg._core.checks import number, shown
+from fastreg._core.functions import cosine, missing_power, power, sine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,10 +55,11 @@ def arc(t: float, start: float, end: float, total: float, left: float | None = N
         t = t % (2 * total)
     if not t:
         return start  # which end + (start - end) may miss by a rounding
-    height = 1.0 + math.cos(math.pi * t / total)
+    height = 1.0 + cosine(math.pi * t / total)
     if height < LOW:  # near the end, where the formula above cancels
         left = total - t % (2 * total) if left is None else left
-        height = 2.0 * math.sin(0.5 * math.pi * left / total) ** 2
+        root = sine(0.5 * math.pi * left / total)
+        height = 2.0 * (root * root)
     return end + 0.5 * (start - end) * height
 
 
@@ -66,27 +68,24 @@ def descend(t: float, start: float, end: float, total: float, left: float | None
     return arc(t, start, end, total, left) if t < total else end
 
 
-def mix(start: float, end: float, share: float, rest: float, power: float) -> float:
-    """Weigh ``start`` by ``share ** power`` and ``end`` by what is missing from 1.
+def mix(start: float, end: float, share: float, rest: float, exponent: float) -> float:
+    """Weigh ``start`` by ``share ** exponent`` and ``end`` by what is missing from 1.
 
     ``rest`` is ``1 - share``, known by itself, so that neither end is missed by a rounding.
     """
-    weight, other = share**power, rest
-    if power != 1.0:
-        other = 1.0 - weight if weight < 0.5 else -math.expm1(power * math.log1p(-rest))
+    weight, other = share, rest
+    if exponent != 1.0:
+        weight, other = power(share, exponent), missing_power(rest, exponent)
     return start * weight + end * other
 
 
 def grow(start: float, factor: float, k: float) -> float:
     """Return ``start * factor ** k``; infinity if it is beyond float64."""
-    try:
-        power = factor**k
-    except OverflowError:
-        power = math.inf
-    if 0.0 < power < math.inf or not start:
-        return start * power if start else start
-    if (abs(start) > 1.0) == (power > 0.0):  # too large or too small, and start makes it more so
-        return start * power
+    growth = power(factor, k)
+    if 0.0 < growth < math.inf or not start:
+        return start * growth if start else start
+    if (abs(start) > 1.0) == (growth > 0.0):  # too large or too small, and start makes it more so
+        return start * growth
     half = grow(1.0, factor, 0.5 * k)
     return start * half * half
 

@@ -98,6 +98,7 @@ def test_guards_catch_a_write_outside():
 
 #: What the compiled module does beside running kernels over arrays.
 OTHERWISE = {"levels", "level", "set_level", "rules", "philox", "empty_cache", "pool_info", "fuses"}
+OTHERWISE |= {"power", "missing_power", "cosine", "sine"}
 OTHERWISE |= {"num_threads", "set_team", "ask_of_all", "enter_scope", "leave_scope", "team_info"}
 KERNELS = {n for n, f in vars(_kernels).items() if inspect.isroutine(f)} - OTHERWISE
 TESTS = sorted(pathlib.Path(__file__).parent.parent.rglob("test_*.py"))
