@@ -152,6 +152,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     True
     """
 
+    loss = "log_loss"
     class_weight: Any
     classes_: Any
     _parameter_constraints: dict[str, Any] = {

@@ -329,9 +329,11 @@ class Multilayer(BaseEstimator):
 
     def _network_of(self, rates=None, dtype=None):
         """The network of ``coefs_``, in another dtype if asked for; ``coefs_`` are its arrays."""
-        if dtype is not None and self.coefs_[0].dtype != dtype:
-            self.coefs_ = [array.astype(dtype) for array in self.coefs_]
-            self.intercepts_ = [array.astype(dtype) for array in self.intercepts_]
+        if dtype is not None:  # to train: a memory map may be read-only
+            self.coefs_ = [network.writeable(array, dtype) for array in self.coefs_]
+            self.intercepts_ = [network.writeable(array, dtype) for array in self.intercepts_]
+            for norm in getattr(self, "_norms", []):
+                norm.gamma, norm.beta = network.writeable(norm.gamma), network.writeable(norm.beta)
         built, model = getattr(self, "_network", None) or (None, None)
         if model is not None and rates in (None, built):
             layers = network.dense_layers(model)

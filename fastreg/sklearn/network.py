@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastreg._core.types import Array
     from fastreg.sklearn.rows import Rows
 
-__all__ = ["ACTIVATIONS", "build", "dense_layers", "initial", "new_norms", "outputs"]
+__all__ = ["ACTIVATIONS", "build", "dense_layers", "initial", "new_norms", "outputs", "writeable"]
 
 ACTIVATIONS: dict[str, Any] = {"identity": None, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU}
 NORMS: dict[str, Any] = {"batch": BatchNorm, "layer": LayerNorm}
@@ -72,6 +72,13 @@ def build(
             layers += [ACTIVATIONS[activation]()] if ACTIVATIONS[activation] else []
             drop(k + 1)
     return Sequential(layers)
+
+
+def writeable(array: Array, dtype: Any = None) -> Array:
+    """The array itself if it can be trained in this dtype, else a copy."""
+    if array.flags.writeable and dtype in (None, array.dtype):
+        return array
+    return np.array(array, dtype)
 
 
 def _dense(coef, bias):

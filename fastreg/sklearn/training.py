@@ -12,11 +12,12 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer, r2_score
 
+from fastreg import checkpoint
 from fastreg.sklearn.network import outputs
 from fastreg.sklearn.steps import Steps
 
 if TYPE_CHECKING:
-    from fastreg._core.types import Array, Loss
+    from fastreg._core.types import Array, Loss, PathLike
     from fastreg.nn import Sequential
     from fastreg.sklearn.rows import Rows
 
@@ -41,7 +42,8 @@ class Run:
     model : Sequential
     optimizer : fastreg.Optimizer
     history : dict of list
-        ``loss``, ``learning_rate`` and, with validation data, ``val_score``: one entry per epoch.
+        With callbacks: ``loss``, ``learning_rate`` and, with validation data, ``val_score`` (and
+        ``val_loss`` if that is the score), one entry per epoch.
     epoch, step : int
         Complete epochs, and all steps so far.
     stop_training : bool
@@ -74,9 +76,18 @@ class Run:
         self.history["loss"].append(estimator.loss_)
         self.history["learning_rate"].append(rate)
         if estimator.validation_scores_:
-            self.history.setdefault("val_score", []).append(estimator.validation_scores_[-1])
+            score = estimator.validation_scores_[-1]
+            self.history.setdefault("val_score", []).append(score)
+            if estimator.scoring == "loss":
+                self.history.setdefault("val_loss", []).append(-score)
         logs = {name: column[-1] for name, column in self.history.items()}
         self.tell("on_epoch_end", self.epoch - 1, logs)
+
+    def save(self, path: PathLike) -> None:
+        """Write network and optimizer to a file, as `fastreg.callbacks.Checkpoint` asks for."""
+        parts = {"model": self.model, "optimizer": self.optimizer}
+        state: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
+        checkpoint.save(path, state | {"epoch": self.epoch, "step": self.step})
 
 
 def train(

@@ -27,7 +27,8 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import fastreg
+import fastreg.checkpoint
+from fastreg.callbacks import Checkpoint, LiveDiagnosis
 from fastreg.sklearn import MLPClassifier, MLPRegressor
 
 pytestmark = [
@@ -192,6 +193,28 @@ def test_partial_fit_goes_on_after_fit(settings):
     assert model.t_ == 6 * 150
     assert 0 < np.abs(model.coefs_[0] - before).max() < 0.1
     assert model.coefs_[0].dtype == np.float64
+
+
+@pytest.mark.parametrize("norm", [None, "batch", "layer"])
+def test_memory_maps_of_a_file_predict_and_train(tmp_path, norm):
+    model = small(norm=norm, warm_start=True).fit(X, Y)
+    joblib.dump(model, tmp_path / "model")
+    for more in ("fit", "partial_fit"):
+        other = joblib.load(tmp_path / "model", mmap_mode="r")
+        assert not other.coefs_[0].flags.writeable
+        np.testing.assert_array_equal(other.predict_proba(X), model.predict_proba(X))
+        assert getattr(other, more)(X, Y).score(X, Y) > 0.8
+
+
+def test_the_callbacks_of_the_trainer_work_here(tmp_path):
+    told = []
+    watch = LiveDiagnosis(every=2, report=told.append)
+    model = small(callbacks=[Checkpoint(tmp_path / "run"), watch], scoring="loss", max_iter=6)
+    model.fit(X, Y, X_val=X, y_val=Y)
+    assert len(told) == 3
+    state = fastreg.checkpoint.load(tmp_path / "run")
+    assert state["epoch"] == 6
+    np.testing.assert_array_equal(state["model"]["0.W"], model.coefs_[0])
 
 
 def test_warm_starts_go_on_from_the_weights():
