@@ -377,7 +377,9 @@ cdef class TensorSteps:
             if grad is None:
                 continue
             if (not self.reads(grad, &t) or not lies_alike(&t, &self.params[i])
-                    or not self.is_apart(i, &t)):
+                    or not self.is_apart(i, &t)
+                    # The imaginary part of a conjugate; of more elements its strides tell.
+                    or (self.tensors[i].span.n == 1 and grad.is_neg())):
                 grad = self.laid_out(part.name, grad, part.param)
                 grads[i] = grad
                 self.table.borrow(<void *>grad, &t)

@@ -198,7 +198,7 @@ class Batch:
             n != module.num_features
             or (mean is None) != (var is None)
             or input.numel() <= n
-            or not fits(input, weight, bias, mean, var)
+            or not fits(input, (n,), weight, bias, mean, var)
         ):
             return super().forward(input)  # type: ignore[misc]
         module._check_input_dim(input)
@@ -239,7 +239,7 @@ class LayerNorm(torch.nn.LayerNorm):
         """Normalise, as torch's module does; see :mod:`fastreg.torch`."""
         shape = self.normalized_shape
         weight, bias = numbers_of(self)
-        if not ends_in(input, shape) or not fits(input, weight, bias):
+        if not ends_in(input, shape) or not fits(input, shape, weight, bias):
             return super().forward(input)
         norm = ByRow(rows_of(input, shape), shape, self.eps, True, layer_norm(shape))
         return normed(norm, input, weight, bias)
@@ -251,7 +251,7 @@ class RMSNorm(torch.nn.RMSNorm):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalise, as torch's module does; see :mod:`fastreg.torch`."""
         shape = self.normalized_shape
-        if not ends_in(input, shape) or not fits(input, self.weight):
+        if not ends_in(input, shape) or not fits(input, shape, self.weight):
             return super().forward(input)
         eps = torch.finfo(input.dtype).eps if self.eps is None else self.eps
         norm = ByRow(rows_of(input, shape), shape, eps, False, rms_norm(shape))
@@ -269,7 +269,7 @@ class GroupNorm(torch.nn.GroupNorm):
             or input.shape[1] != n
             or input.numel() <= input.shape[0] * groups
             or not input.is_contiguous()
-            or not fits(input, self.weight, self.bias)
+            or not fits(input, (n,), self.weight, self.bias)
         ):
             return super().forward(input)
         cut = (input.shape[0] * groups, groups, n // groups)
@@ -288,7 +288,7 @@ class Instance:
             or n != module.num_features
             or input.numel() <= input.shape[0] * n
             or not input.is_contiguous()
-            or not fits(input, module.weight, module.bias)
+            or not fits(input, (n,), module.weight, module.bias)
         ):
             return super()._apply_instance_norm(input)  # type: ignore[misc]
         norm = ByRow((input.shape[0] * n, n, 1), (n,), module.eps, True, instance_norm)

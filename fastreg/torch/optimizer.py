@@ -381,6 +381,8 @@ class Fused(torch.optim.Optimizer):
             got = f"one on {p.device}"
         elif p.dtype not in (torch.float32, torch.float64):
             got = str(p.dtype)
+        elif p.is_neg():
+            got = "one that is negated where it is read"
         elif not is_compact(p):
             got = f"strides {p.stride()} for shape {tuple(p.shape)}"
         else:

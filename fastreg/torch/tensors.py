@@ -35,12 +35,14 @@ def direct() -> bool:
     )
 
 
-def fits(x: torch.Tensor, *more: torch.Tensor | None) -> bool:
-    """Whether a kernel can read a layer's input, and its parameters beside it."""
+def fits(x: torch.Tensor, shape: tuple[int, ...] = (), *more: torch.Tensor | None) -> bool:
+    """Whether a kernel can read a layer's input, and its parameters, all of this shape."""
     if not direct() or type(x) not in PLAIN or x.dtype not in FLOATS or not plain(x):
         return False
     for p in more:
-        if p is not None and (type(p) not in PLAIN or p.dtype != x.dtype or not plain(p)):
+        if p is None:
+            continue
+        if type(p) not in PLAIN or p.dtype != x.dtype or p.shape != shape or not plain(p):
             return False
     return True
 

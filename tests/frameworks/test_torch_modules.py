@@ -270,6 +270,33 @@ def test_errors_are_torchs(name, args, shape):
     assert said[0] == said[1]
 
 
+@pytest.mark.parametrize("n", [1, 2, 50])
+@pytest.mark.parametrize("tensor", ["weight", "bias", "running_mean", "running_var"])
+@pytest.mark.parametrize(
+    ("name", "args", "shape"),
+    [
+        ("BatchNorm1d", (6,), (4, 6)),
+        ("LayerNorm", (6,), (4, 6)),
+        ("RMSNorm", (6,), (4, 6)),
+        ("GroupNorm", (2, 6), (4, 6, 5)),
+        ("InstanceNorm1d", (6, 1e-5, 0.1, True), (2, 6, 3)),
+    ],
+)
+def test_a_tensor_of_another_size_is_not_read(name, args, shape, tensor, n):
+    said = []
+    for module in (fast, nn):
+        layer = getattr(module, name)(*args)
+        if getattr(layer, tensor, None) is None:
+            return
+        replaced = torch.ones(n)
+        setattr(layer, tensor, nn.Parameter(replaced) if tensor in ("weight", "bias") else replaced)
+        for mode in (True, False):
+            with pytest.raises((ValueError, RuntimeError)) as error:
+                layer.train(mode)(torch.zeros(shape))
+            said.append((error.type, str(error.value)))
+    assert said[:2] == said[2:]
+
+
 def network():
     return nn.Sequential(
         nn.Conv2d(2, 4, 3),

@@ -357,6 +357,19 @@ def test_tied_weights():
     assert_same(first, result, 1e-5, 1e-6)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (3,)])
+def test_a_gradient_that_is_negated_where_it_is_read(shape):
+    ends = []
+    for module in (fast, torch.optim):
+        p = torch.nn.Parameter(torch.full(shape, 0.5))
+        z = torch.complex(torch.ones(shape), p)
+        (z.conj() * (1 + 2j)).real.sum().backward()
+        assert p.grad.is_neg() == (p.numel() == 1)  # of more elements autograd makes a copy
+        module.SGD([p], lr=1.0).step()
+        ends.append(p.detach())
+    assert torch.equal(*ends)
+
+
 def sparse():
     p = torch.nn.Parameter(torch.zeros(5))
     p.grad = torch.zeros(5).to_sparse()
@@ -372,6 +385,7 @@ def sparse():
         (lambda: torch.nn.Parameter(torch.zeros(3, device="meta")), "one on meta"),
         (lambda: torch.zeros(6)[::2].requires_grad_(), "strides"),
         (lambda: torch.nn.Parameter(torch.zeros(3).to_sparse()), "torch.sparse_coo"),
+        (lambda: torch._neg_view(torch.zeros(3)).requires_grad_(), "negated"),
     ],
 )
 @pytest.mark.parametrize("name", ["Adam", "SGD", "Lion"])
