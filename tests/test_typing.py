@@ -110,4 +110,14 @@ def test_the_user_code_has_every_public_name(name):
 @pytest.mark.skipif(not NEEDS["pyright"], reason="pyright is not installed")
 def test_public_types_are_complete():
     report = run("pyright", *PYRIGHT, "--verifytypes", "fastreg", "--ignoreexternal").stdout
-    assert json.loads(report)["typeCompleteness"]["completenessScore"] >= 0.99
+    symbols = json.loads(report)["typeCompleteness"]["symbols"]
+    known = [
+        symbol["isTypeKnown"] for symbol in symbols
+        if symbol["isExported"] and not is_of_torch(symbol)
+    ]  # fmt: skip
+    assert sum(known) / len(known) >= 0.99
+
+
+def is_of_torch(symbol):
+    """In this mode pyright does not see torch, and so no class that is one of torch's."""
+    return symbol["name"].startswith("fastreg.torch.") and symbol["category"] == "class"

@@ -15,29 +15,31 @@ __all__ = ["AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "Ga
 SATURATION = -1.7580993408473766  # of SELU, below: minus scale times alpha
 
 
-def multiplied(where, x, noise, shape):
+def multiplied(where: Any, x: Any, noise: Any, shape: Any) -> Any:
     """What dropout's mask makes of x; the mask has one entry per channel if it has a shape."""
     if shape is None:
         return dropout(where, "input", x, None, *noise)
-    return spread_dropout(where, "input", x, None, *noise, shape)
+    key, call, threshold, scale = noise
+    return spread_dropout(where, "input", x, None, key, call, threshold, scale, shape)
 
 
-def shifted(where, x, noise, shape):
+def shifted(where: Any, x: Any, noise: Any, shape: Any) -> Any:
     """What alpha dropout makes of x."""
-    return alpha_dropout(where, "input", x, None, *noise)
+    key, call, threshold, scale, kept, dropped = noise
+    return alpha_dropout(where, "input", x, None, key, call, threshold, scale, kept, dropped)
 
 
-def scaled(where, x, noise, shape):
+def scaled(where: Any, x: Any, noise: Any, shape: Any) -> Any:
     """The gradient of ``shifted``."""
     return dropout(where, "input", x, None, *noise[:4])
 
 
-def blurred(where, x, noise, shape):
+def blurred(where: Any, x: Any, noise: Any, shape: Any) -> Any:
     """What Gaussian noise makes of x."""
     return gaussian_dropout(where, "input", x, None, *noise)
 
 
-def run(kernel, where, x, noise, channelwise, order):
+def run(kernel: Any, where: Any, x: Any, noise: Any, channelwise: Any, order: Any) -> Any:
     """Run a kernel over a tensor in an order of its axes."""
     shape = None
     if channelwise:

@@ -32,17 +32,17 @@ __all__ = [
 ]
 
 
-def contiguous(x):
+def contiguous(x: Any) -> Any:
     """The array of a tensor's numbers side by side."""
     return np.ascontiguousarray(array(x))
 
 
-def wants_graph(*tensors):
+def wants_graph(*tensors: Any) -> Any:
     """Whether somebody will want gradients."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
-def numbers_of(module):
+def numbers_of(module: Any) -> Any:
     """A module's weight and bias, past the slow look-up of modules where they are its own."""
     own = module._parameters
     try:
@@ -51,12 +51,12 @@ def numbers_of(module):
         return module.weight, module.bias
 
 
-def slopes_for(weight, bias, like):
+def slopes_for(weight: Any, bias: Any, like: Any) -> Any:
     """Arrays for the gradients of weight and bias, as far as there are such."""
     return [np.empty(p.shape, like.dtype) for p in (weight, bias) if p is not None]
 
 
-def slopes_of(slopes, weight, bias):
+def slopes_of(slopes: Any, weight: Any, bias: Any) -> Any:
     """The two gradients as tensors, None where there is none."""
     left = [tensor(s) for s in slopes]
     return tuple(left.pop(0) if p is not None else None for p in (weight, bias))
@@ -94,17 +94,22 @@ class Normed(torch.autograd.Function):
 class ByBatch:
     """Batch norm of one call: by the batch's statistics, or by running ones."""
 
-    def __init__(self, epsilon, running=None):
-        self.epsilon, self.running = epsilon, running
+    def __init__(self, epsilon: Any, running: Any = None) -> None:
+        self.epsilon: float = epsilon
+        self.running: Any = running
+        self.order: Any = None
+        self.statistics: Any = None
 
-    def forward(self, x, weight, bias):
+    def forward(self, x: Any, weight: Any, bias: Any) -> Any:
+        """Y, and what backward needs beside the inputs."""
         order = self.order = layout(x)
         X = contiguous(x if order is None else x.permute(order))
         last = order is not None
         if self.running is None:
             statistics = batch_statistics(X, self.epsilon, last)
         else:
-            statistics = kept_statistics(*map(array, self.running), self.epsilon)
+            mean, var = self.running
+            statistics = kept_statistics(array(mean), array(var), self.epsilon)
         n = x.shape[1]
         gamma = wide_row(None if weight is None else array(weight), n, 1.0)
         beta = wide_row(None if bias is None else array(bias), n, 0.0)
@@ -112,7 +117,8 @@ class ByBatch:
         self.statistics = statistics
         return Y if order is None else Y.permute(back(order)), (statistics, gamma)
 
-    def backward(self, dy, x, weight, bias, kept):
+    def backward(self, dy: Any, x: Any, weight: Any, bias: Any, kept: Any) -> Any:
+        """The gradients with respect to x, weight and bias."""
         statistics, gamma = kept
         order = self.order
         X = contiguous(x if order is None else x.permute(order))
@@ -130,11 +136,11 @@ class ByBatch:
             order is not None,
             pair,
         )
-        dX = tensor(dX)
-        dX = dX if order is None else dX.permute(back(order))
-        return (dX, *slopes_of(slopes, weight, bias))
+        dx = tensor(dX) if order is None else tensor(dX).permute(back(order))
+        return (dx, *slopes_of(slopes, weight, bias))
 
-    def torchs(self, x, weight, bias):
+    def torchs(self, x: Any, weight: Any, bias: Any) -> Any:
+        """The same by torch's own function."""
         mean, var = self.running or (None, None)
         by_batch = self.running is None
         return torch.nn.functional.batch_norm(
@@ -145,16 +151,18 @@ class ByBatch:
 class ByRow:
     """A norm of rows. ``cut``: how many rows, rows of a sample, channels of a row."""
 
-    def __init__(self, cut, shape, epsilon, centred, torchs):
+    def __init__(self, cut: Any, shape: Any, epsilon: Any, centred: Any, torchs: Any) -> None:
         self.cut, self.shape, self.epsilon, self.centred = cut, shape, epsilon, centred
         self._torchs = torchs
 
-    def numbers(self, p, default, X):
+    def numbers(self, p: Any, default: Any, X: Any) -> Any:
+        """A parameter's array, or its neutral value where there is none."""
         if p is None:
             return np.full(self.shape, default, X.dtype)
         return contiguous(p)
 
-    def forward(self, x, weight, bias):
+    def forward(self, x: Any, weight: Any, bias: Any) -> Any:
+        """Y, and what backward needs beside the inputs."""
         X = contiguous(x)
         gamma, beta = self.numbers(weight, 1.0, X), self.numbers(bias, 0.0, X)
         Y, statistics = row_normalize(
@@ -162,7 +170,8 @@ class ByRow:
         )
         return tensor(Y), (statistics, gamma)
 
-    def backward(self, dy, x, weight, bias, kept):
+    def backward(self, dy: Any, x: Any, weight: Any, bias: Any, kept: Any) -> Any:
+        """The gradients with respect to x, weight and bias."""
         statistics, gamma = kept
         X = contiguous(x)
         slopes = pair = slopes_for(weight, bias, X)
@@ -173,11 +182,12 @@ class ByRow:
         )
         return (tensor(dX), *slopes_of(slopes, weight, bias))
 
-    def torchs(self, x, weight, bias):
+    def torchs(self, x: Any, weight: Any, bias: Any) -> Any:
+        """The same by torch's own function."""
         return self._torchs(x, weight, bias, self.epsilon)
 
 
-def normed(norm, x, weight, bias):
+def normed(norm: Any, x: Any, weight: Any, bias: Any) -> Any:
     """Run a norm, in a graph where one is wanted."""
     if wants_graph(x, weight, bias):
         return Normed.apply(x, weight, bias, norm)
@@ -191,7 +201,8 @@ class Batch:
         """Normalise, as torch's module does; see :mod:`fastreg.torch`."""
         module: Any = self
         weight, bias = numbers_of(module)
-        mean, var = module._buffers["running_mean"], module._buffers["running_var"]
+        mean: Any = module._buffers["running_mean"]
+        var: Any = module._buffers["running_var"]
         by_batch = module.training or (mean is None and var is None)
         n = input.shape[1] if input.ndim > 1 else 0
         if (
@@ -213,7 +224,7 @@ class Batch:
                 batches.add_(1)
                 if factor is None:
                     factor = 1.0 / batches.item()
-            if mean is not None:
+            if mean is not None and var is not None:
                 count = input.numel() // n
                 follow(array(mean), norm.statistics, 0, factor or 0.0, 1.0)
                 follow(array(var), norm.statistics, 1, factor or 0.0, count / (count - 1))
@@ -307,12 +318,12 @@ class InstanceNorm3d(Instance, torch.nn.InstanceNorm3d):
     """:class:`torch.nn.InstanceNorm3d` by fastreg's kernels."""
 
 
-def ends_in(x, shape):
+def ends_in(x: Any, shape: Any) -> Any:
     """Whether the last axes of a tensor that is not empty are these."""
     return x.numel() > 0 and x.ndim >= len(shape) and tuple(x.shape[x.ndim - len(shape) :]) == shape
 
 
-def rows_of(x, shape):
+def rows_of(x: Any, shape: Any) -> Any:
     """A tensor cut into rows of this shape."""
     size = 1
     for length in shape:
@@ -320,21 +331,21 @@ def rows_of(x, shape):
     return x.numel() // size, 1, size
 
 
-def layer_norm(shape):
+def layer_norm(shape: Any) -> Any:
     """The formula of torch for rows of this shape."""
     return lambda x, weight, bias, eps: torch.nn.functional.layer_norm(x, shape, weight, bias, eps)
 
 
-def rms_norm(shape):
+def rms_norm(shape: Any) -> Any:
     """The formula of torch for rows of this shape."""
     return lambda x, weight, bias, eps: torch.nn.functional.rms_norm(x, shape, weight, eps)
 
 
-def group_norm(groups):
+def group_norm(groups: Any) -> Any:
     """The formula of torch for a number of groups."""
     return lambda x, weight, bias, eps: torch.nn.functional.group_norm(x, groups, weight, bias, eps)
 
 
-def instance_norm(x, weight, bias, eps):
+def instance_norm(x: Any, weight: Any, bias: Any, eps: Any) -> Any:
     """The formula of torch."""
     return torch.nn.functional.instance_norm(x, weight=weight, bias=bias, eps=eps)

@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.optim import optimizer
+import torch.optim.optimizer as hooks  # where the hooks of all optimizers are
 
 from fastreg._core import checks
 from fastreg._core._kernels import Part, TensorSteps, rules
@@ -21,7 +21,7 @@ __all__ = ["Fused"]
 RULES: dict[str, int] = {name: k for k, name in enumerate(rules())}
 
 #: Key of a parameter group, what it is called here, default, place in the entry or -1.
-FIELDS = [
+FIELDS: list[tuple[str, str, Any, int]] = [
     ("lr", "learning_rate", 0.0, -1),
     ("momentum", "momentum", 0.0, -1),
     ("dampening", "dampening", 0.0, -1),
@@ -47,7 +47,7 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "ema_decay": {"low": 0.0, "high": 1.0, "open_high": True},
 }
 SETTINGS = ("clip_norm", "exclude", "on_nonfinite")
-DISPATCH = torch.Tensor.__torch_dispatch__
+DISPATCH: Any = getattr(torch.Tensor, "__torch_dispatch__")  # noqa: B009
 
 
 class Fused(torch.optim.Optimizer):
@@ -93,7 +93,7 @@ class Fused(torch.optim.Optimizer):
                 f"{name}: exclude must be a function of a parameter or a list of name patterns, "
                 f"got {checks.shown(exclude)}"
             )
-        self._settings = dict(
+        self._settings: dict[str, Any] = dict(
             clip_norm=clip_norm, exclude=patterns, on_nonfinite=on_nonfinite, swapped=False
         )
         super().__init__(*args, **kwargs)
@@ -186,9 +186,9 @@ class Fused(torch.optim.Optimizer):
         if (
             self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks
-            or optimizer._global_optimizer_pre_hooks
-            or optimizer._global_optimizer_post_hooks
-            or torch.autograd._profiler_enabled()
+            or hooks._global_optimizer_pre_hooks
+            or hooks._global_optimizer_post_hooks
+            or torch.autograd._profiler_enabled()  # pyright: ignore[reportPrivateImportUsage]
         ):
             return self._hooked_step(closure)
         return self._plain_step(closure)
