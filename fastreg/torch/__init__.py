@@ -32,8 +32,8 @@ the module is torch's own. :func:`accelerate` exchanges the modules of a model i
 
 try:
     import torch as _torch
-except ImportError as error:
-    raise ImportError("fastreg.torch needs torch; install fastreg[torch]") from error
+except ImportError as _error:
+    raise ImportError("fastreg.torch needs torch; install fastreg[torch]") from _error
 if not hasattr(_torch.Tensor, "__dlpack_c_exchange_api__"):
     raise ImportError(f"fastreg.torch needs torch 2.10 or later, got {_torch.__version__}")
 

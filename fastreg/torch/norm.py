@@ -152,7 +152,10 @@ class ByRow:
     """A norm of rows. ``cut``: how many rows, rows of a sample, channels of a row."""
 
     def __init__(self, cut: Any, shape: Any, epsilon: Any, centred: Any, torchs: Any) -> None:
-        self.cut, self.shape, self.epsilon, self.centred = cut, shape, epsilon, centred
+        self.cut: tuple[int, int, int] = cut
+        self.shape: tuple[int, ...] = shape
+        self.epsilon: float = epsilon
+        self.centred: bool = centred
         self._torchs = torchs
 
     def numbers(self, p: Any, default: Any, X: Any) -> Any:
