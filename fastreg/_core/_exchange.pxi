@@ -3,7 +3,7 @@
 # A tensor's class offers a table of functions (DLPack's exchange table) that says where a tensor
 # lies, without a view being made of it.
 #
-# From _matrix: doubles, row_of.
+# From _arrays: dtype_row; _matrix: doubles, row_of.
 
 cdef extern from *:
     """

@@ -326,12 +326,7 @@ class Part:
         memory: str | None,
     ) -> None: ...
 
-@final
-class TensorSteps:
-    skipped: int
-    grad_norm: float
-    clip_norm: float
-    on_nonfinite: str
+class TensorParts:
     def __new__(
         cls,
         name: str,
@@ -342,6 +337,13 @@ class TensorSteps:
         written: Callable[[list[Any]], None],
     ) -> Self: ...
     def bind(self, parts: list[Part], n_groups: int, state: Any) -> None: ...
+
+@final
+class TensorSteps(TensorParts):
+    skipped: int
+    grad_norm: float
+    clip_norm: float
+    on_nonfinite: str
     def step(self, groups: list[Any], state: Any) -> bool: ...
 
 def matmul(

@@ -1,7 +1,7 @@
 # A step of an optimizer, and the order of its events.
 #
-# From _threads: asked_threads; _tensor: Row, Step, update_unit; _binding: Binding; _scalars:
-# exchange_averages, step_scalars; _hypers: Group; _state: asker, State.
+# From _threads: asked_threads; _tensor: measure_gradients, Row, Step, update_unit; _binding:
+# Binding; _scalars: exchange_averages, step_scalars; _hypers: Group; _state: asker, State.
 
 cdef enum:
     HOLD_GIL_BYTES = 64 * 1024  # a step this small is over before another thread could start

@@ -30,7 +30,8 @@ def defined(text):
     names.update(re.findall(r"^cdef (?:class|struct) (\w+)", text, re.M))
     names.update(re.findall(r"^(\w+) = ", text, re.M))
     for block in re.findall(r"^cdef (?:enum|extern.*):\n((?:    .*\n|\n)+)", text, re.M):
-        for line in block.splitlines():
+        names.update(re.findall(r"^    ctypedef struct (\w+)", block, re.M))
+        for line in re.findall(r"^    (?!ctypedef|    )(.*)", block, re.M):  # no structs' members
             line = re.sub(r"\(.*|=.*| (?:noexcept|nogil)\b", "", line)
             names.update(re.findall(r"(\w+) *(?:,|$)", line))
     for line in re.findall(r"^cdef (?!class|struct|enum|extern)(.*)", text, re.M):
