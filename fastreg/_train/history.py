@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreg._core._kernels import sweep
+from fastreg._core.functions import squares
 
 __all__ = ["TOTALS", "add_step", "begun", "of_epoch", "of_gradients", "of_weights", "rate_of"]
 
@@ -87,7 +87,7 @@ def of_weights(arrays: Any) -> dict[str, float]:
 
 def _norm(arrays):
     flat = [np.ravel(array) for array in arrays if np.size(array)]
-    total = _squares(flat)
+    total = squares(flat)
     if 1e-290 < total < math.inf:
         return math.sqrt(total)
     # Squares have left the range of float64, or all are 0: in units of the largest.
@@ -95,9 +95,4 @@ def _norm(arrays):
     if not 0.0 < peak < math.inf:
         return peak
     with np.errstate(under="ignore"):
-        return peak * math.sqrt(_squares([x / np.float64(peak) for x in flat]))
-
-
-def _squares(arrays):
-    """The sum of all squares in float64, in the kernels' fixed order."""
-    return sweep("Trainer.fit", "weights", arrays, ("squares",))[0][0] if arrays else 0.0
+        return peak * math.sqrt(squares([x / np.float64(peak) for x in flat]))
