@@ -12,6 +12,7 @@ epochs of `Trainer.fit`; `products` are the step's matrix products alone, by `fa
 import argparse
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -107,10 +108,9 @@ def step_of(contender, network):
     return (calls[contender], 1) if calls.get(contender) else None
 
 
-def worker():
+def serve(step_of):
     """Time blocks of calls for the process at the other end of the pipes."""
-    contender, network = json.loads(sys.stdin.readline())
-    found = step_of(contender, network)
+    found = step_of(*json.loads(sys.stdin.readline()))
     print(json.dumps(found is not None), flush=True)
     if found is None:
         return
@@ -128,10 +128,14 @@ def worker():
 class Contender:
     """A process that takes the steps of one library."""
 
-    def __init__(self, *what):
+    def __init__(self, script, *what):
         """Start it."""
-        self.process = subprocess.Popen([sys.executable, __file__, "--worker"], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+        tree = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        self.process = subprocess.Popen(
+            [sys.executable, script, "--worker"], text=True,
+            env={"PYTHONPATH": tree, **os.environ},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
         self.taken = []
         self.is_there = self.ask(what)
 
@@ -144,7 +148,7 @@ class Contender:
 
 def measure(network, seconds):
     """Return the median microseconds of every contender that is there."""
-    contenders = {name: Contender(name, network) for name in CONTENDERS}
+    contenders = {name: Contender(__file__, name, network) for name in CONTENDERS}
     contenders = {name: one for name, one in contenders.items() if one.is_there}
     for _ in range(5):
         for one in contenders.values():
@@ -164,7 +168,7 @@ def main():
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        return worker()
+        return serve(step_of)
     for network in (name for name in NETWORKS if options.only in name):
         found = measure(network, options.seconds)
         print(f"{network}:", " · ".join(f"{name} {us:,.1f}" for name, us in found.items()))

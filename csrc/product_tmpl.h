@@ -22,9 +22,10 @@ enum { TILE_ROWS = 6, TILE_VECS = 2 };
 enum {
     TILE_COLS = TILE_VECS * WIDTH,
     PANEL = FR_PRODUCT_BLOCK * TILE_COLS,
-    AHEAD = 8, /* steps of b fetched ahead where they come from afar */
-    PARTS = 4, /* tiles of a packed together: whole cache lines if rows are adjacent */
-    SPAN = 8,  /* panels of b packed together: long runs of its rows */
+    AHEAD = 8,      /* steps of b fetched ahead where they come from afar */
+    FAR_AHEAD = 32, /* where panels follow one another in L2: 5 % of a product of 2048 */
+    PARTS = 4,      /* tiles of a packed together: whole cache lines if rows are adjacent */
+    SPAN = 8,       /* panels of b packed together: long runs of its rows */
     NEAR_BYTES = 32 * 1024,  /* of b that are read where they lie: they stay in L1 */
     ROWS_BYTES = 128 * 1024, /* of a block of a: it stays in L2 beside its c */
     MANY_BYTES = 512 * 1024, /* the same where b is packed beforehand, which more rows than that
@@ -81,6 +82,10 @@ FR_INLINE void tile(const tile_at *at, const int rows, const int vecs, const int
                 store(panel + v * WIDTH, row[v]);
             }
             panel += vecs * WIDTH;
+        } else if (rows == TILE_ROWS && vecs == TILE_VECS && !cut) {
+            FR_UNROLL
+            for (int v = 0; v < vecs; v++)
+                FR_PREFETCH(b + FAR_AHEAD * b_k + v * WIDTH);
         }
         FR_UNROLL
         for (int r = 0; r < rows; r++) {

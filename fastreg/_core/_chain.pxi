@@ -93,7 +93,7 @@ cdef class Chain:
             return ONE_BY_ONE
         if self.norm is not None:
             norm = attributes(self.norm)
-            if not is_plain_norm(norm) or not self.fits_norm(norm, given):
+            if not is_plain_norm(norm, True) or not self.fits_norm(norm, given):
                 return ONE_BY_ONE
         if self.dropout is not None:
             dropout = attributes(self.dropout)
@@ -113,7 +113,7 @@ cdef class Chain:
             y = x if gated or not self.relu else bias_gate(x, None, True, draw)
         else:
             gamma, statistics = norm["gamma"], batch_statistics(x, norm["epsilon"])
-            y = norm_gate(x, statistics, gamma, norm["beta"], True, draw)
+            y = norm_gate(x, statistics, gamma, norm["beta"], True, draw, False)
             move_norm(pending, norm, x, statistics)
         if dense is not None:
             change(pending, dense, "_last", given)
@@ -124,6 +124,30 @@ cdef class Chain:
             change(pending, dropout, "_calls", (<long long>draw[1] + 1) & LAST_CALL)
         change(pending, self.own, "last", (x, statistics, gamma, y, scale))
         return y
+
+    cdef object infer(self, object given):
+        """The output in evaluation mode, of which no layer keeps anything: ReLU in the product's
+        pass, batch norm in place, dropout not at all."""
+        cdef dict dense, norm
+        cdef cnp.ndarray x, statistics
+        cdef Py_ssize_t c
+        if self.dense is None or not isinstance(given, cnp.ndarray) or (
+                cnp.PyArray_NDIM(<cnp.ndarray>given) != 2) or self.has_own_methods() or (
+                not are_in(self.layers, False)):
+            return ONE_BY_ONE
+        dense = attributes(self.dense)
+        if self.norm is None:
+            return dense_product(given, dense["W"], dense["b"], self.relu, dense["products"])
+        norm = attributes(self.norm)
+        if not is_plain_norm(norm, False) or not self.fits_norm(norm, given):
+            return ONE_BY_ONE
+        x = dense_product(given, dense["W"], dense["b"], False, dense["products"])
+        statistics = doubles(3, cnp.PyArray_DIM(x, 1))
+        for c in range(cnp.PyArray_DIM(x, 1)):
+            row_of(statistics, 0)[c] = (<double *>cnp.PyArray_DATA(norm["running_mean"]))[c]
+            row_of(statistics, 1)[c] = (<double *>cnp.PyArray_DATA(norm["running_var"]))[c]
+            row_of(statistics, 2)[c] = 1.0 / sqrt(row_of(statistics, 1)[c] + <double>norm["epsilon"])
+        return norm_gate(x, statistics, norm["gamma"], norm["beta"], True, None, True)
 
     cdef object fused_backward(self, object dy, bint input_gradient, list pending):
         cdef cnp.ndarray db = None
@@ -163,10 +187,10 @@ cdef class Chain:
         return dx
 
 
-cdef bint is_plain_norm(dict norm) except -1:
-    """Whether a batch norm is in training and its arrays are as its constructor makes them."""
+cdef bint is_plain_norm(dict norm, object training) except -1:
+    """Whether a batch norm is in this mode and its arrays are as its constructor makes them."""
     cdef Py_ssize_t n = norm["n_features"]
-    return (norm["training"] is True and norm["affine"] is True
+    return (norm["training"] is training and norm["affine"] is True
             and norm["track_running_stats"] is True and norm["unbiased_running_var"] is False
             and is_plain_row(norm["gamma"], n) and is_plain_row(norm["beta"], n)
             and is_plain_row(norm["running_mean"], n) and is_plain_row(norm["running_var"], n))
@@ -247,6 +271,28 @@ cdef class Network(Whole):
         finally:
             self.end()
 
+    def infer(self, x):
+        """The same in evaluation mode, for nothing but the output: nothing is kept for backward."""
+        cdef list pending = [], before = []
+        self.begin("forward", before)
+        try:
+            for stage in self.stages:
+                y = (<Chain>stage).infer(x) if isinstance(stage, Chain) else ONE_BY_ONE
+                if y is not ONE_BY_ONE:
+                    x = y
+                elif isinstance(stage, Chain):
+                    x = (<Chain>stage).run_forward(x, pending, self)
+                else:
+                    self.remember(stage)
+                    x = stage.forward(x)
+            settle(pending)
+            return x
+        except BaseException:
+            self.take_back()
+            raise
+        finally:
+            self.end()
+
     def backward(self, dy, bint input_gradient):
         """The gradient of the input, if it is wanted."""
         cdef list pending = [], before = []
@@ -281,7 +327,7 @@ def gathered(list places not None, bint complete):
     return found
 
 
-def are_in(tuple layers not None, bint training):
+cpdef bint are_in(object layers, bint training) except -1:
     """Whether every layer says that it is in this mode."""
     cdef object mode = training
     for layer in layers:

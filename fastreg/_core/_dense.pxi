@@ -146,14 +146,14 @@ cpdef object bias_gate(cnp.ndarray y, object bias, bint relu, object draw):
 
 
 cdef cnp.ndarray norm_gate(cnp.ndarray x, cnp.ndarray statistics,
-              cnp.ndarray gamma, cnp.ndarray beta, bint relu, object draw):
-    """``dropout(relu(batch norm(x)))`` as a new array, from `batch_statistics`."""
+              cnp.ndarray gamma, cnp.ndarray beta, bint relu, object draw, bint in_place):
+    """``dropout(relu(batch norm(x)))`` in place or as a new array, from `batch_statistics`."""
     cdef cnp.ndarray target
     cdef DenseJob job
     if extreme_channels(x, statistics) is not None:  # the layers one after the other
         target = batch_normalize("", x, None, True, statistics, gamma, beta, False)
         return bias_gate(target, None, relu, draw)
-    target = new_array(x)
+    target = x if in_place else new_array(x)
     job.batch = matrix_job(x)
     job.batch.target = <char *>cnp.PyArray_DATA(target)
     job.batch.channels.mean = row_of(statistics, 0)

@@ -44,13 +44,14 @@ def outputs_of(model: Any, X: Array) -> Array:
     (5, 2)
     """
     model.eval()
+    forward = getattr(model, "_infer", model.forward)
     if len(X) <= ROWS:
-        return model.forward(X)
-    first = model.forward(X[:ROWS])
+        return forward(X)
+    first = forward(X[:ROWS])
     outputs = np.empty((len(X), *first.shape[1:]), first.dtype)
     outputs[:ROWS] = first
     for start in range(ROWS, len(X), ROWS):
-        outputs[start : start + ROWS] = model.forward(X[start : start + ROWS])
+        outputs[start : start + ROWS] = forward(X[start : start + ROWS])
     return outputs
 
 
@@ -159,7 +160,9 @@ class Predictor:
     def predict(self, X: Data) -> Array:
         """Return each row's class, or the outputs themselves where they are not classes.
 
-        The shape is (N,) for a class or one output per row, (N, K) for K outputs.
+        The shape is (N,) for a class or one output per row, (N, K) for K outputs. The outputs have
+        the bits of ``model.forward`` in evaluation mode: batch norm is applied in place, not folded
+        into the weights, which would round differently (`BatchNorm.fold_into` does that).
         """
         outputs = self._outputs("Trainer.predict", X)
         link = link_of(self.loss)

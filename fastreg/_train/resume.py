@@ -335,14 +335,9 @@ def _check_settings(saved, ours):
 
 
 def _same_setting(place, saved, ours):
-    """Whether a setting is the same, or kept by one of two layers, the other being a twin.
-
-    One that is None is the same where the file is from before there was such a setting.
-    """
+    """Whether a setting is the same, or kept by one of two layers, the other being a twin."""
     if place in saved and place in ours:
         return _plain(saved[place]) == _plain(ours[place])
-    if saved.get(place) is None and ours.get(place) is None:
-        return True
     layer = place.partition(".")[0]
     return _is_twin(saved.get(layer)) != _is_twin(ours.get(layer))
 

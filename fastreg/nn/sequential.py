@@ -135,6 +135,16 @@ class Sequential:
         """
         return self._whole.forward(X)
 
+    def _infer(self, X):
+        """The output in evaluation mode, with the bits of `forward`, for nothing but itself.
+
+        Layers keep nothing of it, so activations are computed in place. Batch norm is not folded
+        into weights: that would round differently, and save one pass over what is in the cache.
+        """
+        if type(self).forward is not Sequential.forward or "forward" in vars(self):
+            return self.forward(X)
+        return self._whole.infer(X)
+
     def backward(self, dY: Array, *, input_gradient: bool = True) -> MaybeArray:
         """Fill `grads`, given the gradient of the output; return the gradient of the input.
 

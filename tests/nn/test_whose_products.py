@@ -148,23 +148,3 @@ def test_the_setting_is_copied_and_saved(tmp_path, blas_calls):
     run("blas").fit(X, y, epochs=2, resume_from=tmp_path / "run")
     with pytest.raises(CheckpointError, match=r"layers\[0\].products was 'blas', not None"):
         run(None).load(tmp_path / "run")
-
-
-def test_a_file_from_before_the_setting_fits_a_network_without_it(tmp_path):
-    from fastreg import checkpoint
-
-    X, y = np.ones((4, 3), np.float32), np.zeros(4, int)
-
-    def run(products=None):
-        network = mlp([3, 2], rng=0, products=products)
-        return Trainer(network, softmax_cross_entropy, fastreg.SGD(0.1), rng=0)
-
-    first = run()
-    first.fit(X, y, epochs=1)
-    first.save(tmp_path / "run")
-    state = checkpoint.load(tmp_path / "run")
-    del state["settings"]["layers[0].products"]
-    checkpoint.save(tmp_path / "old", state)
-    run().load(tmp_path / "old")
-    with pytest.raises(CheckpointError, match="layers"):
-        run("blas").load(tmp_path / "old")
