@@ -2,8 +2,8 @@
 #
 # From _memory: streams; _arrays: as_input, as_output, dtype_row, float_array, is_dense, shape_of,
 # share_memory; _matrix: channels_from, doubles, matrix_job, matrix_task, MatrixJob, MatrixTask,
-# row_of, run_matrix, Sums, sums_of; _extremes: extreme_channels, extreme_gradients, extreme_normalize,
-# mend_statistics, put_channels.
+# row_of, run_matrix, Sums, sums_of; _extremes: extreme_channels, extreme_gradients,
+# extreme_normalize, mend_statistics, put_channels.
 
 cdef void moments_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const MatrixJob *j = <const MatrixJob *>job

@@ -1,5 +1,6 @@
-# How many threads run, and what else a context asks for. The team that runs them is C (csrc/team.c); its number of threads is asked
-# for here, once per call, while Python can be asked for its context.
+# How many threads run, and what else a context asks for. The team that runs them is C
+# (csrc/team.c); its number of threads is asked for here, once per call, while Python can be asked
+# for its context.
 
 cdef extern from *:
     """

@@ -58,6 +58,7 @@ class Fused(torch.optim.Optimizer):
 
     _counts = True  # whether the state has a count of steps
     _memory: str | None = None  # the entry that holds a rule's number from step to step
+    _skipped: int = 0  # before the last load
 
     def __init__(
         self,
@@ -142,14 +143,15 @@ class Fused(torch.optim.Optimizer):
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        own = state.pop("fastreg", None)
+        own, skipped = state.pop("fastreg", None), self.skipped
         if own is not None:
-            self._own_defaults, self._settings, _ = own
+            self._own_defaults, self._settings, skipped = own
         super().__setstate__(state)
         for group in self.param_groups:
             for key, value in self._own_defaults.items():
                 group.setdefault(key, value)
         self.__dict__.pop("_steps", None)
+        self._skipped = skipped
 
     def state_dict(self) -> dict[str, Any]:
         """The state in torch's form; its class of the same name goes on from it, and back.
@@ -227,7 +229,7 @@ class Fused(torch.optim.Optimizer):
     def skipped(self) -> int:
         """Steps skipped because a gradient was not finite."""
         steps = self.__dict__.get("_steps")
-        return 0 if steps is None else steps.skipped
+        return self._skipped + (0 if steps is None else steps.skipped)
 
     @torch.no_grad()
     def swap_ema(self) -> None:

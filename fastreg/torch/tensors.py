@@ -15,6 +15,7 @@ PLAIN = (torch.Tensor, torch.nn.Parameter)
 TABLE = torch.Tensor.__dlpack_c_exchange_api__  # type: ignore[attr-defined]
 FLOATS = (torch.float32, torch.float64)
 STRIDED = torch.strided
+MOST_AXES = 32  # that an array over a tensor may have
 
 tensor = torch.from_numpy  # the memory is the pool's, and returns to it with the tensor
 
@@ -54,7 +55,7 @@ def readable(dy: torch.Tensor) -> bool:
 
 def plain(x: torch.Tensor) -> bool:
     """Whether a tensor's numbers lie in the host's memory, as they are."""
-    return x.is_cpu and x.layout is STRIDED and not x.is_neg()
+    return x.is_cpu and x.layout is STRIDED and x.ndim <= MOST_AXES and not x.is_neg()
 
 
 def layout(x: torch.Tensor) -> tuple[int, ...] | None:

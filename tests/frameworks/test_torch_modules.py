@@ -224,8 +224,9 @@ def test_strided_inputs_and_gradients():
         torch.empty(4, 6, device="meta"),
         torch.randn(0, 6),
         torch.randn(4, 6, dtype=torch.complex64).conj().imag,
+        torch.randn((1,) * 31 + (4, 6)),
     ],
-    ids=["bfloat16", "float16", "meta", "empty", "negative view"],
+    ids=["bfloat16", "float16", "meta", "empty", "negative view", "33 axes"],
 )
 @pytest.mark.parametrize("name", ["LayerNorm", "RMSNorm", "BatchNorm1d", "Dropout"])
 def test_elsewhere_it_is_torchs_own(name, x):

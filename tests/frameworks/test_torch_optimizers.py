@@ -493,7 +493,10 @@ def test_what_is_not_finite_is_skipped_or_raised():
     assert a.skipped == 1 and torch.equal(p, torch.ones(3)) and not a.state
     with pytest.raises(FloatingPointError, match="parameter 0 of group 0"):
         fast.Adam([p], on_nonfinite="raise").step()
-    a.on_nonfinite = "propagate"
+    a.load_state_dict(a.state_dict())
+    other = pickle.loads(pickle.dumps(a))
+    a.step()
+    assert (a.skipped, other.skipped, copy.deepcopy(a).skipped) == (2, 1, 2)
     fast.Adam([p]).step()
     assert p[1].isnan()
 
