@@ -10,8 +10,8 @@ cdef class TensorSteps(TensorParts):
 
     ``table``: the capsule of the tensors' class. ``fields``: of each number of a group its key, its
     name here, its default, and its place in the entry or -1. ``rule_of(group)``: the rule's number,
-    and whether decay is coupled. ``laid_out(tensor, like)`` copies into a layout, and
-    ``written(tensors)`` is told what is about to change."""
+    and whether decay is coupled. ``laid_out(name, gradient, parameter)`` copies a gradient into its
+    parameter's layout or refuses it, and ``written(tensors)`` is told what is about to change."""
 
     cdef readonly long long skipped
     cdef readonly double grad_norm
