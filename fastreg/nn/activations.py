@@ -114,16 +114,19 @@ class Elementwise(Layer):
 
     _function: str
 
+    def _kernels(self) -> str:
+        return self._function
+
     def forward(self, X: Array) -> Array:
         """Return the function of every element."""
-        Y = activate(f"{type(self).__name__}.forward", self._function, X)
+        Y = activate(f"{type(self).__name__}.forward", self._kernels(), X)
         self._last = X
         return Y
 
     def backward(self, dY: Array) -> Array:
         """Return dY times the slope at every element."""
         X = self._forwarded(self._last)
-        return activate_backward(f"{type(self).__name__}.backward", self._function, dY, X)
+        return activate_backward(f"{type(self).__name__}.backward", self._kernels(), dY, X)
 
 
 class Tanh(Elementwise):
@@ -201,8 +204,7 @@ class GELU(Elementwise):
         super().__init__()
         self.exact = exact
 
-    @property
-    def _function(self) -> str:
+    def _kernels(self) -> str:
         return "normal_gelu" if self.exact else "gelu"
 
 
