@@ -49,7 +49,7 @@ sanitize: $(VENV)/test
 	    PYTHONPATH=. $(abspath $(BIN))/python -m pytest -c /dev/null --rootdir=. \
 	    tests/optim/test_rules.py tests/optim/test_bad_updates.py tests/norm tests/dropout \
 	    tests/penalty tests/nn/test_block.py tests/nn/test_losses.py \
-	    tests/sweeps/test_attributes.py tests/test_bad_input.py
+	    tests/sweeps/test_attributes.py tests/test_bad_input.py $(ARGS)
 
 # One stamp an extra: made again when a source of the extension changes.
 $(VENV)/%: $(SOURCES)
