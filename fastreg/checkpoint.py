@@ -8,7 +8,6 @@ the whole file, computed with 64 zeros in its own place. Nothing in it is ever e
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastreg._core import checks
+from fastreg._core.digest import sha256
 from fastreg._core.replace import replace_file
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def encode(state: Any) -> bytearray:
         "state": text,
     }
     data = pack(arrays, metadata)
-    digest = hashlib.sha256(data).hexdigest().encode()
+    digest = sha256(data).encode()
     place = data.index(b'"sha256":"' + BLANK.encode()) + len(b'"sha256":"')
     data[place : place + 64] = digest
     return data
@@ -283,9 +283,7 @@ def _check_sum(head, arrays, found):
         or (head.count(found.encode()) != 1)
     ):
         raise CheckpointError("not a fastreg checkpoint; it carries no checksum")
-    digest = hashlib.sha256(head.replace(found.encode(), BLANK.encode()))
-    digest.update(arrays)
-    if digest.hexdigest() != found:
+    if sha256(head.replace(found.encode(), BLANK.encode()), arrays) != found:
         raise CheckpointError("damaged; the checksum does not fit")
 
 

@@ -1,11 +1,16 @@
 """Fixtures that run a test at every level, thread count and dtype, between guard bytes."""
 
+import signal
+
 import harness
 import numpy as np
 import pytest
 
 import fastreg
 from fastreg._core import _kernels
+
+# A shell's background job ignores Ctrl-C, and so would the programs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=_kernels.levels())

@@ -9,7 +9,6 @@ another process is writing, even in another container, where process ids say not
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import platform
 import re
@@ -18,6 +17,8 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from fastreg._core.digest import sha256
+
 try:
     import fcntl
 except ImportError:  # Windows: without locks, files of killed processes are not removed
@@ -25,7 +26,7 @@ except ImportError:  # Windows: without locks, files of killed processes are not
 
 __all__ = ["replace_file"]
 
-HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # other hosts' locks may not show
+HOST = sha256(platform.node().encode())[:8]  # other hosts' locks may not show
 TRIES = 100  # of a call that a signal interrupts
 MOST_LINKS = 40  # from a name to its file, as in Linux
 LONGEST_FOLDER = 4000  # bytes; Linux takes paths of 4095
@@ -71,7 +72,7 @@ def _short(folder, name):
 
 def _replace(folder, name, data, before):
     path = os.path.join(folder, name)
-    start = f".fastreg-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}-{HOST}-"
+    start = f".fastreg-{sha256(os.fsencode(name))[:16]}-{HOST}-"
     _remove_orphans(folder, start)
     temporary, descriptor = _create(os.path.join(folder, start), before)
     try:

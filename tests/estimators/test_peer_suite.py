@@ -9,7 +9,7 @@ import fastreg.sklearn
 
 SUITE = "sklearn.neural_network.tests.test_mlp"
 LEFT_OUT = {
-    "test_gradient": "calls _loss_grad_lbfgs; tests/estimators/test_losses.py checks our gradients",
+    "test_gradient": "calls _loss_grad_lbfgs; test_gradients.py checks our gradients",
 }
 CLASSES = ("MLPClassifier", "MLPRegressor")
 
