@@ -1,7 +1,7 @@
 /* Functions of one number, for what an optimizer's step or a schedule computes once: from + - * /
  * and moves of bits, so that neither depends on a C library.
  *
- * They are sums of two doubles (Dekker, 1971) with about 60 bits, rounded at the end: within 0.51
+ * They are sums of two doubles (Dekker, 1971) with about 60 bits, rounded at the end: within 0.55
  * ulp, which is what good libraries give in almost every case.
  */
 #include "fastreg.h"

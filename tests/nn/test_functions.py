@@ -56,8 +56,8 @@ def all_bits(dtype, rng, n):
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_functions_are_exact_to_two_ulp(name, dtype, guarded, rng):
-    info, x = np.finfo(dtype), guarded(points(name, dtype, rng))
+def test_functions_are_exact_to_two_ulp(name, dtype, guarded, fixed_rng):
+    info, x = np.finfo(dtype), guarded(points(name, dtype, fixed_rng))
     found = _kernels.activate("f", name, x)
     with mpmath.workprec(120):
         for value, got in zip(x.tolist(), found.tolist(), strict=True):
@@ -203,11 +203,11 @@ def test_a_large_gradient_keeps_the_digits_of_a_vanishing_slope(kind, dtype):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("loss", [binary_cross_entropy, mse], ids=lambda f: f.__name__)
 def test_losses_of_targets_have_the_bits_of_the_base_level(
-    loss, weighted, shape, dtype, level, threads, rng
+    loss, weighted, shape, dtype, level, threads, fixed_rng
 ):
-    z = (5 * rng.normal(size=shape)).astype(dtype)
-    t = rng.uniform(size=shape).astype(dtype)
-    weights = rng.uniform(size=shape[0]) if weighted else None
+    z = (5 * fixed_rng.normal(size=shape)).astype(dtype)
+    t = fixed_rng.uniform(size=shape).astype(dtype)
+    weights = fixed_rng.uniform(size=shape[0]) if weighted else None
     value, gradient = loss(z, t, sample_weight=weights)
     with harness.serial_base():
         expected, wanted = loss(z, t, sample_weight=weights)
@@ -219,8 +219,8 @@ def test_losses_of_targets_have_the_bits_of_the_base_level(
     np.testing.assert_allclose(gradient, slopes, rtol=few, atol=0)
 
 
-def test_the_softmax_of_a_row_sums_to_one_at_every_level(dtype, level, threads, rng):
-    z = (10 * rng.normal(size=(300, 77))).astype(dtype)
+def test_the_softmax_of_a_row_sums_to_one_at_every_level(dtype, level, threads, fixed_rng):
+    z = (10 * fixed_rng.normal(size=(300, 77))).astype(dtype)
     p = softmax(z)
     exact = np.exp(z.astype(np.longdouble))
     np.testing.assert_allclose(p, exact / exact.sum(axis=1, keepdims=True),

@@ -42,10 +42,12 @@ LOSSES = {
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("loss", "draw", "options"), LOSSES.values(), ids=LOSSES)
-def test_every_gradient_of_a_loss_is_its_finite_difference(loss, draw, options, weighted, rng):
-    outputs, targets = rng.normal(size=(7, 3)), draw(rng, 7, 3)
+def test_every_gradient_of_a_loss_is_its_finite_difference(
+    loss, draw, options, weighted, fixed_rng
+):
+    outputs, targets = fixed_rng.normal(size=(7, 3)), draw(fixed_rng, 7, 3)
     if weighted:
-        options = {**options, "sample_weight": rng.uniform(0, 2, 7)}
+        options = {**options, "sample_weight": fixed_rng.uniform(0, 2, 7)}
     value, gradient = loss(outputs, targets, **options)
     slope = finite_difference(lambda: loss(outputs, targets, **options)[0], outputs)
     np.testing.assert_allclose(gradient, slope, atol=1e-8)
@@ -70,8 +72,8 @@ def test_binary_cross_entropy_is_finite_for_any_finite_logits(values, dtype):
 
 
 @pytest.mark.parametrize(("loss", "draw", "options"), LOSSES.values(), ids=LOSSES)
-def test_weights_are_shares_of_a_mean(loss, draw, options, rng):
-    outputs, targets = rng.normal(size=(6, 3)), draw(rng, 6, 3)
+def test_weights_are_shares_of_a_mean(loss, draw, options, fixed_rng):
+    outputs, targets = fixed_rng.normal(size=(6, 3)), draw(fixed_rng, 6, 3)
     counts = np.array([1, 2, 1, 3, 1, 2])
     value, _ = loss(outputs, targets, **options, sample_weight=counts)
     repeated, _ = loss(np.repeat(outputs, counts, 0), np.repeat(targets, counts, 0), **options)

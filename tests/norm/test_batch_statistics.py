@@ -12,17 +12,17 @@ from fastreg.nn import mlp, mse
 from fastreg.train import fit
 
 
-def test_running_statistics_follow_the_chapter(rng):
+def test_running_statistics_follow_the_chapter(fixed_rng):
     """Momentum weights the old value; the variance is biased."""
-    layer, X = BatchNorm(2, momentum=0.75), rng.normal(size=(10, 2))
+    layer, X = BatchNorm(2, momentum=0.75), fixed_rng.normal(size=(10, 2))
     layer.forward(X)
     np.testing.assert_allclose(layer.running_mean, 0.25 * X.mean(0, keepdims=True))
     np.testing.assert_allclose(layer.running_var, 0.75 + 0.25 * X.var(0, keepdims=True))
     assert layer.running_mean.shape == layer.gamma.shape == (1, 2)
 
 
-def test_inference_uses_running_statistics(dtype, rng):
-    layer, X = BatchNorm(3), rng.normal(size=(6, 3)).astype(dtype)
+def test_inference_uses_running_statistics(dtype, fixed_rng):
+    layer, X = BatchNorm(3), fixed_rng.normal(size=(6, 3)).astype(dtype)
     layer.running_mean, layer.running_var = np.full((1, 3), 2.0), np.full((1, 3), 9.0)
     layer.eval()
     before = copy.deepcopy(layer.running_mean)
@@ -33,8 +33,8 @@ def test_inference_uses_running_statistics(dtype, rng):
     harness.same_bits(layer.forward(in_place, out=in_place), layer.forward(X))
 
 
-def test_the_cumulative_average_weighs_all_batches_alike(rng):
-    layer, batches = BatchNorm(3, momentum=None), rng.normal(size=(5, 20, 3))
+def test_the_cumulative_average_weighs_all_batches_alike(fixed_rng):
+    layer, batches = BatchNorm(3, momentum=None), fixed_rng.normal(size=(5, 20, 3))
     for X in batches:
         layer.forward(X)
     np.testing.assert_allclose(layer.running_mean[0], batches.mean(axis=(0, 1)), atol=1e-15)
@@ -42,12 +42,12 @@ def test_the_cumulative_average_weighs_all_batches_alike(rng):
     assert layer.batches == 5
 
 
-def test_an_unbiased_running_variance(rng):
-    X = rng.normal(size=(10, 2))
+def test_an_unbiased_running_variance(fixed_rng):
+    X = fixed_rng.normal(size=(10, 2))
     layer = BatchNorm(2, momentum=0.0, unbiased_running_var=True)
     harness.same_bits(layer.forward(X), BatchNorm(2).forward(X))
     np.testing.assert_allclose(layer.running_var[0], X.var(axis=0, ddof=1))
-    X = rng.normal(size=(3, 2, 5))
+    X = fixed_rng.normal(size=(3, 2, 5))
     layer.forward(X)
     np.testing.assert_allclose(layer.running_var[0], X.var(axis=(0, 2)) * 15 / 14)
 
@@ -65,12 +65,12 @@ def test_without_running_statistics_inference_uses_the_batch(rng):
 
 
 @pytest.mark.parametrize("affine", [True, False])
-def test_folding_gives_the_same_function(affine, dtype, rng):
-    W, b = rng.normal(size=(5, 3)).astype(dtype), rng.normal(size=3).astype(dtype)
-    X = rng.normal(size=(20, 5)).astype(dtype)
+def test_folding_gives_the_same_function(affine, dtype, fixed_rng):
+    W, b = fixed_rng.normal(size=(5, 3)).astype(dtype), fixed_rng.normal(size=3).astype(dtype)
+    X = fixed_rng.normal(size=(20, 5)).astype(dtype)
     layer, twin = BatchNorm(3, affine=affine), reference.BatchNorm(3)
     if affine:
-        layer.gamma[:], layer.beta[:] = rng.normal(size=(2, 1, 3))
+        layer.gamma[:], layer.beta[:] = fixed_rng.normal(size=(2, 1, 3))
         twin.gamma, twin.beta = layer.gamma, layer.beta
     layer.forward(X @ W + b)
     twin.running_mean, twin.running_var = layer.running_mean, layer.running_var
@@ -85,11 +85,11 @@ def test_folding_gives_the_same_function(affine, dtype, rng):
     np.testing.assert_allclose(folded_b, exact_b, rtol=0, atol=8 * np.finfo(dtype).eps)
 
 
-def test_unbiased_cumulative_statistics_agree_with_torch(rng):
+def test_unbiased_cumulative_statistics_agree_with_torch(fixed_rng):
     torch = pytest.importorskip("torch")
     layer = BatchNorm(4, momentum=None, unbiased_running_var=True)
     peer = torch.nn.BatchNorm2d(4, momentum=None)
-    for X in rng.normal(3, 2, size=(3, 5, 4, 6, 7)).astype(np.float32):
+    for X in fixed_rng.normal(3, 2, size=(3, 5, 4, 6, 7)).astype(np.float32):
         layer.forward(X)
         peer(torch.tensor(X))
     np.testing.assert_allclose(layer.running_mean[0], peer.running_mean.numpy(), atol=1e-5)
@@ -170,11 +170,11 @@ def test_it_says_nothing_of_other_batches(shape):
 
 
 @pytest.mark.parametrize("shape", [(8, 3), (4, 3, 5), (4, 3, 2, 2)])
-def test_the_cache_is_that_of_the_last_training_call(shape, dtype, rng):
+def test_the_cache_is_that_of_the_last_training_call(shape, dtype, fixed_rng):
     layer = BatchNorm(3)
-    layer.gamma, layer.beta = rng.normal(size=(2, 1, 3))
+    layer.gamma, layer.beta = fixed_rng.normal(size=(2, 1, 3))
     assert layer.cache == {}
-    X = rng.normal(3, 2, size=shape).astype(dtype)
+    X = fixed_rng.normal(3, 2, size=shape).astype(dtype)
     layer.forward(X)
     layer.eval()
     layer.forward(2 * X)

@@ -44,16 +44,19 @@ def test_a_late_parameter_steps_as_a_first_one_does(rule, compat):
 @pytest.mark.parametrize("options", [{}, {"clip_norm": 1.0, "ema_decay": 0.9}])
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("listed", [False, True], ids=["dict", "list"])
-def test_any_pattern_of_none_has_the_reference_s_bits(rule, options, listed, rng):
+def test_any_pattern_of_none_has_the_reference_s_bits(rule, options, listed, fixed_rng):
     groups = {"1": {"learning_rate": 0.3}}
     fast, slow = twins(rule, groups=groups, exclude=["2"], weight_decay=0.1, **options)
     shapes = [(3,), (20_000,), (2, 5), ()]
-    values = [np.asarray(rng.normal(size=shape)) for shape in shapes]
+    values = [np.asarray(fixed_rng.normal(size=shape)) for shape in shapes]
     copies = [value.copy() for value in values]
     if not listed:
         values, copies = ({str(k): v for k, v in enumerate(some)} for some in (values, copies))
     for step in range(12):
-        grads = [None if rng.random() < 0.4 else np.asarray(rng.normal(size=s)) for s in shapes]
+        grads = [
+            None if fixed_rng.random() < 0.4 else np.asarray(fixed_rng.normal(size=s))
+            for s in shapes
+        ]
         if step == 6:
             grads = [None] * 4
         if not listed:
@@ -241,14 +244,14 @@ def test_an_assigned_t_is_saved_before_the_first_step():
 
 
 @pytest.mark.parametrize("options", [{}, {"clip_norm": 0.5}, {"ema_decay": 0.9}])
-def test_torch_agrees_on_late_gradients_decay_clipping_and_averages(options, rng):
+def test_torch_agrees_on_late_gradients_decay_clipping_and_averages(options, fixed_rng):
     torch = pytest.importorskip("torch")
     options = options | {"weight_decay": 0.1}
     names = {"Momentum": "SGD", "AdaGrad": "Adagrad"}
     for rule in RULES:
         if not harness.in_a_library(rule, "torch"):
             continue
-        values = [rng.normal(size=5), rng.normal(size=(3, 4))]
+        values = [fixed_rng.normal(size=5), fixed_rng.normal(size=(3, 4))]
         theirs = torch.nn.ParameterList([torch.tensor(v) for v in values])
         extra = {"momentum": 0.9} if rule == "Momentum" else {}
         stepper = getattr(torch.optim, names.get(rule, rule))(theirs, weight_decay=0.1, **extra)
@@ -256,7 +259,7 @@ def test_torch_agrees_on_late_gradients_decay_clipping_and_averages(options, rng
         mean = tools.AveragedModel(theirs, multi_avg_fn=tools.get_ema_multi_avg_fn(0.9))
         optimizer = getattr(optim, rule)(compat="torch", **options)
         for step in range(8):
-            grads = [rng.normal(size=5), rng.normal(size=(3, 4)) if step > 2 else None]
+            grads = [fixed_rng.normal(size=5), fixed_rng.normal(size=(3, 4)) if step > 2 else None]
             for p, g in zip(theirs, grads, strict=True):
                 p.grad = None if g is None else torch.tensor(g)
             if "clip_norm" in options:

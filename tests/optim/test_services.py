@@ -22,14 +22,14 @@ def test_decoupled_decay_and_coupled_l2_are_two_things():
     np.testing.assert_allclose(step(AdamW(0.1), [1.0], [0.0]), 0.999)
 
 
-def test_proximal_l1_reaches_exact_zeros_and_the_subgradient_does_not(rng):
-    A = rng.normal(size=(200, 50))
+def test_proximal_l1_reaches_exact_zeros_and_the_subgradient_does_not(fixed_rng):
+    A = fixed_rng.normal(size=(200, 50))
     truth = np.where(np.arange(50) < 5, 2.0, 0.0)
-    b = A @ truth + 0.01 * rng.normal(size=200)
+    b = A @ truth + 0.01 * fixed_rng.normal(size=200)
     zeros = {}
     for mode in ("subgradient", "prox"):
         optimizer = Adam(0.01, lambda_l1=0.1, l1_mode=mode)
-        params = {"w": rng.normal(size=50) * 0.1}
+        params = {"w": fixed_rng.normal(size=50) * 0.1}
         for _ in range(3000):
             optimizer.update(params, {"w": A.T @ (A @ params["w"] - b) / 200})
         zeros[mode] = np.flatnonzero(params["w"] == 0.0)
@@ -49,11 +49,11 @@ def test_proximal_sgd_is_ista():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_clip_norm_equals_the_two_step_formula(rule, rng):
+def test_clip_norm_equals_the_two_step_formula(rule, fixed_rng):
     shapes = [(3, 4), (50,), ()]
     one, clipped = getattr(optim, rule)(), getattr(optim, rule)(clip_norm=0.5)
     for _ in range(3):
-        grads = [np.asarray(rng.normal(size=shape)) for shape in shapes]
+        grads = [np.asarray(fixed_rng.normal(size=shape)) for shape in shapes]
         norm = math.sqrt(sum(float((g * g).sum()) for g in grads))
         values = [[np.zeros(shape) for shape in shapes] for _ in range(2)]
         one.update(values[0], [np.asarray(g * (0.5 / norm)) for g in grads])
