@@ -9,13 +9,9 @@
  * with the 1; divisions: 0 and 1 in float, 1 and 2 in double.
  */
 
-/* log(u) + c for a positive normal u and a small c. */
-FR_INLINE float log_normal_f32(float u, float c)
+/* (log(1 + f) - f + f^2 / 2) / f^3; normal.h, too, stands on it. */
+FR_INLINE float log_tail(float f)
 {
-    const uint32_t root_half = 0x3F3504F3u; /* sqrt(1/2) */
-    const uint32_t bits = bits_of(u) - root_half;
-    const float e = (float)((int32_t)bits >> 23);
-    const float f = float_of((bits & 0x7FFFFFu) + root_half) - 1.0f, z = f * f;
     float p = 7.0376836292e-2f;
     p = p * f - 1.1514610310e-1f;
     p = p * f + 1.1676998740e-1f;
@@ -24,7 +20,17 @@ FR_INLINE float log_normal_f32(float u, float c)
     p = p * f - 1.6668057665e-1f;
     p = p * f + 2.0000714765e-1f;
     p = p * f - 2.4999993993e-1f;
-    p = p * f + 3.3333331174e-1f;
+    return p * f + 3.3333331174e-1f;
+}
+
+/* log(u) + c for a positive normal u and a small c. */
+FR_INLINE float log_normal_f32(float u, float c)
+{
+    const uint32_t root_half = 0x3F3504F3u; /* sqrt(1/2) */
+    const uint32_t bits = bits_of(u) - root_half;
+    const float e = (float)((int32_t)bits >> 23);
+    const float f = float_of((bits & 0x7FFFFFu) + root_half) - 1.0f, z = f * f;
+    const float p = log_tail(f);
     const float rest = ((f * z) * p + (c - e * 2.12194440e-4f)) - 0.5f * z;
     return e * 0.693359375f + (f + rest);
 }

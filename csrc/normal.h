@@ -21,17 +21,7 @@ FR_INLINE float normal_radius(uint32_t word)
     const uint32_t bits = bits_of((float)(int32_t)(word >> 1) + 0.5f) - root_half;
     const float e = (float)((int32_t)bits >> 23) - 31.0f;
     const float f = float_of((bits & 0x7FFFFFu) + root_half) - 1.0f;
-    const float z = f * f;
-    float p = 7.0376836292e-2f;
-    p = p * f - 1.1514610310e-1f;
-    p = p * f + 1.1676998740e-1f;
-    p = p * f - 1.2420140846e-1f;
-    p = p * f + 1.4249322787e-1f;
-    p = p * f - 1.6668057665e-1f;
-    p = p * f + 2.0000714765e-1f;
-    p = p * f - 2.4999993993e-1f;
-    p = p * f + 3.3333331174e-1f;
-    const float ln_u = e * 0.693147180559945f + (f + (p * f - 0.5f) * z);
+    const float ln_u = e * 0.693147180559945f + (f + (log_tail(f) * f - 0.5f) * (f * f));
     return sqrtf(-2.0f * ln_u);
 }
 

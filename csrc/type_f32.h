@@ -1,7 +1,8 @@
 /* The kernels' element type is float. */
 #define real float
 #define FR_TYPE f32
-#define whole uint32_t /* its bits */
+#define whole uint32_t   /* its bits, */
+#define WHOLE_OF bits_of /* and how to read them (exp.h) */
 #define WHOLE UINT32_MAX
 #define FR_BYTES 4
 #define SQRT sqrtf

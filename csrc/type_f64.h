@@ -1,7 +1,8 @@
 /* The kernels' element type is double. */
 #define real double
 #define FR_TYPE f64
-#define whole uint64_t /* its bits */
+#define whole uint64_t     /* its bits, */
+#define WHOLE_OF bits64_of /* and how to read them (exp.h) */
 #define WHOLE UINT64_MAX
 #define FR_BYTES 8
 #define SQRT sqrt

@@ -246,10 +246,7 @@ ELEMENT(lion)
  */
 FR_INLINE whole beyond(real x, real limit)
 {
-    whole bits, most;
-    memcpy(&bits, &x, sizeof bits);
-    memcpy(&most, &limit, sizeof most);
-    return (bits & WHOLE / 2) + (WHOLE / 2 - most);
+    return (WHOLE_OF(x) & WHOLE / 2) + (WHOLE / 2 - WHOLE_OF(limit));
 }
 
 /* The largest weight whose share of the penalised gradient needs no care. */
