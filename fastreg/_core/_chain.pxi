@@ -3,8 +3,8 @@
 #
 # From _lock: attributes, PyDict_GetItemWithError, PyDict_SetItem, Whole; _dropout: LAST_CALL;
 # _arrays: dtype_row, empty_like, is_dense, shape_of; _matrix: doubles, row_of; _norm:
-# batch_statistics, blend_row; _dense: bias_gate, dense_gradients, dense_product, gate_backward,
-# norm_gate, norm_gate_backward.
+# batch_statistics, blend_row, statistics_of; _dense: bias_gate, dense_gradients, dense_product,
+# gate_backward, norm_gate, norm_gate_backward.
 
 cdef object ONE_BY_ONE = object()  # a chain's answer where its layers must run one after the other
 
@@ -130,7 +130,6 @@ cdef class Chain:
         pass, batch norm in place, dropout not at all."""
         cdef dict dense, norm
         cdef cnp.ndarray x, statistics
-        cdef Py_ssize_t c
         if self.dense is None or not isinstance(given, cnp.ndarray) or (
                 cnp.PyArray_NDIM(<cnp.ndarray>given) != 2) or self.has_own_methods() or (
                 not are_in(self.layers, False)):
@@ -142,11 +141,10 @@ cdef class Chain:
         if not is_plain_norm(norm, False) or not self.fits_norm(norm, given):
             return ONE_BY_ONE
         x = dense_product(given, dense["W"], dense["b"], False, dense["products"])
-        statistics = doubles(3, cnp.PyArray_DIM(x, 1))
-        for c in range(cnp.PyArray_DIM(x, 1)):
-            row_of(statistics, 0)[c] = (<double *>cnp.PyArray_DATA(norm["running_mean"]))[c]
-            row_of(statistics, 1)[c] = (<double *>cnp.PyArray_DATA(norm["running_var"]))[c]
-            row_of(statistics, 2)[c] = 1.0 / sqrt(row_of(statistics, 1)[c] + <double>norm["epsilon"])
+        statistics = statistics_of(
+            <const double *>cnp.PyArray_DATA(norm["running_mean"]),
+            <const double *>cnp.PyArray_DATA(norm["running_var"]), cnp.PyArray_DIM(x, 1),
+            norm["epsilon"])
         return norm_gate(x, statistics, norm["gamma"], norm["beta"], True, None, True)
 
     cdef object fused_backward(self, object dy, bint input_gradient, list pending):

@@ -152,18 +152,6 @@ def wide_row(array, Py_ssize_t n, double default):
     return row
 
 
-def kept_statistics(cnp.ndarray mean not None, cnp.ndarray var not None, double epsilon):
-    """What ``batch_statistics`` returns, of running statistics."""
-    cdef Py_ssize_t i, n = cnp.PyArray_SIZE(mean)
-    cdef cnp.ndarray statistics = doubles(3, n)
-    cdef cnp.ndarray means = np.ascontiguousarray(mean), variances = np.ascontiguousarray(var)
-    for i in range(n):
-        row_of(statistics, 0)[i] = float_at(means, i)
-        row_of(statistics, 1)[i] = float_at(variances, i)
-        row_of(statistics, 2)[i] = 1.0 / sqrt(float_at(variances, i) + epsilon)
-    return statistics
-
-
 def follow(cnp.ndarray running not None, cnp.ndarray statistics not None, Py_ssize_t row,
            double factor, double correction):
     """Move running statistics by ``factor`` of the way to a row of a batch's, in place."""

@@ -93,6 +93,26 @@ cpdef cnp.ndarray batch_statistics(cnp.ndarray x, double epsilon, bint channels_
     return statistics
 
 
+cdef cnp.ndarray statistics_of(const double *mean, const double *var, Py_ssize_t n,
+                               double epsilon):
+    """What `batch_statistics` returns, of running averages."""
+    cdef cnp.ndarray statistics = doubles(3, n)
+    cdef Py_ssize_t c
+    for c in range(n):
+        row_of(statistics, 0)[c], row_of(statistics, 1)[c] = mean[c], var[c]
+        row_of(statistics, 2)[c] = 1.0 / sqrt(var[c] + epsilon)
+    return statistics
+
+
+def kept_statistics(cnp.ndarray mean not None, cnp.ndarray var not None, double epsilon):
+    """The same of averages in either dtype and any layout."""
+    cdef cnp.ndarray means = np.ascontiguousarray(mean, np.float64)
+    cdef cnp.ndarray variances = np.ascontiguousarray(var, np.float64)
+    return statistics_of(<const double *>cnp.PyArray_DATA(means),
+                         <const double *>cnp.PyArray_DATA(variances), cnp.PyArray_SIZE(means),
+                         epsilon)
+
+
 def batch_normalize(str where, cnp.ndarray x not None, object out, bint in_place,
                     cnp.ndarray statistics not None, cnp.ndarray gamma not None,
                     cnp.ndarray beta not None, bint channels_last):

@@ -135,10 +135,8 @@ cdef cnp.ndarray layer_product(cnp.ndarray left, bint left_turned, cnp.ndarray r
     return target
 
 
-cpdef object matmul(object a, object b, object out=None, object bias=None, bint relu=False):
-    """``a @ b`` with bits that depend on nothing but the numbers; see `fastreg.matmul`.
-
-    Then ``+ bias``, a row of b's dtype and columns, and ReLU, both in the same pass."""
+def matmul(object a, object b, object out=None):
+    """``a @ b`` with bits that depend on nothing but the numbers; see `fastreg.matmul`."""
     cdef cnp.ndarray left = product_side("a", a, b), right = product_side("b", b, left)
     cdef cnp.ndarray target
     cdef int rows_left = cnp.PyArray_NDIM(left) - 1, cols_right = cnp.PyArray_NDIM(right) - 1
@@ -169,8 +167,6 @@ cpdef object matmul(object a, object b, object out=None, object bias=None, bint 
     target = product_target(out, ndim, shape, left, right)
     job.a, job.b, job.c = (
         cnp.PyArray_DATA(left), cnp.PyArray_DATA(right), cnp.PyArray_DATA(target))
-    job.c_row, job.bias, job.relu = job.cols, NULL, relu
-    if bias is not None:
-        job.bias = cnp.PyArray_DATA(matching("matmul", "bias", bias, (job.cols,), left.dtype))
+    job.c_row, job.bias, job.relu = job.cols, NULL, False
     compute(&job, table.kernels[dtype_row(left)])
     return target if ndim or out is not None else target[()]
