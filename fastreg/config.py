@@ -243,10 +243,10 @@ def products(whose: Products | None) -> Iterator[None]:
     >>> np.allclose(Y, model.forward(X))
     True
     """
-    if whose is None:
+    asked = checks.products_of("products", "whose", whose)
+    if asked is None:
         yield
         return
-    asked = checks.choice("products", "whose", whose, ("own", "blas"))
     scope = _kernels.enter_scope(int(asked == "blas"), of_products=True)
     try:
         yield

@@ -89,6 +89,11 @@ def choice(where: str, name: str, value: Any, choices: tuple[Any, ...]) -> str:
     return value
 
 
+def products_of(where: str, name: str, value: Any) -> Any:
+    """Return whose matrix products are asked for, None if nobody's."""
+    return None if value is None else choice(where, name, value, ("own", "blas"))
+
+
 def number(
     where: str,
     name: str,

@@ -14,7 +14,7 @@ from fastreg._core._kernels import (
     gate_backward,
 )
 from fastreg._core.arrays import float_dtype
-from fastreg._core.checks import LARGEST, Checked, choice, flag, number, shown, size
+from fastreg._core.checks import LARGEST, Checked, flag, number, products_of, shown, size
 from fastreg._core.layer import Layer
 from fastreg._core.seeds import generator
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from fastreg._core.types import Array, DTypeLike, MaybeArray, Products, Seed
 
-__all__ = ["INITS", "Dense", "known_name", "products_of"]
+__all__ = ["INITS", "Dense", "known_name"]
 
 # Standard deviation of an initial weight, before init_scale.
 INITS: Any = {
@@ -37,11 +37,6 @@ def known_name(where: str, name: str, value: Any, known: Iterable[str]) -> None:
     """Refuse a name that is not among those known."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{where}: {name} must be one of {', '.join(known)}, got {shown(value)}")
-
-
-def products_of(where: str, name: str, value: Any) -> Any:
-    """Return whose matrix products are asked for, or refuse the name."""
-    return None if value is None else choice(where, name, value, ("own", "blas"))
 
 
 class Dense(Layer):

@@ -12,12 +12,12 @@ import numpy as np
 import fastreg.reference
 from fastreg._core._kernels import Network, are_in, gathered, marked
 from fastreg._core.arrays import float_dtype
-from fastreg._core.checks import LARGEST, flag, number, sequence, shown, size
+from fastreg._core.checks import LARGEST, flag, number, products_of, sequence, shown, size
 from fastreg._core.seeds import generator
 from fastreg.dropout import Dropout
 from fastreg.nn import activations
 from fastreg.nn.block import Block, blocks
-from fastreg.nn.dense import INITS, Dense, known_name, products_of
+from fastreg.nn.dense import INITS, Dense, known_name
 from fastreg.norm import BatchNorm
 
 if TYPE_CHECKING:
