@@ -146,9 +146,9 @@ class Contender:
         return json.loads(self.process.stdout.readline())
 
 
-def measure(network, seconds):
+def measure(script, names, work, seconds):
     """Return the median microseconds of every contender that is there."""
-    contenders = {name: Contender(__file__, name, network) for name in CONTENDERS}
+    contenders = {name: Contender(script, name, work) for name in names}
     contenders = {name: one for name, one in contenders.items() if one.is_there}
     for _ in range(5):
         for one in contenders.values():
@@ -170,7 +170,7 @@ def main():
     if options.worker:
         return serve(step_of)
     for network in (name for name in NETWORKS if options.only in name):
-        found = measure(network, options.seconds)
+        found = measure(__file__, CONTENDERS, network, options.seconds)
         print(f"{network}:", " · ".join(f"{name} {us:,.1f}" for name, us in found.items()))
         ours = found["fastreg"]
         for name, factor in TARGETS[network]:

@@ -8,11 +8,10 @@ their matrix products alone.
 
 import argparse
 import itertools
-import time
 from functools import partial
 
 import numpy as np
-from steps import Contender, serve
+from steps import measure, serve
 
 SIZES = (784, 256, 128, 10)
 BATCH = 128
@@ -104,12 +103,7 @@ def main():
     if options.worker:
         return serve(step_of)
     for work in (name for name in CONTENDERS if options.only in name):
-        ones = {name: Contender(__file__, name, work) for name in CONTENDERS[work]}
-        for _ in range(5):
-            for one in ones.values():
-                time.sleep(0.3)
-                one.taken += one.ask(options.seconds / 5)
-        found = {name: 1e6 * float(np.median(one.taken)) for name, one in ones.items()}
+        found = measure(__file__, CONTENDERS[work], work, options.seconds)
         print(f"{work}:", " · ".join(f"{name} {us:,.1f} us" for name, us in found.items()))
         slow, fast, factor = TARGETS[work]
         ratio = found[slow] / found[fast]

@@ -22,7 +22,7 @@ from fastreg.sklearn import network, rows
 from fastreg.sklearn.lbfgs import minimise
 from fastreg.sklearn.losses import loss_for, responses
 from fastreg.sklearn.steps import OPTIMIZERS, SCHEDULES
-from fastreg.sklearn.training import Part, train
+from fastreg.sklearn.training import Part, lent, train
 from fastreg.sklearn.versions import BaseEstimator, checked_weights
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Multilayer(BaseEstimator):
         loss = loss_for(self.out_activation_, getattr(self, "label_smoothing", 0.0), dtype)
         if self.solver in STOCHASTIC:
             self._set_out(first, validation)
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), lent(self.callbacks):
                 train(self, model, loss, data, validation, incremental, random_state)
         else:
             minimise(self, model, loss, data)
@@ -277,9 +277,7 @@ class Multilayer(BaseEstimator):
 
     def _parts(self, X, y, targets, weights, val, work, random_state):
         """Training data, and validation data if there are any."""
-        if targets.dtype.kind != "i":  # not labels of a softmax
-            targets = targets.astype(work)
-            targets = targets.reshape(len(targets), -1)
+        targets = in_columns(targets, work)
         source = rows.as_rows(X, work)
         kept = np.arange(len(source)) if weights is None else np.flatnonzero(weights)
         if not len(kept):
@@ -315,8 +313,7 @@ class Multilayer(BaseEstimator):
         targets = self._targets(y_val, False, True)
         if weights is not None:
             weights = checked_weights(weights, X_val)
-        if targets.dtype.kind != "i":
-            targets = targets.astype(work).reshape(len(targets), -1)
+        targets = in_columns(targets, work)
         return Part(rows.as_rows(X_val, work), targets, weights, y_val)
 
     def _stratify(self, targets):
@@ -386,3 +383,8 @@ class Multilayer(BaseEstimator):
         if not state.get("_in_training", False):
             state.pop("_optimizer", None)
         return state
+
+
+def in_columns(targets: Any, dtype: Any) -> Any:
+    """Targets of a loss as a matrix of this dtype; labels of a softmax as they are."""
+    return targets if targets.dtype.kind == "i" else targets.astype(dtype).reshape(len(targets), -1)

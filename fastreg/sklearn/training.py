@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,11 +18,13 @@ from fastreg.sklearn.network import outputs
 from fastreg.sklearn.steps import Steps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fastreg._core.types import Array, Loss, PathLike
     from fastreg.nn import Sequential
     from fastreg.sklearn.rows import Rows
 
-__all__ = ["Part", "Run", "train"]
+__all__ = ["Part", "Run", "lent", "train"]
 
 
 class Part(NamedTuple):
@@ -90,6 +93,17 @@ class Run:
         checkpoint.save(path, state | {"epoch": self.epoch, "step": self.step})
 
 
+@contextmanager
+def lent(callbacks: Any) -> Iterator[None]:
+    """Give callbacks back the ``trainer`` they had, whatever happens inside the block."""
+    kept = [(callback, getattr(callback, "trainer", None)) for callback in callbacks or ()]
+    try:
+        yield
+    finally:
+        for callback, before in kept:
+            callback.trainer = before
+
+
 def train(
     estimator: Any, model: Sequential, loss: Loss, data: Part, validation: Any, incremental: bool,
     random_state: Any,
@@ -110,9 +124,6 @@ def train(
     watch = Watch(estimator, model, loss, validation)
     order = np.arange(n)
     estimator.n_iter_ = 0
-    kept = [
-        (callback, getattr(callback, "trainer", None)) for callback in estimator.callbacks or ()
-    ]
     run.tell("on_train_begin", {})
     try:
         for _ in range(estimator.max_iter):
@@ -155,11 +166,7 @@ def train(
     finally:
         steps.show(model.params, averages=True)
         watch.restore()
-        for callback, before in kept:
-            callback.trainer = before
     run.tell("on_train_end", {})
-    for callback, before in kept:
-        callback.trainer = before
 
 
 def _batch_size(estimator, n):

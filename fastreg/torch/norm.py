@@ -52,8 +52,11 @@ def numbers_of(module: Any) -> Any:
 
 
 def slopes_for(weight: Any, bias: Any, like: Any) -> Any:
-    """Arrays for the gradients of weight and bias, as far as there are such."""
-    return [np.empty(p.shape, like.dtype) for p in (weight, bias) if p is not None]
+    """Arrays for the gradients of weight and bias, and what a kernel writes, weight's first."""
+    slopes = [np.empty(p.shape, like.dtype) for p in (weight, bias) if p is not None]
+    if weight is None and bias is not None:
+        return slopes, [np.empty_like(slopes[0]), slopes[0]]
+    return slopes, slopes
 
 
 def slopes_of(slopes: Any, weight: Any, bias: Any) -> Any:
@@ -122,9 +125,7 @@ class ByBatch:
         statistics, gamma = kept
         order = self.order
         X = contiguous(x if order is None else x.permute(order))
-        slopes = pair = slopes_for(weight, bias, X)
-        if weight is None and bias is not None:  # the kernel writes gamma's first
-            pair = [np.empty_like(slopes[0]), slopes[0]]
+        slopes, pair = slopes_for(weight, bias, X)
         dX = batch_backward(
             "backward",
             array(dy if order is None else dy.permute(order)),
@@ -177,9 +178,7 @@ class ByRow:
         """The gradients with respect to x, weight and bias."""
         statistics, gamma = kept
         X = contiguous(x)
-        slopes = pair = slopes_for(weight, bias, X)
-        if weight is None and bias is not None:
-            pair = [np.empty_like(slopes[0]), slopes[0]]
+        slopes, pair = slopes_for(weight, bias, X)
         dX = row_backward(
             "backward", array(dy), None, X, self.cut, statistics, gamma, self.centred, pair
         )
