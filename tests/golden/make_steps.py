@@ -17,6 +17,7 @@ import numpy as np
 
 import fastreg
 from fastreg import nn, train
+from fastreg._train import steps
 
 FILE = pathlib.Path(__file__).with_name("steps.json")
 ACTIVATIONS = {
@@ -66,11 +67,11 @@ def hash_of(activation, loss, dtype):
     schedule = fastreg.schedule.cosine(1e-2, 200)
     optimizer = fastreg.AdamW(schedule, weight_decay=0.01)
     run = train.Trainer(model, getattr(nn, loss), optimizer, rng=2, progress=False)
-    clock, train.time = train.time, types.SimpleNamespace(perf_counter=lambda: 0.0)
+    clock, steps.time = steps.time, types.SimpleNamespace(perf_counter=lambda: 0.0)
     try:
         run.fit(X, y, epochs=4, batch_size=16)
     finally:
-        train.time = clock
+        steps.time = clock
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "run.ckpt")
         run.save(path)
