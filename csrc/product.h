@@ -16,8 +16,9 @@ typedef struct {
 
     /* Filled in by the plan. c is cut into `tasks` rectangles, which may be computed in any
      * order; `cost` is what they take, in bytes moved in that time. If packed_bytes is not 0,
-     * `packed` must be that long, and `packs` parts of a and b be packed first. */
-    int pack_b, shared_b;
+     * `packed` must be that long, and `packs` parts of a and b be packed first. A product that is
+     * turned has exchanged a and b: it computes the columns of c. */
+    int turned, pack_b, shared_b;
     ptrdiff_t row_block, col_block, tasks, a_packs, packs, cost;
     size_t packed_bytes;
     void *packed;

@@ -8,7 +8,8 @@
  * tile goes down the rows with one panel of b (TILE_COLS columns of a block of k, 16 or 32 KB),
  * which stays in L1. Where b lies far apart, the first tile copies the panel to the stack as it
  * goes; with many rows all of b is copied to panels beforehand, and so is a to tiles where it
- * lies unfavourably: k outermost in both.
+ * lies unfavourably: k outermost in both. A c of few columns would leave most of a register idle:
+ * where the rows of a lie side by side, its transpose b' a' is computed instead.
  */
 #ifdef FR_REGISTER_BYTES
 #if FR_LANES == 4
@@ -28,6 +29,7 @@ enum {
     SPAN = 8,       /* panels of b packed together: long runs of its rows */
     NEAR_BYTES = 32 * 1024,  /* of b that are read where they lie: they stay in L1 */
     ROWS_BYTES = 128 * 1024, /* of a block of a: it stays in L2 beside its c */
+    FEW_COLS = 16,           /* of c, which is turned if registers would be idle */
     MANY_BYTES = 512 * 1024, /* the same where b is packed beforehand, which more rows than that
                                 are worth */
     TASK_WORK = 1024 * 1024, /* multiply-adds of float that are worth a task: 10 us */
@@ -226,8 +228,25 @@ static int packs_a(const fr_product *p)
     return p->cols >= 16 * TILE_COLS || (p->cols >= 4 * TILE_COLS && bytes % 4096 == 0);
 }
 
+/* Whether c is computed by columns, for want of columns; bias and ReLU run along rows. */
+static int turns(const fr_product *p)
+{
+    return WIDTH > 1 && p->a_row == 1 && p->cols <= FEW_COLS && p->cols % WIDTH != 0 &&
+           p->rows >= WIDTH && !p->bias && !p->relu;
+}
+
+static void exchange_sides(fr_product *p)
+{
+    const fr_product old = *p;
+    p->a = old.b, p->a_row = old.b_col, p->a_col = old.b_row, p->rows = old.cols;
+    p->b = old.a, p->b_row = old.a_col, p->b_col = old.a_row, p->cols = old.rows;
+}
+
 static void plan_product(fr_product *p, int threads)
 {
+    p->turned = turns(p);
+    if (p->turned)
+        exchange_sides(p);
     const ptrdiff_t steps = at_most(FR_PRODUCT_BLOCK, p->depth);
     const ptrdiff_t blocks = ceiling(p->depth, FR_PRODUCT_BLOCK);
     const ptrdiff_t tiles_down = ceiling(p->rows, TILE_ROWS),
@@ -243,7 +262,7 @@ static void plan_product(fr_product *p, int threads)
     const int is_far = row * steps * (ptrdiff_t)sizeof(real) > NEAR_BYTES;
     p->pack_b = p->b_col != 1 || (is_far && p->rows > 2 * TILE_ROWS);
     p->shared_b = p->pack_b && block_bytes > MANY_BYTES;
-    p->a_packs = packs_a(p) ? ceiling(tiles_down, PARTS) * blocks : 0;
+    p->a_packs = !p->turned && packs_a(p) ? ceiling(tiles_down, PARTS) * blocks : 0;
     p->packs = p->a_packs + (p->shared_b ? ceiling(across, SPAN) * blocks : 0);
     p->packed_bytes = 0;
     if (p->a_packs)
@@ -377,6 +396,33 @@ FR_INLINE void along_panels(const fr_product *p, tile_at *at, ptrdiff_t top, ptr
     }
 }
 
+/* Columns left .. right of c' = a b, turned as they are written: each lies along a row of c. */
+static void turned_panels(const fr_product *p, tile_at *at, ptrdiff_t left, ptrdiff_t right)
+{
+    _Alignas(64) real sums[FEW_COLS * TILE_COLS];
+    at->c_row = TILE_COLS, at->b_k = p->b_row, at->bias = NULL;
+    for (ptrdiff_t j = left; j < right; j += TILE_COLS) {
+        const ptrdiff_t width = at_most(TILE_COLS, right - j), vecs = ceiling(width, WIDTH);
+        ptrdiff_t begin = 0;
+        at->part = (int)(width - (vecs - 1) * WIDTH);
+        do {
+            at->steps = at_most(FR_PRODUCT_BLOCK, p->depth - begin), at->add = begin > 0;
+            at->b = (const real *)p->b + begin * p->b_row + j;
+            for (ptrdiff_t i = 0; i < p->rows; i += TILE_ROWS) {
+                at->a = (const real *)p->a + i * p->a_row + begin * p->a_col;
+                at->c = sums + i * TILE_COLS;
+                tiles[at_most(TILE_ROWS, p->rows - i) - 1][vecs - 1][at->part != WIDTH](at);
+            }
+            begin += at->steps;
+        } while (begin < p->depth);
+        for (ptrdiff_t i = 0; i < p->rows; i += WIDTH) {
+            const int lines = (int)at_most(WIDTH, p->rows - i);
+            turn_lines((real *)p->c + j * p->c_row + i, p->c_row, sums + i * TILE_COLS, TILE_COLS,
+                       lines, lines, width);
+        }
+    }
+}
+
 static void product(const void *product_, ptrdiff_t task)
 {
     const fr_product *p = product_;
@@ -392,6 +438,10 @@ static void product(const void *product_, ptrdiff_t task)
         .a_k = p->a_packs ? TILE_ROWS : p->a_col,
     };
     ptrdiff_t begin = 0;
+    if (p->turned) {
+        turned_panels(p, &at, left, right);
+        return;
+    }
     do { /* once where there is no k at all: the sum is 0 */
         const int is_last = p->depth - begin <= FR_PRODUCT_BLOCK;
         at.steps = at_most(FR_PRODUCT_BLOCK, p->depth - begin);

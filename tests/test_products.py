@@ -25,8 +25,9 @@ EDGES = [
     (0, 3, 2), (3, 0, 2), (3, 4, 0), (1, 1, 1), (1, 1, 300), (1, 33, 257), (5, 1, 255), (6, 4, 256),
     (7, 5, 257), (11, 31, 4), (12, 32, 256), (13, 33, 3), (25, 65, 9), (23, 17, 513), (24, 16, 512),
     (130, 70, 300),
+    *[(16, 1, 3), (33, 10, 257), (70, 13, 513), (17, 7, 0), (8, 15, 256), (4, 3, 2)],  # few columns
 ]  # fmt: skip
-LARGE = [(600, 700, 300), (530, 40, 520), (70, 1030, 1030), (1030, 1024, 130)]
+LARGE = [(1030, 10, 300), (600, 700, 300), (530, 40, 520), (70, 1030, 1030), (1030, 1024, 130)]
 SHAPES = [pytest.param(*shape, id="{}x{}x{}".format(*shape)) for shape in EDGES]
 
 
@@ -66,7 +67,7 @@ def test_bits_of_large_products(dtype, rows, cols, depth, turned, rng):
     a = np.asfortranarray(a) if turned[0] == "t" else a
     b = np.asfortranarray(b) if turned[1] == "t" else b
     i = np.unique([0, 11, 12, rows - 1, *rng.integers(rows, size=8)])
-    j = np.unique([0, 31, 32, cols - 1, *rng.integers(cols, size=8)])
+    j = np.unique([0, *({31, 32} if cols > 32 else ()), cols - 1, *rng.integers(cols, size=8)])
     wanted = reference.matmul(a[i], b[:, j])
     whole = None
     for level in _kernels.levels()[1:] or _kernels.levels():
