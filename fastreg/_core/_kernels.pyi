@@ -332,12 +332,14 @@ class TensorParts:
         cls,
         name: str,
         table: Any,
-        fields: list[tuple[str, str, Any, int]],
+        fields: list[tuple[str, str, int, float, float, float | None]],
         rule_of: Callable[[dict[str, Any]], tuple[int, bool]],
-        laid_out: Callable[[str, Any, Any], Any],
+        refused: Callable[[str, int, Any, str], Exception],
+        laid_out: Callable[[str, str, Any, Any], Any],
         written: Callable[[list[Any]], None],
     ) -> Self: ...
     def bind(self, parts: list[Part], n_groups: int, state: Any) -> None: ...
+    def check(self, groups: list[Any]) -> None: ...
 
 @final
 class TensorSteps(TensorParts):

@@ -61,7 +61,7 @@ cdef class TensorParts:
     cdef str name
     cdef const fr_dl_table *table
     cdef list fields, parts, books   # books: the optimizer's state, key after entry
-    cdef object rule_of, laid_out, written
+    cdef object rule_of, refused, laid_out, written
     cdef Lock lock
     cdef fr_hyper *hypers       # one per group
     cdef double *signs
@@ -79,16 +79,17 @@ cdef class TensorParts:
     cdef bint shared            # some parts share memory
     cdef bint begun             # nothing of the parts is fresh
 
-    def __cinit__(self, str name, table, list fields, rule_of, laid_out, written):
+    def __cinit__(self, str name, table, list fields, rule_of, refused, laid_out, written):
         cdef int i
         self.name, self.lock = name, Lock(name, "step")
         self.table = table_of(name, table)
         self.fields, self.parts, self.books, self.targets = [], [], [], []
-        for key, field, default, item in fields:
+        for key, field, item, least, most, default in fields:
             for i in range(fr_hyper_count):
                 if fr_hyper_names[i].decode() == field:
-                    self.fields.append((key, i, default, item))
-        self.rule_of, self.laid_out, self.written = rule_of, laid_out, written
+                    self.fields.append((key, i, item, least, most, default))
+        self.rule_of, self.refused, self.laid_out, self.written = (
+            rule_of, refused, laid_out, written)
 
     def __dealloc__(self):
         self.free()
@@ -226,10 +227,17 @@ cdef class TensorParts:
         cdef bint coupled
         for g in range(self.n_groups):
             group = groups[g]
+            if type(group) is not dict or type(group.get("params")) is not list:
+                return False
+            self.read(g, group, &self.hypers[g])
             rule, coupled = self.rule_of(group)
-            self.read(g, group, coupled)
-            for param in group["params"]:
-                grad = param.grad
+            self.hypers[g].coupled = coupled
+            self.signs[g] = -1.0 if group.get("maximize") else 1.0
+            for param in <list>group["params"]:
+                try:
+                    grad = param.grad
+                except AttributeError:
+                    return False
                 part = <Part>self.parts[i] if i < self.n_parts else None
                 if part is None or part.param is not param or part.group != g:
                     if grad is None:
@@ -260,23 +268,46 @@ cdef class TensorParts:
                 return False
         return True
 
-    cdef read(self, Py_ssize_t g, dict group, bint coupled):
-        """The numbers of a group."""
-        cdef double *numbers = <double *>&self.hypers[g]
-        for key, field, default, item in self.fields:
+    def check(self, list groups):
+        """Refuse groups with settings that no step can use."""
+        cdef fr_hyper hyper
+        cdef Py_ssize_t g
+        for g in range(len(groups)):
+            self.read(g, groups[g], &hyper)
+
+    cdef read(self, Py_ssize_t g, dict group, fr_hyper *hyper):
+        """The numbers of a group, each within its bounds."""
+        cdef double *numbers = <double *>hyper
+        cdef double number
+        cdef int item
+        for flag in ("differentiable", "capturable"):
+            if group.get(flag):
+                raise self.refused(self.name, g, group, flag)
+        for key, field, item, least, most, default in self.fields:
             value = group.get(key, default)
-            numbers[<int>field] = value if item < 0 else value[item]
-        self.hypers[g].compat, self.hypers[g].coupled = FR_TORCH, coupled
-        self.hypers[g].lambda_prox = 0.0
-        if group.get("l1_mode") == "prox":
-            self.hypers[g].lambda_prox, self.hypers[g].lambda_l1 = self.hypers[g].lambda_l1, 0.0
-        self.signs[g] = -1.0 if group.get("maximize") else 1.0
+            try:
+                if item >= 0 and len(value) != 2:
+                    raise TypeError
+                number = value if item < 0 else value[item]
+            except Exception:
+                raise self.refused(self.name, g, group, key) from None
+            if not <double>least <= number <= <double>most:
+                raise self.refused(self.name, g, group, key)
+            numbers[<int>field] = number
+        hyper.compat = FR_TORCH
+        hyper.lambda_prox = 0.0
+        mode = group.get("l1_mode")
+        if mode is not None and mode != "subgradient":
+            if mode != "prox":
+                raise self.refused(self.name, g, group, "l1_mode")
+            hyper.lambda_prox, hyper.lambda_l1 = hyper.lambda_l1, 0.0
 
     cdef bint locate(self, bint *moved) except -1:
         """Find where everything lies, and whether it has been ``moved``; False where types or
         layouts are others."""
         cdef Py_ssize_t i, k
         cdef void *place
+        cdef double count
         cdef Part part
         cdef fr_dl_tensor t
         cdef fr_dl_tensor *param
@@ -305,6 +336,9 @@ cdef class TensorParts:
                 if type_of(&t) < 0 or size_of(&t) != 1:
                     return False
                 self.clocks[i].count, self.clocks[i].count_type = place_of(&t), type_of(&t)
+                count = number_at(self.clocks[i].count, self.clocks[i].count_type)
+                if not (0 <= count <= 2.0**53 and count == <double><long long>count):
+                    return False
             if part.memory is not None:
                 self.table.borrow(<void *>part.memory, &t)
                 if type_of(&t) < 0 or size_of(&t) != 1:

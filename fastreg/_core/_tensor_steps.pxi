@@ -9,8 +9,9 @@ cdef class TensorSteps(TensorParts):
     """What takes an optimizer's steps.
 
     ``table``: the capsule of the tensors' class. ``fields``: of each number of a group its key, its
-    name here, its default, and its place in the entry or -1. ``rule_of(group)``: the rule's number,
-    and whether decay is coupled. ``laid_out(name, gradient, parameter)`` copies a gradient into its
+    name here, its place in the entry or -1, least, most, and default or None. ``rule_of(group)``:
+    the rule's number, and whether decay is coupled. ``refused(name, g, group, key)`` is the error
+    of a group's entry, ``laid_out(name, where, gradient, parameter)`` copies a gradient into its
     parameter's layout or refuses it, and ``written(tensors)`` is told what is about to change."""
 
     cdef readonly long long skipped
@@ -78,7 +79,7 @@ cdef class TensorSteps(TensorParts):
                     or not self.is_apart(i, &t)
                     # The imaginary part of a conjugate; of more elements its strides tell.
                     or (self.tensors[i].span.n == 1 and grad.is_neg())):
-                grad = self.laid_out(part.name, grad, part.param)
+                grad = self.laid_out(self.name, part.name, grad, part.param)
                 grads[i] = grad
                 self.table.borrow(<void *>grad, &t)
             self.tensors[i].span.grad = place_of(&t)

@@ -22,6 +22,8 @@ may also stand in a parameter group:
 Parameters are dense float32 or float64 tensors on the CPU, contiguous in any order of their axes;
 others are refused by name. In the ranges that float32 holds squares of, the state is torch's number
 for number; beyond, an entry of v may be minus its root (see :class:`fastreg.optim.Optimizer`).
+Each step checks the settings in the groups and the state, whoever changed them, by the bounds of
+the constructor, and ``load_state_dict`` checks what it loads before it takes it over.
 
 Modules are subclasses of torch's, with the same arguments and state. Masks are a function of a
 number drawn from torch's generator where torch would draw the mask: ``torch.manual_seed`` governs

@@ -12,6 +12,15 @@ import torch.optim.optimizer as hooks  # where the hooks of all optimizers are
 
 from fastreg._core import checks
 from fastreg._core._kernels import Part, TensorSteps, rules
+from fastreg.torch.groups import (
+    EXTRAS,
+    FIELDS,
+    checked_extras,
+    checked_groups,
+    checked_state,
+    refused,
+)
+from fastreg.torch.state import checked_entry, checked_parameter, fresh_entries, laid_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,34 +29,8 @@ __all__ = ["Fused"]
 
 RULES: dict[str, int] = {name: k for k, name in enumerate(rules())}
 
-#: Key of a parameter group, what it is called here, default, place in the entry or -1.
-FIELDS: list[tuple[str, str, Any, int]] = [
-    ("lr", "learning_rate", 0.0, -1),
-    ("momentum", "momentum", 0.0, -1),
-    ("dampening", "dampening", 0.0, -1),
-    ("alpha", "beta", 0.0, -1),
-    ("betas", "beta1", (0.0, 0.0), 0),
-    ("betas", "beta2", (0.0, 0.0), 1),
-    ("rho", "rho", 0.0, -1),
-    ("eps", "epsilon", 0.0, -1),
-    ("momentum_decay", "momentum_decay", 0.0, -1),
-    ("lr_decay", "lr_decay", 0.0, -1),
-    ("weight_decay", "weight_decay", 0.0, -1),
-    ("lambda_l1", "lambda_l1", 0.0, -1),
-    ("lambda_l2", "lambda_l2", 0.0, -1),
-    ("clip_value", "clip_value", math.inf, -1),
-    ("ema_decay", "ema_decay", 0.0, -1),
-]
-
-#: Bounds of what a group may hold beside torch's own entries.
-EXTRAS: dict[str, dict[str, Any]] = {
-    "lambda_l1": {"low": 0.0},
-    "lambda_l2": {"low": 0.0},
-    "clip_value": {"low": 0.0, "open_low": True},
-    "ema_decay": {"low": 0.0, "high": 1.0, "open_high": True},
-}
-SETTINGS = ("clip_norm", "exclude", "on_nonfinite")
-DISPATCH: Any = getattr(torch.Tensor, "__torch_dispatch__")  # noqa: B009
+#: What a rule's state has only since a setting was changed.
+LATE = ("momentum_buffer", "max_exp_avg_sq", "grad_avg", "ema")
 
 
 class Fused(torch.optim.Optimizer):
@@ -99,8 +82,7 @@ class Fused(torch.optim.Optimizer):
         )
         super().__init__(*args, **kwargs)
         self._step_supports_amp_scaling = False  # GradScaler unscales the gradients first
-        for group in self.param_groups:
-            self._check_group(group)
+        self._new_steps().check(self.param_groups)
 
     # What a class says of its rule ---------------------------------------------------------
 
@@ -119,6 +101,16 @@ class Fused(torch.optim.Optimizer):
     def _rule_of(self, group):
         return RULES[self._rule(group)], self._is_coupled(group)
 
+    def _numbers(self):
+        """The entries of the state that are numbers, and what they begin with."""
+        numbers = {"step": 0.0} if self._counts else {}
+        return numbers | ({} if self._memory is None else {self._memory: 1.0})
+
+    def _keys_of(self, group):
+        """The entries of the state that are tensors like the parameter."""
+        averaged = group.get("ema_decay") is not None
+        return self._keys(self._rule(group)) + (("ema",) if averaged else ())
+
     # torch's own methods -------------------------------------------------------------------
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -130,9 +122,12 @@ class Fused(torch.optim.Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
+            if "_steps" in self.__dict__:  # torch's constructor has not had its say before
+                self._steps.check(self.param_groups)
             for i, p in enumerate(group["params"]):
                 if p.requires_grad:
-                    self._check_tensor(p, self._place(len(self.param_groups) - 1, i))
+                    place = self._place(len(self.param_groups) - 1, i)
+                    checked_parameter(type(self).__name__, p, place)
         except BaseException:
             self.param_groups.pop()
             raise
@@ -143,15 +138,53 @@ class Fused(torch.optim.Optimizer):
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        own, skipped = state.pop("fastreg", None), self.skipped
-        if own is not None:
-            self._own_defaults, self._settings, skipped = own
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for key, value in self._own_defaults.items():
-                group.setdefault(key, value)
-        self.__dict__.pop("_steps", None)
-        self._skipped = skipped
+        own, skipped, before = state.pop("fastreg", None), self.skipped, dict(self.__dict__)
+        try:
+            if own is not None:
+                self._own_defaults, self._settings, skipped = own
+            else:
+                self._check_loaded(state)
+            super().__setstate__(state)
+            for group in self.param_groups:
+                for key, value in self._own_defaults.items():
+                    group.setdefault(key, value)
+            self._skipped = skipped
+            steps = self._new_steps()
+            if own is None:
+                steps.check(self.param_groups)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take a state over, of this class or of torch's class of the same name.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What ``state_dict`` returned.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no such state, or its settings or tensors do not fit; the optimizer is then
+            as it was.
+        """
+        if not self._optimizer_load_state_dict_pre_hooks:  # which may take other forms
+            checked_state(type(self).__name__, state_dict)
+        super().load_state_dict(state_dict)
+
+    def _check_loaded(self, state):
+        """Check what torch's ``load_state_dict`` is about to take over."""
+        where = f"{type(self).__name__}.load_state_dict"
+        self._new_steps().check([self.defaults | group for group in state["param_groups"]])
+        for g, group in enumerate(state["param_groups"]):
+            keys = self._keys_of(self.defaults | group)
+            for i, p in enumerate(group["params"]):
+                place = f"{where}: the state of {self._place(g, i)}"
+                entries = state["state"].get(p, {})
+                checked_entry(place, p, entries, self._numbers(), keys, LATE)
 
     def state_dict(self) -> dict[str, Any]:
         """The state in torch's form; its class of the same name goes on from it, and back.
@@ -203,7 +236,7 @@ class Fused(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        steps = self.__dict__.get("_steps") or self._new_steps()
+        steps = self._steps
         if self._settings["swapped"]:
             raise RuntimeError(
                 f"{type(self).__name__}.step: parameters and averages have changed places; call "
@@ -242,12 +275,13 @@ class Fused(torch.optim.Optimizer):
         RuntimeError
             If there are no averages: they need ``ema_decay`` and a step.
         """
-        pairs = [
-            (p, self.state[p]["ema"])
-            for group in self.param_groups
-            for p in group["params"]
-            if p in self.state and "ema" in self.state[p]
-        ]
+        pairs = []
+        for g, group in enumerate(self.param_groups):
+            for i, p in enumerate(group["params"]):
+                if p in self.state and "ema" in self.state[p]:
+                    place = f"{type(self).__name__}.swap_ema: the state of {self._place(g, i)}"
+                    checked_entry(place, p, self.state[p], {}, ("ema",), ())
+                    pairs.append((p, self.state[p]["ema"]))
         if not pairs:
             raise RuntimeError(
                 f"{type(self).__name__}.swap_ema: needs ema_decay= and at least one step first"
@@ -267,7 +301,8 @@ class Fused(torch.optim.Optimizer):
             torch.Tensor.__dlpack_c_exchange_api__,
             [field for field in FIELDS if field[0] in self.defaults | EXTRAS],
             self._rule_of,
-            self._laid_out,
+            refused,
+            laid_out,
             torch.autograd.graph.increment_version,
         )
         steps.clip_norm = self._settings["clip_norm"] or 0.0
@@ -278,24 +313,28 @@ class Fused(torch.optim.Optimizer):
     @torch.no_grad()
     def _parts(self):
         """All parameters that have a gradient or state, with it."""
+        name = type(self).__name__
+        numbers = self._numbers()
+        checked_groups(name, self.param_groups)
+        self._steps.check(self.param_groups)
         parts: list[Part] = []
         new: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
         for g, group in enumerate(self.param_groups):
-            self._check_group(group)
-            rule = self._rule(group)
-            keys = self._keys(rule) + (("ema",) if group.get("ema_decay") is not None else ())
+            rule, keys = self._rule(group), self._keys_of(group)
             for i, p in enumerate(group["params"]):
-                state = self.state.get(p)
-                if p.grad is None and not state:
-                    continue
                 where = self._place(g, i)
-                self._check_tensor(p, where)
+                state = self.state.get(p) if isinstance(p, torch.Tensor) else None
+                if isinstance(p, torch.Tensor) and p.grad is None and not state:
+                    continue
+                checked_parameter(name, p, where)
                 joins = state is None
                 if id(p) in new:  # the same parameter twice
                     state, fresh = new[id(p)]
                 else:
                     state = {} if state is None else state
-                    fresh = self._fresh(p, state, keys)
+                    place = f"{name}.step: the state of {where}"
+                    checked_entry(place, p, state, numbers, keys, LATE)
+                    fresh = fresh_entries(p, state, numbers, keys)
                     new[id(p)] = state, fresh
                 parts.append(
                     Part(
@@ -314,85 +353,11 @@ class Fused(torch.optim.Optimizer):
                 )
         return parts
 
-    def _fresh(self, p, state, keys):
-        """What a parameter's state lacks; what has another layout is laid out anew."""
-        fresh = {}
-        double = torch.get_default_dtype() == torch.float64
-        numbers = {"step": 0.0} if self._counts else {}
-        numbers |= {self._memory: 1.0} if self._memory is not None else {}
-        for key, first in numbers.items():
-            known = state.get(key, first)
-            if not is_number(known):
-                known = torch.tensor(float(known), dtype=torch.float64 if double else torch.float32)
-                if key in state:
-                    state[key] = known
-                else:
-                    fresh[key] = known
-        for key in keys:
-            known = state.get(key)
-            if known is None:
-                like = p.clone if key == "ema" else lambda: torch.zeros_like(p)
-                fresh[key] = like().detach()
-            elif known.shape != p.shape or known.device != p.device or known.dtype != p.dtype:
-                raise ValueError(
-                    f"{type(self).__name__}.step: state {key!r} must have its parameter's shape "
-                    f"{tuple(p.shape)} and {p.dtype}, got {tuple(known.shape)} and {known.dtype}; "
-                    "load a state_dict after converting the model, or make a new optimizer"
-                )
-            elif known.stride() != p.stride():
-                state[key] = torch.empty_like(p).copy_(known)
-        return fresh
-
-    def _laid_out(self, where, grad, param):
-        """A copy of a gradient in its parameter's layout."""
-        name = type(self).__name__
-        if grad.layout != torch.strided:
-            raise TypeError(
-                f"{name}.step: the gradient of {where} must be dense, got {grad.layout}; use "
-                f"torch.optim.{name}, or sparse=False in the embedding"
-            )
-        if grad.dtype != param.dtype or grad.device != param.device:
-            raise TypeError(
-                f"{name}.step: the gradient of {where} must be {param.dtype} on {param.device}, "
-                f"got {grad.dtype} on {grad.device}"
-            )
-        with torch.no_grad():
-            return torch.empty_like(param).copy_(grad)
-
     def _place(self, g, i):
         group = self.param_groups[g]
         names = group.get("param_names")
         named = f" ({names[i]!r})" if names else ""
         return f"parameter {i}{named} of group {g}"
-
-    def _check_group(self, group):
-        name = type(self).__name__
-        for flag in ("differentiable", "capturable"):
-            if group.get(flag):
-                raise ValueError(
-                    f"{name}: {flag} must be False, got True; use torch.optim.{name} for that"
-                )
-
-    def _check_tensor(self, p, where):
-        name = type(self).__name__
-        if type(p).__torch_dispatch__ is not DISPATCH:
-            got = f"a {type(p).__name__}"
-        elif p.layout != torch.strided:
-            got = str(p.layout)
-        elif p.device.type != "cpu":
-            got = f"one on {p.device}"
-        elif p.dtype not in (torch.float32, torch.float64):
-            got = str(p.dtype)
-        elif p.is_neg():
-            got = "one that is negated where it is read"
-        elif not is_compact(p):
-            got = f"strides {p.stride()} for shape {tuple(p.shape)}"
-        else:
-            return
-        raise TypeError(
-            f"{name}: {where} must be a contiguous float32 or float64 tensor on the CPU, got "
-            f"{got}; use torch.optim.{name} for such parameters"
-        )
 
     def _is_exempt(self, group, i, where):
         """Whether decay and penalties leave a parameter alone."""
@@ -414,30 +379,3 @@ class Fused(torch.optim.Optimizer):
         added = [p for p in ours if p.kind is p.KEYWORD_ONLY]
         signature = theirs.replace(parameters=[*theirs.parameters.values(), *added])
         cls.__signature__ = signature  # type: ignore[attr-defined]
-
-
-def is_number(value: Any) -> bool:
-    """Whether an entry is a tensor that can count."""
-    return (
-        isinstance(value, torch.Tensor)
-        and value.dtype in (torch.float32, torch.float64)
-        and value.numel() == 1
-        and value.device.type == "cpu"
-    )
-
-
-def is_compact(p: torch.Tensor) -> bool:
-    """Whether a tensor is contiguous in some order of its axes."""
-    if p.is_contiguous():
-        return True
-    order = sorted(range(p.ndim), key=p.stride().__getitem__, reverse=True)
-    return p.permute(order).is_contiguous()
-
-
-def checked_extras(where: str, extras: dict[str, Any]) -> None:
-    """Check what a group may hold beside torch's own entries."""
-    for key, value in extras.items():
-        if key == "l1_mode":
-            checks.choice(where, key, value, ("subgradient", "prox"))
-        elif not (key == "clip_value" and value == math.inf):
-            checks.number(where, key, value, **EXTRAS[key])

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-import fastreg  # noqa: E402
+from models import assert_same, give, parameters, twins  # noqa: E402
+
 import fastreg.torch as fast  # noqa: E402
 from fastreg.torch import optimizers  # noqa: E402
 
@@ -21,30 +22,6 @@ if importlib.util.find_spec("expecttest") is None:  # the lists of configuration
 common = pytest.importorskip("torch.testing._internal.common_optimizers")
 NAMES = [name for name in optimizers.__all__ if name != "Lion"]
 INFOS = {info.optim_cls.__name__: info for info in common.optim_db}
-SHAPES = [(3, 4), (5,), (), (2, 3, 2, 2), (300, 70)]
-
-
-def parameters(dtype=torch.float64, seed=0, shapes=SHAPES):
-    rng = torch.Generator().manual_seed(seed)
-    return [torch.nn.Parameter(torch.randn(s, dtype=dtype, generator=rng)) for s in shapes]
-
-
-def twins(dtype=torch.float64, shapes=SHAPES):
-    return parameters(dtype, shapes=shapes), parameters(dtype, shapes=shapes)
-
-
-def give(k, *models, missing=False):
-    """The same gradients to all, new in each step; with ``missing`` some have none."""
-    for i, group in enumerate(zip(*models, strict=True)):
-        rng = torch.Generator().manual_seed(1000 * k + i)
-        grad = torch.randn(group[0].shape, dtype=torch.float64, generator=rng)
-        for p in group:
-            p.grad = None if missing and (k + i) % 3 == 0 else grad.to(p.dtype).clone()
-
-
-def assert_same(ours, theirs, rtol=1e-11, atol=1e-13):
-    for p, q in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(p, q, rtol=rtol, atol=atol)
 
 
 def configurations():
@@ -422,130 +399,3 @@ def test_modes_that_a_kernel_cannot_have_are_refused():
     for flag in ("differentiable", "capturable"):
         with pytest.raises(ValueError, match=f"Adam: {flag} must be False"):
             fast.Adam(parameters(), **{flag: True})
-
-
-# What fastreg adds --------------------------------------------------------------------------
-
-
-def arrays(params):
-    return {str(i): p.detach().numpy().copy() for i, p in enumerate(params)}
-
-
-@pytest.mark.parametrize(
-    ("given", "service"),
-    [
-        ({"lambda_l1": 0.3, "l1_mode": "prox"}, {"lambda_l1": 0.3, "l1_mode": "prox"}),
-        ({"lambda_l1": 0.3}, {"lambda_l1": 0.3}),
-        ({"lambda_l2": 0.3}, {"lambda_l2": 0.3}),
-        ({"clip_value": 0.1}, {"clip_value": 0.1}),
-        ({"clip_norm": 0.1}, {"clip_norm": 0.1}),
-        ({"weight_decay": 0.5, "exclude": lambda p: p.ndim < 2}, {"exclude": ["1", "2"]}),
-    ],
-)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_extras_have_the_bits_of_fastregs_own(given, service, dtype):
-    ours = parameters(dtype)
-    a = fast.AdamW(ours, **{"weight_decay": 0.0, **given})
-    decay = given.get("weight_decay", 0.0)
-    b, theirs = fastreg.AdamW(weight_decay=decay, compat="torch", **service), arrays(ours)
-    for k in range(4):
-        give(k, ours)
-        b.update(theirs, {str(i): p.grad.numpy() for i, p in enumerate(ours)})
-        a.step()
-    for p, expected in zip(ours, theirs.values(), strict=True):
-        np.testing.assert_array_equal(p.detach().numpy(), expected)
-
-
-def test_extras_survive_a_visit_to_torch():
-    ours = parameters()
-    a = fast.AdamW(ours, lambda_l1=0.5)
-    give(0, ours)
-    a.step()
-    b = torch.optim.AdamW(ours)
-    b.load_state_dict(a.state_dict())
-    c = fast.AdamW(ours)
-    c.load_state_dict(b.state_dict())
-    assert c.param_groups[0]["lambda_l1"] == 0.5
-    d = fast.AdamW(ours, lambda_l1=0.25)
-    d.load_state_dict(torch.optim.AdamW(ours).state_dict())
-    assert d.param_groups[0]["lambda_l1"] == 0.25
-
-
-def test_names_may_exclude():
-    model = torch.nn.Linear(3, 2)
-    before = [p.detach().clone() for p in model.parameters()]
-    a = fast.AdamW(model.named_parameters(), lr=0.1, weight_decay=0.5, exclude=["*bias"])
-    for p in model.parameters():
-        p.grad = torch.zeros_like(p)
-    a.step()
-    assert torch.equal(model.bias, before[1])
-    torch.testing.assert_close(model.weight.detach(), before[0] * 0.95)
-    b = fast.AdamW(model.parameters(), exclude=["*bias"])
-    with pytest.raises(ValueError, match="model.named_parameters"):
-        b.step()
-
-
-def test_what_is_not_finite_is_skipped_or_raised():
-    p = torch.nn.Parameter(torch.ones(3))
-    p.grad = torch.tensor([1.0, torch.nan, 1.0])
-    a = fast.Adam([p], on_nonfinite="skip")
-    a.step()
-    assert a.skipped == 1 and torch.equal(p, torch.ones(3)) and not a.state
-    with pytest.raises(FloatingPointError, match="parameter 0 of group 0"):
-        fast.Adam([p], on_nonfinite="raise").step()
-    a.load_state_dict(a.state_dict())
-    other = pickle.loads(pickle.dumps(a))
-    a.step()
-    assert (a.skipped, other.skipped, copy.deepcopy(a).skipped) == (2, 1, 2)
-    fast.Adam([p]).step()
-    assert p[1].isnan()
-
-
-def test_averages():
-    ours = parameters(torch.float32)
-    a = fast.SGD(ours, lr=0.1, ema_decay=0.5)
-    expected = [p.detach().clone() for p in ours]
-    with pytest.raises(RuntimeError, match="needs ema_decay"):
-        a.swap_ema()
-    for k in range(3):
-        give(k, ours)
-        a.step()
-        expected = [0.5 * e + 0.5 * p.detach() for e, p in zip(expected, ours, strict=True)]
-    now = [p.detach().clone() for p in ours]
-    a.swap_ema()
-    assert_same([p.detach() for p in ours], expected, 1e-6, 1e-7)
-    for method in (a.step, a.state_dict):
-        with pytest.raises(RuntimeError, match="call swap_ema"):
-            method()
-    a.swap_ema()
-    assert_same([p.detach() for p in ours], now, 0, 0)
-
-
-def test_lion_has_the_bits_of_fastregs_own():
-    ours = parameters()
-    a, b = fast.Lion(ours, weight_decay=0.1), fastreg.Lion(1e-4, weight_decay=0.1)
-    theirs = arrays(ours)
-    for k in range(5):
-        give(k, ours)
-        b.update(theirs, {str(i): p.grad.numpy() for i, p in enumerate(ours)})
-        a.step()
-    for p, expected in zip(ours, theirs.values(), strict=True):
-        np.testing.assert_array_equal(p.detach().numpy(), expected)
-    assert set(a.state[ours[0]]) == {"exp_avg"}
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"clip_norm": 0.0},
-        {"clip_norm": "1"},
-        {"lambda_l1": -1.0},
-        {"l1_mode": "soft"},
-        {"ema_decay": 1.0},
-        {"exclude": 3},
-        {"on_nonfinite": "stop"},
-    ],
-)
-def test_bad_extras_are_refused(given):
-    with pytest.raises((TypeError, ValueError), match=next(iter(given))):
-        fast.Adam(parameters(), **given)
