@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastreg._core._kernels import Whole
 from fastreg._core.checks import Checked, flag
+from fastreg._core.spelling import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,9 @@ class Layer:
     def eval(self) -> None:
         """Enter inference mode."""
         vars(self)["training"] = False
+
+    def __repr__(self) -> str:
+        return spelled(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Weights and state; neither the last batch nor its gradients."""

@@ -18,6 +18,7 @@ from fastreg.dropout import Dropout
 from fastreg.nn import activations
 from fastreg.nn.block import Block, blocks
 from fastreg.nn.dense import INITS, Dense, known_name
+from fastreg.nn.summary import Summary, name_of, of_network
 from fastreg.norm import BatchNorm
 
 if TYPE_CHECKING:
@@ -102,6 +103,55 @@ class Sequential:
         self._stages = blocks(self.layers)
         self._whole = Network("Sequential")
         self._whole.set_stages([Block([s]) if type(s) is Dense else s for s in self._stages])
+
+    def __repr__(self) -> str:
+        kind, names = type(self).__name__, [name_of(layer) for layer in self.layers]
+        line = f"{kind}([{', '.join(names)}])"
+        if len(line) <= 80:
+            return line
+        return "\n".join([f"{kind}([", *(f"    {name}," for name in names), "])"])
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+    def summary(self, input_shape: Sequence[int] | int | None = None) -> Summary:
+        """Return a table of the layers: output shapes, parameters and their bytes.
+
+        The network is left as it is. What a layer of your own makes of its input is tried on a
+        copy of it, with one row of zeros in evaluation mode; a copy that fails, or an input whose
+        shape nobody knows, gives a ``?``.
+
+        Parameters
+        ----------
+        input_shape : int or sequence of int, optional
+            Shape of one sample; left out, the first dense layer tells it.
+
+        Returns
+        -------
+        Summary
+            ``print`` shows it as text and a notebook as a table; ``rows``, ``parameters``,
+            ``statistics`` and ``bytes`` hold the numbers.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``input_shape`` is not made of integers of at least 1.
+
+        Examples
+        --------
+        >>> print(mlp([64, 32, 10], dropout=0.5, rng=0).summary())
+        Sequential
+        -------------------------------------------------
+           layer          output shape  parameters  bytes
+        -------------------------------------------------
+        0  Dense(64, 32)  (N, 32)            2,080  8,320
+        1  ReLU()         (N, 32)                0      0
+        2  Dropout(0.5)   (N, 32)                0      0
+        3  Dense(32, 10)  (N, 10)              330  1,320
+        -------------------------------------------------
+        2,410 parameters, 9.6 KB
+        """
+        return of_network(self, input_shape, PARAMETERS, STATISTICS)
 
     def __getstate__(self) -> Any:
         """The layers, without the last batch and its gradients."""

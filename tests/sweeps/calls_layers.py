@@ -206,6 +206,15 @@ add(
 add("Sequential", lambda: nn.Sequential, layers=([nn.ReLU()], lambda value: False), **WHOSE)
 
 
+def shape_of_sample(value):
+    if isinstance(value, (list, tuple)):
+        return len(value) > 0 and all(map(SIZE, value))
+    return value is None or SIZE(value)
+
+
+add("Sequential.summary", lambda: network().summary, input_shape=(3, shape_of_sample))
+
+
 def rows_of_three(value):
     if isinstance(value, np.ndarray) and value.shape == (0, 3):
         return ...  # refused by batch norm, after the layer before it has run

@@ -138,6 +138,8 @@ best = [run.best_epoch for run in fastreg.EarlyStopping.replay([0.9, 0.5], patie
 activations = [nn.ReLU(), nn.LeakyReLU(0.1), nn.Tanh(), nn.Sigmoid(), nn.GELU()]
 model = nn.Sequential([nn.Dense(4, 3, rng=0, dtype=np.float64), *activations, nn.Dense(3, 2)])
 names = [name for name in model.params if name.endswith(nn.PARAMETERS)]
+table = model.summary((4,))
+print(table, table.rows[0].output_shape, table.parameters + table.bytes)
 error, slope = nn.softmax_cross_entropy(model.forward(X64), labels, label_smoothing=0.1)
 model.backward(slope, input_gradient=False)
 nn.mse(X64, X64.tolist())
