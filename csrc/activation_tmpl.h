@@ -79,27 +79,31 @@ FR_INLINE real times_normal_gelu(real dy, real x)
 typedef real at(real x);
 typedef real times(real dy, real x);
 
-FR_INLINE void activate(void *y, const real *dy, const real *x, ptrdiff_t n, int stream, at *at,
+FR_INLINE void activate_run(real *y, const real *dy, const real *x, ptrdiff_t n, at *at,
+                            times *times)
+{
+    FR_ELEMENTWISE
+    for (ptrdiff_t i = 0; i < n; i++)
+        y[i] = at ? at(x[i]) : times(dy[i], x[i]);
+}
+
+/* Streams in runs of a few registers, so that memory takes in one run while the next is computed:
+ * a longer run would be computed first and written then, one waiting for the other. */
+FR_INLINE void activate(void *y_, const real *dy, const real *x, ptrdiff_t n, int stream, at *at,
                         times *times)
 {
-    const ptrdiff_t run = stream ? FR_PANEL_RUN : n;
-    sink sink;
-    sink_open(&sink, y, stream);
-    for (ptrdiff_t begin = 0; begin < n; begin += run) {
-        const ptrdiff_t left = n - begin, here = left < run ? left : run;
-        const real *from = x + begin, *dfrom = dy + (at ? 0 : begin);
-        real *to = sink_next(&sink, here);
-        if (at) {
-            FR_ELEMENTWISE
-            for (ptrdiff_t i = 0; i < here; i++)
-                to[i] = at(from[i]);
-        } else {
-            FR_ELEMENTWISE
-            for (ptrdiff_t i = 0; i < here; i++)
-                to[i] = times(dfrom[i], from[i]);
-        }
+    enum { RUN = 256 / sizeof(real) };
+    real *y = y_;
+    ptrdiff_t i = 0;
+    stream = stream && (uintptr_t)y % FR_STREAMED == 0;
+    for (; stream && i + RUN <= n; i += RUN) {
+        _Alignas(64) real done[RUN];
+        activate_run(done, at ? NULL : dy + i, x + i, RUN, at, times);
+        fr_stream_aligned((char *)(y + i), (const char *)done, sizeof done);
     }
-    sink_close(&sink);
+    activate_run(y + i, at ? NULL : dy + i, x + i, n - i, at, times);
+    if (stream)
+        fr_stream_end();
 }
 
 #define FR_DEFINE_FUNCTION(name)                                                                 \

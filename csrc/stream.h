@@ -14,21 +14,30 @@
 #define FR_STREAM(to, from) _mm_stream_si128((void *)(to), _mm_loadu_si128((const void *)(from)))
 #endif
 
-FR_INLINE void fr_stream(void *to_, const void *from_, size_t bytes)
+/* Bytes to stream at a time, and how `to` is to be aligned. */
+enum { FR_STREAMED = 8 * FR_LANES };
+
+/* The bytes are a multiple of FR_STREAMED, as is the address they go to. */
+FR_INLINE void fr_stream_aligned(char *to, const char *from, size_t bytes)
 {
 #ifdef FR_STREAM
-    enum { WIDTH = 8 * FR_LANES };
+    for (size_t i = 0; i < bytes; i += FR_STREAMED)
+        FR_STREAM(to + i, from + i);
+#else
+    memcpy(to, from, bytes);
+#endif
+}
+
+FR_INLINE void fr_stream(void *to_, const void *from_, size_t bytes)
+{
     char *to = to_;
     const char *from = from_;
-    size_t head = (size_t)(-(uintptr_t)to % WIDTH), i;
+    size_t head = (size_t)(-(uintptr_t)to % FR_STREAMED);
     head = head < bytes ? head : bytes;
+    const size_t middle = (bytes - head) / FR_STREAMED * FR_STREAMED;
     memcpy(to, from, head);
-    for (i = head; i + WIDTH <= bytes; i += WIDTH)
-        FR_STREAM(to + i, from + i);
-    memcpy(to + i, from + i, bytes - i);
-#else
-    memcpy(to_, from_, bytes);
-#endif
+    fr_stream_aligned(to + head, from + head, middle);
+    memcpy(to + head + middle, from + head + middle, bytes - head - middle);
 }
 
 /* Ask for memory that is needed soon. The hardware's prefetchers see a pass over a tile only

@@ -147,6 +147,17 @@ def test_activations_take_any_layout_and_stay_inside_their_arrays(kind, dtype, g
     same_bits(layer.backward(guarded(dY, offset=1)), dX)
 
 
+@pytest.mark.parametrize("kind", LAYERS)
+def test_large_outputs_which_are_streamed_have_the_bits_of_small_ones(kind, dtype, level, rng):
+    part = all_bits(dtype, rng, 3 * harness.BLOCK + 21)
+    few = rng.normal(size=part.shape).astype(dtype)
+    layer, times = LAYERS[kind][0](), 9 * 2**20 // part.nbytes + 1
+    expected = layer.forward(part), layer.backward(few)
+    found = layer.forward(np.tile(part, times)), layer.backward(np.tile(few, times))
+    for many, one in zip(found, expected, strict=True):
+        same_bits(many, np.tile(one, times))
+
+
 @pytest.mark.parametrize("kind", ["gelu", "normal_gelu"])
 def test_the_tails_of_gelu_keep_their_digits(kind, dtype):
     """From where rounding x^2 would cost hundreds of ulp to where results are subnormal."""
