@@ -1,4 +1,4 @@
-# lab · test · bench · lint · wheel · sanitize: each works on a fresh clone with Python >= 3.11 and
+# lab · test · bench · lint · wheel · sanitize · arm64: each works on a fresh clone with Python >= 3.11 and
 # a C compiler, in a virtual environment of its own.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*) $(wildcard fastreg/_core/*.p*)
 
-.PHONY: lab test bench lint wheel sanitize clean
+.PHONY: lab test bench lint wheel sanitize arm64 clean
 
 lab: $(VENV)/lab
 	$(BIN)/fastreg lab $(ARGS)
@@ -51,7 +51,11 @@ sanitize: $(VENV)/test
 	    tests/penalty tests/nn/test_block.py tests/nn/test_losses.py \
 	    tests/sweeps/test_attributes.py tests/test_bad_input.py $(ARGS)
 
-# One stamp an extra: made again when a source of the extension changes.
+# The kernels' tests and the golden runs on an emulated arm64 (Debian or Ubuntu).
+arm64: $(VENV)/test
+	.ci/arm64 $(BIN) $(ARGS)
+
+# One stamp per extra: made again when a source of the extension changes.
 $(VENV)/%: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable ".[$*]"
