@@ -43,7 +43,7 @@ class build_flags(build_ext):  # noqa: N801  (setuptools names commands in lower
             else:
                 extension.extra_compile_args = UNIX + sanitize
                 extension.extra_link_args = PRECISE + ["-pthread"] * THREADS + sanitize + HARDENED
-                # A Python built at home tells its extensions where it lives; ours needs nothing there.
+                # A home-built Python tells extensions where it lives; ours needs nothing there.
                 linker = self.compiler.linker_so
                 linker[:] = [word for word in linker if not word.startswith("-Wl,-rpath")]
         one_by_one = self.compiler.compile
