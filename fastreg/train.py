@@ -19,6 +19,7 @@ from fastreg._train.predict import (
     evaluate,
 )
 from fastreg._train.resume import check_cut, take
+from fastreg._train.run import bound_to
 from fastreg._train.steps import Steps
 from fastreg.nn.targets import link_of
 
@@ -48,7 +49,8 @@ class Trainer(Steps):
         with ``state_dict()`` and ``load_state_dict(state)``.
     schedule : callable, keyword-only
         The learning rate as a function of the step; it is assigned to ``optimizer.lr`` before each
-        step. A schedule with ``update(val_loss)``, also inside a `fastreg.schedule.join` or
+        step. Lengths such as ``cosine(1e-3, total="fit")`` or "10 epochs" become steps when `fit`
+        begins. A schedule with ``update(val_loss)``, also inside a `fastreg.schedule.join` or
         ``warmup``, is given each epoch's validation loss (without validation data, the training
         loss).
     early_stopping : EarlyStopping, keyword-only
@@ -215,6 +217,8 @@ class Trainer(Steps):
             "validation rows": 0 if validation is None else len(validation[0]),
             "evaluate_training": evaluate_training,
         }
+        rates, lengths = bound_to(where, self, -(-len(X) // batch_size), epochs)
+        cut |= lengths
         state = None
         if resume_from is not None:
             resume_from = path_of(where, "resume_from", resume_from)
@@ -222,7 +226,7 @@ class Trainer(Steps):
             check_cut(resume_from, state, cut)
         with interruptible(self) as presses:
             presses.busy = True  # until the run has begun
-            self._set_out(resume_from, state, cut, presses)
+            self._set_out(resume_from, state, cut, rates, presses)
             with progress_bar(self, epochs) as advance:
                 try:
                     presses.release()
@@ -242,7 +246,7 @@ class Trainer(Steps):
         self._tell("on_train_end")
         return self.history
 
-    def _set_out(self, path, state, cut, presses):
+    def _set_out(self, path, state, cut, rates, presses):
         """Begin anew, or continue from a saved state."""
         if state is None:
             self._begin()
@@ -256,7 +260,7 @@ class Trainer(Steps):
                 self.stop_training, self.stop_reason = True, ended
         if presses.count and not self.stop_training:
             self.stop_training, self.stop_reason = True, "interrupt"
-        self._cut, self._presses = cut, presses
+        self._cut, self._rates, self._presses = cut, (self.schedule, rates), presses
         self._good = self.model.state_dict()
         self._keep_good(f"step {self.step}" if self.batch else f"epoch {self.epoch}")
         for callback in self.callbacks:

@@ -16,6 +16,7 @@ __all__ = [
     "Gradients",
     "Groups",
     "Hyper",
+    "Length",
     "Loss",
     "MaybeArray",
     "Number",
@@ -52,6 +53,9 @@ Seed: TypeAlias = (
     | np.random.RandomState
     | None
 )
+
+#: Steps, or a text that a run makes steps of: "fit", "10 epochs", "5%".
+Length: TypeAlias = int | str
 
 #: A function of the number of steps taken so far.
 ScheduleLike: TypeAlias = Callable[[int], float]

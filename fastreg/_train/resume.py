@@ -25,6 +25,7 @@ COUNTERS = ("epoch", "batch", "step")
 EVERY_EPOCH = {"learning_rate", "gradient_norm", "weight_norm", "near_zero", "ms_per_step",
                "seconds"}  # fmt: skip
 CUT = {"rows", "batch_size", "sample", "weights", "validation rows", "evaluate_training"}
+OPTIONAL = {"epochs"}  # of a cut: there only if the run depends on it
 LAST_STEP = {"learning_rate", "gradient_norm"}
 STATE = {"model", "restored", "best_batches", "parts", "kinds", "settings", "rng", "cursor",
          "history"}  # fmt: skip
@@ -200,7 +201,7 @@ def _check_place(cut, epoch, batch, step):
     """Return an epoch's steps and if there are validation data, or refuse a place they lack."""
     steps = rows = 0
     if cut is not None:
-        _check_names("cut", cut, CUT)
+        _check_names("cut", cut, CUT, OPTIONAL)
         rows, size = (integer("Trainer.load", name, cut[name], low=1)
                       for name in ("rows", "batch_size"))  # fmt: skip
         steps = -(-rows // size)

@@ -12,7 +12,8 @@ from fastreg._core.checks import path as path_of
 from fastreg._train.loop import Presses, interruptible, marks, rewind
 from fastreg._train.predict import Predictor
 from fastreg._train.resume import has_state, state_of, take
-from fastreg.schedule.family import members
+from fastreg.schedule.family import members, needs
+from fastreg.schedule.lengths import EPOCHS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,7 @@ class Run(Predictor):
     stop_reason: str | None
     _good: Any
     _cut: Any
+    _rates: Any = None  # the schedule, and the same with all its lengths in steps of the last fit
 
     def _begin(self):
         """Forget the last run."""
@@ -68,6 +70,12 @@ class Run(Predictor):
             self.stop_reason = getattr(stopping, "stop_reason", "early stopping")
         if getattr(stopping, "best_epoch", None) != best:
             self._best_batches = [count for *_, count in _batches(self.model)]
+
+    def _rate(self):
+        """The rate of the next step; a callback may have replaced the schedule."""
+        if self._rates[0] is not self.schedule:
+            self._rates = self.schedule, self.schedule
+        return self._rates[1](self.step)
 
     def _schedules(self):
         """The schedule and all that it is composed of."""
@@ -156,6 +164,26 @@ class Run(Predictor):
         with interruptible(self) as presses, presses:
             take(self, path, state)
             presses.due |= presses.count > 0
+
+
+def bound_to(where: str, run: Any, steps_per_epoch: int, epochs: int) -> tuple[Any, dict[str, Any]]:
+    """Return a run's schedule with the lengths of a fit, and what of them it depends on.
+
+    An optimizer's own schedules count its steps over all fits, so that there is nothing to bind
+    them to.
+    """
+    updater: Any = getattr(run.optimizer, "_updater", None)
+    for name in ("learning_rate", "weight_decay"):
+        if updater is not None and needs(updater.get_hyper(name)):
+            raise ValueError(
+                f"{where}: {name} of the optimizer must have lengths in steps; give it to "
+                "Trainer(schedule=...), or call the bind(steps_per_epoch=..., epochs=...)"
+            )
+    needed = needs(run.schedule)
+    if not needed:
+        return run.schedule, {}
+    bound = run.schedule.bind(steps_per_epoch=steps_per_epoch, epochs=epochs)
+    return bound, {"epochs": epochs} if needed == EPOCHS else {}
 
 
 def _batches(model):

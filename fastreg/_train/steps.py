@@ -99,7 +99,7 @@ class Steps(Run):
         weight = len(X) if weights is None else float(weights.sum())
         found = value, weight, rows_right(outputs, y, self._link), len(X)
         if self.schedule is not None:
-            self.optimizer.lr = self.schedule(self.step)
+            self.optimizer.lr = self._rate()
         model.backward(gradient, input_gradient=False)
         params, grads = model.params, model.grads
         if self.penalties:

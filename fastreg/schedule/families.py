@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from fastreg.schedule import family as base
 from fastreg.schedule.steps import descend, grow, mix, ramp
@@ -12,21 +13,19 @@ from fastreg.schedule.steps import descend, grow, mix, ramp
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastreg._core.types import ScheduleLike
+    from fastreg._core.types import Length
 
 __all__ = [
     "constant",
     "cosine",
     "exponential",
     "inverse_time",
-    "join",
     "linear",
     "multi_step",
     "one_cycle",
     "polynomial",
     "step",
     "warm_restarts",
-    "warmup",
     "warmup_stable_decay",
 ]
 
@@ -49,7 +48,7 @@ class constant(base.Schedule):
 
 @base.family
 class step(base.Schedule):
-    """Multiply by ``drop_factor`` every ``drop_every`` steps.
+    """Multiply by ``drop_factor`` every ``drop_every`` (or ``every``) steps.
 
     ``initial_value * drop_factor ** floor(step / drop_every)``; a factor above 1 grows.
 
@@ -57,11 +56,20 @@ class step(base.Schedule):
     --------
     >>> step(0.1, drop_factor=0.5, drop_every=10)(20)
     0.025
+    >>> step(0.1, 0.5, every="10 epochs").bind(steps_per_epoch=100)(2000)
+    0.025
     """
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, initial_value: float, drop_factor: float = ..., drop_every: Length = ...,
+            *, every: Length = ...,
+        ) -> None: ...  # fmt: skip
 
     initial_value: float = base.amount()
     drop_factor: float = base.factor(default=0.5)
-    drop_every: int = base.count(default=10)
+    drop_every: Length = base.steps(default=10, short="every")
 
     def _at(self, t):
         return grow(self.initial_value, self.drop_factor, t // self.drop_every)
@@ -78,7 +86,7 @@ class multi_step(base.Schedule):
     """
 
     initial_value: float = base.amount()
-    milestones: Sequence[int] = base.step_list()
+    milestones: Sequence[Length] = base.step_list()
     drop_factor: float = base.factor(default=0.1)
 
     def _at(self, t):
@@ -97,7 +105,7 @@ class exponential(base.Schedule):
 
     initial_value: float = base.amount()
     decay_rate: float = base.factor()
-    decay_steps: int = base.count(default=1, kw_only=True)
+    decay_steps: Length = base.steps(default=1, kw_only=True)
 
     def _at(self, t):
         return grow(self.initial_value, self.decay_rate, t / self.decay_steps)
@@ -115,7 +123,7 @@ class inverse_time(base.Schedule):
 
     initial_value: float = base.amount()
     decay_rate: float = base.amount()
-    decay_steps: int = base.count(default=1, kw_only=True)
+    decay_steps: Length = base.steps(default=1, kw_only=True)
 
     def _at(self, t):
         slower = 1.0 + self.decay_rate * (t / self.decay_steps)
@@ -126,7 +134,7 @@ class inverse_time(base.Schedule):
 
 @base.family
 class polynomial(base.Schedule):
-    """Go from ``initial_value`` to ``final_value`` in ``total_steps``, then stay.
+    """Go from ``initial_value`` to ``final_value`` in ``total_steps`` (or ``total``), then stay.
 
     ``final + (initial - final) * (1 - step / total_steps) ** power``, power > 0.
 
@@ -136,9 +144,22 @@ class polynomial(base.Schedule):
     [0.4, 0.1, 0.0, 0.0]
     """
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self, initial_value: float, final_value: float, total_steps: Length, *,
+            power: float = ...,
+        ) -> None: ...  # fmt: skip
+        @overload
+        def __init__(
+            self, initial_value: float, final_value: float, *, total: Length, power: float = ...
+        ) -> None: ...  # fmt: skip
+        def __init__(self, *arguments: Any, **named: Any) -> None: ...
+
     initial_value: float = base.amount()
     final_value: float = base.amount()
-    total_steps: int = base.count()
+    total_steps: Length = base.steps(short="total")
     power: float = base.amount(default=1.0, kw_only=True, open_low=True)
 
     def _at(self, t):
@@ -147,36 +168,63 @@ class polynomial(base.Schedule):
         return mix(self.initial_value, self.final_value, left, done / total, self.power)
 
 
-def linear(initial_value: float, final_value: float, total_steps: int) -> polynomial:
+@overload
+def linear(initial_value: float, final_value: float, total_steps: Length) -> polynomial: ...
+@overload
+def linear(initial_value: float, final_value: float, *, total: Length) -> polynomial: ...
+def linear(
+    initial_value: float, final_value: float, total_steps: Any = None, *, total: Any = None
+) -> polynomial:
     """Go from ``initial_value`` to ``final_value`` in a straight line, then stay.
+
+    The third argument is ``total_steps`` (or ``total``).
 
     Examples
     --------
     >>> linear(0.5, 0.25, total_steps=100)([0, 50, 100, 999]).tolist()
     [0.5, 0.375, 0.25, 0.25]
     """
-    return polynomial(initial_value, final_value, total_steps)
+    if total is None:
+        return polynomial(initial_value, final_value, total_steps)
+    given = {} if total_steps is None else {"total_steps": total_steps}
+    return polynomial(initial_value, final_value, **given, total=total)
 
 
 @base.family
 class cosine(base.Schedule):
-    """Half a cosine from ``initial_value`` to ``final_value`` in ``total_steps``, then stay.
+    """Half a cosine from ``initial_value`` to ``final_value`` in ``total_steps`` (or ``total``).
 
     ``final + (initial - final) * (1 + cos(pi * step / total_steps)) / 2``
-    (Loshchilov & Hutter, 2017). `fastreg.cosine_annealing` is the same, but rises again.
+    (Loshchilov & Hutter, 2017), then it stays. `fastreg.cosine_annealing` is the same, but rises
+    again.
 
     Examples
     --------
     >>> cosine(0.1, total_steps=100)([0, 50, 100, 999]).tolist()
     [0.1, 0.05, 0.0, 0.0]
+    >>> cosine(0.1, total="fit").bind(steps_per_epoch=20, epochs=5)(50)
+    0.05
     """
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self, initial_value: float, total_steps: Length, final_value: float = ...
+        ) -> None: ...  # fmt: skip
+        @overload
+        def __init__(
+            self, initial_value: float, *, total: Length, final_value: float = ...
+        ) -> None: ...  # fmt: skip
+        def __init__(self, *arguments: Any, **named: Any) -> None: ...
+
     initial_value: float = base.amount()
-    total_steps: int = base.count()
+    total_steps: Length = base.steps(short="total")
     final_value: float = base.amount(default=0.0)
 
     def _at(self, t):
-        return descend(t, self.initial_value, self.final_value, self.total_steps)
+        total: Any = self.total_steps
+        return descend(t, self.initial_value, self.final_value, total)
 
 
 @base.family
@@ -194,13 +242,13 @@ class warm_restarts(base.Schedule):
     """
 
     initial_value: float = base.amount()
-    period: int = base.count()
+    period: Length = base.steps()
     final_value: float = base.amount(default=0.0)
     period_factor: int = base.count(default=1, kw_only=True)
     peak_factor: float = base.factor(default=1.0, kw_only=True)
 
     def _at(self, t):
-        period = self.period
+        period: Any = self.period
         if self.period_factor == 1:
             k, t = divmod(t, period)
         else:
@@ -218,7 +266,8 @@ class one_cycle(base.Schedule):
     """One rise and one descent, both half cosines (Smith & Topin, 2018).
 
     From ``peak_value / div_factor`` to the peak in ``warmup_fraction * total_steps``, then down
-    to ``peak_value / (div_factor * final_div_factor)`` at ``total_steps``, where it stays.
+    to ``peak_value / (div_factor * final_div_factor)`` at ``total_steps`` (or ``total``),
+    where it stays.
 
     Examples
     --------
@@ -226,18 +275,33 @@ class one_cycle(base.Schedule):
     [0.01, 0.1]
     """
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self, peak_value: float, total_steps: Length, *, warmup_fraction: float = ...,
+            div_factor: float = ..., final_div_factor: float = ...,
+        ) -> None: ...  # fmt: skip
+        @overload
+        def __init__(
+            self, peak_value: float, *, total: Length, warmup_fraction: float = ...,
+            div_factor: float = ..., final_div_factor: float = ...,
+        ) -> None: ...  # fmt: skip
+        def __init__(self, *arguments: Any, **named: Any) -> None: ...
+
     peak_value: float = base.amount()
-    total_steps: int = base.count()
+    total_steps: Length = base.steps(short="total")
     warmup_fraction: float = base.amount(default=0.3, kw_only=True, high=1.0, open_high=True)
     div_factor: float = base.amount(default=25.0, kw_only=True, low=1.0)
     final_div_factor: float = base.amount(default=1e4, kw_only=True, low=1.0)
 
     def _at(self, t):
-        low, rise = (self.peak_value / self.div_factor, self.warmup_fraction * self.total_steps)
+        low, total = self.peak_value / self.div_factor, cast("Any", self.total_steps)
+        rise = self.warmup_fraction * total
         if t < rise:
             return descend(t, low, self.peak_value, rise)
         final = low / self.final_div_factor
-        length, left = self.total_steps - rise, self.total_steps - t
+        length, left = total - rise, total - t
         return descend(t - rise, self.peak_value, final, length, left)
 
 
@@ -247,6 +311,7 @@ class warmup_stable_decay(base.Schedule):
 
     The ramp is that of `warmup`; ``stable_steps`` later the value falls within ``decay_steps`` as
     ``1 - u ** decay_power``: 1.0 is a line, 0.5 the square-root form of Hägele et al. (2024).
+    With "fit", ``stable_steps`` or ``decay_steps`` are what the others leave of the fit.
 
     Examples
     --------
@@ -255,66 +320,25 @@ class warmup_stable_decay(base.Schedule):
     """
 
     peak_value: float = base.amount()
-    warmup_steps: int = base.count(low=0)
-    stable_steps: int = base.count(low=0)
-    decay_steps: int = base.count()
+    warmup_steps: Length = base.steps(low=0)
+    stable_steps: Length = base.steps(low=0)
+    decay_steps: Length = base.steps()
     final_value: float = base.amount(default=0.0, kw_only=True)
     decay_power: float = base.amount(default=1.0, kw_only=True, open_low=True)
 
+    def _bind(self, span):
+        warm = span.steps(self.warmup_steps, 0)
+        rest = span.after(warm)
+        decay = 0 if self.decay_steps == "fit" else rest.steps(self.decay_steps)
+        stable = rest.after(decay).steps(self.stable_steps, 0)
+        decay = decay or rest.after(stable).steps("fit")
+        return replace(self, warmup_steps=warm, stable_steps=stable, decay_steps=decay)
+
     def _at(self, t):
-        if t < self.warmup_steps:
-            return ramp(t, self.peak_value, self.warmup_steps)
+        warm: Any = self.warmup_steps
+        if t < warm:
+            return ramp(t, self.peak_value, warm)
         total = self.decay_steps
-        done = min(max(t - self.warmup_steps - self.stable_steps, 0), total)
+        done = min(max(t - warm - self.stable_steps, 0), total)
         left = (total - done) / total
         return mix(self.final_value, self.peak_value, done / total, left, self.decay_power)
-
-
-@base.family
-class join(base.Schedule):
-    """Run one schedule after another, each counting from its own first step.
-
-    ``schedules[i]`` takes over at step ``boundaries[i - 1]``; there is one boundary fewer than
-    there are schedules. A schedule may be any function of the step.
-
-    Examples
-    --------
-    >>> join([constant(0.1), linear(0.1, 0.0, 10)], [5])([4, 5, 10, 15]).tolist()
-    [0.1, 0.1, 0.05, 0.0]
-    """
-
-    schedules: Sequence[ScheduleLike] = base.schedule_list()
-    boundaries: Sequence[int] = base.step_list()
-
-    def __post_init__(self) -> None:
-        """Check every argument, then that their lengths agree."""
-        base.Schedule.__post_init__(self)  # slots make a new class: no bare super()
-        if len(self.boundaries) != len(self.schedules) - 1:
-            n, got = len(self.schedules) - 1, len(self.boundaries)
-            raise ValueError(f"join: boundaries must hold {n} for {n + 1} schedules, got {got}")
-
-    def _at(self, t):
-        i = bisect_right(self.boundaries, t)
-        return self.schedules[i](t - self.boundaries[i - 1] if i else t)
-
-
-@base.family
-class warmup(base.Schedule):
-    """Ramp up to the first value of ``schedule`` in ``warmup_steps``, then run it from its start.
-
-    ``schedule(0) * (step + 1) / warmup_steps`` while ``step < warmup_steps``, afterwards
-    ``schedule(step - warmup_steps)`` (Goyal et al., 2017). Zero steps mean no warm-up.
-
-    Examples
-    --------
-    >>> warmup(cosine(0.1, 95), warmup_steps=5)([0, 4, 5, 100]).tolist()
-    [0.02, 0.1, 0.1, 0.0]
-    """
-
-    schedule: ScheduleLike = base.one_schedule()
-    warmup_steps: int = base.count(default=5, low=0)
-
-    def _at(self, t):
-        if t < self.warmup_steps:
-            return ramp(t, self.schedule(0), self.warmup_steps)
-        return self.schedule(t - self.warmup_steps)

@@ -84,7 +84,8 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         then has ``learning_rate_init``; or an object, of which each training takes a copy.
     schedule : str or callable, default=None, keyword-only
         The rate of each step: a name of `fastreg.schedule`, such as "cosine", which then begins
-        with ``learning_rate_init`` and ends with the last epoch; or a function of the step.
+        with ``learning_rate_init`` and ends with the last epoch; or a function of the step,
+        whose lengths may be of the training: ``cosine(0.01, total="fit")``.
     weight_decay : float, default=None, keyword-only
         Decoupled decay of weights; None is the optimizer's own default.
     lambda_l1 : float, default=0.0, keyword-only

@@ -49,8 +49,8 @@ class Steps:
     ----------
     estimator : MLPClassifier or MLPRegressor
         Its parameters say which optimizer, rates, penalties and constraints.
-    total : int
-        The steps that the run has at most, for schedules by name.
+    steps_per_epoch : int
+        With ``max_iter`` epochs, the steps that the run has at most, for schedules.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Steps:
     averages: bool
     swapped: bool
 
-    def __init__(self, estimator: Any, total: int) -> None:
+    def __init__(self, estimator: Any, steps_per_epoch: int) -> None:
         self.alpha, self.max_norm = float(estimator.alpha), estimator.max_norm
         self.power_t, self.first_rate = estimator.power_t, float(estimator.learning_rate_init)
         given = estimator.optimizer
@@ -80,9 +80,12 @@ class Steps:
         self.optimizer = _optimizer_of(estimator) if self.fused else copy.deepcopy(given)
         self.schedule = estimator.schedule
         if isinstance(self.schedule, str):
+            total = steps_per_epoch * estimator.max_iter
             self.schedule = SCHEDULES[self.schedule](self.first_rate, total)
-        else:
-            self.schedule = copy.deepcopy(self.schedule)
+        elif hasattr(self.schedule, "bind"):
+            lengths = {"steps_per_epoch": steps_per_epoch, "epochs": estimator.max_iter}
+            self.schedule = self.schedule.bind(**lengths)
+        self.schedule = copy.deepcopy(self.schedule)
         self.averages = self.optimizer.state_dict()["ema_decay"] is not None
         self.swapped = False
         self._weight = 0.0

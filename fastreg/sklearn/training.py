@@ -116,7 +116,7 @@ def train(
         starts.pop()  # one row has no spread: it joins the batch before
     batches = [slice(i, j) for i, j in zip(starts, [*starts[1:], n], strict=True)]
     if not incremental or getattr(estimator, "_optimizer", None) is None:
-        estimator._optimizer = Steps(estimator, estimator.max_iter * len(batches))
+        estimator._optimizer = Steps(estimator, len(batches))
     else:
         estimator._optimizer.fit(model.params)
     steps = estimator._optimizer

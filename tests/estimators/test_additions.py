@@ -312,3 +312,10 @@ def test_validation_data_are_checked():
         MLPClassifier().fit(X, y, sample_weight=np.zeros(150))
     with pytest.raises(ValueError, match="poisson"):
         MLPRegressor("poisson").fit(X, y - 1.0)
+
+
+def test_a_schedule_may_have_the_length_of_the_training():
+    settings = {"learning_rate_init": 0.01, "batch_size": 40, "optimizer": "adamw"}
+    of_fit = fitted(schedule=schedule.cosine(0.01, total="fit"), **settings)
+    assert same(of_fit, fitted(schedule="cosine", **settings))
+    assert same(of_fit, fitted(schedule=schedule.cosine(0.01, 4 * 20), **settings))  # 150 rows

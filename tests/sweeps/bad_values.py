@@ -198,6 +198,12 @@ def integer(low=-math.inf, high=math.inf, *, none=False):
     return kind_of(check, none=none)
 
 
+def length(low):
+    """Steps, or one of the texts for them."""
+    steps = integer(low, 2**53)
+    return lambda value: value == "fit" if isinstance(value, str) else steps(value)
+
+
 SIZE = integer(1, 2**59)
 
 

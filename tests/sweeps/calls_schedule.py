@@ -1,13 +1,13 @@
 """Valid calls of schedules and early stopping."""
 
 import numpy as np
-from bad_values import called, flag, integer, listed, number, one_of, real
+from bad_values import called, flag, integer, length, listed, number, one_of, real
 from calls import RATE, SHARE, add, entries
 
 import fastreg
 from fastreg import schedule
 
-COUNT, COUNT0 = integer(1, 2**53), integer(0, 2**53)
+COUNT, STEPS, STEPS0 = integer(1, 2**53), length(1), length(0)
 
 
 def steps(value):
@@ -63,7 +63,7 @@ OPEN = number(0, open_low=True)
 FRACTION = OPEN
 
 
-milestones = listed(integer(1))
+milestones = listed(STEPS)
 
 
 def joined(value):
@@ -75,7 +75,7 @@ SCHEDULES = {
     "step": {
         "initial_value": (0.1, RATE),
         "drop_factor": (0.5, FRACTION),
-        "drop_every": (10, COUNT),
+        "drop_every": (10, STEPS),
     },
     "multi_step": {
         "initial_value": (0.1, RATE),
@@ -85,53 +85,64 @@ SCHEDULES = {
     "exponential": {
         "initial_value": (0.1, RATE),
         "decay_rate": (0.5, FRACTION),
-        "decay_steps": (1, COUNT),
+        "decay_steps": (1, STEPS),
     },
     "inverse_time": {
         "initial_value": (0.1, RATE),
         "decay_rate": (0.5, RATE),
-        "decay_steps": (1, COUNT),
+        "decay_steps": (1, STEPS),
     },
     "polynomial": {
         "initial_value": (0.1, RATE),
         "final_value": (0.0, RATE),
-        "total_steps": (9, COUNT),
+        "total_steps": (9, STEPS),
         "power": (1.0, OPEN),
     },
-    "linear": {"initial_value": (0.1, RATE), "final_value": (0.0, RATE), "total_steps": (9, COUNT)},
-    "cosine": {"initial_value": (0.1, RATE), "total_steps": (9, COUNT), "final_value": (0.0, RATE)},
+    "linear": {
+        "initial_value": (0.1, RATE),
+        "final_value": (0.0, RATE),
+        "total_steps": (9, STEPS),
+    },
+    "cosine": {
+        "initial_value": (0.1, RATE),
+        "total_steps": (9, STEPS),
+        "final_value": (0.0, RATE),
+    },
     "warm_restarts": {
         "initial_value": (0.1, RATE),
-        "period": (9, COUNT),
+        "period": (9, STEPS),
         "final_value": (0.0, RATE),
         "period_factor": (1, COUNT),
         "peak_factor": (1.0, FRACTION),
     },
     "one_cycle": {
         "peak_value": (0.1, RATE),
-        "total_steps": (9, COUNT),
+        "total_steps": (9, STEPS),
         "warmup_fraction": (0.3, SHARE),
         "div_factor": (25.0, number(1)),
         "final_div_factor": (1e4, number(1)),
     },
     "warmup_stable_decay": {
         "peak_value": (0.1, RATE),
-        "warmup_steps": (2, COUNT0),
-        "stable_steps": (2, COUNT0),
-        "decay_steps": (2, COUNT),
+        "warmup_steps": (2, STEPS0),
+        "stable_steps": (2, STEPS0),
+        "decay_steps": (2, STEPS),
         "final_value": (0.0, RATE),
         "decay_power": (1.0, OPEN),
     },
     "join": {
         "schedules": ((schedule.constant(1.0), schedule.constant(0.5)), joined),
-        "boundaries": ((5,), listed(integer(1), length=1)),
+        "boundaries": ((5,), listed(STEPS, length=1)),
     },
-    "warmup": {"schedule": (schedule.constant(1.0), called()), "warmup_steps": (5, COUNT0)},
+    "warmup": {"schedule": (schedule.constant(1.0), called()), "warmup_steps": (5, STEPS0)},
 }
 for _name, _own in SCHEDULES.items():
     _cls = getattr(schedule, _name)
     _also = {"schedules": ("boundaries",)} if _name == "join" else {}
     _says = "polynomial" if _name == "linear" else _name
+    if _name == "linear":  # the other name of its length, which is not given twice
+        _own = {**_own, "total": (None, lambda value: value is None)}
+        _also = {"total": ("total_steps",)}
     add(f"schedule.{_name}", lambda cls=_cls: cls, says=_says, also=_also, **_own)
     if _name == "linear":
         continue
@@ -147,6 +158,27 @@ for _name, _own in SCHEDULES.items():
         lambda cls=_cls, valid=_valid: cls(**valid).curve,
         says=_name,
         n_steps=(3, integer(1, 100)),
+    )
+    add(
+        f"schedule.{_name}.bind",
+        lambda cls=_cls, valid=_valid: cls(**valid).bind,
+        says=f"{_name}.bind",
+        steps_per_epoch=(3, COUNT),
+        epochs=(2, integer(1, 2**53, none=True)),
+    )
+
+for _name, _short, _value in (
+    ("step", "every", 10), ("cosine", "total", 9), ("polynomial", "total", 9),
+    ("linear", "total", 9), ("one_cycle", "total", 9),
+):  # fmt: skip
+    _own = {k: v for k, v in SCHEDULES[_name].items() if k not in ("drop_every", "total_steps")}
+    add(
+        f"schedule.{_name}({_short}=)",
+        lambda name=_name: getattr(schedule, name),
+        says="polynomial" if _name == "linear" else _name,
+        also={_short: ("drop_every", "total_steps")},
+        **_own,
+        **{_short: (_value, STEPS)},
     )
 
 WAITING = {

@@ -118,6 +118,11 @@ rates = [
     schedule.warmup_stable_decay(0.1, 5, 10, 5),
     schedule.join([schedule.constant(0.1), lambda step: 0.01], [5]),
     schedule.warmup(schedule.cosine(0.1, 95), warmup_steps=5),
+    schedule.warmup(schedule.cosine(1e-3, total="fit"), "5%"),
+    schedule.step(0.1, 0.5, every="10 epochs").bind(steps_per_epoch=100),
+    schedule.linear(0.1, 0.0, total="fit").bind(steps_per_epoch=100, epochs=3),
+    schedule.one_cycle(0.1, total=100),
+    schedule.join([schedule.constant(0.1), schedule.polynomial(0.1, 0, total="fit")], ["50%"]),
 ]
 for rate in rates:
     number: float = rate(0)

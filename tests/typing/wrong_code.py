@@ -24,7 +24,9 @@ fastreg.matmul(W)  # wrong
 fastreg.matmul(W, W, W)  # wrong
 fastreg.ElasticNet(l1=0.1)  # wrong
 schedule.cosine(1e-3)  # wrong
-schedule.cosine(1e-3, total="many")  # wrong
+schedule.cosine(1e-3, total=0.5)  # wrong
+schedule.cosine(1e-3, 10, total=10)  # wrong
+schedule.cosine(1e-3, total="fit").bind(epochs=3)  # wrong
 schedule.step(0.1, 0.5, 10, 3)  # wrong
 fastreg.EarlyStopping(patience="ten")  # wrong
 fastreg.diagnose([1.0])  # wrong
