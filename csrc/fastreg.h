@@ -348,15 +348,23 @@ typedef void (*fr_slope)(void *dx, const void *dy, const void *x, ptrdiff_t n, i
 /* Losses ---------------------------------------------------------------------------------- */
 
 /* Weighted sum of the rows' losses, and dz, its gradient; dz may be z. `shares` has one weight
- * per row, or is NULL and every row weighs `share`. Labels are from 0 to cols - 1. */
+ * per row, or is NULL and every row weighs `share`. Labels are from 0 to cols - 1; a row whose
+ * label is negative is left out, whatever it holds. */
 typedef void (*fr_cross_entropy)(void *dz, double *loss, const void *z, const int64_t *labels,
                                  const double *shares, double share, double smoothing,
                                  ptrdiff_t rows, ptrdiff_t cols);
-/* The sum of a loss of each output and its target, rows weighted by their shares if there are
- * any, and dz = its derivative * factor * the share. A target is t * keep + shift. dz may be z.
- */
+/* Losses of one output and its target each. A row here is a line in loss_tmpl.h, which says what
+ * a and b are: how targets are smoothed, where a Huber loss turns, which quantile. */
+#define FR_POINT_LOSSES(L)                                                                       \
+    L(binary) L(squared) L(absolute) L(huber) L(quantile) L(poisson) L(focal)
+#define FR_DECLARE_LOSS(name) FR_LOSS_##name,
+enum { FR_POINT_LOSSES(FR_DECLARE_LOSS) FR_LOSS_COUNT };
+
+/* The sum of the losses, rows weighted by their shares if there are any, and dz = their
+ * derivative * factor * the share. dz may be z. soft_cross_entropy is of rows, not of elements:
+ * its targets are a t + b, the shares of the classes. */
 typedef void (*fr_point_loss)(void *dz, double *loss, const void *z, const void *t,
-                              const double *shares, double factor, double keep, double shift,
+                              const double *shares, double factor, double a, double b,
                               ptrdiff_t rows, ptrdiff_t cols);
 /* The softmax of each row. y may be z. */
 typedef void (*fr_softmax)(void *y, const void *z, ptrdiff_t rows, ptrdiff_t cols);
@@ -439,8 +447,7 @@ typedef void (*fr_row_backward)(void *dx, double *dgamma, double *dbeta, const v
     K(fr_norm_gate_sums, norm_gate_sums)                                                         \
     K(fr_fold_sums, fold_sums)                                                                   \
     K(fr_cross_entropy, cross_entropy)                                                           \
-    K(fr_point_loss, binary_cross_entropy)                                                       \
-    K(fr_point_loss, squared_error)                                                              \
+    K(fr_point_loss, soft_cross_entropy)                                                         \
     K(fr_softmax, softmax)                                                                       \
     K(fr_column_squares, column_squares)                                                         \
     K(fr_scale_columns, scale_columns)                                                           \
@@ -468,6 +475,7 @@ typedef struct {
     fr_map map[FR_MAP_COUNT];
     fr_function function[FR_FUNCTION_COUNT];
     fr_slope slope[FR_SLOPE_COUNT];
+    fr_point_loss loss[FR_LOSS_COUNT];
     FR_KERNELS(FR_DECLARE_KERNEL)
 } fr_kernels;
 

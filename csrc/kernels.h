@@ -32,6 +32,7 @@
 #define FR_MAP_ENTRY(name) [FR_MAP_##name] = map_##name,
 #define FR_FUNCTION_ENTRY(name) [FR_FUNCTION_##name] = function_##name,
 #define FR_SLOPE_ENTRY(name) [FR_SLOPE_##name] = slope_##name,
+#define FR_LOSS_ENTRY(name) [FR_LOSS_##name] = loss_##name,
 #define FR_ENTRY(type, name) .name = name,
 #define FR_NAMED_(level, type) fr_##level##_##type
 #define FR_NAMED(level, type) FR_NAMED_(level, type)
@@ -42,6 +43,7 @@ const fr_kernels FR_NAMED(FR_LEVEL, FR_TYPE) = {
     .map = {FR_MAPS(FR_MAP_ENTRY)},
     .function = {FR_FUNCTIONS(FR_FUNCTION_ENTRY)},
     .slope = {FR_SLOPES(FR_SLOPE_ENTRY)},
+    .loss = {FR_POINT_LOSSES(FR_LOSS_ENTRY)},
     FR_KERNELS(FR_ENTRY) /* the rest, by name */
 };
 

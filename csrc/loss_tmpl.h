@@ -66,6 +66,11 @@ static void cross_entropy(void *dz_, double *loss, const void *z_, const int64_t
         real *drun = dz + begin * cols;
         for (ptrdiff_t r = 0; r < here; r++) {
             const real *row = run + r * cols;
+            if (labels[begin + r] < 0) {
+                for (ptrdiff_t k = 0; k < cols; k++)
+                    drun[r * cols + k] = 0;
+                continue;
+            }
             const real most = row_max(row, cols);
             double target = (0.5 * (double)row[labels[begin + r]] - 0.5 * (double)most) * on;
             for (ptrdiff_t k = 0; k < cols; k++)
@@ -80,6 +85,12 @@ static void cross_entropy(void *dz_, double *loss, const void *z_, const int64_t
             real *row = drun + r * cols;
             const double weight = shares ? shares[begin + r] : share, q = on + off;
             const ptrdiff_t label = labels[begin + r];
+            if (label < 0) {
+                for (ptrdiff_t k = 0; k < cols; k++)
+                    row[k] = 0;
+                logs[r] = 0;
+                continue;
+            }
             const ptrdiff_t peak = place_of(row, cols);
             const double top = (double)row[peak], at_label = (double)row[label];
             row[peak] = 0;
@@ -101,6 +112,41 @@ static void cross_entropy(void *dz_, double *loss, const void *z_, const int64_t
     *loss = value;
 }
 
+/* The same against shares q = a t + b of every class, whose sum need not be 1: the loss of a row
+ * is sum q log sum exp z - sum q z, its gradient sum q softmax(z) - q. A class without a share
+ * adds nothing, even at minus infinity. */
+static void soft_cross_entropy(void *dz_, double *loss, const void *z_, const void *t_,
+                               const double *shares, double share, double a, double b,
+                               ptrdiff_t rows, ptrdiff_t cols)
+{
+    const real *z = z_, *t = t_;
+    real *dz = dz_;
+    double value = 0;
+    for (ptrdiff_t r = 0; r < rows; r++, z += cols, t += cols, dz += cols) {
+        const double weight = shares ? shares[r] : share;
+        const real most = row_max(z, cols);
+        double target = 0, total = 0;
+        for (ptrdiff_t k = 0; k < cols; k++) {
+            const double q = (double)t[k] * a + b, far = 0.5 * (double)z[k] - 0.5 * (double)most;
+            target += q != 0 ? far * q : 0;
+            total += q;
+        }
+        FR_ELEMENTWISE
+        for (ptrdiff_t k = 0; k < cols; k++)
+            dz[k] = FN(exp)(z[k] - most);
+        const ptrdiff_t peak = place_of(dz, cols);
+        const double top = (double)dz[peak], at_peak = (double)t[peak] * a + b;
+        dz[peak] = 0;
+        const double rest = (double)row_sum(dz, cols) + (top - 1.0), sum = 1.0 + rest;
+        const double factor = total / sum;
+        for (ptrdiff_t k = 0; k < cols; k++)
+            dz[k] = (real)(weight * ((double)dz[k] * factor - ((double)t[k] * a + b)));
+        dz[peak] = (real)(weight * (((total - at_peak) - at_peak * rest) / sum));
+        value += (total * log1p_f64(rest) - 2.0 * target) * weight;
+    }
+    *loss = value;
+}
+
 /* exp(z - most), row by row, divided by its sum. */
 static void softmax(void *y_, const void *z_, ptrdiff_t rows, ptrdiff_t cols)
 {
@@ -117,14 +163,16 @@ static void softmax(void *y_, const void *z_, ptrdiff_t rows, ptrdiff_t cols)
     }
 }
 
-/* A loss of one output z and its target t, and the derivative by z. */
-typedef void point_loss(double *loss, real *dz, real z, real t);
+/* A loss of one output z and its target t, and the derivative by z. What a and b are is the
+ * loss's own matter. */
+typedef void point_loss(double *loss, real *dz, real z, real t, double a, double b);
 
-/* |z| (1 - t or t) + log(1 + e) with e = exp(-|z|), the first where z >= 0. The derivative is
- * ((1 - t) - t e) / (1 + e), mirrored where z is negative: no difference of almost equal numbers,
- * so a probability of 1e-30 keeps its digits. */
-FR_INLINE void point_binary(double *loss, real *dz, real z, real t)
+/* |z| (1 - t or t) + log(1 + e) with e = exp(-|z|), the first where z >= 0; the target is a t +
+ * b. The derivative is ((1 - t) - t e) / (1 + e), mirrored where z is negative: no difference of
+ * almost equal numbers, so a probability of 1e-30 keeps its digits. */
+FR_INLINE void point_binary(double *loss, real *dz, real z, real t, double a, double b)
 {
+    t = t * (real)a + (real)b;
     const real size = FABS(z), e = FN(exp)(-size), other = (real)1 - t;
     const real away = z >= 0 ? other : t, near = z >= 0 ? t : other;
     const real slope = (away - near * e) / ((real)1 + e);
@@ -133,11 +181,67 @@ FR_INLINE void point_binary(double *loss, real *dz, real z, real t)
 }
 
 /* (z - t)^2; half its derivative. */
-FR_INLINE void point_square(double *loss, real *dz, real z, real t)
+FR_INLINE void point_squared(double *loss, real *dz, real z, real t, double a, double b)
 {
     const real d = z - t;
+    (void)a, (void)b;
     *loss = (double)d * (double)d;
     *dz = d;
+}
+
+/* |z - t|; at 0 the derivative is 0. */
+FR_INLINE void point_absolute(double *loss, real *dz, real z, real t, double a, double b)
+{
+    const real d = z - t;
+    (void)a, (void)b;
+    *loss = (double)FABS(d);
+    *dz = d > 0 ? (real)1 : d < 0 ? (real)-1 : d;
+}
+
+/* d^2 / 2 up to |d| = a, a (|d| - a / 2) from there: m (|d| - m / 2) with m the smaller. */
+FR_INLINE void point_huber(double *loss, real *dz, real z, real t, double a, double b)
+{
+    const real d = z - t, most = (real)a;
+    const double size = (double)FABS(d), m = size < (double)most ? size : (double)most;
+    (void)b;
+    *loss = m * (size - 0.5 * m);
+    *dz = d > most ? most : d < -most ? -most : d;
+}
+
+/* a (t - z) where z is too low, (1 - a) (z - t) where it is too high. */
+FR_INLINE void point_quantile(double *loss, real *dz, real z, real t, double a, double b)
+{
+    const real d = z - t;
+    (void)b;
+    *loss = d > 0 ? (1.0 - a) * (double)d : -(a * (double)d);
+    *dz = d > 0 ? (real)(1.0 - a) : d < 0 ? (real)-a : d;
+}
+
+/* e^z - t z: a Poisson distribution's, but for what the target alone says. */
+FR_INLINE void point_poisson(double *loss, real *dz, real z, real t, double a, double b)
+{
+    const real mean = FN(exp)(z);
+    (void)a, (void)b;
+    *loss = t == 0 || mean - mean != 0 ? (double)mean : (double)mean - (double)t * (double)z;
+    *dz = mean - t;
+}
+
+/* -w (1 - p)^a log p with p the probability of the target, 0 or 1; w is b where that is 1 and
+ * 1 - b where it is 0, or 1 if b is negative. With u = z or -z, p = 1 / (1 + exp(-u)): the
+ * derivative by u is -w (1 - p)^a (1 - p - a p log p), a sum of terms of one sign. In double. */
+FR_INLINE void point_focal(double *loss, real *dz, real z, real t, double a, double b)
+{
+    const double u = t > 0 ? (double)z : -(double)z, size = fabs(u), e = exp_f64(-size);
+    const double sum = 1.0 + e, rest = log1p_f64(e);
+    const double right = (u > 0 ? 1.0 : e) / sum, wrong = (u > 0 ? e : 1.0) / sum;
+    const double surprise = (u > 0 ? 0.0 : size) + rest, doubt = (u > 0 ? size : 0.0) + rest;
+    const double weight = b < 0 ? 1.0 : t > 0 ? b : 1.0 - b;
+    const double factor = weight * (a > 0 ? exp_f64(-(a * doubt)) : 1.0);
+    /* Beyond 1000 `right` is 0, and infinity would make it NaN. */
+    const double near = surprise > 1000.0 ? 1000.0 : surprise;
+    const double slope = factor * (a * right * near + wrong);
+    *loss = factor * surprise;
+    *dz = (real)(t > 0 ? -slope : slope);
 }
 
 FR_INLINE double fold_losses(const double *x, ptrdiff_t n)
@@ -167,10 +271,9 @@ FR_INLINE void scale_row(real *x, ptrdiff_t n, double factor)
 
 /* Without shares everything is one row. */
 FR_INLINE void point_rows(real *dz, double *loss, const real *z, const real *t,
-                          const double *shares, double factor, double keep_, double shift_,
-                          ptrdiff_t rows, ptrdiff_t cols, point_loss *point)
+                          const double *shares, double factor, double a, double b, ptrdiff_t rows,
+                          ptrdiff_t cols, point_loss *point)
 {
-    const real keep = (real)keep_, shift = (real)shift_;
     double losses[FR_PANEL_RUN], value = 0;
     cols = shares ? cols : rows * cols;
     rows = shares ? rows : 1;
@@ -182,7 +285,7 @@ FR_INLINE void point_rows(real *dz, double *loss, const real *z, const real *t,
             const ptrdiff_t n = cols - c < width ? cols - c : width, first = r * cols + c;
             FR_ELEMENTWISE
             for (ptrdiff_t i = 0; i < here * n; i++)
-                point(&losses[i], &dz[first + i], z[first + i], t[first + i] * keep + shift);
+                point(&losses[i], &dz[first + i], z[first + i], t[first + i], a, b);
             for (ptrdiff_t k = 0; k < here; k++) {
                 const double share = shares ? shares[r + k] : 1.0;
                 value += fold_losses(losses + k * n, n) * share;
@@ -192,12 +295,12 @@ FR_INLINE void point_rows(real *dz, double *loss, const real *z, const real *t,
     *loss = value;
 }
 
-#define FR_DEFINE_POINT_LOSS(name, point)                                                        \
-    static void name(void *dz, double *loss, const void *z, const void *t, const double *shares, \
-                     double factor, double keep, double shift, ptrdiff_t rows, ptrdiff_t cols)   \
+#define FR_DEFINE_POINT_LOSS(name)                                                               \
+    static void loss_##name(void *dz, double *loss, const void *z, const void *t,                \
+                            const double *shares, double factor, double a, double b,             \
+                            ptrdiff_t rows, ptrdiff_t cols)                                      \
     {                                                                                            \
-        point_rows(dz, loss, z, t, shares, factor, keep, shift, rows, cols, point);              \
+        point_rows(dz, loss, z, t, shares, factor, a, b, rows, cols, point_##name);              \
     }
-FR_DEFINE_POINT_LOSS(binary_cross_entropy, point_binary)
-FR_DEFINE_POINT_LOSS(squared_error, point_square)
+FR_POINT_LOSSES(FR_DEFINE_POINT_LOSS)
 #undef FR_DEFINE_POINT_LOSS

@@ -16,17 +16,19 @@ from fastreg._train.predict import (
     check_table,
     check_weight,
     check_weights,
+    counted,
     evaluate,
 )
 from fastreg._train.resume import check_cut, take
 from fastreg._train.run import bound_to
 from fastreg._train.steps import Steps
+from fastreg.nn.losses import loss_named
 from fastreg.nn.targets import link_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastreg._core.types import Data, Loss, PathLike, ScheduleLike, Seed
+    from fastreg._core.types import Data, LossLike, PathLike, ScheduleLike, Seed
 
 __all__ = ["Trainer", "evaluate", "fit"]
 
@@ -38,12 +40,12 @@ class Trainer(Steps):
     ----------
     model : Sequential
         Changed in place; left in evaluation mode, even by an exception or Ctrl-C.
-    loss : callable
+    loss : callable or str
         ``loss(outputs, targets) -> (value, gradient)``, such as
-        `fastreg.nn.softmax_cross_entropy` or a `functools.partial` of it. It takes
+        `fastreg.nn.softmax_cross_entropy`, a `functools.partial` of it, or its name. It takes
         ``sample_weight=`` if `fit` does. Its attribute ``link`` says what the outputs are:
-        classes ("softmax" or "sigmoid") or numbers ("identity"). Without a link, targets are not
-        checked, there is no accuracy, and `predict` returns the outputs.
+        classes ("softmax" or "sigmoid") or numbers ("identity" or "log"). Without a link, targets
+        are not checked, there is no accuracy, and `predict` returns the outputs.
     optimizer : object
         Anything with ``update(params, grads)`` on name-keyed dicts of arrays; to save a run, also
         with ``state_dict()`` and ``load_state_dict(state)``.
@@ -91,7 +93,7 @@ class Trainer(Steps):
     def __init__(
         self,
         model: Any,
-        loss: Loss,
+        loss: LossLike,
         optimizer: Any,
         *,
         schedule: ScheduleLike | None = None,
@@ -101,6 +103,7 @@ class Trainer(Steps):
         callbacks: Sequence[Any] = (),
         progress: bool = True,
     ) -> None:
+        loss = loss_named("Trainer", loss)
         wanted = {
             "loss": (loss, "__call__"), "optimizer": (optimizer, "update"),
             "schedule": (schedule, "__call__"), "early_stopping": (early_stopping, "__call__"),
@@ -203,9 +206,10 @@ class Trainer(Steps):
         if X_val is not None or y_val is not None:
             validation = check_table(where, "X_val", X_val, "y_val", y_val, self.model, self.loss)
             check_alike(where, X, y, *validation)
+            validation = counted(where, "y_val", *validation, None, self.loss)[:2]
         weights = check_weights(where, sample_weight, len(X))
-        if weights is not None and not weights.all():  # a batch of them would have no mean
-            X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
+        # a batch of what does not count would have no mean
+        X, y, weights = counted(where, "y", X, y, weights, self.loss)
         check_weight(where, "y", y, self.model, self.loss, weights)
         if validation is not None:
             check_weight(where, "y_val", validation[1], self.model, self.loss)
@@ -269,7 +273,7 @@ class Trainer(Steps):
 
 def fit(
     model: Any,
-    loss: Loss,
+    loss: LossLike,
     optimizer: Any,
     X: Data,
     y: Data,

@@ -143,7 +143,15 @@ cdef extern from "fastreg.h" nogil:
     ctypedef void (*fr_product_task)(const void *product, Py_ssize_t k) noexcept
     ctypedef void (*fr_point_loss)(
         void *dz, double *loss, const void *z, const void *t, const double *shares, double factor,
-        double keep, double shift, Py_ssize_t rows, Py_ssize_t cols) noexcept
+        double a, double b, Py_ssize_t rows, Py_ssize_t cols) noexcept
+    enum:
+        FR_LOSS_binary
+        FR_LOSS_squared
+        FR_LOSS_absolute
+        FR_LOSS_huber
+        FR_LOSS_quantile
+        FR_LOSS_poisson
+        FR_LOSS_focal
     ctypedef void (*fr_softmax)(
         void *y, const void *z, Py_ssize_t rows, Py_ssize_t cols) noexcept
     enum:
@@ -201,6 +209,7 @@ cdef extern from "fastreg.h" nogil:
         fr_map map[1]
         fr_function function[1]
         fr_slope slope[1]
+        fr_point_loss loss[1]
         fr_dropout dropout
         fr_moments moments
         fr_statistics statistics
@@ -213,8 +222,7 @@ cdef extern from "fastreg.h" nogil:
         fr_norm_gate_sums norm_gate_sums
         fr_fold_sums fold_sums
         fr_cross_entropy cross_entropy
-        fr_point_loss binary_cross_entropy
-        fr_point_loss squared_error
+        fr_point_loss soft_cross_entropy
         fr_softmax softmax
         fr_column_squares column_squares
         fr_scale_columns scale_columns

@@ -4,6 +4,12 @@
 # From _threads: asked_threads; _memory: new_array; _arrays: as_input,
 # dtype_row; _matrix: BLOCK, Sums, sums_of.
 
+cdef dict LOSSES = {
+    "binary": FR_LOSS_binary, "squared": FR_LOSS_squared, "absolute": FR_LOSS_absolute,
+    "huber": FR_LOSS_huber, "quantile": FR_LOSS_quantile, "poisson": FR_LOSS_poisson,
+    "focal": FR_LOSS_focal}
+
+
 cdef struct LossJob:
     fr_cross_entropy by_label
     fr_point_loss by_target
@@ -14,7 +20,7 @@ cdef struct LossJob:
     const int64_t *labels
     const double *shares
     double *values
-    double share, smoothing, keep, shift
+    double share, smoothing, a, b
     Py_ssize_t rows, cols, chunk_rows, chunks, itemsize
 
 
@@ -59,7 +65,7 @@ cdef void point_loss_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const LossJob *j = <const LossJob *>job
     cdef Py_ssize_t row = k * j.chunk_rows, offset = row * j.cols * j.itemsize
     j.by_target(j.dz + offset, j.values + k, j.z + offset, j.targets + offset,
-                j.shares + row if j.shares else NULL, j.share, j.keep, j.shift,
+                j.shares + row if j.shares else NULL, j.share, j.a, j.b,
                 min(j.chunk_rows, j.rows - row), j.cols)
 
 
@@ -70,8 +76,9 @@ cdef void softmax_task(const void *job, Py_ssize_t k) noexcept nogil:
     j.softmax(j.dz + offset, j.z + offset, min(j.chunk_rows, j.rows - row), j.cols)
 
 
-def check_labels(str where, object labels, Py_ssize_t rows, Py_ssize_t classes):
-    """Labels as a contiguous int64 array, each from 0 to ``classes`` - 1."""
+def check_labels(str where, object labels, Py_ssize_t rows, Py_ssize_t classes,
+                 object ignored=None):
+    """Labels as a contiguous int64 array, each from 0 to ``classes`` - 1, or -1 where ignored."""
     cdef cnp.ndarray array
     cdef const int64_t *label
     cdef Py_ssize_t i
@@ -83,9 +90,13 @@ def check_labels(str where, object labels, Py_ssize_t rows, Py_ssize_t classes):
         raise ValueError(
             f"{where}: labels must have shape ({rows},), one per row, got {np.shape(labels)}")
     array = np.ascontiguousarray(labels, dtype=np.int64)
+    out = None
+    if ignored is not None:
+        out = array == ignored
+        array = np.where(out, -1, array)
     label = <const int64_t *>cnp.PyArray_DATA(array)
     for i in range(rows):
-        if not 0 <= label[i] < classes:
+        if not 0 <= label[i] < classes and (out is None or not out[i]):
             raise ValueError(
                 f"{where}: labels must be from 0 to {classes - 1}, got {labels[i]}")
     return array
@@ -125,28 +136,34 @@ def count_right(outputs, labels):
 
 def cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not None, object shares,
                   double smoothing):
-    """The weighted sum of the rows' losses and its gradient; without shares, the mean."""
+    """The weighted sum of the rows' losses and its gradient; without shares, the mean.
+
+    Labels are int64, or the classes' shares of every row: a contiguous matrix like the logits."""
     cdef cnp.ndarray target = new_array(logits)
     cdef LossJob job = loss_job(logits, target, shares)
-    job.by_label = table.kernels[dtype_row(logits)].cross_entropy
-    job.labels = <const int64_t *>cnp.PyArray_DATA(labels)
-    job.share, job.smoothing = 1.0 / job.rows, smoothing
+    cdef const fr_kernels *kernels = table.kernels[dtype_row(logits)]
+    job.share = 1.0 / job.rows
+    if cnp.PyArray_NDIM(labels) == 2:
+        job.by_target, job.targets = kernels.soft_cross_entropy, <const char *>cnp.PyArray_DATA(labels)
+        job.a, job.b = 1.0 - smoothing, smoothing / job.cols
+        return run_loss(point_loss_task, &job, 3), target
+    job.by_label, job.labels = kernels.cross_entropy, <const int64_t *>cnp.PyArray_DATA(labels)
+    job.smoothing = smoothing
     return run_loss(cross_entropy_task, &job, 2), target
 
 
 def point_loss(str kind, cnp.ndarray outputs not None, cnp.ndarray targets not None, object shares,
-               double smoothing=0.0):
-    """The mean of "binary" or "squared" losses and its gradient; rows weigh their shares.
+               double a=0.0, double b=0.0):
+    """The mean of a loss in LOSSES over the elements and its gradient; rows weigh their shares.
 
-    The targets are a contiguous matrix like the outputs."""
+    The targets are a contiguous matrix like the outputs; what a and b are is the kernel's matter."""
     cdef cnp.ndarray target = new_array(outputs)
     cdef LossJob job = loss_job(outputs, target, shares)
-    cdef const fr_kernels *kernels = table.kernels[dtype_row(outputs)]
-    cdef bint squared = kind == "squared"
+    cdef int which = LOSSES[kind]
     cdef double size = job.cols if job.shares else <double>job.rows * job.cols
-    job.by_target = kernels.squared_error if squared else kernels.binary_cross_entropy
+    job.by_target = table.kernels[dtype_row(outputs)].loss[which]
     job.targets = <const char *>cnp.PyArray_DATA(targets)
-    job.share, job.keep, job.shift = (2.0 if squared else 1.0) / size, 1.0 - smoothing, smoothing / 2
+    job.share, job.a, job.b = (2.0 if which == FR_LOSS_squared else 1.0) / size, a, b
     return run_loss(point_loss_task, &job, 3) / size, target
 
 

@@ -72,6 +72,17 @@ Structure = TypeVar("Structure", bound=Weights)  # a result of the kind of its a
 
 #: A loss: (outputs, targets) to (value, gradient with respect to the outputs).
 Loss: TypeAlias = Callable[..., tuple[float, Array]]
+LossName: TypeAlias = Literal[
+    "binary_cross_entropy",
+    "focal",
+    "huber",
+    "mae",
+    "mse",
+    "poisson",
+    "quantile",
+    "softmax_cross_entropy",
+]
+LossLike: TypeAlias = Loss | LossName
 
 #: Whose matrix products a network uses.
 Products: TypeAlias = Literal["own", "blas"]

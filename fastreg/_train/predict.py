@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastreg._core.arrays import real
 from fastreg._core.checks import shown
-from fastreg.nn.activations import sigmoid, softmax
-from fastreg.nn.targets import NoWeightError, link_of, rows_right, shares, weights
+from fastreg.nn.activations import exponential, sigmoid, softmax
+from fastreg.nn.losses import loss_named
+from fastreg.nn.targets import (
+    NoWeightError,
+    check_probabilities,
+    link_of,
+    option_of,
+    rows_right,
+    shares,
+    weights,
+)
 
 if TYPE_CHECKING:
-    from fastreg._core.types import Array, Data, Loss
+    from fastreg._core.types import Array, Data, LossLike, MaybeArray
 
 __all__ = [
     "Predictor",
@@ -24,6 +32,7 @@ __all__ = [
     "check_table",
     "check_weight",
     "check_weights",
+    "counted",
     "evaluate",
     "link_of",
     "loss_of",
@@ -67,14 +76,14 @@ def accuracy(outputs: Array, y: Array, link: str | None) -> float | None:
     return None if right is None else float(right / len(outputs))
 
 
-def evaluate(model: Any, loss: Loss, X: Data, y: Data) -> tuple[float, float | None]:
+def evaluate(model: Any, loss: LossLike, X: Data, y: Data) -> tuple[float, float | None]:
     """Return the loss and the accuracy of a model on labelled data, in evaluation mode.
 
     Parameters
     ----------
     model : Sequential
         Left in evaluation mode.
-    loss : callable
+    loss : callable or str
         As for `Trainer`.
     X, y : ndarray of shape (N, n_features), array with N rows
         Data and targets.
@@ -101,6 +110,7 @@ def evaluate(model: Any, loss: Loss, X: Data, y: Data) -> tuple[float, float | N
     (0.0, 1.0)
     """
     check_model("evaluate", model)
+    loss = loss_named("evaluate", loss)
     check_part("evaluate", "loss", loss, "__call__")
     X, y = check_table("evaluate", "X", X, "y", y, model, loss)
     return Predictor(model, loss)._evaluate("evaluate", "y", X, y, {})
@@ -158,7 +168,9 @@ class Predictor:
         return self._evaluate(where, "y", X, y, {})
 
     def predict(self, X: Data) -> Array:
-        """Return each row's class, or the outputs themselves where they are not classes.
+        """Return each row's class, or number where the outputs are not classes.
+
+        A number is the output itself, or its exponential where the loss's link is "log".
 
         The shape is (N,) for a class or one output per row, (N, K) for K outputs. The outputs have
         the bits of ``model.forward`` in evaluation mode: batch norm is applied in place, not folded
@@ -170,6 +182,8 @@ class Predictor:
             return outputs.argmax(axis=1)
         if link == "sigmoid":
             outputs = (outputs > 0).astype(np.int64)
+        elif link == "log":
+            outputs = exponential(outputs)
         return outputs[:, 0] if outputs.ndim == 2 and outputs.shape[1] == 1 else outputs
 
     def predict_proba(self, X: Data) -> Array:
@@ -187,6 +201,8 @@ class Predictor:
         return outputs_of(self.model, X)
 
     def _evaluate(self, where, name, X, y, options):
+        if not options:
+            X, y, _ = counted(where, name, X, y, None, self.loss)
         outputs = outputs_of(self.model, X)
         try:
             value, _ = loss_of(where, self.loss, outputs, y, options)
@@ -274,7 +290,7 @@ def check_table(
         )
     link = link_of(loss)
     if link == "softmax":
-        _check_classes(where, y_name, y, n_out)
+        _check_classes(where, y_name, y, n_out, option_of(loss, "ignore_index"))
     elif link is not None:
         _check_values(where, y_name, y, n_out, link)
     return X, y
@@ -293,6 +309,33 @@ def check_weights(where: str, sample_weight: Data, n: int) -> Any:
     return found
 
 
+def counted(
+    where: str, name: str, X: Array, y: Array, sample_weight: MaybeArray, loss: Any
+) -> tuple[Array, Array, MaybeArray]:
+    """Return the rows that take part: that have a weight, and a label that is not ignored.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> from fastreg.nn import softmax_cross_entropy
+    >>> loss = partial(softmax_cross_entropy, ignore_index=-1)
+    >>> counted("fit", "y", np.eye(2), np.array([1, -1]), None, loss)[1]
+    array([1])
+    """
+    ignored = option_of(loss, "ignore_index") if y.ndim == 1 else None
+    kept = None if sample_weight is None else sample_weight > 0
+    if ignored is not None:
+        kept = (y != ignored) & (True if kept is None else kept)
+        if not kept.any():
+            raise ValueError(
+                f"{where}: {name} must have a sample whose label is not {ignored}, which the loss "
+                "ignores"
+            )
+    if kept is None or kept.all():
+        return X, y, sample_weight
+    return X[kept], y[kept], None if sample_weight is None else sample_weight[kept]
+
+
 def check_weight(
     where: str, name: str, y: Any, model: Any, loss: Any, sample_weight: Any = None
 ) -> None:
@@ -300,16 +343,18 @@ def check_weight(
 
     Examples
     --------
+    >>> from functools import partial
     >>> from fastreg.nn import mlp, softmax_cross_entropy
     >>> loss = partial(softmax_cross_entropy, class_weights=[0.0, 1.0])
     >>> check_weight("fit", "y", np.array([0, 1]), mlp([2, 2], rng=0), loss)
     """
     n_out = getattr(model, "n_out", None)
-    of_classes = loss.keywords.get("class_weights") if isinstance(loss, partial) else None
+    of_classes = option_of(loss, "class_weights")
     if of_classes is None or n_out is None or link_of(loss) != "softmax":
         return
     found = weights(where, "class_weights", of_classes, n_out)
-    by_row = found[y] if sample_weight is None else found[y] * sample_weight
+    by_row = found[y] if y.ndim == 1 else y @ found
+    by_row = by_row if sample_weight is None else by_row * sample_weight
     if not by_row.any():
         raise _weightless(where, name)
 
@@ -334,15 +379,21 @@ def _check_values(where, name, y, n_out, link):
     shapes = [(len(y), n_out)] + [y.shape[:1]] * (n_out == 1)
     if n_out is not None and y.shape not in shapes:
         raise ValueError(f"{where}: {name} must have shape {shapes[0]}, got {y.shape}")
-    if link == "sigmoid" and not (y.min() >= 0 and y.max() <= 1):
-        raise ValueError(f"{where}: {name} must be from 0 to 1, got {y.min()} … {y.max()}")
+    low, high = {"sigmoid": (0, 1), "log": (0, np.inf)}.get(link, (-np.inf, np.inf))
+    if link != "identity" and not (y.min() >= low and y.max() <= high):
+        raise ValueError(f"{where}: {name} must be from {low} to {high}, got {y.min()} … {y.max()}")
 
 
-def _check_classes(where, name, y, n_classes):
+def _check_classes(where, name, y, n_classes, ignored):
+    if y.ndim == 2 and y.shape[1] == n_classes:
+        check_probabilities(where, name, y)
+        return
     if y.dtype.kind not in "iu":
         raise TypeError(f"{where}: {name} must be integers, got {y.dtype}; number the classes")
     if y.ndim != 1:
         raise ValueError(f"{where}: {name} must be one class per row, got shape {y.shape}")
-    if n_classes is not None and (y.min() < 0 or y.max() >= n_classes):
+    if ignored is not None:
+        y = y[y != ignored]
+    if n_classes is not None and len(y) and (y.min() < 0 or y.max() >= n_classes):
         wrong = y.min() if y.min() < 0 else y.max()
         raise ValueError(f"{where}: {name} must be from 0 to {n_classes - 1}, got {wrong}")

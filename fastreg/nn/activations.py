@@ -219,6 +219,17 @@ def sigmoid(X: Array) -> Array:
     return activate("sigmoid", "sigmoid", X)
 
 
+def exponential(X: Array) -> Array:
+    """Return ``exp(X)``.
+
+    Examples
+    --------
+    >>> exponential(np.array([[0.0]])).tolist()
+    [[1.0]]
+    """
+    return activate("exponential", "exp", X)
+
+
 def softmax(X: Array) -> Array:
     """Return ``exp(X) / sum exp(X)``, row by row.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastreg._core._kernels import count_right
+from fastreg._core._kernels import count_right, empty_like
 from fastreg._core.arrays import real
 from fastreg._core.checks import shown
 
@@ -18,9 +18,23 @@ if TYPE_CHECKING:
 
     Marked = TypeVar("Marked", bound=Callable[..., Any])
 
-__all__ = ["LINKS", "NoWeightError", "link_of", "linked", "rows_right", "shares", "weights"]
+__all__ = [
+    "LINKS",
+    "NoWeightError",
+    "check_probabilities",
+    "link_of",
+    "linked",
+    "option_of",
+    "outputs_in",
+    "rows_right",
+    "shares",
+    "targets_in",
+    "weights",
+]
 
-LINKS = ("identity", "sigmoid", "softmax")
+LINKS = ("identity", "log", "sigmoid", "softmax")
+TOLERANCE = 1e-3  # what the rounding of probabilities in half precision may add up to
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # found by identity, native order alone
 
 
 class NoWeightError(ValueError):
@@ -41,7 +55,8 @@ def link_of(loss: Any) -> str | None:
     """Return what turns outputs into predictions under a loss, or under a partial of one.
 
     It is the attribute ``link`` of the loss: "softmax" (one of several classes), "sigmoid" (one of
-    two classes) or "identity" (numbers); None if there is no such attribute.
+    two classes), "log" (numbers by their logarithms) or "identity" (numbers); None if there is no
+    such attribute.
 
     Examples
     --------
@@ -58,6 +73,23 @@ def link_of(loss: Any) -> str | None:
     return link
 
 
+def option_of(loss: Any, name: str) -> Any:
+    """Return what a partial of a loss gives as an argument, or None.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> from fastreg.nn import softmax_cross_entropy
+    >>> option_of(partial(softmax_cross_entropy, ignore_index=-1), "ignore_index")
+    -1
+    """
+    while hasattr(loss, "func"):
+        if name in getattr(loss, "keywords", ()):
+            return loss.keywords[name]
+        loss = loss.func
+    return None
+
+
 def rows_right(outputs: Array, y: Array, link: str | None) -> float | None:
     """Return how many rows' classes are read right; None where there are no classes.
 
@@ -71,9 +103,28 @@ def rows_right(outputs: Array, y: Array, link: str | None) -> float | None:
     if link == "sigmoid":
         right = np.count_nonzero((outputs > 0) == (y.reshape(outputs.shape) > 0.5))
         return right / max(1, outputs.shape[1])
+    if link == "softmax" and y.ndim == 2 and y.shape == outputs.shape:
+        y = y.argmax(axis=1)  # soft targets: the likeliest class
     if link != "softmax" or y.dtype.kind not in "iu" or y.ndim != 1 or outputs.ndim != 2:
         return None
     return count_right(outputs, y)
+
+
+def check_probabilities(where: str, name: str, rows: Array) -> None:
+    """Refuse soft targets whose rows are no probabilities.
+
+    Examples
+    --------
+    >>> check_probabilities("fit", "y", np.array([[0.5, 0.5]]))
+    """
+    sums = rows.sum(axis=1, dtype=np.float64)
+    bad = ~((rows.min(axis=1) >= 0) & (np.abs(sums - 1) <= TOLERANCE))
+    if bad.any():
+        first = int(bad.argmax())
+        raise ValueError(
+            f"{where}: {name} must be classes, or rows of probabilities: at least 0, with a sum of "
+            f"1; row {first} has the least {rows[first].min()} and the sum {sums[first]}"
+        )
 
 
 def weights(where: str, name: str, value: Any, n: int) -> MaybeArray:
@@ -109,3 +160,39 @@ def shares(where: str, name: str, found: MaybeArray) -> MaybeArray:
         error = NoWeightError if total == 0 else ValueError
         raise error(f"{where}: {name} must have a positive finite sum, got {total}")
     return found / total
+
+
+def outputs_in(where: str, name: str, outputs: Any) -> Array:
+    """Return a network's outputs as a contiguous float matrix.
+
+    Examples
+    --------
+    >>> outputs_in("mse", "outputs", np.zeros((3, 2))).shape
+    (3, 2)
+    """
+    outputs = real(where, name, outputs)
+    if outputs.dtype not in FLOATS:
+        raise TypeError(f"{where}: {name} must be float32 or float64, got {outputs.dtype}")
+    if outputs.ndim != 2 or 0 in outputs.shape:
+        raise ValueError(f"{where}: {name} must have shape (N, K), not empty, got {outputs.shape}")
+    return np.ascontiguousarray(outputs)
+
+
+def targets_in(where: str, targets: Any, outputs: Array, name: str = "targets") -> Array:
+    """Return targets in the shape and dtype of the outputs.
+
+    Examples
+    --------
+    >>> targets_in("mse", [1, 2], np.zeros((2, 1))).tolist()
+    [[1.0], [2.0]]
+    """
+    targets = real(where, name, targets, what="numbers")
+    if targets.shape == outputs.shape[:1] and outputs.shape[1] == 1:
+        targets = targets[:, None]
+    if targets.shape != outputs.shape:
+        raise ValueError(f"{where}: {name} must have shape {outputs.shape}, got {targets.shape}")
+    if targets.dtype == outputs.dtype:
+        return np.ascontiguousarray(targets)
+    converted = empty_like(where, "outputs", outputs)
+    np.copyto(converted, targets, casting="unsafe")
+    return converted

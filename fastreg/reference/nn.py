@@ -20,7 +20,12 @@ __all__ = [
     "Sigmoid",
     "Tanh",
     "binary_cross_entropy",
+    "focal",
+    "huber",
+    "mae",
     "mse",
+    "poisson",
+    "quantile",
     "softmax_cross_entropy",
 ]
 
@@ -183,9 +188,24 @@ def softmax_cross_entropy(
     label_smoothing: float = 0.0,
     class_weights: Any = None,
     sample_weight: Any = None,
+    ignore_index: int | None = None,
 ) -> tuple[float, Array]:
     """Weighted mean of ``-sum q log softmax(z)``, and its gradient."""
     n, k = logits.shape
+    labels = np.asarray(labels)
+    if labels.ndim == 2:
+        return soft_cross_entropy(logits, labels, label_smoothing, class_weights, sample_weight)
+    if ignore_index is not None and (labels == ignore_index).any():
+        kept = labels != ignore_index
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight)[kept]
+        value, gradient = softmax_cross_entropy(
+            logits[kept], labels[kept], label_smoothing=label_smoothing,
+            class_weights=class_weights, sample_weight=sample_weight,
+        )  # fmt: skip
+        whole = np.zeros_like(logits)
+        whole[kept] = gradient
+        return value, whole
     shifted = logits - logits.max(axis=1, keepdims=True)
     p = f.exp(shifted)
     rows, peaks = np.arange(n), logits.argmax(axis=1)
@@ -201,6 +221,28 @@ def softmax_cross_entropy(
     at_peak = q[rows, peaks]
     difference[rows, peaks] = ((1.0 - at_peak) - at_peak * rest) / (1.0 + rest)
     return float(losses @ shares), difference * shares[:, None].astype(logits.dtype)
+
+
+def soft_cross_entropy(
+    logits: Array, targets: Any, smoothing: float, class_weights: Any, sample_weight: Any
+) -> tuple[float, Array]:
+    """The same where every row has the probabilities of all classes."""
+    n, k = logits.shape
+    t = targets.astype(logits.dtype).astype(np.float64)
+    weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    if class_weights is not None:
+        t = t * np.asarray(class_weights, np.float64)
+        by_row = t.sum(axis=1)
+        t /= by_row[:, None]
+        weights = weights * by_row
+    shares = weights / weights.sum()
+    q = (1.0 - smoothing) * t + smoothing / k
+    z = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
+    e = f.exp(z)
+    whole, total = e.sum(axis=1, keepdims=True), q.sum(axis=1, keepdims=True)
+    losses = total[:, 0] * f.log(whole[:, 0]) - (q * z).sum(axis=1)
+    gradient = (total * (e / whole) - q) * shares[:, None]
+    return float(losses @ shares), gradient.astype(logits.dtype)
 
 
 def mse(outputs: Array, targets: Any, *, sample_weight: Any = None) -> tuple[float, Array]:
@@ -227,6 +269,81 @@ def binary_cross_entropy(
     return float(losses.sum(axis=1) @ shares), gradient * shares[:, None].astype(logits.dtype)
 
 
+def mae(outputs: Array, targets: Any, *, sample_weight: Any = None) -> tuple[float, Array]:
+    """Weighted mean of ``|y - t|``, and its gradient."""
+    d, kind = difference(outputs, targets), outputs.dtype.type
+    slopes = np.where(d > 0, kind(1), np.where(d < 0, kind(-1), d))
+    return mean_of(np.abs(d).astype(np.float64), slopes, sample_weight)
+
+
+def huber(
+    outputs: Array, targets: Any, *, delta: float = 1.0, sample_weight: Any = None
+) -> tuple[float, Array]:
+    """Weighted mean of ``m (|d| - m / 2)`` with ``m = min(|d|, delta)``, and its gradient."""
+    d, most = difference(outputs, targets), outputs.dtype.type(delta)
+    size = np.abs(d).astype(np.float64)
+    m = np.where(size < np.float64(most), size, np.float64(most))
+    return mean_of(m * (size - 0.5 * m), np.clip(d, -most, most), sample_weight)
+
+
+def quantile(
+    outputs: Array, targets: Any, *, q: float = 0.5, sample_weight: Any = None
+) -> tuple[float, Array]:
+    """Weighted mean of ``max(q (t - y), (q - 1) (t - y))``, and its gradient."""
+    d, kind = difference(outputs, targets), outputs.dtype.type
+    wide = d.astype(np.float64)
+    losses = np.where(d > 0, (1.0 - q) * wide, -(q * wide))
+    slopes = np.where(d > 0, kind(1.0 - q), np.where(d < 0, kind(-q), d))
+    return mean_of(losses, slopes, sample_weight)
+
+
+def poisson(log_means: Array, targets: Any, *, sample_weight: Any = None) -> tuple[float, Array]:
+    """Weighted mean of ``e^z - t z``, and its gradient."""
+    t = np.reshape(targets, log_means.shape).astype(log_means.dtype)
+    means = f.exp(log_means)
+    wide, times = means.astype(np.float64), t.astype(np.float64) * log_means.astype(np.float64)
+    losses = np.where((t == 0) | ~np.isfinite(means), wide, wide - times)
+    return mean_of(losses, means - t, sample_weight)
+
+
+def focal(
+    logits: Array,
+    targets: Any,
+    *,
+    gamma: float = 2.0,
+    alpha: float | None = 0.25,
+    sample_weight: Any = None,
+) -> tuple[float, Array]:
+    """Weighted mean of ``-w (1 - p)^gamma log p``, and its gradient; in float64."""
+    above = np.reshape(targets, logits.shape).astype(logits.dtype) > 0
+    u = np.where(above, logits, -logits).astype(np.float64)
+    size, likely = np.abs(u), u > 0
+    e = f.exp(-size)
+    total, rest = 1.0 + e, f.log1p(e)
+    right, wrong = np.where(likely, 1.0, e) / total, np.where(likely, e, 1.0) / total
+    surprise, doubt = np.where(likely, 0.0, size) + rest, np.where(likely, size, 0.0) + rest
+    weight = 1.0 if alpha is None else np.where(above, alpha, 1.0 - alpha)
+    factor = weight * (f.exp(-(gamma * doubt)) if gamma > 0 else 1.0)
+    slope = factor * (gamma * right * np.where(surprise > 1000.0, 1000.0, surprise) + wrong)
+    slope = np.where(above, -slope, slope).astype(logits.dtype)
+    return mean_of(factor * surprise, slope, sample_weight)
+
+
+def difference(outputs: Array, targets: Any) -> Array:
+    """Outputs less targets."""
+    return outputs - np.reshape(targets, outputs.shape).astype(outputs.dtype)
+
+
+def mean_of(losses: Any, slopes: Array, sample_weight: Any) -> tuple[float, Array]:
+    """The mean of losses in float64, and the slopes times the share of each element."""
+    n, k = slopes.shape
+    if sample_weight is None:
+        return float(losses.mean()), slopes * slopes.dtype.type(1.0 / (n * k))
+    shares = row_shares(n, None, None, sample_weight)
+    parts = (1.0 / k) * shares[:, None]
+    return float((losses.sum(axis=1) @ shares) / k), slopes * parts.astype(slopes.dtype)
+
+
 def row_shares(n: int, class_weights: Any, labels: Any, sample_weight: Any) -> Any:
     """The share of every row in a weighted mean."""
     weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
@@ -235,6 +352,11 @@ def row_shares(n: int, class_weights: Any, labels: Any, sample_weight: Any) -> A
     return weights / weights.sum()
 
 
-softmax_cross_entropy.link = "softmax"  # type: ignore[attr-defined]
-mse.link = "identity"  # type: ignore[attr-defined]
-binary_cross_entropy.link = "sigmoid"  # type: ignore[attr-defined]
+for _link, _losses in {
+    "softmax": (softmax_cross_entropy,),
+    "sigmoid": (binary_cross_entropy, focal),
+    "identity": (mse, mae, huber, quantile),
+    "log": (poisson,),
+}.items():
+    for _loss in _losses:
+        _loss.link = _link  # type: ignore[attr-defined, union-attr]

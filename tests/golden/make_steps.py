@@ -32,10 +32,15 @@ LOSSES = {
     "softmax_cross_entropy": lambda h: h.argmax(axis=1),
     "binary_cross_entropy": lambda h: (h > 0).astype(np.float64),
     "mse": lambda h: h,
+    "mae": lambda h: h,
+    "huber": lambda h: h,
+    "quantile": lambda h: h,
+    "poisson": lambda h: np.floor(np.abs(h)),
+    "focal": lambda h: (h > 0).astype(np.float64),
 }
 RUNS = [
     *itertools.product(ACTIVATIONS, ["softmax_cross_entropy"], ["float32", "float64"]),
-    *itertools.product(["tanh"], ["binary_cross_entropy", "mse"], ["float32", "float64"]),
+    *itertools.product(["tanh"], [*LOSSES][1:], ["float32", "float64"]),
 ]
 
 

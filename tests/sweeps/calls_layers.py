@@ -276,6 +276,7 @@ add(
     also=PAIRS,
     labels=(LABELS, classes),
     class_weights=(np.ones(2), shares(2)),
+    ignore_index=(None, integer(none=True)),
     **SMOOTH,
 )
 add(
@@ -293,4 +294,28 @@ add(
     targets=(np.ones((4, 2)), real((4, 2), values=lambda a: a.min() >= 0 and a.max() <= 1)),
     also=PAIRS,
     **SMOOTH,
+)
+TARGETS = {"outputs": (f32(4, 2), outputs), "targets": (f32(4, 2), real((4, 2)))}
+TARGETS |= {"sample_weight": SMOOTH["sample_weight"]}
+INSIDE = number(0.0, 1.0, open_low=True, open_high=True)
+add("mae", lambda: nn.mae, also=PAIRS, **TARGETS)
+add("huber", lambda: nn.huber, also=PAIRS, **TARGETS, delta=(1.0, number(0.0, open_low=True)))
+add("quantile", lambda: nn.quantile, also=PAIRS, **TARGETS, q=(0.5, INSIDE))
+add(
+    "poisson",
+    lambda: nn.poisson,
+    log_means=(f32(4, 2), outputs),
+    targets=(np.ones((4, 2)), real((4, 2), values=lambda a: a.min() >= 0 and a.max() < np.inf)),
+    sample_weight=SMOOTH["sample_weight"],
+    also={**PAIRS, "log_means": ("targets",)},
+)
+add(
+    "focal",
+    lambda: nn.focal,
+    logits=(f32(4, 2), outputs),
+    targets=(np.ones((4, 2)), real((4, 2), values=lambda a: np.isin(a, (0, 1)).all())),
+    gamma=(2.0, number(0.0)),
+    alpha=(0.25, number(0.0, 1.0, open_low=True, open_high=True, none=True)),
+    sample_weight=SMOOTH["sample_weight"],
+    also=PAIRS,
 )

@@ -160,6 +160,56 @@ def test_mse(dtype, scale):
     close(dy, 2 * difference / y.size, dtype)
 
 
+@pytest.mark.parametrize(("dtype", "scale"), CASES)
+@pytest.mark.parametrize("name", ["mae", "huber", "quantile"])
+def test_losses_of_distances(name, dtype, scale):
+    y = (X0 * min(scale, float(np.finfo(dtype).max) / 2.5)).astype(dtype)
+    t = (-y).astype(dtype)
+    delta = dtype(float(np.abs(y).max()))
+    options = {"huber": {"delta": float(delta)}, "quantile": {"q": 0.25}}.get(name, {})
+    with np.errstate(all="raise"):
+        value, dy = getattr(nn, name)(y, t, **options)
+    d = (exact(y) - exact(t)).ravel()
+    edge = mpmath.mpf(float(delta))
+    if name == "mae":
+        losses, slopes = [abs(x) for x in d], [mpmath.sign(x) for x in d]
+    elif name == "quantile":
+        losses = [x * 3 / 4 if x > 0 else -x / 4 for x in d]
+        slopes = [mpmath.mpf(0.75 if x > 0 else -0.25 if x < 0 else 0) for x in d]
+    else:
+        losses = [x * x / 2 if abs(x) <= edge else edge * (abs(x) - edge / 2) for x in d]
+        slopes = [min(max(x, -edge), edge) for x in d]
+    close(value, sum(losses) / len(d), np.float64, 2**30)
+    close(dy.ravel(), [x / len(d) for x in slopes], dtype)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), CASES)
+def test_poisson(dtype, scale):
+    t = (np.abs(X0) * min(scale, float(np.finfo(dtype).max) / 4)).astype(dtype)
+    z = np.full(t.shape, -0.5, dtype)
+    with np.errstate(all="raise"):
+        value, dz = nn.poisson(z, t)
+    mean = mpmath.exp(mpmath.mpf(-0.5))
+    close(value, sum(mean + x / 2 for x in exact(t).ravel()) / t.size, dtype)
+    close(dz.ravel(), [(mean - x) / t.size for x in exact(t).ravel()], dtype)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [*CASES, *((t, 20.0) for t in SCALES)])
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_focal(dtype, scale, target):
+    z = np.array([[scale]], dtype)
+    with np.errstate(all="raise"):
+        value, dz = nn.focal(z, [target], gamma=1.0, alpha=None)
+    u = exact(z)[0, 0] * (1 if target else -1)
+    u = min(max(u, -mpmath.mpf(1e5)), mpmath.mpf(1e5)) if abs(u) > 1e5 and u > 0 else u
+    e = mpmath.exp(-min(abs(u), mpmath.mpf(1e4)))
+    p, q = (1 / (1 + e), e / (1 + e)) if u > 0 else (e / (1 + e), 1 / (1 + e))
+    surprise = mpmath.log1p(e) + (0 if u > 0 else -u)
+    near = mpmath.log1p(e) + (0 if u > 0 else min(-u, mpmath.mpf(1e4)))
+    close(value, q * surprise, np.float64, 2**10)
+    close(dz[0, 0], -q * (q + p * near) * (1 if target else -1), dtype, 2**10)
+
+
 # Penalties, constraints, data -------------------------------------------------------------------
 
 
@@ -309,7 +359,7 @@ SWEPT = {
     *STEPS, *NORMS, *ACTIVATIONS, "ElasticNet", "GroupLasso", "l1_gradient",
     "l1_regularization_loss", "l2_gradient", "l2_regularization_loss", "max_norm", "near_zero",
     "penalty_and_gradient", "soft_threshold", "unit_norm", "binary_cross_entropy", "mse",
-    "softmax_cross_entropy", *SWEPT_WITH_SCHEDULES,
+    "softmax_cross_entropy", "mae", "huber", "quantile", "poisson", "focal", *SWEPT_WITH_SCHEDULES,
 }  # fmt: skip
 NO_RANGE = {
     "Optimizer": "the base class of those above",

@@ -301,7 +301,7 @@ def test_a_callback_that_fails_leaves_evaluation_mode(hook):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("loss", "mse", "loss must be callable, got 'mse'"),
+        ("loss", 5, "loss must be callable, got 5"),
         ("optimizer", "adam", r"optimizer must be with update\(\), got 'adam'"),
         ("schedule", 0.1, "schedule must be callable, got 0.1"),
         ("early_stopping", 5, "early_stopping must be callable, got 5"),

@@ -149,6 +149,12 @@ error, slope = nn.softmax_cross_entropy(model.forward(X64), labels, label_smooth
 model.backward(slope, input_gradient=False)
 nn.mse(X64, X64.tolist())
 nn.binary_cross_entropy(X64[:, :1], labels)
+nn.softmax_cross_entropy(X64, X64.tolist(), ignore_index=-1)
+nn.mae(X64, X64.tolist(), sample_weight=[1.0])
+nn.huber(X64, X64, delta=0.5)
+nn.quantile(X64, X64, q=0.9)
+nn.poisson(X64, labels)
+nn.focal(X64, labels, gamma=2.0, alpha=None)
 
 
 class Print(Callback):
@@ -176,6 +182,7 @@ classes = trainer.predict(X) == labels
 trainer.predict_proba(X).sum(axis=1)
 error, accuracy = trainer.evaluate(X, labels)
 evaluate(model, nn.softmax_cross_entropy, X, labels)
+evaluate(model, "softmax_cross_entropy", X, labels)
 fit(model, nn.softmax_cross_entropy, fastreg.Adam(0.1), X.tolist(), labels, epochs=5, rng=0)
 try:
     save("mine.ckpt", {"model": model.state_dict(), "epoch": 3})

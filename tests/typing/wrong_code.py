@@ -32,7 +32,7 @@ fastreg.EarlyStopping(patience="ten")  # wrong
 fastreg.diagnose([1.0])  # wrong
 nn.Dense(4)  # wrong
 nn.mlp([4, 2], activation=nn.ReLU)  # wrong
-Trainer(nn.mlp([4, 2]), "mse", fastreg.SGD())  # wrong
+Trainer(nn.mlp([4, 2]), "hinge", fastreg.SGD())  # wrong
 fastreg.set_num_threads("all")  # wrong
 MLPClassifier(droput=0.1)  # wrong
 MLPClassifier((8,), "relu", "adam")  # wrong
