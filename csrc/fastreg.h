@@ -97,18 +97,21 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic must round to float");
     RULE(radam, 2, 1)                                                                            \
     RULE(adamax, 2, -1)                                                                          \
     RULE(adadelta, 2, 0)                                                                         \
-    RULE(lion, 1, -1)
+    RULE(lion, 1, -1)                                                                            \
+    RULE(yogi, 2, 1)                                                                             \
+    RULE(adan, 4, 2)
 
 /* Hyper-parameters as the user names them; a rule reads the ones it needs. lambda_prox is
  * lambda_l1 where the penalty is applied by its proximal operator; coupled is 1 where a library's
  * weight_decay is added to the gradient, as lambda_l2 is; single is 1 where a rule's memory is
- * kept in float. Dampening of momentum and Adagrad's decay of the rate are torch's alone. */
+ * kept in float. Adagrad's decay of the rate is torch's alone. */
 #define FR_HYPER(FIELD)                                                                          \
     FIELD(learning_rate)                                                                         \
     FIELD(momentum)                                                                              \
     FIELD(beta)                                                                                  \
     FIELD(beta1)                                                                                 \
     FIELD(beta2)                                                                                 \
+    FIELD(beta3)                                                                                 \
     FIELD(rho)                                                                                   \
     FIELD(epsilon)                                                                               \
     FIELD(momentum_decay)                                                                        \
@@ -150,16 +153,19 @@ enum { FR_CHAPTER, FR_TORCH, FR_KERAS, FR_OPTAX };
     FIELD(one_minus_beta1)                                                                       \
     FIELD(beta2)                                                                                 \
     FIELD(one_minus_beta2)                                                                       \
+    FIELD(beta3)                                                                                 \
+    FIELD(one_minus_beta3)                                                                       \
     FIELD(inside)                                                                                \
     FIELD(epsilon)                                                                               \
     FIELD(floor)                                                                                 \
     FIELD(root)                                                                                  \
     FIELD(peak)
 
-/* Decay alone, AdamW's only service, spares the division that the proximal operator needs. */
-enum { FR_NO_SERVICES, FR_DECAY_ALONE, FR_ALL_SERVICES };
+/* Factors alone are scale and keep: a clipped norm, gradients to climb, AdamW's decay. They spare
+ * the division that the proximal operator needs. */
+enum { FR_NO_SERVICES, FR_FACTORS_ALONE, FR_ALL_SERVICES };
 
-#define FR_MAX_SLOTS 3
+#define FR_MAX_SLOTS 4
 
 #define FR_DECLARE_ENUM(name, slots, watched) FR_RULE_##name,
 enum { FR_RULES(FR_DECLARE_ENUM) FR_RULE_COUNT };

@@ -23,14 +23,14 @@ PREPARE(sgd)
     s->prox *= h->learning_rate;
 }
 
-/* v = momentum v + g, theta -= lr v; in torch all but the first g are dampened, and in Keras the
- * velocity carries the learning rate. */
+/* v = momentum v + g, theta -= lr v; all but the first g are dampened, and in Keras the velocity
+ * carries the learning rate. */
 PREPARE(momentum)
 {
     (void)memory;
     const int carries = h->compat == FR_KERAS;
     s->momentum = h->momentum;
-    s->feed = carries ? h->learning_rate : t > 1.0 ? 1.0 - h->dampening : 1.0;
+    s->feed = (carries ? h->learning_rate : 1.0) * (t > 1.0 ? 1.0 - h->dampening : 1.0);
     s->rate = carries ? 1.0 : h->learning_rate;
     s->prox *= h->learning_rate;
 }
@@ -175,6 +175,30 @@ PREPARE(lion)
     decay_rates(s, h->beta1, h->beta2);
 }
 
+PREPARE(yogi)
+{
+    adam_prepare(s, h, t, memory);
+}
+
+/* The first gradient has none before it. Optax adds 1e-8 to n and takes 1 - beta2 of the
+ * difference where the paper and its authors take beta2. */
+PREPARE(adan)
+{
+    (void)memory;
+    const int optax = h->compat == FR_OPTAX;
+    const double bc3 = 1.0 - fr_power(h->beta3, t), root_bc3 = sqrt(bc3);
+    decay_rates(s, h->beta1, h->beta2);
+    s->beta3 = h->beta3, s->one_minus_beta3 = 1.0 - h->beta3;
+    s->root = t > 1.0;
+    s->feed = optax ? 1.0 - h->beta2 : h->beta2;
+    s->gradient_rate = 1.0 / (1.0 - fr_power(h->beta1, t));
+    s->momentum = s->feed / (1.0 - fr_power(h->beta2, t));
+    s->rate = h->learning_rate * root_bc3;
+    s->inside = optax ? 1e-8 * bc3 : 0.0;
+    s->epsilon = h->epsilon * root_bc3;
+    s->prox *= s->rate;
+}
+
 #define FR_ROW(rule, slots, watched) {#rule, slots, rule##_prepare},
 const fr_rule fr_rules[FR_RULE_COUNT] = {FR_RULES(FR_ROW)};
 
@@ -199,8 +223,8 @@ void fr_prepare(fr_step *step, int rule, const fr_hyper *hyper, double t, double
     fr_rules[rule].prepare(step, hyper, t, memory);
     if (step->floor < 0.0) /* roots below it do not count beside epsilon */
         step->floor = step->inside > 0.0 ? HUGE_VAL : step->epsilon;
-    step->services = step->keep != 1.0 ? FR_DECAY_ALONE : FR_NO_SERVICES;
-    if (scale != 1.0 || unit != 1.0 || step->clip < HUGE_VAL || step->l1 != 0.0 ||
-        step->l2 != 0.0 || step->prox != 0.0)
+    step->services = step->keep != 1.0 || scale != 1.0 ? FR_FACTORS_ALONE : FR_NO_SERVICES;
+    if (unit != 1.0 || step->clip < HUGE_VAL || step->l1 != 0.0 || step->l2 != 0.0 ||
+        step->prox != 0.0)
         step->services = FR_ALL_SERVICES;
 }

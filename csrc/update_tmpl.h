@@ -242,6 +242,41 @@ ELEMENT(lion)
     return s->rate * sign(blend);
 }
 
+/* Zaheer et al. (2018). slot: m, v. v is drawn to g^2 by a share of g^2, not of the distance. */
+ELEMENT(yogi)
+{
+    slot[0] = s->beta1 * slot[0] + s->one_minus_beta1 * g;
+    const units u = units_of(g, slot[1], s->floor, careful);
+    const real size = g * u.unit, square = size * size, before = in_units(slot[1], u, careful);
+    const real v = before - s->one_minus_beta2 * (sign(before - square) * square);
+    const real root = SQRT(v) * u.back;
+    slot[1] = held(v, root, u, careful);
+    *denominator = root + s->epsilon;
+    return s->rate * (slot[0] / *denominator);
+}
+
+/* Xie et al. (2022). slot: m, v, n and the gradient before, the means of the gradient, of its
+ * difference, and of the square of what is expected of the next one. far: units in which a
+ * difference of large gradients has room. */
+ELEMENT(adan)
+{
+    const real last = s->root != 0 ? slot[3] : g;
+    const units u = units_of(g, 0, 1, careful), v = units_of(last, 0, 1, careful);
+    const real far = u.unit < v.unit ? u.unit : v.unit, near = 1 / far;
+    const real change = g * far - last * far, next = g * far + s->feed * change;
+    slot[0] = s->beta1 * slot[0] + s->one_minus_beta1 * g;
+    slot[1] = (s->beta2 * (slot[1] * far) + s->one_minus_beta2 * change) * near;
+    const units w = far != 1 ? (units){far, near} : units_of(next, slot[2], s->floor, careful);
+    const real size = far != 1 ? next : next * w.unit;
+    const real n = s->beta3 * in_units(slot[2], w, careful) + s->one_minus_beta3 * (size * size);
+    const real root = SQRT(n + s->inside * w.unit * w.unit) * w.back;
+    slot[2] = held(n, root, w, careful);
+    slot[3] = g;
+    *denominator = root + s->epsilon;
+    const real blend = s->gradient_rate * (slot[0] * far) + s->momentum * (slot[1] * far);
+    return s->rate * (blend / (*denominator * far));
+}
+
 /* Highest bit set where |x| > limit, or NaN: numbers without sign are in the order of their bits.
  */
 FR_INLINE whole beyond(real x, real limit)
@@ -271,6 +306,7 @@ FR_INLINE int update_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, cons
     real *slot0 = slots > 0 ? (real *)span->slot[0] + begin : NULL;
     real *slot1 = slots > 1 ? (real *)span->slot[1] + begin : NULL;
     real *slot2 = slots > 2 ? (real *)span->slot[2] + begin : NULL;
+    real *slot3 = slots > 3 ? (real *)span->slot[3] + begin : NULL;
     real *average = averaged ? (real *)span->average + begin : NULL;
     const real *v = ahead ? (real *)span->slot[watched] + begin + n : NULL;
     const real limit = services == FR_ALL_SERVICES ? heaviest(s) : (real)0;
@@ -288,11 +324,15 @@ FR_INLINE int update_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, cons
             slots > 0 ? slot0[i] : (real)0,
             slots > 1 ? slot1[i] : (real)0,
             slots > 2 ? slot2[i] : (real)0,
+            slots > 3 ? slot3[i] : (real)0,
         };
+        if (services == FR_FACTORS_ALONE)
+            g = g * s->scale;
         if (services == FR_ALL_SERVICES) {
             g = g * s->unit * s->scale; /* in this order neither factor leaves the range */
             g = g > s->clip ? s->clip : g < -s->clip ? -s->clip : g;
-            g = g + ((s->l2 != 0 ? s->l2 * p : 0) + (s->l1 != 0 ? s->l1 * sign(p) : 0));
+            g = g +
+                ((s->l2 != 0 ? s->l2 * p : -(real)0) + (s->l1 != 0 ? s->l1 * sign(p) : -(real)0));
         }
         const real move = element(g, slot, s, &denominator, careful);
         p = services ? p * s->keep - move : p - move;
@@ -305,6 +345,8 @@ FR_INLINE int update_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, cons
             slot1[i] = slot[1];
         if (slots > 2)
             slot2[i] = slot[2];
+        if (slots > 3)
+            slot3[i] = slot[3];
         if (averaged)
             average[i] =
                 (s->average != 0 ? s->average * average[i] : 0) + s->one_minus_average * p;
@@ -377,8 +419,8 @@ FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *el
             update_span(span, step, rule, careful_##rule, slots, FR_ALL_SERVICES, 1, watched);   \
         else if (step->services == FR_ALL_SERVICES)                                              \
             update_span(span, step, rule, careful_##rule, slots, FR_ALL_SERVICES, 0, watched);   \
-        else if (step->services == FR_DECAY_ALONE)                                               \
-            update_span(span, step, rule, careful_##rule, slots, FR_DECAY_ALONE, 0, watched);    \
+        else if (step->services == FR_FACTORS_ALONE)                                             \
+            update_span(span, step, rule, careful_##rule, slots, FR_FACTORS_ALONE, 0, watched);  \
         else                                                                                     \
             update_span(span, step, rule, careful_##rule, slots, 0, 0, watched);                 \
     }

@@ -43,7 +43,7 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_span:
         void *param
         const void *grad
-        void *slot[3]
+        void *slot[4]
         void *average
         Py_ssize_t n
     ctypedef void (*fr_update)(const fr_span *, const fr_step *) noexcept

@@ -267,6 +267,7 @@ class State:
     assign: Callable[[Any], tuple[int, bool]] | None
     on_nonfinite: str
     clip_norm: float
+    maximize: bool
     grad_norm: float
     t: int
     skipped: int
@@ -277,7 +278,7 @@ class State:
         name: str,
         rule: str,
         n_groups: int = ...,
-        initial: float = ...,
+        initial: tuple[float | None, ...] = ...,
         averaged: bool = ...,
     ) -> Self: ...
     def get_hyper(self, key: str, group: int = ...) -> Any: ...

@@ -23,25 +23,29 @@ cdef class State:
     cdef public object assign          # name -> (group, is it penalised?)
     cdef public str on_nonfinite
     cdef public double clip_norm       # 0: no clipping
+    cdef public bint maximize          # climb: steps take the gradients' negatives
     cdef readonly long long t, skipped
     cdef readonly long long start      # the count of parameters that join in the next step
     cdef readonly bint swapped         # parameters and averages have changed places
     cdef readonly double grad_norm     # of the last step that needed it
     cdef readonly str name
 
-    def __cinit__(self, str name, str rule, int n_groups=1, double initial=0.0,
+    def __cinit__(self, str name, str rule, int n_groups=1, tuple initial=(),
                   bint averaged=False):
+        """``initial``: the first value of each slot, None for a copy of the parameter."""
         cdef int k
         self.name = name
         self.lock, self.asking, self.members = Lock(name, "update"), set(), {}
         self.rule = list(rules()).index(rule)
         self.n_slots = fr_rules[self.rule].slots
-        self.groups, self.slots, self.initial, self.born = [], [], [], {}
+        self.groups, self.slots, self.born = [], [], {}
+        self.initial = list(initial) or [0.0] * self.n_slots
         for k in range(n_groups):
             self.groups.append(Group())
         for k in range(self.n_slots + averaged):
             self.slots.append({})
-            self.initial.append(None if k == self.n_slots else initial if k == 0 else 0.0)
+        if averaged:
+            self.initial.append(None)
         self.on_nonfinite = "propagate"
         self.grad_norm = float("nan")
 
@@ -117,7 +121,7 @@ cdef class State:
             if name in slot:
                 copies[name] = slot[name].copy(order="K")
             elif k and self.initial[k] is not None:  # a slot that has been assigned without it
-                copies[name] = np.zeros_like(self.slots[0][name])
+                copies[name] = np.full_like(self.slots[0][name], self.initial[k])
         return copies
 
     def snapshot(self):
@@ -136,14 +140,15 @@ cdef class State:
     def __reduce__(self):
         cdef list groups = []
         made = (self.name, self.rule_name(), len(self.groups),
-                self.initial[0] if self.n_slots else 0.0, len(self.slots) > self.n_slots)
+                tuple(self.initial[:self.n_slots]), len(self.slots) > self.n_slots)
         snapshot = self.snapshot()
         for group in self.groups:
             groups.append((<Group>group).numbers())
-        return type(self), made, (groups, self.assign, self.on_nonfinite, self.clip_norm, snapshot)
+        return type(self), made, (groups, self.assign, self.on_nonfinite, self.clip_norm,
+                                  self.maximize, snapshot)
 
     def __setstate__(self, state):
-        groups, self.assign, self.on_nonfinite, self.clip_norm, snapshot = state
+        groups, self.assign, self.on_nonfinite, self.clip_norm, self.maximize, snapshot = state
         (self.t, self.skipped, self.start, self.swapped, self.born, self.slots) = snapshot
         for group, numbers in zip(self.groups, groups):
             (<Group>group).take(numbers)

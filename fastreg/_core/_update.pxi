@@ -102,7 +102,7 @@ cdef class Updater(State):
             return
         if binding.partial:
             binding.split()
-        self.prepare(binding, job.scale, job.unit)
+        self.prepare(binding, -job.scale if self.maximize else job.scale, job.unit)
         undo = self.keep(binding) if binding is not self.binding else None
         if binding.any_scalars:
             try:

@@ -104,6 +104,7 @@ class ServicesOfAll(TypedDict, total=False):
     groups: Groups | None
     on_nonfinite: Literal["propagate", "skip", "raise"]
     ema_decay: float | None
+    maximize: bool
     compat: Compat | None
 
 

@@ -16,6 +16,8 @@ NAdam     momentum decay 0.004                    same                decay 1 / 
 RAdam     epsilon on the raw root                 same                (none) / after correction
 Adamax    epsilon joins the gradient's size       same                added after / as default
 Adadelta  learning rate 1, rho 0.9                same                0.001, 0.95 / as default
+Yogi      m begins at 0                           (none)              (none) / as v does
+Adan      differences weigh beta2                 (none)              (none) / 1 - beta2
 decay     decoupled                               coupled, but AdamW  decoupled / the class's own
 average   begins with the first parameters        after their step    after their step / default
 clipping  by the norm                             by norm + 1e-6      by the norm
@@ -25,14 +27,16 @@ clipping  by the norm                             by norm + 1e-6      by the nor
 from typing import TYPE_CHECKING
 
 from fastreg.optim.adam import *
+from fastreg.optim.adaptive import *
 from fastreg.optim.base import Optimizer as Optimizer
 from fastreg.optim.groups import BIASES_AND_SCALES as BIASES_AND_SCALES
 from fastreg.optim.rules import *
 
 if not TYPE_CHECKING:  # type checkers cannot add lists up; they read the imports above
-    from fastreg.optim import adam, rules
+    from fastreg.optim import adam, adaptive, rules
 
     #: Every optimizer; `fastreg`, tests and benchmarks go by this list.
     __all__ = []
     __all__ += adam.__all__
+    __all__ += adaptive.__all__
     __all__ += rules.__all__

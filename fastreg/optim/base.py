@@ -60,6 +60,8 @@ class Optimizer(State):
         What happens at a NaN or an infinity in any gradient: it spreads as IEEE arithmetic has
         it, the step is skipped (counted in ``skipped``), or FloatingPointError is raised. In the
         last two cases nothing changes.
+    maximize : bool, default False
+        Climb instead of descending: the step is taken with the gradients' negatives, bit for bit.
     ema_decay : float, optional
         Decay of an exponential moving average of the parameters, in [0, 1); see ``swap_ema``.
         An average begins with the parameter's value before its first step; in torch
@@ -120,6 +122,7 @@ class Optimizer(State):
         groups: Groups | None = None,
         on_nonfinite: str = "propagate",
         ema_decay: float | None = None,
+        maximize: bool = False,
         compat: Compat | None = None,
         **services: Any,
     ) -> None:
@@ -152,7 +155,8 @@ class Optimizer(State):
         if clip_norm is not None:
             clip_norm = checks.number(self._name, "clip_norm", clip_norm, low=0.0, open_low=True)
         initial = values.pop(INITIAL, 0.0)
-        self._updater = Updater(self._name, rule, len(self._overrides), initial, self._averaged)
+        begins = tuple(initial if name in self._accumulators else 0.0 for name in slots)
+        self._updater = Updater(self._name, rule, len(self._overrides), begins, self._averaged)
         for group, own in enumerate(self._overrides):
             self._updater.set_hyper("compat", float(COMPAT[compat]), group)
             coupled = self._decays.get(compat) == "coupled"
@@ -161,6 +165,7 @@ class Optimizer(State):
                 self._set(name, value, group)
         self._updater.clip_norm = clip_norm or 0.0
         self._updater.on_nonfinite = on_nonfinite
+        self._updater.maximize = checks.flag(self._name, "maximize", maximize)
         if groups or exclude:
             self._updater.assign = Membership(tuple(groups), exclude)
         self._fixed = {
@@ -170,6 +175,7 @@ class Optimizer(State):
             "clip_norm": clip_norm,
             "on_nonfinite": on_nonfinite,
             "ema_decay": ema_decay,
+            **({"maximize": True} if maximize else {}),
             "exclude": None if callable(exclude) else list(exclude),
             "groups": {
                 pattern: {name: saved(value) for name, value in own.items()}

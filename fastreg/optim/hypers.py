@@ -133,6 +133,8 @@ class HyperParameters:
         str | None, dict[str, float]
     ] = {}  # library: {hyper-parameter: its default there}
     _decays: dict[str | None, str] = DECAYS  # library: what weight_decay means there
+    _accumulators: tuple[str, ...] = ("v",)  # the slots that begin with initial_accumulator
+    _later: dict[str, Any] = {}  # entries that states of earlier versions lack
     _l1_mode: str
     _compat: str | None
     _averaged: bool

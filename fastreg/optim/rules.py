@@ -57,6 +57,9 @@ class Momentum(Optimizer):
         Decay :math:`\mu` of the velocity per step, in [0, 1).
     nesterov : bool, default False
         Whether to take Nesterov's step.
+    dampening : float, default 0
+        The share :math:`\tau` of each gradient but the first that v is spared, in [0, 1):
+        :math:`v \leftarrow \mu v + (1 - \tau) g`, as in torch.
     **services
         See :class:`Optimizer`.
 
@@ -81,7 +84,10 @@ class Momentum(Optimizer):
 
     _defaults = {"torch": {"learning_rate": 0.001}}
 
+    _later = {"hyper.dampening": 0.0}
+
     momentum: Hyper = hyper("momentum", "Decay of the velocity per step.", **DECAY)
+    dampening: Hyper = hyper("dampening", "Share of a gradient that v is spared.", **DECAY)
     v: Slot = slot(0, "Velocity, by parameter name.")
 
     def __init__(
@@ -90,9 +96,10 @@ class Momentum(Optimizer):
         momentum: float = 0.9,
         *,
         nesterov: bool = False,
+        dampening: float = 0.0,
         **services: Unpack[Services],
     ) -> None:
-        hypers = {"learning_rate": learning_rate, "momentum": momentum}
+        hypers = {"learning_rate": learning_rate, "momentum": momentum, "dampening": dampening}
         nesterov = checks.flag("Momentum", "nesterov", nesterov)
         super().__init__("nesterov" if nesterov else "momentum", ("v",), hypers, **services)
 

@@ -86,9 +86,9 @@ class State(HyperParameters):
         Learning rate, decays, penalties and all other numbers that may be assigned become those
         of the state. What only the constructor sets must be the same: the class and its options
         (such as AdaGrad's ``initial_accumulator``), ``compat``, ``l1_mode``, ``clip_norm``,
-        ``on_nonfinite``, ``ema_decay``, ``exclude`` and ``groups``. Functions (schedules,
-        predicates) are not saved: give the constructor one where the saved optimizer had one,
-        and it continues from step ``t``.
+        ``on_nonfinite``, ``ema_decay``, ``maximize``, ``exclude`` and ``groups``. Functions
+        (schedules, predicates) are not saved: give the constructor one where the saved optimizer
+        had one, and it continues from step ``t``.
 
         Parameters
         ----------
@@ -104,6 +104,7 @@ class State(HyperParameters):
         where = f"{self._name}.load_state_dict"
         if not isinstance(state, dict):
             raise TypeError(f"{where}: state must be a dict, got {type(state).__name__}")
+        state = self._later | state
         self._check_fixed(where, state)
         names = self._checked_names(where, state)
         t = self._checked_count(where, "t", state["t"])

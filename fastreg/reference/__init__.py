@@ -10,6 +10,7 @@ order and agree to rounding.
 
 from fastreg.reference import (
     adam,
+    adaptive,
     dropout,
     functions,
     group,
@@ -24,6 +25,7 @@ from fastreg.reference import (
     sparsity,
 )
 from fastreg.reference.adam import *
+from fastreg.reference.adaptive import *
 from fastreg.reference.dropout import *
 from fastreg.reference.functions import *
 from fastreg.reference.group import *
@@ -41,6 +43,7 @@ from fastreg.reference.sparsity import *
 
 __all__ = ["Optimizer", "philox4x32"]
 __all__ += adam.__all__
+__all__ += adaptive.__all__
 __all__ += dropout.__all__
 __all__ += functions.__all__
 __all__ += group.__all__

@@ -28,7 +28,7 @@ class SGD(Optimizer):
 
 
 class Momentum(Optimizer):
-    """v = momentum v + g; theta -= lr v. In Keras v carries the learning rate."""
+    """v = momentum v + (1 - dampening) g; theta -= lr v. In Keras v carries the learning rate."""
 
     def __init__(
         self,
@@ -36,15 +36,17 @@ class Momentum(Optimizer):
         momentum: float = 0.9,
         *,
         nesterov: bool = False,
+        dampening: float = 0.0,
         **services: Unpack[Services],
     ) -> None:
-        hypers = {"learning_rate": learning_rate, "momentum": momentum}
+        hypers = {"learning_rate": learning_rate, "momentum": momentum, "dampening": dampening}
         super().__init__(("v",), hypers, **services)
         self.nesterov = nesterov
 
     def scalars(self, h: Any, t: Any, memory: Any) -> Any:
         lr, carries = h["learning_rate"], self.compat == "keras"
-        s = {"momentum": h["momentum"], "feed": lr if carries else 1.0, "metric": lr}
+        feed = (lr if carries else 1.0) * (1.0 - h["dampening"] if t > 1 else 1.0)
+        s = {"momentum": h["momentum"], "feed": feed, "metric": lr}
         s["rate"] = (1.0 if carries else lr) * (h["momentum"] if self.nesterov else 1.0)
         return s | {"gradient_rate": lr}
 
@@ -74,7 +76,7 @@ class AdaGrad(Optimizer):
         **services: Unpack[Services],
     ) -> None:
         super().__init__(("v",), {"learning_rate": learning_rate, "epsilon": epsilon}, **services)
-        self.initial = initial_accumulator
+        self.initial["v"] = initial_accumulator
 
     def scalars(self, h: Any, t: Any, memory: Any) -> Any:
         lr = h["learning_rate"]

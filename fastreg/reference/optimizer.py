@@ -117,7 +117,8 @@ class Optimizer:
     compat: Any
     ema_decay: float | None
     ema: Any
-    initial: float
+    initial: dict[str, float]
+    maximize: bool
 
     #: The libraries whose weight_decay is added to the gradient.
     couples: tuple[str, ...] = ("torch",)
@@ -137,15 +138,17 @@ class Optimizer:
         groups: Any = None,
         on_nonfinite: str = "propagate",
         ema_decay: float | None = None,
+        maximize: bool = False,
         compat: Any = None,
     ) -> None:
         services = {"weight_decay": weight_decay, "lambda_l2": lambda_l2, "lambda_l1": lambda_l1}
         self.hypers: Any = hypers | services | {"clip_value": clip_value}
         self.l1_mode, self.clip_norm, self.exclude = l1_mode, clip_norm, exclude
         self.groups, self.on_nonfinite = groups or {}, on_nonfinite
-        self.ema_decay, self.compat = ema_decay, compat
+        self.ema_decay, self.maximize, self.compat = ema_decay, maximize, compat
         self.state: dict[str, Any] = {name: {} for name in slots}
-        self.initial, self.ema, self.last = 0.0, {}, {}
+        self.initial: Any = dict.fromkeys(slots, 0.0)
+        self.ema, self.last = {}, {}
         self.steps = {}  # taken, by name
         self.memory = {}  # the rule's number, by name
         self.start = 0
@@ -197,6 +200,7 @@ class Optimizer:
         if scale is None:
             self.skipped += 1
             return
+        scale = (-scale[0] if self.maximize else scale[0]), scale[1]
         groups = {pattern: self.hypers_of(pattern) for pattern in (None, *self.groups)}
         self.count += 1
         for name, grad in grads.items():
@@ -246,10 +250,10 @@ class Optimizer:
         served = served or self.ema_decay is not None
         if served:
             g = np.clip(g * scale[1] * scale[0], -clip, clip)
-            g = g + ((l2 * theta if l2 else 0.0) + (l1 * np.sign(theta) if l1 else 0.0))
+            g = g + ((l2 * theta if l2 else -0.0) + (l1 * np.sign(theta) if l1 else -0.0))
         state = {}
-        for k, (slot, known) in enumerate(self.state.items()):
-            first = np.full_like(theta, self.initial if k == 0 else 0.0, subok=False)
+        for slot, known in self.state.items():
+            first = np.full_like(theta, self.initial[slot], subok=False)
             state[slot] = known.get(name, first) if name in self.steps else first
         move, denominator = self.move(g, state, s)
         for slot, known in self.state.items():

@@ -81,6 +81,13 @@ def cases():
     for options in means, means | {"amsgrad": True}:
         yield "AdamW", options | {"weight_decay": 0.1}, 0.005
 
+    for rule in ("Yogi", "Adan"):
+        yield rule, {}, None
+    yield "Momentum", rate | {"momentum": 0.8, "dampening": 0.25}, 0.005
+    for rule, options in (("Yogi", means), ("Adan", means | {"beta3": 0.9})):
+        for decay in {}, {"weight_decay": 0.1}:
+            yield rule, options | decay, 0.005
+
 
 def rename(options, **names):
     """The options under the library's names; a name not listed is the same in both."""
@@ -166,7 +173,7 @@ class Optax:
 
     def call(self, rule, options):
         """The function's name and its arguments."""
-        names = {"beta": "decay", "beta1": "b1", "beta2": "b2", "epsilon": "eps"}
+        names = {"beta": "decay", "beta1": "b1", "beta2": "b2", "beta3": "b3", "epsilon": "eps"}
         names["initial_accumulator"] = "initial_accumulator_value"
         if rule == "Adadelta":  # the one alias that decays through the gradient
             names["lambda_l2"] = "weight_decay"

@@ -24,6 +24,8 @@ def test_closed_forms_of_the_first_step():
         "Adamax": theta - lr * g / (np.abs(g) + 1e-8),
         "Adadelta": theta - lr * np.sqrt(1e-6 / (0.1 * g * g + 1e-6)) * g,
         "Lion": theta - lr * np.sign(g),
+        "Yogi": theta - lr * g / (np.sqrt((1e-6 + 1e-3 * g * g) / 1e-3) + 1e-3),
+        "Adan": theta - lr * g / (np.abs(g) + 1e-8),
     }
     mu = [0.9 * (1 - 0.5 * 0.96 ** (0.004 * t)) for t in (1, 2)]
     nesterov = (1 - mu[0]) * g / (1 - mu[0]) + mu[1] * 0.1 * g / (1 - mu[0] * mu[1])

@@ -49,6 +49,8 @@ SERVICES = {
     "clip value": {"clip_value": 0.3},
     "clip norm": {"clip_norm": 0.7},
     "average": {"ema_decay": 0.9},
+    "climb": {"maximize": True},
+    "climb, clipped": {"maximize": True, "clip_norm": 0.7, "weight_decay": 0.1},
     "schedule": {"learning_rate": schedule, "weight_decay": schedule},
     "all": {
         "weight_decay": 0.1,

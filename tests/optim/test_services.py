@@ -8,7 +8,7 @@ import pytest
 from harness import same_states, step
 
 import fastreg
-from fastreg import SGD, Adam, AdamW, optim, reference
+from fastreg import SGD, Adam, AdamW, Momentum, optim, reference
 
 RULES = optim.__all__
 
@@ -83,6 +83,50 @@ def test_clip_norm_has_the_same_bits_for_every_level_and_thread_count(level, thr
     slow = reference.SGD(0.1, clip_norm=1.0)
     slow.update([np.zeros_like(g) for g in grads], grads)
     assert optimizer.grad_norm == slow.grad_norm
+
+
+@pytest.mark.parametrize("services", [{}, {"clip_norm": 1.0}, {"lambda_l2": 0.1}, {"ema_decay": 0}])
+@pytest.mark.parametrize("rule", RULES)
+def test_maximize_is_the_negated_gradient(rule, services, dtype, rng):
+    """In every bit, the signs of zeros among them."""
+    shapes = [(5,), (20_000,), (3, 7)]
+    up, down = (getattr(optim, rule)(0.1, maximize=m, **services) for m in (True, False))
+    params = [[rng.normal(size=shape).astype(dtype) for shape in shapes]]
+    params[0][0][:3] = 0.0, -0.0, -0.0
+    params.append([p.copy() for p in params[0]])
+    for _ in range(3):
+        grads = [rng.normal(size=shape).astype(dtype) for shape in shapes]
+        grads[0][:4] = 0.0, 0.0, -0.0, 0.0
+        up.update(params[0], grads)
+        down.update(params[1], [-g for g in grads])
+    for mine, theirs in zip(*params, strict=True):
+        harness.same_bits(mine, theirs)
+    mine, theirs = up.state_dict(), down.state_dict()
+    assert mine.pop("maximize") is True
+    same_states(mine, theirs)
+
+
+def test_a_state_of_an_optimizer_that_climbs_is_not_taken_for_one_that_descends():
+    up, down = Adam(maximize=True), Adam()
+    for one, other in ((up, down), (down, up)):
+        with pytest.raises(ValueError, match=r"Adam\.load_state_dict: .*maximize"):
+            one.load_state_dict(other.state_dict())
+
+
+def test_dampening_spares_the_velocity_every_gradient_but_a_parameter_s_first():
+    optimizer, params = Momentum(1.0, momentum=0.5, dampening=0.25), {"a": np.zeros(1)}
+    for _ in range(2):
+        optimizer.update(params, dict.fromkeys(params, 1.0))
+        params.setdefault("b", np.zeros(1))
+    np.testing.assert_array_equal(optimizer.v["a"], 0.5 + 0.75)
+    np.testing.assert_array_equal(optimizer.v["b"], 1.0)
+
+
+def test_a_state_from_before_there_was_dampening_has_none():
+    optimizer, state = Momentum(dampening=0.5), Momentum().state_dict()
+    del state["hyper.dampening"]
+    optimizer.load_state_dict(state)
+    assert optimizer.dampening == 0.0
 
 
 def test_clip_value_bounds_each_element():

@@ -41,6 +41,7 @@ SERVICES = {
     "groups": ({"b*": {"learning_rate": 0.1}}, grouped),
     "on_nonfinite": ("skip", one_of("propagate", "skip", "raise")),
     "ema_decay": (0.5, number(0.0, 1.0, open_high=True, none=True)),
+    "maximize": (True, flag),
     "compat": (None, one_of("torch", "keras", "optax", none=True)),
 }
 OWN = {
@@ -51,7 +52,9 @@ OWN = {
     "amsgrad": (True, flag),
     "nesterov": (True, flag),
     "centered": (True, flag),
-    **dict.fromkeys(("beta", "beta1", "beta2", "rho", "momentum"), (0.5, SHARE)),
+    **dict.fromkeys(
+        ("beta", "beta1", "beta2", "beta3", "rho", "momentum", "dampening"), (0.5, SHARE)
+    ),
 }
 
 

@@ -35,6 +35,7 @@ STEPS = {
         mpmath.mpf(0.1) * g * mpmath.sqrt(e / ((1 - mpmath.mpf(0.9)) * g * g + e))
     ),
     "Lion": lambda g, e: mpmath.mpf(0.1) * mpmath.sign(g),
+    "Adan": lambda g, e: mpmath.mpf(0.1) * g / (abs(g) + e),
 }
 
 
@@ -45,8 +46,15 @@ def nadam_step(g, e):
     return mpmath.mpf(0.1) * blend * g / (abs(g) + e)
 
 
-STEPS["NAdam"] = nadam_step
+def yogi_step(g, e):
+    start, move = mpmath.mpf(1e-6), 1 - mpmath.mpf(0.999)
+    v = start - move * mpmath.sign(start - g * g) * g * g
+    return mpmath.mpf(0.1) * g / (mpmath.sqrt(v / move) + e)
+
+
+STEPS |= {"NAdam": nadam_step, "Yogi": yogi_step}
 HAS_EPSILON = {"AdaGrad", "RMSprop", "Adam", "AdamW", "RAdam", "Adamax", "Adadelta", "NAdam"}
+HAS_EPSILON |= {"Yogi", "Adan"}
 
 
 @pytest.mark.parametrize(("dtype", "scale"), CASES)
@@ -78,6 +86,8 @@ def test_first_steps(rule, dtype, scale, tiny):
         lambda: optim.RMSprop(0.1, momentum=0.9),
         lambda: optim.RMSprop(0.1, centered=True, momentum=0.9),
         lambda: optim.AdaGrad(0.1),
+        lambda: optim.Yogi(0.1),
+        lambda: optim.Adan(0.1),
     ],
 )
 def test_later_steps_do_not_depend_on_the_gradients_scale(optimizer, dtype, scale):
@@ -94,6 +104,17 @@ def test_later_steps_do_not_depend_on_the_gradients_scale(optimizer, dtype, scal
         paths.append(p)
     np.testing.assert_allclose(paths[0], paths[1], rtol=64 * np.finfo(dtype).eps)
     assert np.isfinite(paths[1]).all() and (paths[1] != 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_adan_s_difference_of_gradients_may_be_twice_the_largest_number(dtype):
+    top = float(np.finfo(dtype).max)
+    p, optimizer = np.zeros(2, dtype), optim.Adan(0.1, epsilon=0.0)
+    with np.errstate(all="raise"):
+        for sign in (1, -1):
+            optimizer.update([p], [np.array([sign * top, sign], dtype)])
+    assert np.isfinite(optimizer.v[0]).all()
+    np.testing.assert_allclose(p[0], p[1], rtol=64 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize(("dtype", "scale"), CASES)

@@ -41,6 +41,9 @@ optimizers: list[fastreg.Optimizer] = [
     fastreg.Adamax(),
     fastreg.Adadelta(rho=0.95),
     fastreg.Lion(1e-4, 0.9, 0.99),
+    fastreg.Momentum(dampening=0.1, maximize=True),
+    fastreg.Yogi(1e-2, initial_accumulator=0.0),
+    fastreg.Adan(1e-3, 0.98, 0.92, 0.99, weight_decay=0.02),
 ]
 for optimizer in optimizers:
     optimizer.update(params, grads)
