@@ -56,7 +56,7 @@ class Yogi(Optimizer):
     >>> params = {"w": np.array([1.0, 1.0])}
     >>> fastreg.Yogi(0.1).update(params, {"w": np.array([4.0, -0.25])})
     >>> params["w"].round(3)
-    array([0.9, 1.1])
+    array([0.9  , 1.099])
     """
 
     _decays = OPTAX_ALONE | {"optax": "none"}

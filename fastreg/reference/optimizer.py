@@ -117,7 +117,7 @@ class Optimizer:
     compat: Any
     ema_decay: float | None
     ema: Any
-    initial: dict[str, float]
+    initial: Any
     maximize: bool
 
     #: The libraries whose weight_decay is added to the gradient.
@@ -147,7 +147,7 @@ class Optimizer:
         self.groups, self.on_nonfinite = groups or {}, on_nonfinite
         self.ema_decay, self.maximize, self.compat = ema_decay, maximize, compat
         self.state: dict[str, Any] = {name: {} for name in slots}
-        self.initial: Any = dict.fromkeys(slots, 0.0)
+        self.initial = dict.fromkeys(slots, 0.0)
         self.ema, self.last = {}, {}
         self.steps = {}  # taken, by name
         self.memory = {}  # the rule's number, by name
