@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastreg import checkpoint
 from fastreg._core.checks import flag, integer, sequence
 from fastreg._core.checks import path as path_of
@@ -265,7 +267,7 @@ class Trainer(Steps):
         if presses.count and not self.stop_training:
             self.stop_training, self.stop_reason = True, "interrupt"
         self._cut, self._rates, self._presses = cut, (self.schedule, rates), presses
-        self._good = self.model.state_dict()
+        self._good = {key: np.empty_like(array) for key, array in self.model.arrays.items()}
         self._keep_good(f"step {self.step}" if self.batch else f"epoch {self.epoch}")
         for callback in self.callbacks:
             callback.trainer = self

@@ -8,7 +8,7 @@ and ``_scalars.pxi``, what it holds in ``_hypers.pxi`` and ``_state.pxi``, its s
 ``_tensor_parts.pxi`` and ``_tensor_steps.pxi``. ``_dropout.pxi``, ``_norm.pxi`` and
 ``_rownorm.pxi`` run layers (``_extremes.pxi`` where values are near the ends of the range),
 ``_product.pxi`` multiplies matrices, ``_dense.pxi`` does what surrounds a product,
-``_activation.pxi`` functions of one element, ``_loss.pxi`` losses, ``_chain.pxi`` runs layers as
+``_activation.pxi`` functions of one element, ``_loss.pxi`` losses, ``_rows.pxi`` gathers batches, ``_chain.pxi`` runs layers as
 one; ``_penalty.pxi`` sums over weights. Each says at its head what it takes from the others. This
 file picks the table of kernels that all of them call.
 
@@ -105,6 +105,7 @@ include "_dense.pxi"
 include "_chain.pxi"
 include "_activation.pxi"
 include "_loss.pxi"
+include "_rows.pxi"
 include "_penalty.pxi"
 include "_rownorm.pxi"
 include "_product.pxi"

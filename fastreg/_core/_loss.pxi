@@ -107,24 +107,41 @@ ctypedef fused real_t:
     double
 
 
+cdef bint is_first(const real_t *outputs, Py_ssize_t k) noexcept nogil:
+    """Whether element k, which is NaN, is the first NaN of a row."""
+    cdef Py_ssize_t i
+    for i in range(k):
+        if outputs[i] != outputs[i]:
+            return False
+    return True
+
+
 cdef Py_ssize_t right_rows(const real_t *outputs, const int64_t *labels, Py_ssize_t rows,
                            Py_ssize_t cols) noexcept nogil:
-    cdef Py_ssize_t i, k, first, count = 0
-    cdef real_t best, value
+    cdef Py_ssize_t i, k, count = 0
+    cdef int wrong
+    cdef real_t wanted
     for i in range(rows):
-        best, first = outputs[i * cols], 0
-        for k in range(1, cols):
-            value = outputs[i * cols + k]
-            if value > best or (value != value and best == best):
-                best, first = value, k
-        count += first == labels[i]
+        if 0 <= labels[i] < cols:
+            wanted, wrong = outputs[labels[i]], 0
+            for k in range(labels[i]):  # without branches: what a row holds cannot be foreseen
+                wrong |= not (outputs[k] < wanted)
+            for k in range(labels[i] + 1, cols):
+                wrong |= not (outputs[k] <= wanted)
+            count += is_first(outputs, labels[i]) if wanted != wanted else not wrong
+        outputs += cols
     return count
 
 
 def count_right(outputs, labels):
     """Rows of an (N, K) matrix whose largest element, NaN above all, is first at the label."""
-    cdef cnp.ndarray matrix = as_input("accuracy", "outputs", outputs)
-    cdef cnp.ndarray wanted = np.ascontiguousarray(labels, np.int64)
+    cdef cnp.ndarray matrix = as_input("accuracy", "outputs", outputs), wanted
+    if isinstance(labels, cnp.ndarray) and is_dense(labels) and (
+            cnp.PyArray_TYPE(<cnp.ndarray>labels) == cnp.NPY_INT64
+            and cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray>labels)):
+        wanted = labels
+    else:
+        wanted = np.ascontiguousarray(labels, np.int64)
     cdef Py_ssize_t rows = cnp.PyArray_DIM(matrix, 0), cols = cnp.PyArray_DIM(matrix, 1)
     cdef const int64_t *label = <const int64_t *>cnp.PyArray_DATA(wanted)
     if cnp.PyArray_SIZE(wanted) != rows or not cols:

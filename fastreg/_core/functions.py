@@ -9,9 +9,17 @@ from fastreg._core._kernels import cosine, missing_power, power, sine, sweep
 if TYPE_CHECKING:
     from fastreg._core.types import Array
 
-__all__ = ["cosine", "missing_power", "power", "sine", "squares"]
+__all__ = ["cosine", "missing_power", "power", "sine", "squares", "sums"]
 
 
 def squares(arrays: list[Array]) -> float:
     """Return the sum of all squares in float64, in the kernels' fixed order."""
-    return sweep("squares", "arrays", arrays, ("squares",))[0][0] if arrays else 0.0
+    return sums("squares", arrays, ("squares",))[0]
+
+
+def sums(where: str, arrays: list[Array], kinds: tuple[str, ...], tol: float = 0.0) -> list[float]:
+    """Return the sum of squares, of elements nearer to 0 than ``tol`` and the like of all arrays.
+
+    In float64 and in the kernels' fixed order, from one pass over them.
+    """
+    return sweep(where, "arrays", arrays, kinds, number=tol)[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastreg._core.functions import squares
+from fastreg._core.functions import squares, sums
 
 __all__ = ["TOTALS", "add_step", "begun", "of_epoch", "of_gradients", "of_weights", "rate_of"]
 
@@ -31,13 +31,12 @@ def add_step(so_far: dict[str, Any], found: Any) -> dict[str, Any]:
     if found is None:
         return dict(so_far)
     loss, weight, right, rows = found
-    return {
-        **so_far,
-        "loss": so_far["loss"] + loss * weight,
-        "weight": so_far["weight"] + weight,
-        "right": None if right is None else so_far["right"] + right,
-        "rows": so_far["rows"] + rows,
-    }
+    after = dict(so_far)
+    after["loss"] += loss * weight
+    after["weight"] += weight
+    after["right"] = None if right is None else after["right"] + right
+    after["rows"] += rows
+    return after
 
 
 def of_epoch(so_far: dict[str, Any]) -> dict[str, Any]:
@@ -74,20 +73,22 @@ def rate_of(optimizer: Any, step: Any) -> float | None:
 def of_gradients(model: Any) -> float:
     """Return the norm of all gradients of the last step, NaN if there was none."""
     try:
-        return _norm(model.grads.values())
+        flat = [np.ravel(array) for array in model.grads.values() if np.size(array)]
     except RuntimeError:  # every batch so far was skipped
         return math.nan
+    return _norm(flat, squares(flat))
 
 
 def of_weights(arrays: Any) -> dict[str, float]:
     """Return the norm of all parameters and the share of those near zero."""
-    near = sum(np.count_nonzero(np.abs(array) < NEAR_ZERO) for array in arrays)
-    return {"weight_norm": _norm(arrays), "near_zero": near / sum(array.size for array in arrays)}
+    flat = [np.ravel(array) for array in arrays]
+    total, near = sums("of_weights", flat, ("squares", "near_zero"), NEAR_ZERO)
+    flat = [array for array in flat if array.size]
+    return {"weight_norm": _norm(flat, total), "near_zero": near / sum(x.size for x in flat)}
 
 
-def _norm(arrays):
-    flat = [np.ravel(array) for array in arrays if np.size(array)]
-    total = squares(flat)
+def _norm(flat, total):
+    """The norm of arrays whose squares add up to a total."""
     if 1e-290 < total < math.inf:
         return math.sqrt(total)
     # Squares have left the range of float64, or all are 0: in units of the largest.

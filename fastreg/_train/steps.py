@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from fastreg._core.arrays import rows_at
 from fastreg._train.history import add_step, begun, of_epoch, of_gradients, of_weights, rate_of
 from fastreg._train.loop import marks, rewind
 from fastreg._train.predict import loss_of, outputs_of
@@ -26,23 +27,27 @@ class Steps(Run):
     def _train_epoch(self, X, y, weights):
         """Take the remaining steps of a pass over the data; return whether it is complete."""
         self._rng_state = self.rng.bit_generator.state
-        order = self.rng.permutation(len(X))
+        order = np.ascontiguousarray(self.rng.permutation(len(X)), np.int64)
+        y = np.ascontiguousarray(y, y.dtype.newbyteorder("="))
         size = self._cut["batch_size"]
         starts = range(0, len(X), size)
         self._so_far = self._so_far or begun()
         if not self.batch:
             self._tell("on_epoch_begin", self.epoch)
         rows = np.empty((min(size, len(X)), *X.shape[1:]), X.dtype)
+        self.model.train()
         for start in starts[self.batch :]:
-            self._tell("on_train_batch_begin", self.batch)
-            self.model.train()  # a callback may have evaluated
-            picked = order[start : start + size]
-            begin = time.perf_counter()
-            # Checked by the permutation; "clip" lets NumPy write to `out` without a copy.
-            X_batch = X.take(picked, 0, rows[: len(picked)], "clip")
-            options = {} if weights is None else {"sample_weight": weights[picked]}
-            value = self._train_step(X_batch, y[picked], options, begin, start == starts[-1])
-            self._tell("on_train_batch_end", self.batch - 1, {"loss": value}, kept=False)
+            if self.callbacks:
+                self._tell("on_train_batch_begin", self.batch)
+                self.model.train()  # one may have evaluated
+            begin, stop = time.perf_counter(), min(start + size, len(X))
+            X_batch, y_batch = rows_at(X, order, start, stop, rows), rows_at(y, order, start, stop)
+            options = {}
+            if weights is not None:
+                options["sample_weight"] = rows_at(weights, order, start, stop)
+            value = self._train_step(X_batch, y_batch, options, begin, stop == len(X))
+            if self.callbacks:
+                self._tell("on_train_batch_end", self.batch - 1, {"loss": value}, kept=False)
             if self.stop_training:
                 break
         return self.batch == len(starts)
@@ -74,7 +79,8 @@ class Steps(Run):
                 # The step is taken: its count allocates nothing, and cannot fail.
                 self._so_far, self.batch, self.step, self._broken = after
                 seconds[-1] = time.perf_counter() - begin
-                self._tell("on_train_batch_end", self.batch - 1, {"loss": value}, kept=True)
+                if self.callbacks:
+                    self._tell("on_train_batch_end", self.batch - 1, {"loss": value}, kept=True)
         except BaseException:
             untouched = t is not None and getattr(self.optimizer, "t", None) == t
             if self._broken is HALFWAY and (untouched or not updating):

@@ -1,0 +1,96 @@
+# Rows of training data in the order of an epoch, gathered batch by batch.
+#
+# From _threads: asked_threads; _arrays: is_dense; _matrix: BRIEF.
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define FR_FETCH(address) __builtin_prefetch(address)
+    #else
+    #define FR_FETCH(address) ((void)(address))
+    #endif
+
+    /* Rows from[order[0 .. n - 1]], one after the other. The first lines of a row, which no
+     * hardware foresees, are asked for while the row before is copied. */
+    static void fr_gather(char *to, const char *from, const int64_t *order, ptrdiff_t n,
+                          size_t bytes)
+    {
+        enum { LINES = 8 * 64 };
+        for (ptrdiff_t i = 0; i < n; i++, to += bytes) {
+            if (i + 1 < n)
+                for (size_t at = 0; at < bytes && at < LINES; at += 64)
+                    FR_FETCH(from + (size_t)order[i + 1] * bytes + at);
+            memcpy(to, from + (size_t)order[i] * bytes, bytes);
+        }
+    }
+    """
+    void fr_gather(char *to, const char *from_, const int64_t *order, Py_ssize_t n,
+                   size_t bytes) noexcept nogil
+
+cdef enum:
+    GATHERED = 32 * 1024  # bytes that a task copies
+
+
+cdef struct RowsJob:
+    char *to
+    const char *source
+    const int64_t *order
+    Py_ssize_t rows, chunk, bytes
+
+
+cdef void rows_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const RowsJob *j = <const RowsJob *>job
+    cdef Py_ssize_t first = k * j.chunk
+    fr_gather(j.to + first * j.bytes, j.source, j.order + first, min(j.chunk, j.rows - first),
+              j.bytes)
+
+
+cdef cnp.ndarray rows_like(cnp.ndarray source, Py_ssize_t rows):
+    """An uninitialised array of so many rows. Its memory is NumPy's: its owner may keep it."""
+    cdef cnp.npy_intp[64] shape
+    cdef int axis, ndim = cnp.PyArray_NDIM(source)
+    for axis in range(ndim):
+        shape[axis] = cnp.PyArray_DIMS(source)[axis]
+    shape[0] = rows
+    return cnp.PyArray_EMPTY(ndim, shape, cnp.PyArray_TYPE(source), 0)
+
+
+def rows_at(cnp.ndarray source not None, cnp.ndarray order not None, Py_ssize_t start,
+            Py_ssize_t stop, cnp.ndarray room=None):
+    """``source[order[start:stop]]``, in the first rows of ``room`` if that is given.
+
+    The source is a contiguous array of numbers, the order one of int64, the room like the source."""
+    cdef RowsJob job
+    cdef cnp.ndarray target = room
+    cdef Py_ssize_t i, n = stop - start, length, moved
+    cdef int asked = asked_threads()
+    if not (is_dense(source) and is_dense(order)) or cnp.PyArray_TYPE(order) != cnp.NPY_INT64 or (
+            cnp.PyArray_NDIM(source) < 1 or not cnp.PyArray_ISNOTSWAPPED(source)
+            or not (cnp.PyArray_ISNUMBER(source) or cnp.PyArray_ISBOOL(source))):
+        raise TypeError("rows_at: source must be native and contiguous numbers, order int64")
+    if not 0 <= start <= stop <= cnp.PyArray_SIZE(order):
+        raise ValueError(f"rows_at: no places {start} to {stop} among {cnp.PyArray_SIZE(order)}")
+    length, job.order = cnp.PyArray_DIM(source, 0), <const int64_t *>cnp.PyArray_DATA(order) + start
+    for i in range(n):
+        if not 0 <= job.order[i] < length:
+            raise IndexError(f"rows_at: no row {job.order[i]} among {length}")
+    if target is None:
+        target = rows_like(source, n)
+    elif n != cnp.PyArray_DIM(target, 0):
+        target = target[:n]
+    if cnp.PyArray_DIM(target, 0) != n or not is_dense(target) or (
+            cnp.PyArray_TYPE(target) != cnp.PyArray_TYPE(source)
+            or cnp.PyArray_NDIM(target) != cnp.PyArray_NDIM(source)
+            or memcmp(cnp.PyArray_DIMS(target) + 1, cnp.PyArray_DIMS(source) + 1,
+                      (cnp.PyArray_NDIM(source) - 1) * sizeof(cnp.npy_intp))):
+        raise ValueError("rows_at: room must be contiguous, like the source, with rows enough")
+    job.bytes = cnp.PyArray_NBYTES(source) // max(1, length)
+    job.to, job.source = <char *>cnp.PyArray_DATA(target), <const char *>cnp.PyArray_DATA(source)
+    job.rows, job.chunk = n, max(1, GATHERED // max(1, job.bytes))
+    moved = 2 * n * job.bytes
+    if moved < BRIEF:
+        fr_run_tasks(rows_task, &job, (n + job.chunk - 1) // job.chunk, moved, asked, False)
+    else:
+        with nogil:
+            fr_run_tasks(rows_task, &job, (n + job.chunk - 1) // job.chunk, moved, asked, False)
+    return target
