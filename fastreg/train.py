@@ -11,18 +11,15 @@ from fastreg._core.checks import flag, integer, sequence
 from fastreg._core.checks import path as path_of
 from fastreg._core.seeds import generator
 from fastreg._train.loop import interruptible, progress_bar
+from fastreg._train.mean import MeanGradient
 from fastreg._train.predict import (
-    check_alike,
     check_model,
     check_part,
-    check_table,
-    check_weight,
-    check_weights,
-    counted,
     evaluate,
 )
 from fastreg._train.resume import check_cut, take
 from fastreg._train.run import bound_to
+from fastreg._train.source import feed_of, validation_of
 from fastreg._train.steps import Steps
 from fastreg.nn.losses import loss_named
 from fastreg.nn.targets import link_of
@@ -133,12 +130,14 @@ class Trainer(Steps):
     def fit(
         self,
         X: Data,
-        y: Data,
+        y: Data = None,
         *,
         X_val: Data = None,
         y_val: Data = None,
         epochs: int,
         batch_size: int = 64,
+        accumulate: int = 1,
+        steps_per_epoch: int | None = None,
         sample_weight: Data = None,
         evaluate_training: bool = False,
         resume_from: PathLike | None = None,
@@ -148,13 +147,23 @@ class Trainer(Steps):
         Parameters
         ----------
         X, y : array of shape (N, n_features), array with N rows
-            Training data; X is converted to the model's dtype, once.
+            Training data; X is converted to the model's dtype, once. Without y, X is a source, from
+            which a training on a file larger than memory reads a little at a time: see Notes.
         X_val, y_val : array, keyword-only
-            Validation data, given together or not at all.
+            Validation data, given together or not at all; or a source as ``X_val``.
         epochs : int, keyword-only
             Passes over the training data, at least 1, counting those of ``resume_from``.
         batch_size : int, keyword-only
-            Samples per step, at least 1; the last batch of an epoch holds the remaining ones.
+            Samples per batch, at least 1; the last batch of an epoch holds the remaining ones.
+        accumulate : int, keyword-only
+            Batches per step, at least 1; the last step of an epoch has the remaining ones. A step
+            takes the mean of their gradients, by the samples' weights: up to rounding, that of one
+            batch so much larger, in the memory of the small one. Batch norm alone sees the small
+            batches: it normalises each by its own statistics, and its running averages move with
+            every batch. Steps are counted, and callbacks called, once for all of them.
+        steps_per_epoch : int, keyword-only
+            For a source of batches: an epoch is so many steps, and the next one goes on where it
+            ended. By default an epoch ends with the batches.
         sample_weight : array of shape (N,), keyword-only
             Weight of each sample in the mean of its batch. Samples of weight 0 take no part, and
             a batch whose classes all weigh 0 is skipped. Training or validation data whose
@@ -191,6 +200,15 @@ class Trainer(Steps):
 
         Notes
         -----
+        A source is one of these; its pieces are ``(X, y)`` or ``(X, y, sample_weight)``:
+
+        - rows by slices, as `fastreg.data.Rows` has them of data sets on disk: an object with
+          ``len(source)`` and ``source[a:b]``. They are shuffled in blocks; see there.
+        - batches of any sizes: an iterable, such as a list of them or a loader; or a function that
+          returns one for each pass over the data. If it must have an argument, that is the number
+          of the pass, from 0, to shuffle by. An iterator serves one epoch, or ``steps_per_epoch``.
+          A resumed run reads again, and drops, the batches that it has had.
+
         A further call goes on with the model's weights and the optimizer's state; the history, the
         schedule and the early stopping begin anew, unless ``resume_from`` is given.
 
@@ -203,27 +221,20 @@ class Trainer(Steps):
         epochs = integer(where, "epochs", epochs, low=1)
         batch_size = integer(where, "batch_size", batch_size, low=1)
         evaluate_training = flag(where, "evaluate_training", evaluate_training)
-        X, y = check_table(where, "X", X, "y", y, self.model, self.loss)
-        validation = None
-        if X_val is not None or y_val is not None:
-            validation = check_table(where, "X_val", X_val, "y_val", y_val, self.model, self.loss)
-            check_alike(where, X, y, *validation)
-            validation = counted(where, "y_val", *validation, None, self.loss)[:2]
-        weights = check_weights(where, sample_weight, len(X))
-        # a batch of what does not count would have no mean
-        X, y, weights = counted(where, "y", X, y, weights, self.loss)
-        check_weight(where, "y", y, self.model, self.loss, weights)
-        if validation is not None:
-            check_weight(where, "y_val", validation[1], self.model, self.loss)
+        accumulate = integer(where, "accumulate", accumulate, low=1)
+        data = X, y, sample_weight
+        feed = feed_of(where, self, data, batch_size, accumulate, steps_per_epoch, epochs)
+        if evaluate_training and feed.once:
+            raise ValueError(f"{where}: evaluate_training must be False with an iterator, got True")
+        validation = validation_of(where, self, X_val, y_val, feed)
         cut = {
-            "rows": len(X),
-            "batch_size": batch_size,
-            "sample": list(X.shape[1:]),
-            "weights": weights is not None,
-            "validation rows": 0 if validation is None else len(validation[0]),
+            **feed.cut,
+            "validation rows": 0 if validation is None else validation.cut["rows"],
             "evaluate_training": evaluate_training,
         }
-        rates, lengths = bound_to(where, self, -(-len(X) // batch_size), epochs)
+        if accumulate > 1:
+            cut["accumulate"] = accumulate
+        rates, lengths = bound_to(where, self, feed.steps, epochs)
         cut |= lengths
         state = None
         if resume_from is not None:
@@ -238,8 +249,8 @@ class Trainer(Steps):
                     presses.release()
                     self._tell("on_train_begin")
                     while self.epoch < epochs and not self.stop_training:
-                        if self._train_epoch(X, y, weights):
-                            self._end_epoch(X, y, weights, validation)
+                        if self._train_epoch(feed):
+                            self._end_epoch(feed, validation)
                             advance()
                     presses.busy = True  # until the best weights are back
                 finally:
@@ -267,6 +278,7 @@ class Trainer(Steps):
         if presses.count and not self.stop_training:
             self.stop_training, self.stop_reason = True, "interrupt"
         self._cut, self._rates, self._presses = cut, (self.schedule, rates), presses
+        self._mean = MeanGradient() if "accumulate" in cut else None
         self._good = {key: np.empty_like(array) for key, array in self.model.arrays.items()}
         self._keep_good(f"step {self.step}" if self.batch else f"epoch {self.epoch}")
         for callback in self.callbacks:
@@ -278,7 +290,7 @@ def fit(
     loss: LossLike,
     optimizer: Any,
     X: Data,
-    y: Data,
+    y: Data = None,
     *,
     epochs: int,
     batch_size: int = 64,

@@ -33,7 +33,7 @@ ALLOWED = {
     "data": FAMILY,
     "reference": {"numpy"},
     "nn": FAMILY | {"norm", "dropout", "reference"},
-    "_train": FAMILY | {"nn", "schedule", "checkpoint", "tqdm"},
+    "_train": FAMILY | {"nn", "schedule", "data", "checkpoint", "tqdm"},
     "study": FAMILY | {"optim", "joblib", "tqdm"},
     "sklearn": {"numpy", "scipy", "nn", "optim", "schedule", "checkpoint", "."},  # public
     ".": FAMILY | {"nn", "schedule", "_train", "study"},

@@ -10,7 +10,16 @@ import numpy as np
 
 from fastreg._core.functions import squares, sums
 
-__all__ = ["TOTALS", "add_step", "begun", "of_epoch", "of_gradients", "of_weights", "rate_of"]
+__all__ = [
+    "TOTALS",
+    "add_step",
+    "begun",
+    "joined",
+    "of_epoch",
+    "of_gradients",
+    "of_weights",
+    "rate_of",
+]
 
 NEAR_ZERO = 1e-3  # a weight of smaller magnitude counts as near zero
 
@@ -37,6 +46,19 @@ def add_step(so_far: dict[str, Any], found: Any) -> dict[str, Any]:
     after["right"] = None if right is None else after["right"] + right
     after["rows"] += rows
     return after
+
+
+def joined(one: Any, other: Any, share: float) -> Any:
+    """Return loss, weight, rows right and rows of a step, of which a batch has this share.
+
+    Examples
+    --------
+    >>> joined((1.0, 3, 3, 3), (4.0, 1, 0, 1), 0.25)
+    (1.75, 4, 3, 4)
+    """
+    loss = one[0] * (1.0 - share) + other[0] * share
+    right = None if one[2] is None else one[2] + other[2]
+    return loss, one[1] + other[1], right, one[3] + other[3]
 
 
 def of_epoch(so_far: dict[str, Any]) -> dict[str, Any]:

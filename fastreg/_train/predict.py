@@ -8,6 +8,7 @@ import numpy as np
 
 from fastreg._core.arrays import real
 from fastreg._core.checks import shown
+from fastreg._train.mean import weight_of
 from fastreg.nn.activations import exponential, sigmoid, softmax
 from fastreg.nn.losses import loss_named
 from fastreg.nn.targets import (
@@ -209,6 +210,21 @@ class Predictor:
         except NoWeightError as error:
             raise _weightless(where, name) from error
         return value, accuracy(outputs, y, link_of(self.loss))
+
+    def _evaluate_all(self, where, name, feed):
+        """`_evaluate` of all rows; of pieces of them the means, by weight and by rows."""
+        if feed.whole:
+            return self._evaluate(where, name, *next(feed.pieces()))
+        total, right, weight, rows = 0.0, 0.0, 0.0, 0
+        for X, y, options in feed.pieces():
+            own = weight_of(self.loss, y, options)
+            if own:
+                value, found = self._evaluate(where, name, X, y, options)
+                total, weight, rows = total + value * own, weight + own, rows + len(X)
+                right = None if found is None else right + found * len(X)
+        if not weight:
+            raise _weightless(where, name)
+        return total / weight, None if right is None else right / rows
 
 
 def check_model(where: str, model: Any) -> None:

@@ -25,7 +25,7 @@ COUNTERS = ("epoch", "batch", "step")
 EVERY_EPOCH = {"learning_rate", "gradient_norm", "weight_norm", "near_zero", "ms_per_step",
                "seconds"}  # fmt: skip
 CUT = {"rows", "batch_size", "sample", "weights", "validation rows", "evaluate_training"}
-OPTIONAL = {"epochs"}  # of a cut: there only if the run depends on it
+OPTIONAL = {"epochs", "accumulate", "source"}  # of a cut: there only if the run depends on it
 LAST_STEP = {"learning_rate", "gradient_norm"}
 STATE = {"model", "restored", "best_batches", "parts", "kinds", "settings", "rng", "cursor",
          "history"}  # fmt: skip
@@ -185,7 +185,8 @@ def _history(history, epoch, wanted):
 def _so_far(entries, batch, steps):
     """Return what the current epoch has recorded so far; its last step records everything."""
     whole = LAST_STEP if batch and batch == steps else set()
-    _check_names("so_far", entries, {*begun(), *whole} if batch else set(), begun())
+    others = begun() if steps else {*begun(), *LAST_STEP}
+    _check_names("so_far", entries, {*begun(), *whole} if batch else set(), others)
     seconds = entries.get("seconds", [])
     if not isinstance(seconds, list) or not all(map(_is_real, seconds)) or len(seconds) != batch:
         raise ValueError(f"so_far['seconds'] must have {batch} numbers, got {seconds!r:.60}")
@@ -202,14 +203,21 @@ def _check_place(cut, epoch, batch, step):
     steps = rows = 0
     if cut is not None:
         _check_names("cut", cut, CUT, OPTIONAL)
-        rows, size = (integer("Trainer.load", name, cut[name], low=1)
-                      for name in ("rows", "batch_size"))  # fmt: skip
-        steps = -(-rows // size)
+        source, group = cut.get("source"), cut.get("accumulate", 1)
+        group = integer("Trainer.load", "accumulate", group, low=1)
+        if source is not None and not isinstance(source, list):  # batches, if it is known how many
+            steps = integer("Trainer.load", "source", source, low=0) or None
+        else:
+            rows, size = (integer("Trainer.load", name, cut[name], low=1)
+                          for name in ("rows", "batch_size"))  # fmt: skip
+            steps = -(-rows // (size * group))
         rows = integer("Trainer.load", "validation rows", cut["validation rows"], low=0)
         flag("Trainer.load", "weights", cut["weights"])
         for n in cut["sample"] if isinstance(cut["sample"], list) else [cut["sample"]]:
             integer("Trainer.load", "sample", n, low=0)
-    if batch > steps or step != epoch * steps + batch:
+    if steps is None and step >= batch + epoch:
+        return None, rows > 0
+    if steps is None or batch > steps or step != epoch * steps + batch:
         raise ValueError(
             f"step {step} cannot be batch {batch} of epoch {epoch} with {steps} batches each"
         )

@@ -166,7 +166,9 @@ class Run(Predictor):
             presses.due |= presses.count > 0
 
 
-def bound_to(where: str, run: Any, steps_per_epoch: int, epochs: int) -> tuple[Any, dict[str, Any]]:
+def bound_to(
+    where: str, run: Any, steps_per_epoch: int | None, epochs: int
+) -> tuple[Any, dict[str, Any]]:
     """Return a run's schedule with the lengths of a fit, and what of them it depends on.
 
     An optimizer's own schedules count its steps over all fits, so that there is nothing to bind
@@ -182,6 +184,11 @@ def bound_to(where: str, run: Any, steps_per_epoch: int, epochs: int) -> tuple[A
     needed = needs(run.schedule)
     if not needed:
         return run.schedule, {}
+    if steps_per_epoch is None:
+        raise ValueError(
+            f"{where}: steps_per_epoch must be given for a schedule with lengths of the run, since "
+            "the source does not say how many batches it has"
+        )
     bound = run.schedule.bind(steps_per_epoch=steps_per_epoch, epochs=epochs)
     return bound, {"epochs": epochs} if needed == EPOCHS else {}
 

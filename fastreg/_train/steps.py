@@ -5,11 +5,17 @@ from __future__ import annotations
 import math
 import time
 
-import numpy as np
-
-from fastreg._core.arrays import rows_at
-from fastreg._train.history import add_step, begun, of_epoch, of_gradients, of_weights, rate_of
+from fastreg._train.history import (
+    add_step,
+    begun,
+    joined,
+    of_epoch,
+    of_gradients,
+    of_weights,
+    rate_of,
+)
 from fastreg._train.loop import marks, rewind
+from fastreg._train.mean import MeanGradient, weight_of
 from fastreg._train.predict import loss_of, outputs_of
 from fastreg._train.run import Run
 from fastreg.nn.targets import NoWeightError, rows_right
@@ -23,53 +29,41 @@ class Steps(Run):
     """A run that takes steps; a `fastreg.train.Trainer` says how many, and on which data."""
 
     _link: str | None
+    _mean: MeanGradient | None = None  # of the batches of a step, if there are several
 
-    def _train_epoch(self, X, y, weights):
+    def _train_epoch(self, feed):
         """Take the remaining steps of a pass over the data; return whether it is complete."""
         self._rng_state = self.rng.bit_generator.state
-        order = np.ascontiguousarray(self.rng.permutation(len(X)), np.int64)
-        y = np.ascontiguousarray(y, y.dtype.newbyteorder("="))
-        size = self._cut["batch_size"]
-        starts = range(0, len(X), size)
+        groups = feed.epoch(self.rng, self.epoch, self.batch)
         self._so_far = self._so_far or begun()
         if not self.batch:
             self._tell("on_epoch_begin", self.epoch)
-        rows = np.empty((min(size, len(X)), *X.shape[1:]), X.dtype)
         self.model.train()
-        for start in starts[self.batch :]:
+        for group in groups:
             if self.callbacks:
                 self._tell("on_train_batch_begin", self.batch)
                 self.model.train()  # one may have evaluated
-            begin, stop = time.perf_counter(), min(start + size, len(X))
-            X_batch, y_batch = rows_at(X, order, start, stop, rows), rows_at(y, order, start, stop)
-            options = {}
-            if weights is not None:
-                options["sample_weight"] = rows_at(weights, order, start, stop)
-            value = self._train_step(X_batch, y_batch, options, begin, stop == len(X))
+            value = self._train_step(group, feed, time.perf_counter())
             if self.callbacks:
                 self._tell("on_train_batch_end", self.batch - 1, {"loss": value}, kept=False)
             if self.stop_training:
                 break
-        return self.batch == len(starts)
+        return feed.last
 
-    def _train_step(self, X, y, options, begin, last):
+    def _train_step(self, group, feed, begin):
         """Take one step and count it, or do neither; return the loss with penalties.
 
-        A batch without weight is only counted, and its loss is NaN.
+        A step without weight is only counted, and its loss is NaN.
         """
         before, t, updating = marks(self.model), getattr(self.optimizer, "t", None), False
         seconds, n = self._so_far["seconds"], self.batch
         try:
             self._broken = HALFWAY
-            try:
-                value, found, params, grads = self._slopes(X, y, options, before)
-            except NoWeightError:
-                rewind(before)
-                value, found, params, grads = math.nan, None, None, None
+            value, found, params, grads = self._slopes(feed.batches(group), before)
             with self._presses:
                 updating = True
                 entries = add_step(self._so_far, found)
-                if last:
+                if feed.last:
                     entries["learning_rate"] = rate_of(self.optimizer, self.step)
                     entries["gradient_norm"] = of_gradients(self.model)
                 after = entries, self.batch + 1, self.step + 1, None
@@ -90,11 +84,47 @@ class Steps(Run):
             raise
         return value
 
-    def _slopes(self, X, y, options, before):
-        """Forward, loss and backward.
+    def _slopes(self, batches, before):
+        """Forward, loss and backward of a step's batches.
 
         Returns the loss with penalties, what `add_step` takes, parameters and gradients.
         """
+        found = grads = None
+        model, mean = self.model, self._mean
+        for X, y, options in batches:
+            here = before if found is None else marks(model)
+            try:
+                one = self._backward(X, y, options, before)
+            except NoWeightError:
+                rewind(here)
+                continue
+            params, grads = model.params, model.grads
+            if mean is None:
+                found = one
+                continue
+            weight = weight_of(self.loss, y, options)
+            if found is None:
+                mean.begin()
+            mean.add(grads, weight)
+            found = one if found is None else joined(found, one, weight / mean.weight)
+        if found is None:
+            return math.nan, None, None, None
+        if mean is not None:
+            mean.put(grads)
+        value = found[0]
+        if self.penalties:
+            matrices = {name: array for name, array in params.items() if name.endswith(".W")}
+            for penalty in self.penalties:
+                extra, slopes = penalty.value_and_gradient(matrices)
+                value += extra
+                for name, slope in slopes.items():
+                    grads[name] += slope
+        return value, found, params, grads
+
+    def _backward(self, X, y, options, before):
+        """Fill the gradients of a batch; return its loss, weight, rows right and rows."""
+        if not len(X):
+            raise NoWeightError("all rows of a batch weigh 0")
         model = self.model
         outputs = model.forward(X)
         value, gradient = loss_of("Trainer.fit", self.loss, outputs, y, options)
@@ -107,30 +137,21 @@ class Steps(Run):
         if self.schedule is not None:
             self.optimizer.lr = self._rate()
         model.backward(gradient, input_gradient=False)
-        params, grads = model.params, model.grads
-        if self.penalties:
-            matrices = {name: array for name, array in params.items() if name.endswith(".W")}
-            for penalty in self.penalties:
-                extra, slopes = penalty.value_and_gradient(matrices)
-                value += extra
-                for name, slope in slopes.items():
-                    grads[name] += slope
-        return value, found, params, grads
+        return found
 
-    def _end_epoch(self, X, y, weights, validation):
+    def _end_epoch(self, feed, validation):
         """Evaluate, extend the history, and give schedule and early stopping the loss."""
         begin = time.perf_counter()
         new = of_epoch(self._so_far)
-        options = {} if weights is None else {"sample_weight": weights}
         exact = self._cut["evaluate_training"] or not self._so_far["weight"]
         if exact:
-            new["loss"], new["accuracy"] = self._evaluate("Trainer.fit", "y", X, y, options)
+            found = self._evaluate_all("Trainer.fit", "y", feed)
+            new["loss"], new["accuracy"] = found
         self._refuse_ruin(new["loss"])
         if not exact:
-            self._refuse_ruin(self._loss_of_some(X, y, options))
+            self._refuse_ruin(self._loss_of_some(*feed.some()))
         if validation is not None:
-            X_val, y_val = validation
-            found = self._evaluate("Trainer.fit", "y_val", X_val, y_val, {})
+            found = self._evaluate_all("Trainer.fit", "y_val", validation)
             new |= dict(zip(("val_loss", "val_accuracy"), found, strict=True))
         new |= of_weights(self.model.params.values())
         new["seconds"] += time.perf_counter() - begin
@@ -152,10 +173,8 @@ class Steps(Run):
 
     def _loss_of_some(self, X, y, options):
         """The loss of some rows, which tells whether the last step has ruined the weights."""
-        few = slice(self._cut["batch_size"])
-        options = {name: values[few] for name, values in options.items()}
-        outputs = outputs_of(self.model, X[few])
+        outputs = outputs_of(self.model, X)
         try:
-            return loss_of("Trainer.fit", self.loss, outputs, y[few], options)[0]
+            return loss_of("Trainer.fit", self.loss, outputs, y, options)[0]
         except NoWeightError:
             return 0.0

@@ -2,7 +2,19 @@
 
 from fastreg.data.binary import read_idx, read_npz
 from fastreg.data.csv import read_csv
+from fastreg.data.rows import Batches, Rows, Source
 from fastreg.data.splits import Dataset, Standardizer, split
 from fastreg.data.table import from_frame
 
-__all__ = ["Dataset", "Standardizer", "from_frame", "read_csv", "read_idx", "read_npz", "split"]
+__all__ = [
+    "Batches",
+    "Dataset",
+    "Rows",
+    "Source",
+    "Standardizer",
+    "from_frame",
+    "read_csv",
+    "read_idx",
+    "read_npz",
+    "split",
+]

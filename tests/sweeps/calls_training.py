@@ -7,7 +7,7 @@ from calls_layers import LABELS, classes, network, shares
 
 import fastreg
 import fastreg.nn as nn
-from fastreg import checkpoint, schedule, train
+from fastreg import checkpoint, data, schedule, train
 
 X, Y = f32(4, 3), LABELS
 
@@ -87,6 +87,10 @@ FIT = {
 }
 
 
+def none(value):
+    return value is None
+
+
 def resumed(value):
     return value is None or (None if path(value) else False)
 
@@ -102,7 +106,32 @@ add(
     y_val=(Y, classes),
     sample_weight=(np.ones(4), shares(4)),
     evaluate_training=(True, flag),
+    accumulate=(2, integer(1)),
+    steps_per_epoch=(None, none),
     resume_from=(None, resumed),
+)
+SOURCE = [(X, Y), (X[:2], Y[:2])]
+add(
+    "Trainer.fit(source)",
+    lambda: trainer().fit,
+    says="Trainer.fit",
+    errors=_documented,
+    X=(SOURCE, lambda value: False if value is not SOURCE else None),
+    epochs=FIT["epochs"],
+    steps_per_epoch=(3, lambda value: ... if integer(9)(value) else integer(1, none=True)(value)),
+    also={"X": ("source", "y")},
+)
+add(
+    "data.Rows",
+    lambda: data.Rows,
+    says="Rows",
+    X=(X, lambda value: None),
+    y=(Y, lambda value: None),
+    sample_weight=(np.ones(4), lambda value: None),
+    block=(2, integer(1, none=True)),
+    window=(2, integer(1)),
+    shuffle=(False, flag),
+    also={"X": ("y", "sample_weight")},
 )
 add(
     "fit",
