@@ -35,7 +35,7 @@ class Feed:
     """
 
     cut: dict[str, Any]
-    steps: int | None
+    steps: Any
     last: bool = False
     whole: bool = True
     once: bool = False
