@@ -215,7 +215,8 @@ class Predictor:
         """`_evaluate` of all rows; of pieces of them the means, by weight and by rows."""
         if feed.whole:
             return self._evaluate(where, name, *next(feed.pieces()))
-        total, right, weight, rows = 0.0, 0.0, 0.0, 0
+        total, weight, rows = 0.0, 0.0, 0
+        right: Any = 0.0
         for X, y, options in feed.pieces():
             own = weight_of(self.loss, y, options)
             if own:

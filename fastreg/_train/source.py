@@ -61,7 +61,7 @@ class Pieces:
                 )
         return X, y, by_row
 
-    def counted(self, X: Array, y: Any, by_row: Any) -> Any:
+    def counted(self, X: Any, y: Any, by_row: Any) -> Any:
         """Return X, y and the loss's options of the rows that take part, perhaps of none."""
         kept = None if by_row is None else by_row > 0
         if self._ignored is not None and y.ndim == 1:
@@ -180,7 +180,7 @@ class RowsFeed(Feed):
         return self._pieces.counted(*self._few)
 
 
-def _room(like, n):
+def _room(like: Any, n: int) -> list[Any]:
     return [None if one is None else np.empty((n, *one.shape[1:]), one.dtype) for one in like]
 
 
@@ -199,6 +199,7 @@ class StreamFeed(Feed):
             self._length = len(source)
             steps = -(-self._length // accumulate)
         self.steps, self.whole = steps, False
+        self._head: Any = None
         self._stream: Any = None  # over the epochs of a run with steps_per_epoch
         opened = self._open(0)
         self.once = opened is source
@@ -213,7 +214,7 @@ class StreamFeed(Feed):
 
     def _open(self, number):
         """Return an iterator over a pass."""
-        source = self._source
+        source: Any = self._source
         if callable(source):
             source = source(number) if self._numbered else source()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 from fastreg._train.history import (
     add_step,
@@ -89,7 +90,8 @@ class Steps(Run):
 
         Returns the loss with penalties, what `add_step` takes, parameters and gradients.
         """
-        found = grads = None
+        found: Any = None
+        grads: Any = None
         model, mean = self.model, self._mean
         for X, y, options in batches:
             here = before if found is None else marks(model)

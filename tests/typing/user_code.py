@@ -181,6 +181,10 @@ trainer = Trainer(
 )
 history = trainer.fit(X, labels, X_val=X, y_val=labels, epochs=2, sample_weight=[1.0] * 8)
 final: float = history["loss"][-1]
+source: data.Source = data.Rows(X, labels, block=4, window=2, shuffle=False)
+listed: data.Batches = [(X, labels), (X[:3], labels[:3])]
+trainer.fit(source, X_val=listed, epochs=1, batch_size=4, accumulate=2)
+trainer.fit(lambda: iter(listed), epochs=2, steps_per_epoch=2)["loss"]
 classes = trainer.predict(X) == labels
 trainer.predict_proba(X).sum(axis=1)
 error, accuracy = trainer.evaluate(X, labels)
