@@ -99,7 +99,15 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic must round to float");
     RULE(adadelta, 2, 0)                                                                         \
     RULE(lion, 1, -1)                                                                            \
     RULE(yogi, 2, 1)                                                                             \
-    RULE(adan, 4, 2)
+    RULE(adan, 4, 2)                                                                             \
+    RULE(free_adamw, 2, 1)
+
+/* The rules whose rate is each tensor's own (layerwise_tmpl.h): they come after the others, and
+ * have a kernel that measures beside the one that writes. */
+#define FR_LAYERWISE(RULE)                                                                       \
+    RULE(lamb, 2, 1)                                                                             \
+    RULE(lars, 1, -1)                                                                            \
+    RULE(lars_nesterov, 1, -1)
 
 /* Hyper-parameters as the user names them; a rule reads the ones it needs. lambda_prox is
  * lambda_l1 where the penalty is applied by its proximal operator; coupled is 1 where a library's
@@ -115,6 +123,8 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic must round to float");
     FIELD(rho)                                                                                   \
     FIELD(epsilon)                                                                               \
     FIELD(momentum_decay)                                                                        \
+    FIELD(trust_coefficient)                                                                     \
+    FIELD(warmup_steps)                                                                          \
     FIELD(compat)                                                                                \
     FIELD(weight_decay)                                                                          \
     FIELD(coupled)                                                                               \
@@ -159,6 +169,8 @@ enum { FR_CHAPTER, FR_TORCH, FR_KERAS, FR_OPTAX };
     FIELD(epsilon)                                                                               \
     FIELD(floor)                                                                                 \
     FIELD(root)                                                                                  \
+    FIELD(decay)                                                                                 \
+    FIELD(trust)                                                                                 \
     FIELD(peak)
 
 /* Factors alone are scale and keep: a clipped norm, gradients to climb, AdamW's decay. They spare
@@ -168,7 +180,8 @@ enum { FR_NO_SERVICES, FR_FACTORS_ALONE, FR_ALL_SERVICES };
 #define FR_MAX_SLOTS 4
 
 #define FR_DECLARE_ENUM(name, slots, watched) FR_RULE_##name,
-enum { FR_RULES(FR_DECLARE_ENUM) FR_RULE_COUNT };
+enum { FR_RULES(FR_DECLARE_ENUM) FR_LAYERWISE(FR_DECLARE_ENUM) FR_RULE_COUNT };
+enum { FR_LAYERWISE_COUNT = FR_RULE_COUNT - FR_RULE_lamb };
 
 #define FR_DECLARE_FIELD(name) double name;
 typedef struct {
@@ -191,6 +204,11 @@ typedef struct {
 
 typedef void (*fr_update)(const fr_span *span, const fr_step *step);
 
+/* Of a layerwise rule: the sums of squares of the parameters and of what they would move by, each
+ * multiplied by its unit. Advances the state, unless it has been done and is done `again`. */
+typedef void (*fr_measure)(const fr_span *span, const fr_step *step, const double units[2],
+                           int again, double squares[2]);
+
 typedef struct {
     const char *name;
     int slots;
@@ -206,6 +224,9 @@ extern const int fr_hyper_count;
  * number that the rule keeps from step to step, 1 before the first. */
 void fr_prepare(fr_step *step, int rule, const fr_hyper *hyper, double t, double scale,
                 double unit, int penalised, double *memory);
+
+/* The scalars of one tensor under a layerwise rule, whose norm and that of its step are known. */
+void fr_trust(fr_step *own, const fr_step *step, int rule, double weight, double move);
 
 /* Functions of one number (scalar.c): x^y and, for x from 0 to 1, 1 - (1 - x)^y; cos x and sin x
  * for x from 0 to 2^20. */
@@ -477,6 +498,7 @@ typedef void (*fr_row_backward)(void *dx, double *dgamma, double *dbeta, const v
 #define FR_DECLARE_KERNEL(type, name) type name;
 typedef struct {
     fr_update update[FR_RULE_COUNT];
+    fr_measure measure[FR_LAYERWISE_COUNT];
     fr_sum sum[FR_SUM_COUNT];
     fr_map map[FR_MAP_COUNT];
     fr_function function[FR_FUNCTION_COUNT];
@@ -493,6 +515,7 @@ enum {
     FR_PANEL_ROWS = 32,     /* rows summed in `real` before they are merged in double */
     FR_SUM_LANES = 16,      /* running sums of a span */
     FR_RUN = 64,            /* elements of an update that are looked at before it */
+    FR_DRAFT = 1024,        /* elements of a step that sit in L1 while it is measured */
     FR_MASK_BATCH = 1024,   /* elements whose noise sits in L1 together */
     FR_ROW_LANES = 32,      /* accumulators along a row */
     FR_ROW_BLOCK = 2048,    /* elements of a row summed in `real` before they are merged */

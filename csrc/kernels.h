@@ -22,12 +22,14 @@
 #include "extreme_tmpl.h" /* of contiguous rows, for rownorm_tmpl.h */
 #include "rownorm_tmpl.h"
 #include "update_tmpl.h"
-#include "dense_tmpl.h" /* composes the ones above */
+#include "layerwise_tmpl.h" /* over the steps of an element above */
+#include "dense_tmpl.h"     /* composes the ones above */
 #include "product_tmpl.h"
 #include "activation_tmpl.h"
 #include "loss_tmpl.h"
 
 #define FR_UPDATE_ENTRY(rule, slots, watched) [FR_RULE_##rule] = update_##rule,
+#define FR_MEASURE_ENTRY(rule, slots, watched) [FR_RULE_##rule - FR_RULE_lamb] = measure_##rule,
 #define FR_SUM_ENTRY(name, plain) [FR_SUM_##name] = sum_##name,
 #define FR_MAP_ENTRY(name) [FR_MAP_##name] = map_##name,
 #define FR_FUNCTION_ENTRY(name) [FR_FUNCTION_##name] = function_##name,
@@ -38,7 +40,8 @@
 #define FR_NAMED(level, type) FR_NAMED_(level, type)
 
 const fr_kernels FR_NAMED(FR_LEVEL, FR_TYPE) = {
-    .update = {FR_RULES(FR_UPDATE_ENTRY)},
+    .update = {FR_RULES(FR_UPDATE_ENTRY) FR_LAYERWISE(FR_UPDATE_ENTRY)},
+    .measure = {FR_LAYERWISE(FR_MEASURE_ENTRY)},
     .sum = {FR_SUMS(FR_SUM_ENTRY)},
     .map = {FR_MAPS(FR_MAP_ENTRY)},
     .function = {FR_FUNCTIONS(FR_FUNCTION_ENTRY)},

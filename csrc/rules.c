@@ -199,8 +199,71 @@ PREPARE(adan)
     s->prox *= s->rate;
 }
 
+/* Schedule-free AdamW: z takes the step, and the average weighs it by its share c of all steps,
+ * as the squares of their warm-up count. In Optax warm-up begins at 0. */
+PREPARE(free_adamw)
+{
+    (void)memory;
+    const double root_bc2 = sqrt(1.0 - fr_power(h->beta2, t)), warm = h->warmup_steps;
+    const double done = h->compat == FR_OPTAX ? t - 1.0 : t;
+    const double lr = h->learning_rate * (done < warm ? done / warm : 1.0);
+    const double c = t <= warm ? 6.0 * t / ((t + 1.0) * (2.0 * t + 1.0))
+                     : warm > 0.0
+                         ? 1.0 / ((warm + 1.0) * (2.0 * warm + 1.0) / (6.0 * warm) + (t - warm))
+                         : 1.0 / t;
+    decay_rates(s, h->beta1, h->beta2);
+    s->rate = lr * root_bc2;
+    s->epsilon = h->epsilon * root_bc2;
+    s->prox *= s->rate;
+    s->keep = 1.0, s->decay *= lr;
+    if (h->ema_decay < 0.0) /* else the average is an exponential one */
+        s->average = 1.0 - c, s->one_minus_average = c;
+}
+
+/* The norm of a LAMB step is that of feed m / (root + epsilon) + decay theta. */
+PREPARE(lamb)
+{
+    adam_prepare(s, h, t, memory);
+    s->feed = sqrt(1.0 - fr_power(h->beta2, t)) / (1.0 - fr_power(h->beta1, t));
+    s->gradient_rate = h->learning_rate * s->decay;
+}
+
+/* The velocity carries the rate. */
+PREPARE(lars)
+{
+    (void)t, (void)memory;
+    s->momentum = h->momentum;
+    s->feed = s->gradient_rate = h->learning_rate;
+    s->rate = 1.0;
+    s->epsilon = h->epsilon;
+    s->trust *= h->trust_coefficient;
+    s->prox *= h->learning_rate;
+}
+
+PREPARE(lars_nesterov)
+{
+    lars_prepare(s, h, t, memory);
+    s->rate = h->momentum;
+}
+
+void fr_trust(fr_step *own, const fr_step *step, int rule, double weight, double move)
+{
+    double ratio = 1.0;
+    *own = *step;
+    if (step->trust != 0.0 && weight != 0.0 && move != 0.0)
+        ratio = step->trust * weight / (move + (rule == FR_RULE_lamb ? 0.0 : step->epsilon));
+    own->prox *= ratio;
+    if (rule == FR_RULE_lamb) {
+        own->rate *= ratio;
+        own->keep = 1.0 - ratio * step->gradient_rate;
+    } else {
+        own->feed *= ratio;
+        own->gradient_rate *= ratio;
+    }
+}
+
 #define FR_ROW(rule, slots, watched) {#rule, slots, rule##_prepare},
-const fr_rule fr_rules[FR_RULE_COUNT] = {FR_RULES(FR_ROW)};
+const fr_rule fr_rules[FR_RULE_COUNT] = {FR_RULES(FR_ROW) FR_LAYERWISE(FR_ROW)};
 
 #define FR_FIELD_NAME(name) #name,
 const char *const fr_hyper_names[] = {FR_HYPER(FR_FIELD_NAME)};
@@ -214,7 +277,9 @@ void fr_prepare(fr_step *step, int rule, const fr_hyper *hyper, double t, double
     step->scale = scale, step->unit = unit;
     step->floor = -1.0;
     step->clip = hyper->clip_value;
-    step->keep = hyper->coupled ? 1.0 : 1.0 - hyper->learning_rate * decay;
+    step->decay = hyper->coupled ? 0.0 : decay;
+    step->keep = 1.0 - hyper->learning_rate * step->decay;
+    step->trust = penalised;
     step->l1 = penalised ? hyper->lambda_l1 : 0.0;
     step->l2 = (penalised ? hyper->lambda_l2 : 0.0) + (hyper->coupled ? decay : 0.0);
     step->prox = penalised ? hyper->lambda_prox : 0.0;

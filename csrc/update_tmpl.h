@@ -94,6 +94,14 @@ FR_INLINE real root_variance(real *v, real *mean, real g, const scalars *s, cons
     return SQRT((variance < 0 ? (real)0 : variance) + s->inside * u.unit * u.unit) * u.back;
 }
 
+/* The gradient after the services that come before the step. */
+FR_INLINE real served(real g, real p, const scalars *s)
+{
+    g = g * s->unit * s->scale; /* in this order neither factor leaves the range */
+    g = g > s->clip ? s->clip : g < -s->clip ? -s->clip : g;
+    return g + ((s->l2 != 0 ? s->l2 * p : -(real)0) + (s->l1 != 0 ? s->l1 * sign(p) : -(real)0));
+}
+
 #define ELEMENT(rule)                                                                            \
     FR_INLINE real rule(real g, real slot[FR_MAX_SLOTS], const scalars *s, real *denominator,    \
                         const int careful)
@@ -277,6 +285,15 @@ ELEMENT(adan)
     return s->rate * (blend / (*denominator * far));
 }
 
+/* Defazio et al. (2024). slot: z, v. What is returned is taken from z, at whose average and
+ * itself the loop places the parameter. */
+ELEMENT(free_adamw)
+{
+    const real root = root_mean_square(&slot[1], g, s->beta2, s->one_minus_beta2, 0, s, careful);
+    *denominator = root + s->epsilon;
+    return s->rate * (g / *denominator);
+}
+
 /* Highest bit set where |x| > limit, or NaN: numbers without sign are in the order of their bits.
  */
 FR_INLINE whole beyond(real x, real limit)
@@ -295,10 +312,11 @@ typedef real element(real g, real slot[FR_MAX_SLOTS], const scalars *s, real *de
 
 /* n elements from index `begin`. Inlined with everything after the scalars constant: no call and
  * no test is left inside. Where the run looks `ahead`, it says whether the next one needs care:
- * there is room for that beside the root and the division. */
+ * there is room for that beside the root and the division. Of a rule that is `free` of schedules
+ * z, in slot 0, takes the step and is averaged, and the parameter is between the two. */
 FR_INLINE int update_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, const scalars *s,
                          element *element, const int slots, const int services,
-                         const int averaged, const int watched, const int ahead,
+                         const int averaged, const int watched, const int free, const int ahead,
                          const int careful)
 {
     real *param = (real *)span->param + begin;
@@ -328,16 +346,24 @@ FR_INLINE int update_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, cons
         };
         if (services == FR_FACTORS_ALONE)
             g = g * s->scale;
-        if (services == FR_ALL_SERVICES) {
-            g = g * s->unit * s->scale; /* in this order neither factor leaves the range */
-            g = g > s->clip ? s->clip : g < -s->clip ? -s->clip : g;
-            g = g +
-                ((s->l2 != 0 ? s->l2 * p : -(real)0) + (s->l1 != 0 ? s->l1 * sign(p) : -(real)0));
-        }
+        if (services == FR_ALL_SERVICES)
+            g = served(g, p, s);
         const real move = element(g, slot, s, &denominator, careful);
-        p = services ? p * s->keep - move : p - move;
+        if (free)
+            p = slot[0] - (s->decay != 0 ? move + s->decay * p : move);
+        else
+            p = services ? p * s->keep - move : p - move;
         if (services == FR_ALL_SERVICES)
             p = s->prox != 0 ? shrink(p, s->prox / denominator) : p;
+        if (averaged) {
+            const real mean =
+                (s->average != 0 ? s->average * average[i] : 0) + s->one_minus_average * p;
+            average[i] = mean;
+            if (free) {
+                slot[0] = p;
+                p = s->beta1 * mean + s->one_minus_beta1 * p;
+            }
+        }
         param[i] = p;
         if (slots > 0)
             slot0[i] = slot[0];
@@ -347,9 +373,6 @@ FR_INLINE int update_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, cons
             slot2[i] = slot[2];
         if (slots > 3)
             slot3[i] = slot[3];
-        if (averaged)
-            average[i] =
-                (s->average != 0 ? s->average * average[i] : 0) + s->one_minus_average * p;
     }
     return found > WHOLE / 2;
 }
@@ -373,14 +396,14 @@ typedef void careful_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, cons
 /* The span in short runs, each of which looks at the next one; the last takes what is left. */
 FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *element,
                            careful_run *careful, const int slots, const int services,
-                           const int averaged, const int watched)
+                           const int averaged, const int watched, const int free)
 {
 #define FR_ROUND(name) .name = (real)step->name,
     const scalars s = {FR_STEP(FR_ROUND)};
 #undef FR_ROUND
     const ptrdiff_t n = span->n;
     if (watched < 0) {
-        update_run(span, 0, n, &s, element, slots, services, averaged, 0, 0, 0);
+        update_run(span, 0, n, &s, element, slots, services, averaged, 0, free, 0, 0);
         return;
     }
     if (step->floor < SMALL || s.l1 > LARGE) {
@@ -395,34 +418,38 @@ FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *el
             found = extreme(span, i + FR_RUN, FR_RUN, &s, services, watched);
         } else {
             found = update_run(span, i, FR_RUN, &s, element, slots, services, averaged, watched,
-                               1, 0);
+                               free, 1, 0);
         }
     if (found ||
         (n - i > FR_RUN && extreme(span, i + FR_RUN, n - i - FR_RUN, &s, services, watched)))
         careful(span, i, n - i, &s, services);
     else
-        update_run(span, i, n - i, &s, element, slots, services, averaged, 0, 0, 0);
+        update_run(span, i, n - i, &s, element, slots, services, averaged, 0, free, 0, 0);
 }
 
+#define FR_IS_FREE(rule) (FR_RULE_##rule == FR_RULE_free_adamw)
 #define FR_DEFINE_UPDATE(rule, slots, watched)                                                   \
     static void careful_##rule(const fr_span *span, ptrdiff_t begin, ptrdiff_t n,                \
                                const scalars *s, int services)                                   \
     {                                                                                            \
         if (span->average)                                                                       \
-            update_run(span, begin, n, s, rule, slots, services, 1, 0, 0, 1);                    \
+            update_run(span, begin, n, s, rule, slots, services, 1, 0, FR_IS_FREE(rule), 0, 1);  \
         else                                                                                     \
-            update_run(span, begin, n, s, rule, slots, services, 0, 0, 0, 1);                    \
+            update_run(span, begin, n, s, rule, slots, services, 0, 0, 0, 0, 1);                 \
     }                                                                                            \
     static void update_##rule(const fr_span *span, const fr_step *step)                          \
     {                                                                                            \
         if (span->average)                                                                       \
-            update_span(span, step, rule, careful_##rule, slots, FR_ALL_SERVICES, 1, watched);   \
+            update_span(span, step, rule, careful_##rule, slots, FR_ALL_SERVICES, 1, watched,    \
+                        FR_IS_FREE(rule));                                                       \
         else if (step->services == FR_ALL_SERVICES)                                              \
-            update_span(span, step, rule, careful_##rule, slots, FR_ALL_SERVICES, 0, watched);   \
+            update_span(span, step, rule, careful_##rule, slots, FR_ALL_SERVICES, 0, watched,    \
+                        0);                                                                      \
         else if (step->services == FR_FACTORS_ALONE)                                             \
-            update_span(span, step, rule, careful_##rule, slots, FR_FACTORS_ALONE, 0, watched);  \
+            update_span(span, step, rule, careful_##rule, slots, FR_FACTORS_ALONE, 0, watched,   \
+                        0);                                                                      \
         else                                                                                     \
-            update_span(span, step, rule, careful_##rule, slots, 0, 0, watched);                 \
+            update_span(span, step, rule, careful_##rule, slots, 0, 0, watched, 0);              \
     }
 FR_RULES(FR_DEFINE_UPDATE)
 #undef FR_DEFINE_UPDATE

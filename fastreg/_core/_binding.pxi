@@ -36,7 +36,7 @@ cdef class Binding:
     cdef fr_step *steps           # one per row
     cdef Piece *pieces
     cdef Py_ssize_t *units        # unit u is pieces units[u] .. units[u + 1] - 1
-    cdef double *sums             # one per piece
+    cdef double *sums             # two per piece
     cdef uintptr_t *starts        # address ranges of all targets, ascending
     cdef uintptr_t *ends
     cdef Py_ssize_t n_tensors, n_rows, n_pieces, n_units, n_targets, grad_bytes, bytes_moved
@@ -138,7 +138,7 @@ cdef class Binding:
         self.steps = <fr_step *>PyMem_Calloc(self.n_tensors + 1, sizeof(fr_step))
         self.pieces = <Piece *>PyMem_Malloc((count + 1) * sizeof(Piece))
         self.units = <Py_ssize_t *>PyMem_Malloc((count + 2) * sizeof(Py_ssize_t))
-        self.sums = <double *>PyMem_Malloc((count + 1) * sizeof(double))
+        self.sums = <double *>PyMem_Malloc((2 * count + 1) * sizeof(double))
         if not self.tensors or not self.rows or not self.steps or not self.pieces or not self.units or not self.sums:
             raise MemoryError()
         count = 0

@@ -26,6 +26,7 @@ cdef extern from "team.h" nogil:
 cdef extern from "fastreg.h" nogil:
     enum:
         FR_RULE_COUNT
+        FR_RULE_lamb
         FR_TORCH
         FR_KERAS
         FR_MAX_SLOTS
@@ -47,6 +48,8 @@ cdef extern from "fastreg.h" nogil:
         void *average
         Py_ssize_t n
     ctypedef void (*fr_update)(const fr_span *, const fr_step *) noexcept
+    ctypedef void (*fr_measure)(
+        const fr_span *, const fr_step *, const double *units, int again, double *squares) noexcept
     ctypedef struct fr_rule:
         const char *name
         int slots
@@ -59,6 +62,8 @@ cdef extern from "fastreg.h" nogil:
     void fr_prepare(
         fr_step *step, int rule, const fr_hyper *hyper, double t, double scale, double unit, int penalised,
         double *memory) noexcept
+    void fr_trust(
+        fr_step *own, const fr_step *step, int rule, double weight, double move) noexcept
     const fr_rule fr_rules[]
     const char *fr_hyper_names[]
     const int fr_hyper_count
@@ -205,6 +210,7 @@ cdef extern from "fastreg.h" nogil:
 
     ctypedef struct fr_kernels:
         fr_update update[1]
+        fr_measure measure[1]
         fr_sum sum[1]
         fr_map map[1]
         fr_function function[1]

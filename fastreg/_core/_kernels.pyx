@@ -4,7 +4,7 @@ One extension, one topic per file: ``_threads.pxi`` decides how many threads run
 where results live, ``_arrays.pxi`` what an array must look like, ``_matrix.pxi`` how a matrix is
 cut into tasks. An optimizer's tensors are in ``_gradient.pxi``, ``_tensor.pxi``, ``_binding.pxi``
 and ``_scalars.pxi``, what it holds in ``_hypers.pxi`` and ``_state.pxi``, its steps in
-``_update.pxi``, and those over another library's tensors, which ``_exchange.pxi`` reads, in
+``_update.pxi`` and ``_layerwise.pxi``, and those over another library's tensors, which ``_exchange.pxi`` reads, in
 ``_tensor_parts.pxi`` and ``_tensor_steps.pxi``. ``_dropout.pxi``, ``_norm.pxi`` and
 ``_rownorm.pxi`` run layers (``_extremes.pxi`` where values are near the ends of the range),
 ``_product.pxi`` multiplies matrices, ``_dense.pxi`` does what surrounds a product,
@@ -90,6 +90,7 @@ include "_arrays.pxi"
 include "_matrix.pxi"
 include "_gradient.pxi"
 include "_tensor.pxi"
+include "_layerwise.pxi"
 include "_binding.pxi"
 include "_scalars.pxi"
 include "_hypers.pxi"

@@ -1,7 +1,8 @@
 # Parameters that are plain numbers, which the caller's container gets anew where an array is
 # written in place; and the exchange of parameters of both kinds with their averages.
 #
-# From _lock: exchange_bytes; _tensor: bytes_of, Step, Tensor, update_piece; _binding: Binding.
+# From _lock: exchange_bytes; _tensor: bytes_of, Step, Tensor, update_piece; _layerwise:
+# whole_piece; _binding: Binding.
 
 cdef void exchange_average(Binding binding, Py_ssize_t i) noexcept nogil:
     """Exchange a parameter with its average, if it has one."""
@@ -44,7 +45,10 @@ cdef step_scalars(Binding binding, object container, Step *job):
     for p in range(binding.n_pieces):
         i = binding.pieces[p].tensor
         if binding.scalars[i] is not None and binding.tensors[i].span.grad:
-            update_piece(job, &binding.pieces[p])
+            if job.rule >= FR_RULE_lamb:
+                whole_piece(job, &binding.pieces[p])
+            else:
+                update_piece(job, &binding.pieces[p])
     try:
         write_scalars(binding, container, False)
     except BaseException:

@@ -26,7 +26,7 @@ cdef struct Step:
     const Piece *pieces
     const Py_ssize_t *units
     const fr_step *scalars  # one per row
-    double *sums            # one per piece: of `summed` over the gradient
+    double *sums            # one per piece: of `summed` over the gradient; two: see _layerwise
     double scale, unit
     int rule, summed, asked
 
@@ -36,9 +36,8 @@ cdef inline Py_ssize_t bytes_of(const Tensor *tensor, Py_ssize_t n) noexcept nog
     return n * (4 if tensor.dtype == FR_FLOAT32 else 8)
 
 
-cdef void update_piece(const Step *s, const Piece *piece) noexcept nogil:
-    """Advance one piece of a tensor."""
-    cdef const Tensor *tensor = &s.tensors[piece.tensor]
+cdef inline fr_span span_of(const Tensor *tensor, const Piece *piece) noexcept nogil:
+    """One piece of a tensor."""
     cdef Py_ssize_t offset = bytes_of(tensor, piece.start)
     cdef fr_span span
     cdef int k
@@ -48,6 +47,13 @@ cdef void update_piece(const Step *s, const Piece *piece) noexcept nogil:
         span.slot[k] = <char *>tensor.span.slot[k] + offset if tensor.span.slot[k] else NULL
     span.average = <char *>tensor.span.average + offset if tensor.span.average else NULL
     span.n = piece.n
+    return span
+
+
+cdef void update_piece(const Step *s, const Piece *piece) noexcept nogil:
+    """Advance one piece of a tensor."""
+    cdef const Tensor *tensor = &s.tensors[piece.tensor]
+    cdef fr_span span = span_of(tensor, piece)
     table.kernels[tensor.dtype].update[s.rule](&span, &s.scalars[tensor.row])
 
 

@@ -1,7 +1,7 @@
 # A step of an optimizer, and the order of its events.
 #
-# From _threads: asked_threads; _tensor: measure_gradients, Row, Step, update_unit; _binding:
-# Binding; _scalars: exchange_averages, step_scalars; _hypers: Group; _state: asker, State.
+# From _threads: asked_threads; _tensor: measure_gradients, Row, Step, update_unit; _layerwise:
+# step_layerwise; _binding: Binding; _scalars: exchange_averages, step_scalars; _hypers: Group; _state: asker, State.
 
 cdef enum:
     HOLD_GIL_BYTES = 64 * 1024  # a step this small is over before another thread could start
@@ -112,10 +112,10 @@ cdef class Updater(State):
                 raise
         self.binding, binding.container = binding, params
         if binding.bytes_moved < HOLD_GIL_BYTES:
-            binding.run(update_unit, &job, 0)
+            run_step(binding, &job, 0)
         else:
             with nogil:
-                binding.run(update_unit, &job, binding.bytes_moved)
+                run_step(binding, &job, binding.bytes_moved)
         binding.count_step()
         self.t += 1
         self.start = 0
@@ -251,6 +251,15 @@ cdef class Updater(State):
             forget(changes)
             raise
         return changes
+
+
+cdef void run_step(Binding binding, Step *job, Py_ssize_t nbytes) noexcept nogil:
+    """The step itself, of one pass or of two."""
+    if job.rule < FR_RULE_lamb:
+        binding.run(update_unit, job, nbytes)
+        return
+    binding.lend(job)
+    step_layerwise(job, binding.n_units, binding.n_pieces, nbytes)
 
 
 cdef forget(list changes):

@@ -18,6 +18,7 @@ Adamax    epsilon joins the gradient's size       same                added afte
 Adadelta  learning rate 1, rho 0.9                same                0.001, 0.95 / as default
 Yogi      m begins at 0                           (none)              (none) / as v does
 Adan      differences weigh beta2                 (none)              (none) / 1 - beta2
+free      warm-up begins at 1 / W                 (none)              (none) / at 0
 decay     decoupled                               coupled, but AdamW  decoupled / the class's own
 average   begins with the first parameters        after their step    after their step / default
 clipping  by the norm                             by norm + 1e-6      by the norm
@@ -29,14 +30,18 @@ from typing import TYPE_CHECKING
 from fastreg.optim.adam import *
 from fastreg.optim.adaptive import *
 from fastreg.optim.base import Optimizer as Optimizer
+from fastreg.optim.free import *
 from fastreg.optim.groups import BIASES_AND_SCALES as BIASES_AND_SCALES
+from fastreg.optim.layerwise import *
 from fastreg.optim.rules import *
 
 if not TYPE_CHECKING:  # type checkers cannot add lists up; they read the imports above
-    from fastreg.optim import adam, adaptive, rules
+    from fastreg.optim import adam, adaptive, free, layerwise, rules
 
     #: Every optimizer; `fastreg`, tests and benchmarks go by this list.
     __all__ = []
     __all__ += adam.__all__
     __all__ += adaptive.__all__
+    __all__ += free.__all__
+    __all__ += layerwise.__all__
     __all__ += rules.__all__

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Unpack
 
 from fastreg.optim.adam import _adam_hypers
 from fastreg.optim.base import Optimizer
-from fastreg.optim.hypers import DECAY, DECAYS, hyper, slot
+from fastreg.optim.hypers import DECAY, OPTAX_ALONE, hyper, slot
 
 if TYPE_CHECKING:
     from fastreg._core.types import Hyper, Number, Services, Slot
 
 __all__ = ["Adan", "Yogi"]
-
-OPTAX_ALONE = DECAYS | dict.fromkeys(("torch", "keras"), "no class")
 
 
 class Yogi(Optimizer):
@@ -59,7 +57,7 @@ class Yogi(Optimizer):
     array([0.9  , 1.099])
     """
 
-    _decays = OPTAX_ALONE | {"optax": "none"}
+    _decays = OPTAX_ALONE
 
     beta1: Hyper = hyper("beta1", "Decay of m per step.", **DECAY)
     beta2: Hyper = hyper("beta2", "What v does not move by per step.", **DECAY)

@@ -139,7 +139,8 @@ class Optimizer(State):
             )
         checks.choice(self._name, "l1_mode", l1_mode, ("subgradient", "prox"))
         checks.choice(self._name, "on_nonfinite", on_nonfinite, ("propagate", "skip", "raise"))
-        self._l1_mode, self._compat, self._averaged = l1_mode, compat, ema_decay is not None
+        self._l1_mode, self._compat = l1_mode, compat
+        self._averaged = ema_decay is not None or self._averages
         known = (*self._hypers, *SERVICES)
         groups = checked_groups(self._name, {} if groups is None else groups, known)
         exclude = checked_exclude(self._name, exclude)
@@ -152,10 +153,15 @@ class Optimizer(State):
             ema_decay = values["ema_decay"] = checks.number(
                 self._name, "ema_decay", ema_decay, low=0.0, high=1.0, open_high=True
             )
+        elif self._averages:
+            values["ema_decay"] = -1.0  # the weights of the rule's own average
         if clip_norm is not None:
             clip_norm = checks.number(self._name, "clip_norm", clip_norm, low=0.0, open_low=True)
         initial = values.pop(INITIAL, 0.0)
-        begins = tuple(initial if name in self._accumulators else 0.0 for name in slots)
+        begins = tuple(
+            None if name in self._copies else initial if name in self._accumulators else 0.0
+            for name in slots
+        )
         self._updater = Updater(self._name, rule, len(self._overrides), begins, self._averaged)
         for group, own in enumerate(self._overrides):
             self._updater.set_hyper("compat", float(COMPAT[compat]), group)
@@ -212,8 +218,13 @@ class Optimizer(State):
         return self._updater.grad_norm
 
     @property
+    def averaged(self) -> bool:
+        """Whether averages of the parameters are kept, for ``swap_ema``."""
+        return self._averaged
+
+    @property
     def ema(self) -> Mapping[Any, Array]:
-        """Moving averages of the parameters, by name; empty without ``ema_decay``."""
+        """Averages of the parameters, by name; empty without ``ema_decay`` or one of the rule's."""
         return MappingProxyType(self._updater.slot(len(self._slots)) if self._averaged else {})
 
     def update(self, params: Parameters, grads: Gradients) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "DECAYS",
     "INITIAL",
     "NO_LIBRARY",
+    "OPTAX_ALONE",
     "SERVICES",
     "Default",
     "HyperParameters",
@@ -42,6 +43,8 @@ DECAYS: dict[str | None, str] = {None: "decoupled", "torch": "coupled"}
 DECAYS |= {"keras": "decoupled", "optax": "none"}
 #: For a rule that no library has: ``compat`` is refused, and no test compares it.
 NO_LIBRARY = DECAYS | dict.fromkeys(("torch", "keras", "optax"), "no class")
+#: For a rule that Optax alone has, and no `weight_decay` in it; a class says what it has.
+OPTAX_ALONE = DECAYS | dict.fromkeys(("torch", "keras"), "no class")
 #: Bounds of a mean's decay per step.
 DECAY: dict[str, Any] = {"low": 0.0, "high": 1.0, "open_high": True}
 
@@ -134,6 +137,8 @@ class HyperParameters:
     ] = {}  # library: {hyper-parameter: its default there}
     _decays: dict[str | None, str] = DECAYS  # library: what weight_decay means there
     _accumulators: tuple[str, ...] = ("v",)  # the slots that begin with initial_accumulator
+    _copies: tuple[str, ...] = ()  # the slots that begin as the parameter
+    _averages: bool = False  # whether the rule has an average of its own
     _later: dict[str, Any] = {}  # entries that states of earlier versions lack
     _l1_mode: str
     _compat: str | None

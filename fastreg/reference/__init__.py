@@ -12,10 +12,12 @@ from fastreg.reference import (
     adam,
     adaptive,
     dropout,
+    free,
     functions,
     group,
     groupnorm,
     layernorm,
+    layerwise,
     nn,
     noise,
     norm,
@@ -27,10 +29,12 @@ from fastreg.reference import (
 from fastreg.reference.adam import *
 from fastreg.reference.adaptive import *
 from fastreg.reference.dropout import *
+from fastreg.reference.free import *
 from fastreg.reference.functions import *
 from fastreg.reference.group import *
 from fastreg.reference.groupnorm import *
 from fastreg.reference.layernorm import *
+from fastreg.reference.layerwise import *
 from fastreg.reference.nn import *
 from fastreg.reference.noise import *
 from fastreg.reference.norm import *
@@ -45,10 +49,12 @@ __all__ = ["Optimizer", "philox4x32"]
 __all__ += adam.__all__
 __all__ += adaptive.__all__
 __all__ += dropout.__all__
+__all__ += free.__all__
 __all__ += functions.__all__
 __all__ += group.__all__
 __all__ += groupnorm.__all__
 __all__ += layernorm.__all__
+__all__ += layerwise.__all__
 __all__ += nn.__all__
 __all__ += noise.__all__
 __all__ += norm.__all__

@@ -92,6 +92,15 @@ def total_of(arrays: Any, unit: Any = 1.0) -> Any:
     return total
 
 
+def norm_of(x: Any) -> float:
+    """The root of the sum of all squares, which is right where they leave the range of float64."""
+    total, unit = total_of([x]), 1.0
+    if np.asarray(x).dtype == np.float64 and not 1e-280 <= total < math.inf:
+        unit = 2.0**540 if total < 1e-280 else 2.0**-540
+        total = total_of([x], unit)
+    return math.sqrt(total) / unit
+
+
 def shrink(theta: Any, threshold: float) -> Any:
     """Soft threshold, the proximal operator of ``threshold * |theta|``."""
     inside = np.where(np.isnan(theta), theta, theta.dtype.type(0.0))
@@ -154,6 +163,11 @@ class Optimizer:
         self.start = 0
         self.count = self.skipped = 0
         self.grad_norm = math.nan
+
+    @property
+    def averaged(self) -> bool:
+        """Whether there are averages of the parameters."""
+        return self.ema_decay is not None
 
     @property
     def t(self) -> int:
@@ -247,33 +261,41 @@ class Optimizer:
         keep = 1.0 if coupled else 1.0 - h["learning_rate"] * decay
         clip = math.inf if h["clip_value"] is None else h["clip_value"]
         served = (*scale, clip, l2, l1, prox) != (1.0, 1.0, math.inf, 0.0, 0.0, 0.0)
-        served = served or self.ema_decay is not None
+        served = served or self.averaged
         if served:
             g = np.clip(g * scale[1] * scale[0], -clip, clip)
             g = g + ((l2 * theta if l2 else -0.0) + (l1 * np.sign(theta) if l1 else -0.0))
         state = {}
         for slot, known in self.state.items():
-            first = np.full_like(theta, self.initial[slot], subok=False)
+            first = self.initial[slot]
+            first = np.array(theta) if first is None else np.full_like(theta, first, subok=False)
             state[slot] = known.get(name, first) if name in self.steps else first
-        move, denominator = self.move(g, state, s)
-        for slot, known in self.state.items():
-            known[name] = state[slot]
-        average = self.ema.get(name, np.array(theta))
-        if served or keep != 1.0:
-            moved = theta * keep - move
-            if prox:
-                moved = shrink(np.asarray(moved), prox * s["metric"] / denominator)
-            if isinstance(theta, np.ndarray):
-                theta[...] = moved
-            else:
-                params[name] = moved
-        else:
-            params[name] -= move
         if self.ema_decay is not None:
             fresh = self.count == 1 and self.compat in ("torch", "keras")
-            decay = 0.0 if fresh else self.ema_decay
-            before = decay * average if decay else 0.0
-            self.ema[name] = before + (1.0 - decay) * params[name]
+            s["average"] = 0.0 if fresh else self.ema_decay
+            s["one_minus_average"] = 1.0 - s["average"]
+        s |= {"theta": theta, "decay": 0.0 if coupled else decay, "keep": keep}
+        s["penalised"] = penalised
+        move, denominator = self.move(g, state, s)
+        average = self.ema.get(name, np.array(theta))
+        keep = s["keep"]
+        moved = theta * keep - move if served or keep != 1.0 else theta - move
+        if "z" in state:
+            moved = state["z"] - (move + s["decay"] * theta if s["decay"] else move)
+        if prox:
+            moved = shrink(np.asarray(moved), prox * s["metric"] * s.get("ratio", 1.0) / denominator)
+        if self.averaged:
+            before = s["average"] * average if s["average"] else 0.0
+            average = self.ema[name] = before + s["one_minus_average"] * moved
+        if "z" in state:
+            state["z"] = np.asarray(moved)[()]
+            moved = s["beta1"] * average + (1.0 - s["beta1"]) * moved
+        for slot, known in self.state.items():
+            known[name] = state[slot]
+        if isinstance(theta, np.ndarray):
+            theta[...] = moved
+        else:
+            params[name] = np.asarray(moved)[()]
 
     def group_of(self, name: Any) -> Any:
         """The first pattern that a name falls under, or None."""

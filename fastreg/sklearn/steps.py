@@ -86,7 +86,7 @@ class Steps:
             lengths = {"steps_per_epoch": steps_per_epoch, "epochs": estimator.max_iter}
             self.schedule = self.schedule.bind(**lengths)
         self.schedule = copy.deepcopy(self.schedule)
-        self.averages = self.optimizer.state_dict()["ema_decay"] is not None
+        self.averages = self.optimizer.averaged
         self.swapped = False
         self._weight = 0.0
 

@@ -88,6 +88,22 @@ def cases():
         for decay in {}, {"weight_decay": 0.1}:
             yield rule, options | decay, 0.005
 
+    trusting = rate | {"momentum": 0.8, "trust_coefficient": 0.02, "epsilon": 0.1}
+    for rule in ("LAMB", "LARS", "ScheduleFreeAdamW"):
+        yield rule, {}, None
+    for decay in {}, {"weight_decay": 0.1}:
+        yield "LAMB", means | decay, 0.005
+        yield "LARS", trusting | decay, 0.005
+        yield "LARS", trusting | {"nesterov": True} | decay, 0.005
+        yield "ScheduleFreeAdamW", means | decay, 0.005
+
+
+def found(module, name):
+    """What a module has under a name with dots, or None."""
+    for part in name.split("."):
+        module = getattr(module, part, None)
+    return module
+
 
 def rename(options, **names):
     """The options under the library's names; a name not listed is the same in both."""
@@ -167,7 +183,7 @@ class Optax:
     def __init__(self):
         os.environ.update(JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu")
         import jax.numpy
-        import optax
+        import optax.contrib
 
         self.module, self.jnp = optax, jax.numpy
 
@@ -178,7 +194,8 @@ class Optax:
         if rule == "Adadelta":  # the one alias that decays through the gradient
             names["lambda_l2"] = "weight_decay"
         arguments = rename(options, **names)
-        name = "sgd" if rule == "Momentum" else rule.lower()
+        own = {"Momentum": "sgd", "ScheduleFreeAdamW": "contrib.schedule_free_adamw"}
+        name = own.get(rule, rule.lower())
         if "weight_decay" in options and hasattr(self.module, name + "w"):
             name += "w"
         if name == "adam" and arguments.pop("amsgrad", False):
@@ -192,7 +209,7 @@ class Optax:
             arguments = arguments | {
                 "learning_rate": lambda count: self.jnp.where(count < LATE - 1, rate, late)
             }
-        optimizer = getattr(self.module, name)(**arguments)
+        optimizer = found(self.module, name)(**arguments)
         param = self.jnp.array(START)
         state = optimizer.init(param)
         for grad in gradients():
@@ -210,7 +227,7 @@ def runs(library):
         if isinstance(library, Optax):
             options = {"learning_rate": 0.001} | options
         name, arguments = library.call(rule, options)
-        maker = getattr(library.module, name, None)
+        maker = found(library.module, name)
         if maker is None or not arguments.keys() <= inspect.signature(maker).parameters.keys():
             continue
         words = ", ".join(f"{key}={value!r}" for key, value in arguments.items())

@@ -6,7 +6,18 @@ import pytest
 
 import fastreg
 
-WATCHED = ("AdaGrad", "RMSprop", "Adam", "AdamW", "NAdam", "RAdam", "Adadelta", "Yogi", "Adan")
+WATCHED = (
+    "AdaGrad",
+    "RMSprop",
+    "Adam",
+    "AdamW",
+    "NAdam",
+    "RAdam",
+    "Adadelta",
+    "Yogi",
+    "Adan",
+    "ScheduleFreeAdamW",
+)
 LENGTHS = (1, 63, 64, 65, 127, 128, 129, 200)
 EXTREME = {np.float32: 1e25, np.float64: 1e250}
 EDGE = {np.float32: 1e19, np.float64: 1e153}  # where squares begin to leave the range

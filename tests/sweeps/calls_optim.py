@@ -49,6 +49,8 @@ OWN = {
     "epsilon": (1e-8, RATE),
     "initial_accumulator": (0.1, RATE),
     "momentum_decay": (0.004, RATE),
+    "trust_coefficient": (0.01, number(0.0, open_low=True)),
+    "warmup_steps": (10.0, RATE),
     "amsgrad": (True, flag),
     "nesterov": (True, flag),
     "centered": (True, flag),

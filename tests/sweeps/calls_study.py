@@ -2,12 +2,12 @@
 
 import numpy as np
 from bad_values import called, flag, integer, listed, number, one_of, pandas, path, real, seed
-from calls import RATE, add, f64
+from calls import RATE, add, f32, f64
 from calls_layers import DROP
-from calls_training import TOGETHER, no_part, tried_loss
+from calls_training import TOGETHER, no_part, table, tried_loss
 
 import fastreg
-from fastreg import callbacks, checkpoint, data, lab
+from fastreg import averages, callbacks, checkpoint, data, lab, nn, train
 from fastreg.lab import data as lab_data
 
 
@@ -131,6 +131,40 @@ add(
     lambda: callbacks.LiveDiagnosis,
     every=(1, integer(1)),
     report=(print, called()),
+)
+
+
+def averaged():
+    swa = averages.SWA(0)
+    run = train.Trainer(nn.mlp([3, 1], rng=0), nn.mse, fastreg.SGD(), rng=0, callbacks=[swa])
+    run.fit(np.ones((4, 3)), np.ones(4), epochs=1)
+    return swa
+
+
+add(
+    "SWA",
+    lambda: averages.SWA,
+    start=(1, integer(0)),
+    every=(1, integer(1)),
+    learning_rate=(None, number(0, none=True)),
+)
+add(
+    "SWA.apply",
+    lambda: averaged().apply,
+    X=(f32(4, 3), table()),
+    batch_size=(2, integer(1)),
+)
+add(
+    "SWA.load_state_dict",
+    lambda: averages.SWA(0).load_state_dict,
+    state=(averaged().state_dict(), lambda value: False),
+)
+add(
+    "update_statistics",
+    lambda: averages.update_statistics,
+    model=(nn.mlp([3, 1], rng=0), no_part),
+    X=(f32(4, 3), table()),
+    batch_size=(2, integer(1)),
 )
 
 

@@ -17,7 +17,7 @@ from frozen import frozen, write_files
 from public_calls import CALLS
 
 import fastreg
-from fastreg import callbacks, checkpoint, data, nn, schedule, train
+from fastreg import averages, callbacks, checkpoint, data, nn, schedule, train
 from fastreg.lab import data as lab_data
 
 
@@ -113,6 +113,7 @@ MODULES = [
     ("", nn),
     ("", train),
     ("", callbacks),
+    ("", averages),
     ("schedule.", schedule),
     ("data.", data),
     ("checkpoint.", checkpoint),

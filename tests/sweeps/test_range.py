@@ -35,6 +35,9 @@ STEPS = {
         mpmath.mpf(0.1) * g * mpmath.sqrt(e / ((1 - mpmath.mpf(0.9)) * g * g + e))
     ),
     "Lion": lambda g, e: mpmath.mpf(0.1) * mpmath.sign(g),
+    "LAMB": lambda g, e: mpmath.mpf(0.1) * g / (abs(g) + e),
+    "LARS": lambda g, e: mpmath.mpf(0.1) * g,
+    "ScheduleFreeAdamW": lambda g, e: mpmath.mpf(0.1) * g / (abs(g) + e),
     "Adan": lambda g, e: mpmath.mpf(0.1) * g / (abs(g) + e),
 }
 
@@ -54,7 +57,7 @@ def yogi_step(g, e):
 
 STEPS |= {"NAdam": nadam_step, "Yogi": yogi_step}
 HAS_EPSILON = {"AdaGrad", "RMSprop", "Adam", "AdamW", "RAdam", "Adamax", "Adadelta", "NAdam"}
-HAS_EPSILON |= {"Yogi", "Adan"}
+HAS_EPSILON |= {"Yogi", "Adan", "LAMB", "ScheduleFreeAdamW"}
 
 
 @pytest.mark.parametrize(("dtype", "scale"), CASES)

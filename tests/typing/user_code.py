@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 import fastreg
 from fastreg import data, nn, reference, schedule
+from fastreg.averages import SWA, update_statistics
 from fastreg.callbacks import Callback, Checkpoint, LiveDiagnosis
 from fastreg.checkpoint import CheckpointError, load, save
 from fastreg.lab import EXPERIMENTS, experiment
@@ -43,6 +44,9 @@ optimizers: list[fastreg.Optimizer] = [
     fastreg.Lion(1e-4, 0.9, 0.99),
     fastreg.Momentum(dampening=0.1, maximize=True),
     fastreg.Yogi(1e-2, initial_accumulator=0.0),
+    fastreg.LAMB(1e-3, weight_decay=0.01, exclude=BIASES_AND_SCALES),
+    fastreg.LARS(1.0, 0.9, 0.001, nesterov=True),
+    fastreg.ScheduleFreeAdamW(2.5e-3, warmup_steps=100),
     fastreg.Adan(1e-3, 0.98, 0.92, 0.99, weight_decay=0.02),
 ]
 for optimizer in optimizers:
@@ -59,6 +63,10 @@ adam.beta1, adam.epsilon, adam.lambda_l1 = 0.8, 1e-6, 0.1
 adam.m = {name: np.zeros_like(array) for name, array in params.items()}
 first_moment: float = float(adam.m["W"].sum())
 adam.swap_ema(params)
+free = fastreg.ScheduleFreeAdamW()
+free.update(params, grads)
+free.swap_ema()
+usable: npt.NDArray[np.float64] = free.x["W"] if free.averaged else params["W"]
 reference.Adam(1e-3).update(params, grads)
 
 # --- layers -------------------------------------------------------------------------------------
@@ -179,6 +187,9 @@ trainer = Trainer(
     progress=False,
     rng=0,
 )
+swa = SWA(start=1, every=1, learning_rate=1e-3)
+update_statistics(trainer.model, X, batch_size=4)
+swa_steps: int = swa.count
 history = trainer.fit(X, labels, X_val=X, y_val=labels, epochs=2, sample_weight=[1.0] * 8)
 final: float = history["loss"][-1]
 source: data.Source = data.Rows(X, labels, block=4, window=2, shuffle=False)
