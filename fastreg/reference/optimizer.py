@@ -283,7 +283,8 @@ class Optimizer:
         if "z" in state:
             moved = state["z"] - (move + s["decay"] * theta if s["decay"] else move)
         if prox:
-            moved = shrink(np.asarray(moved), prox * s["metric"] * s.get("ratio", 1.0) / denominator)
+            threshold = prox * s["metric"] * s.get("ratio", 1.0) / denominator
+            moved = shrink(np.asarray(moved), threshold)
         if self.averaged:
             before = s["average"] * average if s["average"] else 0.0
             average = self.ema[name] = before + s["one_minus_average"] * moved
