@@ -26,6 +26,7 @@ __all__ = [
 
 CGROUP = "/sys/fs/cgroup"
 OWN_GROUPS = "/proc/self/cgroup"
+MAPS = "/proc/self/maps"
 AWAKE_NS = 10_000_000  # the longest time that a helper stays awake for the next region
 BINDING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 
@@ -72,6 +73,17 @@ def _quota_cores():
     return min(grants, default=None)
 
 
+def _openmp_runtimes():
+    """The files of OpenMP runtimes that the process has loaded; they can be seen on Linux alone.
+
+    fastreg brings none and uses none: its threads are its own.
+    """
+    mapped = [line.split(maxsplit=5)[5:] for line in _read(MAPS).splitlines()]
+    names = ("libgomp", "libomp", "libiomp5")
+    paths = {path for found in mapped for path in found}
+    return sorted(path for path in paths if os.path.basename(path).startswith(names))
+
+
 def _unbound_cores():
     """Cores that the process had before an OpenMP runtime bound its main thread to some of them.
 
@@ -82,10 +94,7 @@ def _unbound_cores():
     import ctypes
 
     cores = set()
-    mapped = [line.split(maxsplit=5)[5:] for line in _read("/proc/self/maps").splitlines()]
-    for path in sorted({path for names in mapped for path in names}):
-        if not os.path.basename(path).startswith(("libgomp", "libomp", "libiomp5")):
-            continue
+    for path in _openmp_runtimes():
         try:
             runtime = ctypes.CDLL(path)
             for place in range(runtime.omp_get_num_places()):
@@ -267,18 +276,30 @@ def empty_cache() -> None:
     _kernels.empty_cache()
 
 
+def _others():
+    """Say which OpenMP runtimes other libraries have brought into the process."""
+    if not _read(MAPS):
+        return {}
+    return {"OpenMP runtimes": ", ".join(_openmp_runtimes()) or "none in this process"}
+
+
 def _lately():
-    """Say how the threads were chosen, in one line per size of work."""
+    """Say whose threads they are and how they were chosen, in one line per size of work."""
     team = _kernels.team_info()
     if not team["built"]:
-        return {"chosen": "one, built without threads"}
+        return {"chosen": "one, built without threads", **_others()}
     if team["asked"]:
         how = "as asked for"
     else:
         how = "for each call, all or one, whichever has lately been faster"
     if team["refused"]:
         how += "; the system refuses to start more"
-    lines = {"chosen": how}
+    count = team["helpers"]
+    lines = {
+        "team": f"fastreg's own, {count} {'helper' if count == 1 else 'helpers'} started",
+        **_others(),
+        "chosen": how,
+    }
     for k, one in enumerate(team["classes"]):
         total = one["shared"] + one["alone"] + one["taken"]
         if not total:
@@ -300,6 +321,9 @@ def _lately():
 
 def show_config(*, file: Any = None) -> None:
     """Print version, compiler, instruction sets, threads and memory.
+
+    ``team`` are fastreg's own threads; the OpenMP runtimes named below it, if there are any, were
+    brought by other libraries (Linux alone can tell).
 
     Parameters
     ----------

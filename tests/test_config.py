@@ -109,6 +109,26 @@ def test_show_config_reports_level_and_threads():
     assert "base" in lines["instruction"]
 
 
+@pytest.mark.parametrize(
+    ("loaded", "words"),
+    [
+        (["/lib/libgomp.so.1", "/a b/libomp-1f.so.5", "/lib/libgomp.so.1"],
+         ["/a b/libomp-1f.so.5, /lib/libgomp.so.1"]),
+        (["/lib/libc.so.6"], ["none in this process"]),
+        ([], []),
+    ],
+)  # fmt: skip
+def test_show_config_names_the_team_and_other_runtimes(loaded, words, tmp_path, monkeypatch):
+    maps = tmp_path / "maps"
+    maps.write_text("".join(f"7f00-7f01 r-xp 00000000 08:01 42   {path}\n" for path in loaded))
+    monkeypatch.setattr(config, "MAPS", str(maps))
+    text = io.StringIO()
+    fastreg.show_config(file=text)
+    assert re.findall("OpenMP runtimes +(.*)", text.getvalue()) == words
+    if not how().startswith("one, built"):
+        assert re.search("team +fastreg's own, [0-9]+ helpers? started", text.getvalue())
+
+
 def test_every_public_name_is_there_whether_loaded_or_not():
     code = "from fastreg import *; import fastreg; print({*fastreg.__all__} <= {*dir()})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
