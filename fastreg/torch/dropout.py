@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import torch
 
 from fastreg._core._kernels import alpha_dropout, dropout, gaussian_dropout, spread_dropout
-from fastreg.torch.tensors import array, back, fits, layout, readable, tensor
+from fastreg.torch.tensors import applied, array, back, layout, readable, tensor
 
 __all__ = ["AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "GaussianDropout"]
 
@@ -39,38 +40,52 @@ def blurred(where: Any, x: Any, noise: Any, shape: Any) -> Any:
     return gaussian_dropout(where, "input", x, None, *noise)
 
 
-def run(kernel: Any, where: Any, x: Any, noise: Any, channelwise: Any, order: Any) -> Any:
-    """Run a kernel over a tensor in an order of its axes."""
+def run(kernel: Any, where: Any, X: Any, noise: Any, channelwise: Any, order: Any) -> Any:
+    """Run a kernel over an array in an order of its axes; a tensor comes out."""
     shape = None
     if channelwise:
-        shape = (*x.shape[:2], *(1 for _ in x.shape[2:]))
+        shape = (*X.shape[:2], *(1 for _ in X.shape[2:]))
         shape = shape if order is None else tuple(shape[axis] for axis in order)
     if order is None:
-        return tensor(kernel(where, array(x), noise, shape))
-    return tensor(kernel(where, array(x.permute(order)), noise, shape)).permute(back(order))
+        return tensor(kernel(where, X, noise, shape))
+    return tensor(kernel(where, X.transpose(order), noise, shape).transpose(back(order)))
 
 
 class Noisy(torch.autograd.Function):
     """Noise as a function of its key: forward by one kernel, backward by another."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, kernels: Any, how: Any) -> torch.Tensor:
-        """Apply the noise."""
-        ctx.kernels, ctx.how, ctx.form = kernels, how, (x.shape, x.dtype)
-        return run(kernels[0], how[0], x, *how[1:])
+    def forward(ctx: Any, x: torch.Tensor, X: Any, kernels: Any, how: Any) -> torch.Tensor:
+        """Apply the noise to x, over which X is an array."""
+        ctx.work = kernels[1], how, X.shape, x.dtype
+        return run(kernels[0], how[0], X, *how[1:])
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> Any:
         """Draw the same noise again; differentiable, where a graph is made of it."""
-        kernels, how = ctx.kernels, ctx.how
-        if not readable(dy):  # a batch of gradients, say: the factors themselves
-            ones = torch.ones(ctx.form[0], dtype=ctx.form[1])
-            dx = dy * run(kernels[1], how[0], ones, *how[1:])
+        kernel, how, shape, dtype = ctx.work
+        dY = readable(dy)
+        if dY is None:  # a batch of gradients, say: the factors themselves
+            dx = dy * run(kernel, how[0], array(torch.ones(shape, dtype=dtype)), *how[1:])
         elif torch.is_grad_enabled():
-            dx = Noisy.apply(dy, kernels[1:] * 2, how)
+            dx = apply(dy, dY, (kernel, kernel), how)
         else:
-            dx = run(kernels[1], how[0], dy, *how[1:])
-        return dx, None, None
+            dx = run(kernel, how[0], dY, *how[1:])
+        return dx, None, None, None
+
+
+apply = applied(Noisy)
+DRAWN = threading.local()
+
+
+def draw() -> int:
+    """A number from torch's generator."""
+    try:
+        place = DRAWN.place
+    except AttributeError:
+        with torch.inference_mode(False):  # one that may be written to in any mode
+            place = DRAWN.place = torch.empty((), dtype=torch.int64, device="cpu")
+    return place.random_().item()
 
 
 class Drawing:
@@ -86,15 +101,16 @@ class Drawing:
         """Apply dropout in training, as torch's module does; see :mod:`fastreg.torch`."""
         if not self.training or self.p == 0.0 and not self.inplace:
             return input
-        ready = not self.inplace and self._ndim in (None, input.ndim) and input.numel()
-        if not ready or not fits(input):
+        X = None
+        if not self.inplace and self._ndim in (None, input.ndim):
+            X = readable(input)
+        if X is None or not X.size:
             return super().forward(input)  # type: ignore[misc]
-        name = type(self).__name__
-        key = torch.empty((), dtype=torch.int64).random_().item()
-        how = (name, (key, 0, *self._scalars()), self._ndim is not None, layout(input))
+        noise = (draw(), 0, *self._scalars())
+        how = (type(self).__name__, noise, self._ndim is not None, layout(X))
         if input.requires_grad and torch.is_grad_enabled():
-            return Noisy.apply(input, self._kernels, how)
-        return run(self._kernels[0], how[0], input, *how[1:])
+            return apply(input, X, self._kernels, how)
+        return run(self._kernels[0], how[0], X, *how[1:])
 
     def _scalars(self):
         keep = 1.0 - self.p

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from fastreg._core._kernels import (
     row_normalize,
     wide_row,
 )
-from fastreg.torch.tensors import array, back, fits, layout, readable, tensor
+from fastreg.torch.tensors import applied, array, back, fitting, layout, readable, tensor
 
 __all__ = [
     "BatchNorm1d",
@@ -32,16 +33,6 @@ __all__ = [
 ]
 
 
-def contiguous(x: Any) -> Any:
-    """The array of a tensor's numbers side by side."""
-    return np.ascontiguousarray(array(x))
-
-
-def wants_graph(*tensors: Any) -> Any:
-    """Whether somebody will want gradients."""
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-
-
 def numbers_of(module: Any) -> Any:
     """A module's weight and bias, past the slow look-up of modules where they are its own."""
     own = module._parameters
@@ -51,16 +42,21 @@ def numbers_of(module: Any) -> Any:
         return module.weight, module.bias
 
 
-def slopes_for(weight: Any, bias: Any, like: Any) -> Any:
+def slopes_for(weight: Any, bias: Any, shape: Any, dtype: Any) -> Any:
     """Arrays for the gradients of weight and bias, and what a kernel writes, weight's first."""
-    slopes = [np.empty(p.shape, like.dtype) for p in (weight, bias) if p is not None]
-    if weight is None and bias is not None:
-        return slopes, [np.empty_like(slopes[0]), slopes[0]]
+    if weight is None:
+        slopes = [] if bias is None else [np.empty(shape, dtype)]
+        return slopes, [np.empty(shape, dtype), slopes[0]] if slopes else []
+    slopes = [np.empty(shape, dtype)]
+    if bias is not None:
+        slopes.append(np.empty(shape, dtype))
     return slopes, slopes
 
 
 def slopes_of(slopes: Any, weight: Any, bias: Any) -> Any:
     """The two gradients as tensors, None where there is none."""
+    if weight is not None and bias is not None:
+        return tensor(slopes[0]), tensor(slopes[1])
     left = [tensor(s) for s in slopes]
     return tuple(left.pop(0) if p is not None else None for p in (weight, bias))
 
@@ -69,19 +65,19 @@ class Normed(torch.autograd.Function):
     """A norm: forward and backward by kernels, twice differentiable by torch's own formula."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: Any, bias: Any, norm: Any) -> torch.Tensor:
-        """Normalise x, scale and shift it."""
-        y, ctx.kept = norm.forward(x, weight, bias)
+    def forward(ctx: Any, x: torch.Tensor, weight: Any, bias: Any, norm: Any, arrays: Any) -> Any:
+        """Normalise x, scale and shift it; the arrays are over the three tensors."""
         ctx.save_for_backward(x, weight, bias)
         ctx.norm = norm
-        return y
+        return norm.forward(*arrays)
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> Any:
         """The gradients with respect to x, weight and bias."""
         x, weight, bias = ctx.saved_tensors
         graph = torch.is_grad_enabled()
-        if graph or not readable(dy):  # a graph is wanted, or dy is a batch of gradients
+        dY = None if graph else readable(dy)
+        if dY is None:  # a graph is wanted, or dy is a batch of gradients
             wanted = [t for t in (x, weight, bias) if t is not None and t.requires_grad]
             with torch.enable_grad():
                 y = ctx.norm.torchs(x, weight, bias)
@@ -90,8 +86,11 @@ class Normed(torch.autograd.Function):
                 found.pop(0) if t is not None and t.requires_grad else None
                 for t in (x, weight, bias)
             ]
-            return (*every, None)
-        return (*ctx.norm.backward(dy, x, weight, bias, ctx.kept), None)
+            return (*every, None, None)
+        return (*ctx.norm.backward(dY, array(x), weight, bias), None, None)
+
+
+apply = applied(Normed)
 
 
 class ByBatch:
@@ -102,42 +101,38 @@ class ByBatch:
         self.running: Any = running
         self.order: Any = None
         self.statistics: Any = None
+        self.gamma: Any = None
 
-    def forward(self, x: Any, weight: Any, bias: Any) -> Any:
-        """Y, and what backward needs beside the inputs."""
-        order = self.order = layout(x)
-        X = contiguous(x if order is None else x.permute(order))
-        last = order is not None
+    def forward(self, X: Any, gamma: Any, beta: Any) -> Any:
+        """Y as a tensor."""
+        order = self.order = layout(X)
+        n, last = X.shape[1], order is not None
+        X = np.ascontiguousarray(X.transpose(order) if last else X)
         if self.running is None:
-            statistics = batch_statistics(X, self.epsilon, last)
+            self.statistics = batch_statistics(X, self.epsilon, last)
         else:
-            mean, var = self.running
-            statistics = kept_statistics(array(mean), array(var), self.epsilon)
-        n = x.shape[1]
-        gamma = wide_row(None if weight is None else array(weight), n, 1.0)
-        beta = wide_row(None if bias is None else array(bias), n, 0.0)
-        Y = tensor(batch_normalize("forward", X, None, False, statistics, gamma, beta, last))
-        self.statistics = statistics
-        return Y if order is None else Y.permute(back(order)), (statistics, gamma)
+            self.statistics = kept_statistics(*map(array, self.running), self.epsilon)
+        gamma, beta = wide_row(gamma, n, 1.0), wide_row(beta, n, 0.0)
+        self.gamma = gamma
+        Y = batch_normalize("forward", X, None, False, self.statistics, gamma, beta, last)
+        return tensor(Y.transpose(back(order)) if last else Y)
 
-    def backward(self, dy: Any, x: Any, weight: Any, bias: Any, kept: Any) -> Any:
+    def backward(self, dY: Any, X: Any, weight: Any, bias: Any) -> Any:
         """The gradients with respect to x, weight and bias."""
-        statistics, gamma = kept
-        order = self.order
-        X = contiguous(x if order is None else x.permute(order))
-        slopes, pair = slopes_for(weight, bias, X)
+        order, last = self.order, self.order is not None
+        slopes, pair = slopes_for(weight, bias, (X.shape[1],), X.dtype)
         dX = batch_backward(
             "backward",
-            array(dy if order is None else dy.permute(order)),
+            dY.transpose(order) if last else dY,
             None,
-            X,
+            np.ascontiguousarray(X.transpose(order) if last else X),
             self.running is None,
-            statistics,
-            gamma,
-            order is not None,
+            self.statistics,
+            self.gamma,
+            last,
             pair,
         )
-        dx = tensor(dX) if order is None else tensor(dX).permute(back(order))
+        dx = tensor(dX.transpose(back(order)) if last else dX)
         return (dx, *slopes_of(slopes, weight, bias))
 
     def torchs(self, x: Any, weight: Any, bias: Any) -> Any:
@@ -157,30 +152,26 @@ class ByRow:
         self.shape: tuple[int, ...] = shape
         self.epsilon: float = epsilon
         self.centred: bool = centred
+        self.statistics: Any = None
+        self.gamma: Any = None
         self._torchs = torchs
 
-    def numbers(self, p: Any, default: Any, X: Any) -> Any:
-        """A parameter's array, or its neutral value where there is none."""
-        if p is None:
-            return np.full(self.shape, default, X.dtype)
-        return contiguous(p)
+    def forward(self, X: Any, gamma: Any, beta: Any) -> Any:
+        """Y as a tensor."""
+        X = np.ascontiguousarray(X)
+        gamma = self.gamma = self._numbers(gamma, 1.0, X)
+        Y, self.statistics = row_normalize(
+            "forward", X, None, False, self.cut, gamma, self._numbers(beta, 0.0, X), self.epsilon,
+            self.centred,
+        )  # fmt: skip
+        return tensor(Y)
 
-    def forward(self, x: Any, weight: Any, bias: Any) -> Any:
-        """Y, and what backward needs beside the inputs."""
-        X = contiguous(x)
-        gamma, beta = self.numbers(weight, 1.0, X), self.numbers(bias, 0.0, X)
-        Y, statistics = row_normalize(
-            "forward", X, None, False, self.cut, gamma, beta, self.epsilon, self.centred
-        )
-        return tensor(Y), (statistics, gamma)
-
-    def backward(self, dy: Any, x: Any, weight: Any, bias: Any, kept: Any) -> Any:
+    def backward(self, dY: Any, X: Any, weight: Any, bias: Any) -> Any:
         """The gradients with respect to x, weight and bias."""
-        statistics, gamma = kept
-        X = contiguous(x)
-        slopes, pair = slopes_for(weight, bias, X)
+        X = np.ascontiguousarray(X)
+        slopes, pair = slopes_for(weight, bias, self.shape, X.dtype)
         dX = row_backward(
-            "backward", array(dy), None, X, self.cut, statistics, gamma, self.centred, pair
+            "backward", dY, None, X, self.cut, self.statistics, self.gamma, self.centred, pair
         )
         return (tensor(dX), *slopes_of(slopes, weight, bias))
 
@@ -188,12 +179,20 @@ class ByRow:
         """The same by torch's own function."""
         return self._torchs(x, weight, bias, self.epsilon)
 
+    def _numbers(self, P, default, X):
+        """A parameter's array, or its neutral value where there is none."""
+        return np.full(self.shape, default, X.dtype) if P is None else np.ascontiguousarray(P)
 
-def normed(norm: Any, x: Any, weight: Any, bias: Any) -> Any:
+
+def normed(norm: Any, x: Any, weight: Any, bias: Any, arrays: Any) -> Any:
     """Run a norm, in a graph where one is wanted."""
-    if wants_graph(x, weight, bias):
-        return Normed.apply(x, weight, bias, norm)
-    return norm.forward(x, weight, bias)[0]
+    if torch.is_grad_enabled() and (
+        x.requires_grad
+        or (weight is not None and weight.requires_grad)
+        or (bias is not None and bias.requires_grad)
+    ):
+        return apply(x, weight, bias, norm, arrays)
+    return norm.forward(*arrays)
 
 
 class Batch:
@@ -206,19 +205,16 @@ class Batch:
         mean: Any = module._buffers["running_mean"]
         var: Any = module._buffers["running_var"]
         by_batch = module.training or (mean is None and var is None)
-        n = input.shape[1] if input.ndim > 1 else 0
-        if (
-            n != module.num_features
-            or (mean is None) != (var is None)
-            or input.numel() <= n
-            or not fits(input, (n,), weight, bias, mean, var)
-        ):
+        n = module.num_features
+        arrays = None
+        if input.ndim > 1 and input.shape[1] == n and (mean is None) == (var is None):
+            arrays = fitting(input, (n,), weight, bias, mean, var)
+        if arrays is None or arrays[0].size <= n:
             return super().forward(input)  # type: ignore[misc]
         module._check_input_dim(input)
-        if not by_batch:
-            return normed(ByBatch(module.eps, (mean, var)), input, weight, bias)
-        norm = ByBatch(module.eps)
-        result = normed(norm, input, weight, bias)
+        *arrays, M, V = arrays
+        norm = ByBatch(module.eps, None if by_batch else (mean, var))
+        result = normed(norm, input, weight, bias, arrays)
         if module.training and module.track_running_stats:
             factor = module.momentum
             batches = module._buffers["num_batches_tracked"]
@@ -226,10 +222,10 @@ class Batch:
                 batches.add_(1)
                 if factor is None:
                     factor = 1.0 / batches.item()
-            if mean is not None and var is not None:
-                count = input.numel() // n
-                follow(array(mean), norm.statistics, 0, factor or 0.0, 1.0)
-                follow(array(var), norm.statistics, 1, factor or 0.0, count / (count - 1))
+            if M is not None:
+                count = arrays[0].size // n
+                follow(M, norm.statistics, 0, factor or 0.0, 1.0)
+                follow(V, norm.statistics, 1, factor or 0.0, count / (count - 1))
         return result
 
 
@@ -252,10 +248,12 @@ class LayerNorm(torch.nn.LayerNorm):
         """Normalise, as torch's module does; see :mod:`fastreg.torch`."""
         shape = self.normalized_shape
         weight, bias = numbers_of(self)
-        if not ends_in(input, shape) or not fits(input, shape, weight, bias):
+        arrays = fitting(input, shape, weight, bias)
+        cut = None if arrays is None else rows_of(arrays[0].shape, shape)
+        if cut is None:
             return super().forward(input)
-        norm = ByRow(rows_of(input, shape), shape, self.eps, True, layer_norm(shape))
-        return normed(norm, input, weight, bias)
+        norm = ByRow(cut, shape, self.eps, True, layer_norm(shape))
+        return normed(norm, input, weight, bias, arrays)
 
 
 class RMSNorm(torch.nn.RMSNorm):
@@ -264,11 +262,14 @@ class RMSNorm(torch.nn.RMSNorm):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalise, as torch's module does; see :mod:`fastreg.torch`."""
         shape = self.normalized_shape
-        if not ends_in(input, shape) or not fits(input, shape, self.weight):
+        weight = self.weight
+        arrays = fitting(input, shape, weight, None)
+        cut = None if arrays is None else rows_of(arrays[0].shape, shape)
+        if cut is None:
             return super().forward(input)
         eps = torch.finfo(input.dtype).eps if self.eps is None else self.eps
-        norm = ByRow(rows_of(input, shape), shape, eps, False, rms_norm(shape))
-        return normed(norm, input, self.weight, None)
+        norm = ByRow(cut, shape, eps, False, rms_norm(shape))
+        return normed(norm, input, weight, None, arrays)
 
 
 class GroupNorm(torch.nn.GroupNorm):
@@ -277,17 +278,20 @@ class GroupNorm(torch.nn.GroupNorm):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalise, as torch's module does; see :mod:`fastreg.torch`."""
         n, groups = self.num_channels, self.num_groups
+        weight, bias = numbers_of(self)
+        arrays = None
         if (
-            input.ndim < 2
-            or input.shape[1] != n
-            or input.numel() <= input.shape[0] * groups
-            or not input.is_contiguous()
-            or not fits(input, (n,), self.weight, self.bias)
+            input.ndim > 1
+            and input.shape[1] == n
+            and input.numel() > input.shape[0] * groups
+            and input.is_contiguous()
         ):
+            arrays = fitting(input, (n,), weight, bias)
+        if arrays is None:
             return super().forward(input)
         cut = (input.shape[0] * groups, groups, n // groups)
         norm = ByRow(cut, (n,), self.eps, True, group_norm(groups))
-        return normed(norm, input, self.weight, self.bias)
+        return normed(norm, input, weight, bias, arrays)
 
 
 class Instance:
@@ -296,16 +300,19 @@ class Instance:
     def _apply_instance_norm(self, input: torch.Tensor) -> torch.Tensor:
         module: Any = self
         n = input.shape[1]
+        weight, bias = numbers_of(module)
+        arrays = None
         if (
-            module.running_mean is not None
-            or n != module.num_features
-            or input.numel() <= input.shape[0] * n
-            or not input.is_contiguous()
-            or not fits(input, (n,), module.weight, module.bias)
+            module.running_mean is None
+            and n == module.num_features
+            and input.numel() > input.shape[0] * n
+            and input.is_contiguous()
         ):
+            arrays = fitting(input, (n,), weight, bias)
+        if arrays is None:
             return super()._apply_instance_norm(input)  # type: ignore[misc]
         norm = ByRow((input.shape[0] * n, n, 1), (n,), module.eps, True, instance_norm)
-        return normed(norm, input, module.weight, module.bias)
+        return normed(norm, input, weight, bias, arrays)
 
 
 class InstanceNorm1d(Instance, torch.nn.InstanceNorm1d):
@@ -320,17 +327,12 @@ class InstanceNorm3d(Instance, torch.nn.InstanceNorm3d):
     """:class:`torch.nn.InstanceNorm3d` by fastreg's kernels."""
 
 
-def ends_in(x: Any, shape: Any) -> Any:
-    """Whether the last axes of a tensor that is not empty are these."""
-    return x.numel() > 0 and x.ndim >= len(shape) and tuple(x.shape[x.ndim - len(shape) :]) == shape
-
-
-def rows_of(x: Any, shape: Any) -> Any:
-    """A tensor cut into rows of this shape."""
-    size = 1
-    for length in shape:
-        size *= length
-    return x.numel() // size, 1, size
+def rows_of(shape: Any, row: Any) -> Any:
+    """A shape cut into rows of another; None if it is empty or does not end in that."""
+    n = len(shape) - len(row)
+    if n < 0 or shape[n:] != row or 0 in shape:
+        return None
+    return math.prod(shape[:n]), 1, math.prod(row)
 
 
 def layer_norm(shape: Any) -> Any:

@@ -9,19 +9,16 @@ from torch.autograd import forward_ad
 
 from fastreg._core._kernels import tensor_view
 
-__all__ = ["array", "back", "fits", "layout", "readable", "tensor"]
+__all__ = ["applied", "array", "back", "direct", "fitting", "layout", "readable", "tensor"]
 
 PLAIN = (torch.Tensor, torch.nn.Parameter)
 TABLE = torch.Tensor.__dlpack_c_exchange_api__  # type: ignore[attr-defined]
-FLOATS = (torch.float32, torch.float64)
-STRIDED = torch.strided
-MOST_AXES = 32  # that an array over a tensor may have
 
 tensor = torch.from_numpy  # the memory is the pool's, and returns to it with the tensor
 
 
 def array(x: torch.Tensor) -> Any:
-    """The array over a tensor's memory."""
+    """The array over a tensor's memory; None if a kernel cannot read it."""
     return tensor_view(TABLE, x)
 
 
@@ -36,35 +33,40 @@ def direct() -> bool:
     )
 
 
-def fits(x: torch.Tensor, shape: tuple[int, ...] = (), *more: torch.Tensor | None) -> bool:
-    """Whether a kernel can read a layer's input, and its parameters, all of this shape."""
-    if not direct() or type(x) not in PLAIN or x.dtype not in FLOATS or not plain(x):
-        return False
-    for p in more:
-        if p is None:
-            continue
-        if type(p) not in PLAIN or p.dtype != x.dtype or p.shape != shape or not plain(p):
-            return False
-    return True
-
-
-def readable(dy: torch.Tensor) -> bool:
-    """Whether a kernel can read a gradient, which may be a batch of gradients in disguise."""
-    return direct() and type(dy) in PLAIN and not dy.is_neg() and array(dy) is not None
-
-
-def plain(x: torch.Tensor) -> bool:
-    """Whether a tensor's numbers lie in the host's memory, as they are."""
-    return x.is_cpu and x.layout is STRIDED and x.ndim <= MOST_AXES and not x.is_neg()
-
-
-def layout(x: torch.Tensor) -> tuple[int, ...] | None:
-    """The order of axes that makes a channels-last tensor contiguous; None for any other."""
-    if x.ndim in (4, 5) and not x.is_contiguous():
-        order = (0, *range(2, x.ndim), 1)
-        if x.permute(order).is_contiguous():
-            return order
+def readable(x: torch.Tensor) -> Any:
+    """The array over a tensor, where code runs as it stands; None if a kernel cannot read it."""
+    if type(x) in PLAIN and direct() and not x.is_neg():
+        return tensor_view(TABLE, x)
     return None
+
+
+def fitting(x: torch.Tensor, shape: tuple[int, ...], *more: torch.Tensor | None) -> Any:
+    """The arrays over a layer's input and its parameters, all of this shape; None without one."""
+    X = readable(x)
+    if X is None:
+        return None
+    arrays, dtype = [X], X.dtype
+    for p in more:
+        P = p
+        if p is not None:
+            P = tensor_view(TABLE, p) if type(p) in PLAIN and not p.is_neg() else None
+            if P is None or P.shape != shape or P.dtype != dtype:
+                return None
+        arrays.append(P)
+    return arrays
+
+
+def applied(function: type[torch.autograd.Function]) -> Any:
+    """A function's ``apply`` without torch's care for transforms, which ``direct`` excludes."""
+    return super(torch.autograd.Function, function).apply  # type: ignore[misc]
+
+
+def layout(X: Any) -> tuple[int, ...] | None:
+    """The order of axes that makes a channels-last array contiguous; None for any other."""
+    if X.flags.c_contiguous or X.ndim not in (4, 5):
+        return None
+    order = (0, *range(2, X.ndim), 1)
+    return order if X.transpose(order).flags.c_contiguous else None
 
 
 def back(order: tuple[int, ...]) -> tuple[int, ...]:
