@@ -342,6 +342,7 @@ class TensorParts:
         name: str,
         table: Any,
         fields: list[tuple[str, str, int, float, float, float | None]],
+        flags: list[tuple[str, bool]],
         rule_of: Callable[[dict[str, Any]], tuple[int, bool]],
         refused: Callable[[str, int, Any, str], Exception],
         laid_out: Callable[[str, str, Any, Any], Any],

@@ -60,7 +60,7 @@ cdef class TensorParts:
 
     cdef str name
     cdef const fr_dl_table *table
-    cdef list fields, parts, books   # books: the optimizer's state, key after entry
+    cdef list fields, flags, parts, books   # books: the optimizer's state, key after entry
     cdef object rule_of, refused, laid_out, written
     cdef Lock lock
     cdef fr_hyper *hypers       # one per group
@@ -79,11 +79,13 @@ cdef class TensorParts:
     cdef bint shared            # some parts share memory
     cdef bint begun             # nothing of the parts is fresh
 
-    def __cinit__(self, str name, table, list fields, rule_of, refused, laid_out, written):
+    def __cinit__(self, str name, table, list fields, list flags, rule_of, refused, laid_out,
+                  written):
         cdef int i
         self.name, self.lock = name, Lock(name, "step")
         self.table = table_of(name, table)
         self.fields, self.parts, self.books, self.targets = [], [], [], []
+        self.flags = flags
         for key, field, item, least, most, default in fields:
             for i in range(fr_hyper_count):
                 if fr_hyper_names[i].decode() == field:
@@ -280,9 +282,13 @@ cdef class TensorParts:
         cdef double *numbers = <double *>hyper
         cdef double number
         cdef int item
-        for flag in ("differentiable", "capturable"):
-            if group.get(flag):
-                raise self.refused(self.name, g, group, flag)
+        for flag, possible in self.flags:
+            try:
+                if not group.get(flag) or possible:
+                    continue
+            except Exception:  # an array is neither true nor false
+                pass
+            raise self.refused(self.name, g, group, flag)
         for key, field, item, least, most, default in self.fields:
             value = group.get(key, default)
             try:

@@ -9,7 +9,8 @@ cdef class TensorSteps(TensorParts):
     """What takes an optimizer's steps.
 
     ``table``: the capsule of the tensors' class. ``fields``: of each number of a group its key, its
-    name here, its place in the entry or -1, least, most, and default or None. ``rule_of(group)``:
+    name here, its place in the entry or -1, least, most, and default or None. ``flags``: the keys
+    of what is true or false, and whether it may be true. ``rule_of(group)``:
     the rule's number, and whether decay is coupled. ``refused(name, g, group, key)`` is the error
     of a group's entry, ``laid_out(name, where, gradient, parameter)`` copies a gradient into its
     parameter's layout or refuses it, and ``written(tensors)`` is told what is about to change."""

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import _fit_context
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
@@ -269,6 +269,9 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         Returns
         -------
         p : ndarray of shape (n_samples, n_classes)
+            Of the dtype of ``coefs_``: float64 unless X of `fit` was float32 or `dtype` says so.
+            Where there are more than two classes each row sums to 1; of several labels each
+            column is the probability of one label, as in scikit-learn.
         """
         check_is_fitted(self)
         return responses(self._both(self._outputs(X)), self.out_activation_)
@@ -333,7 +336,17 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         if self.class_weight == "balanced":
             by_class = _balanced(y, sample_weight)
         else:
-            by_class = compute_sample_weight(self.class_weight, y)
+            try:
+                by_class = compute_sample_weight(self.class_weight, y)
+                wrong = "" if np.isfinite(by_class).all() and by_class.min() >= 0 else "NaN or < 0"
+            except (LookupError, TypeError, ValueError) as error:
+                wrong = str(error)
+            if wrong:
+                raise InvalidParameterError(
+                    f"The 'class_weight' parameter of {type(self).__name__} must have a finite "
+                    f"weight of at least 0 for every class. Got {self.class_weight!r} instead: "
+                    f"{wrong}"
+                )
         return by_class if sample_weight is None else sample_weight * by_class
 
 

@@ -40,6 +40,11 @@ STEPWISE: dict[str, Any] = {
     "dropout": 0.0, "input_dropout": 0.0, "optimizer": None, "schedule": None, "weight_decay": None,
     "lambda_l1": 0.0, "max_norm": None, "clip_norm": None, "ema_decay": None,
 }  # fmt: skip
+#: What is a number and no truth value; scikit-learn's own parameters may be either.
+NUMBERS = (
+    "dropout", "input_dropout", "weight_decay", "lambda_l1", "max_norm", "clip_norm", "ema_decay",
+    "label_smoothing",
+)  # fmt: skip
 #: What an optimizer that is given as an object has already been told.
 OWN = ("weight_decay", "lambda_l1", "clip_norm", "ema_decay")
 
@@ -111,7 +116,7 @@ class Multilayer(BaseEstimator):
         "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
         "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
         "ema_decay": [Interval(Real, 0, 1, closed="left"), None],
-        "callbacks": ["array-like", None],
+        "callbacks": [list, tuple, None],
         "dtype": [
             StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64}), None,
         ],
@@ -162,10 +167,7 @@ class Multilayer(BaseEstimator):
 
     def _fit(self, X, y, sample_weight, val=(None, None, None), incremental=False):
         """Check everything, then train."""
-        sizes = self.hidden_layer_sizes
-        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
-        if any(size <= 0 for size in sizes):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        sizes = self._sizes()
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         rates = self._rates(len(sizes))
         if self.early_stopping and incremental:
@@ -218,9 +220,58 @@ class Multilayer(BaseEstimator):
             targets.dtype.kind != "f" or rows.fits_float32(targets.reshape(len(targets), -1))
         )  # fmt: skip
 
+    def _items(self, name, value):
+        """The items of a parameter that is a sequence."""
+        plain = isinstance(value, (list, tuple))
+        if not plain and (
+            isinstance(value, (str, type, dict, set, frozenset))
+            or not hasattr(value, "__iter__")
+            or getattr(value, "ndim", 1) == 0
+        ):
+            raise InvalidParameterError(
+                f"The {name!r} parameter of {type(self).__name__} must be a sequence. "
+                f"Got {value!r} instead."
+            )
+        return list(value)
+
+    def _sizes(self):
+        """Widths of the hidden layers."""
+        sizes = self.hidden_layer_sizes
+        if isinstance(sizes, Integral):
+            sizes = [sizes]
+        sizes = self._items("hidden_layer_sizes", sizes)
+        if not all(
+            isinstance(size, Integral) and not isinstance(size, (bool, np.timedelta64))
+            for size in sizes
+        ):
+            raise InvalidParameterError(
+                f"The 'hidden_layer_sizes' parameter of {type(self).__name__} must be an int, or "
+                f"one for each hidden layer. Got {self.hidden_layer_sizes!r} instead."
+            )
+        if any(size <= 0 for size in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return sizes
+
     def _rates(self, n_hidden):
         """Dropout's rates on the input and on each hidden layer, checked with what else is new."""
-        rates = [self.dropout] * n_hidden if isinstance(self.dropout, Real) else list(self.dropout)
+        for callback in self._items("callbacks", self.callbacks or []):
+            if not callable(getattr(callback, "on_train_begin", None)) or isinstance(
+                callback, type
+            ):
+                raise InvalidParameterError(
+                    f"The 'callbacks' parameter of {type(self).__name__} must be a sequence of "
+                    f"fastreg.callbacks.Callback. Got {callback!r} in it instead."
+                )
+        for name in NUMBERS:
+            if isinstance(getattr(self, name, None), (bool, np.bool_)):
+                raise InvalidParameterError(
+                    f"The {name!r} parameter of {type(self).__name__} must be a number. "
+                    f"Got {getattr(self, name)!r} instead."
+                )
+        if isinstance(self.dropout, Real):
+            rates = [self.dropout] * n_hidden
+        else:
+            rates = self._items("dropout", self.dropout)
         if len(rates) != n_hidden or not all(
             isinstance(r, Real) and 0 <= float(r) < 1 for r in rates
         ):

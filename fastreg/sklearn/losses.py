@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import expit, logsumexp
 
 from fastreg.nn import binary_cross_entropy, mse, softmax_cross_entropy
+from fastreg.nn.activations import sigmoid, softmax
 
 if TYPE_CHECKING:
     from fastreg._core.types import Array, Loss
@@ -86,21 +87,21 @@ def _poisson(Z, targets, *, sample_weight=None):
 
 
 def responses(Z: Array, out_activation: str) -> Array:
-    """Apply the activation of the last layer; Z is overwritten.
+    """Apply the activation of the last layer; Z may be overwritten.
+
+    Softmax and logistic function are fastreg's own, of the same bits on every machine.
 
     Examples
     --------
     >>> responses(np.zeros((1, 2)), "softmax").tolist()
     [[0.5, 0.5]]
     """
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        if out_activation == "softmax":
-            Z -= Z.max(axis=1, keepdims=True)
-            np.exp(Z, out=Z)
-            Z /= Z.sum(axis=1, keepdims=True)
-        elif out_activation == "logistic":
-            expit(Z, out=Z)
-        elif out_activation == "exp":
+    if out_activation == "softmax":
+        return softmax(Z)
+    if out_activation == "logistic":
+        return sigmoid(Z)
+    if out_activation == "exp":
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             np.exp(Z, out=Z)
     return Z
 

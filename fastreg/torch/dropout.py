@@ -100,11 +100,17 @@ class Drawing:
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Apply dropout in training, as torch's module does; see :mod:`fastreg.torch`."""
         if not self.training or self.p == 0.0 and not self.inplace:
-            return input
-        X = None
-        if not self.inplace and self._ndim in (None, input.ndim):
-            X = readable(input)
-        if X is None or not X.size:
+            if isinstance(input, torch.Tensor) and self._ndim in (None, input.ndim):
+                return input
+            return super().forward(input)  # type: ignore[misc]
+        X = readable(input)
+        if (
+            X is None
+            or self.inplace
+            or not X.size
+            or self._ndim not in (None, X.ndim)
+            or not 0.0 <= self.p <= 1.0
+        ):
             return super().forward(input)  # type: ignore[misc]
         noise = (draw(), 0, *self._scalars())
         how = (type(self).__name__, noise, self._ndim is not None, layout(X))
@@ -155,15 +161,21 @@ class PlainGaussianDropout(torch.nn.modules.dropout._DropoutNd):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__(p, inplace)
-        if p == 1.0:
-            raise ValueError("dropout probability has to be below 1 for Gaussian noise, got 1")
+        self._spread()
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Multiply by noise of mean 1 in training."""
         if not self.training:
             return input
-        noise = 1.0 + math.sqrt(self.p / (1.0 - self.p)) * torch.randn_like(input)
+        noise = 1.0 + self._spread() * torch.randn_like(input)
         return input.mul_(noise) if self.inplace else input * noise
+
+    def _spread(self):
+        if not 0.0 <= self.p < 1.0:
+            raise ValueError(
+                f"dropout probability has to be from 0 to below 1 for Gaussian noise, got {self.p}"
+            )
+        return math.sqrt(self.p / (1.0 - self.p))
 
 
 class GaussianDropout(Drawing, PlainGaussianDropout):
@@ -178,4 +190,4 @@ class GaussianDropout(Drawing, PlainGaussianDropout):
     _kernels = (blurred, blurred)
 
     def _scalars(self):
-        return (math.sqrt(self.p / (1.0 - self.p)),)
+        return (self._spread(),)

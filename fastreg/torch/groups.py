@@ -8,7 +8,15 @@ from typing import Any
 
 from fastreg._core import checks
 
-__all__ = ["EXTRAS", "FIELDS", "checked_extras", "checked_groups", "checked_state", "refused"]
+__all__ = [
+    "EXTRAS",
+    "FIELDS",
+    "FLAGS",
+    "checked_extras",
+    "checked_groups",
+    "checked_state",
+    "refused",
+]
 
 MOST = sys.float_info.max
 BELOW_1 = math.nextafter(1.0, 0.0)
@@ -34,6 +42,17 @@ FIELDS: list[tuple[str, str, int, float, float, float | None]] = [
     ("ema_decay", "ema_decay", -1, 0.0, BELOW_1, 0.0),
 ]
 
+#: What is true or false, and whether it may be true.
+FLAGS = [
+    ("maximize", True),
+    ("amsgrad", True),
+    ("nesterov", True),
+    ("centered", True),
+    ("decoupled_weight_decay", True),
+    ("differentiable", False),
+    ("capturable", False),
+]
+
 #: Bounds of what a group may hold beside torch's own entries.
 EXTRAS: dict[str, dict[str, Any]] = {
     "lambda_l1": {"low": 0.0},
@@ -48,7 +67,7 @@ def checked_extras(where: str, extras: dict[str, Any]) -> None:
     for key, value in extras.items():
         if key == "l1_mode":
             checks.choice(where, key, value, ("subgradient", "prox"))
-        elif not (key == "clip_value" and value == math.inf):
+        elif not (key == "clip_value" and isinstance(value, float) and value == math.inf):
             checks.number(where, key, value, **EXTRAS[key])
 
 
@@ -58,9 +77,12 @@ def refused(name: str, g: int, group: Any, key: str) -> Exception:
     if key not in group:
         return ValueError(f"{where} is missing; set it, or make the optimizer anew")
     value = group[key]
-    if key in ("differentiable", "capturable"):
+    if (key, True) in FLAGS:
+        return TypeError(f"{where} must be True or False, got {checks.shown(value)}")
+    if (key, False) in FLAGS:
         return ValueError(
-            f"{name}: {key} must be False, got {value!r}; use torch.optim.{name} for that"
+            f"{name}: {key} must be False, got {checks.shown(value)}; use torch.optim.{name} "
+            "for that"
         )
     if key == "l1_mode":
         return ValueError(f"{where} must be 'subgradient' or 'prox', got {checks.shown(value)}")

@@ -105,13 +105,15 @@ class ByBatch:
 
     def forward(self, X: Any, gamma: Any, beta: Any) -> Any:
         """Y as a tensor."""
-        order = self.order = layout(X)
+        order: Any = layout(X)
+        self.order = order
         n, last = X.shape[1], order is not None
         X = np.ascontiguousarray(X.transpose(order) if last else X)
         if self.running is None:
             self.statistics = batch_statistics(X, self.epsilon, last)
         else:
-            self.statistics = kept_statistics(*map(array, self.running), self.epsilon)
+            mean, var = self.running
+            self.statistics = kept_statistics(array(mean), array(var), self.epsilon)
         gamma, beta = wide_row(gamma, n, 1.0), wide_row(beta, n, 0.0)
         self.gamma = gamma
         Y = batch_normalize("forward", X, None, False, self.statistics, gamma, beta, last)
@@ -206,10 +208,9 @@ class Batch:
         var: Any = module._buffers["running_var"]
         by_batch = module.training or (mean is None and var is None)
         n = module.num_features
-        arrays = None
-        if input.ndim > 1 and input.shape[1] == n and (mean is None) == (var is None):
-            arrays = fitting(input, (n,), weight, bias, mean, var)
-        if arrays is None or arrays[0].size <= n:
+        arrays = fitting(input, (n,), weight, bias, mean, var)
+        X = None if arrays is None or (mean is None) != (var is None) else arrays[0]
+        if X is None or X.ndim < 2 or X.shape[1] != n or X.size <= n:
             return super().forward(input)  # type: ignore[misc]
         module._check_input_dim(input)
         *arrays, M, V = arrays
@@ -279,17 +280,17 @@ class GroupNorm(torch.nn.GroupNorm):
         """Normalise, as torch's module does; see :mod:`fastreg.torch`."""
         n, groups = self.num_channels, self.num_groups
         weight, bias = numbers_of(self)
-        arrays = None
+        arrays = fitting(input, (n,), weight, bias)
+        X = None if arrays is None else arrays[0]
         if (
-            input.ndim > 1
-            and input.shape[1] == n
-            and input.numel() > input.shape[0] * groups
-            and input.is_contiguous()
+            X is None
+            or X.ndim < 2
+            or X.shape[1] != n
+            or X.size <= X.shape[0] * groups
+            or not X.flags.c_contiguous
         ):
-            arrays = fitting(input, (n,), weight, bias)
-        if arrays is None:
             return super().forward(input)
-        cut = (input.shape[0] * groups, groups, n // groups)
+        cut = (X.shape[0] * groups, groups, n // groups)
         norm = ByRow(cut, (n,), self.eps, True, group_norm(groups))
         return normed(norm, input, weight, bias, arrays)
 
@@ -299,19 +300,19 @@ class Instance:
 
     def _apply_instance_norm(self, input: torch.Tensor) -> torch.Tensor:
         module: Any = self
-        n = input.shape[1]
+        n = module.num_features
         weight, bias = numbers_of(module)
-        arrays = None
+        arrays = fitting(input, (n,), weight, bias)
+        X = None if arrays is None else arrays[0]
         if (
-            module.running_mean is None
-            and n == module.num_features
-            and input.numel() > input.shape[0] * n
-            and input.is_contiguous()
+            X is None
+            or module.running_mean is not None
+            or X.shape[1] != n
+            or X.size <= X.shape[0] * n
+            or not X.flags.c_contiguous
         ):
-            arrays = fitting(input, (n,), weight, bias)
-        if arrays is None:
             return super()._apply_instance_norm(input)  # type: ignore[misc]
-        norm = ByRow((input.shape[0] * n, n, 1), (n,), module.eps, True, instance_norm)
+        norm = ByRow((X.shape[0] * n, n, 1), (n,), module.eps, True, instance_norm)
         return normed(norm, input, weight, bias, arrays)
 
 

@@ -15,6 +15,7 @@ from fastreg._core._kernels import Part, TensorSteps, rules
 from fastreg.torch.groups import (
     EXTRAS,
     FIELDS,
+    FLAGS,
     checked_extras,
     checked_groups,
     checked_state,
@@ -117,6 +118,11 @@ class Fused(torch.optim.Optimizer):
         """Add parameters with settings of their own, as in torch; they may be fastreg's, too."""
         self.defaults.update(self._own_defaults)
         if isinstance(param_group, dict):
+            if "params" not in param_group:
+                raise ValueError(
+                    f"{type(self).__name__}.add_param_group: param_group must have the key "
+                    f"'params', got {checks.shown(list(param_group))}"
+                )
             own = {key: param_group[key] for key in (*EXTRAS, "l1_mode") if key in param_group}
             checked_extras(type(self).__name__, own)
         super().add_param_group(param_group)
@@ -300,6 +306,7 @@ class Fused(torch.optim.Optimizer):
             name,
             torch.Tensor.__dlpack_c_exchange_api__,
             [field for field in FIELDS if field[0] in self.defaults | EXTRAS],
+            [flag for flag in FLAGS if flag[0] in self.defaults],
             self._rule_of,
             refused,
             laid_out,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ class RMSprop(Fused, torch.optim.RMSprop):
     """:class:`torch.optim.RMSprop`, fused."""
 
     def _rule(self, group):
-        centered, momentum = group["centered"], group["momentum"] > 0
+        centered, momentum = group["centered"], bool(group["momentum"] > 0)
         return "rmsprop" + "_centered" * bool(centered) + "_momentum" * momentum
 
     def _keys(self, rule):
@@ -117,6 +118,14 @@ class Adadelta(Fused, torch.optim.Adadelta):
         return ("square_avg", "acc_delta")
 
 
+def is_within(value: Any, below: float = math.inf) -> bool:
+    """Whether a value is a number from 0 to below another."""
+    try:
+        return 0.0 <= float(value) < below
+    except (ArithmeticError, RuntimeError, TypeError, ValueError):
+        return False
+
+
 class PlainLion(torch.optim.Optimizer):
     """The arguments of Lion, which torch does not have."""
 
@@ -131,12 +140,12 @@ class PlainLion(torch.optim.Optimizer):
     ) -> None:
         if isinstance(lr, torch.Tensor) and lr.numel() != 1:
             raise ValueError("Tensor lr must be 1-element")
-        if not lr >= 0.0:
+        if not is_within(lr):
             raise ValueError(f"Invalid learning rate: {lr}")
         for k, beta in enumerate(betas):
-            if not 0.0 <= beta < 1.0:
+            if not is_within(beta, 1.0):
                 raise ValueError(f"Invalid beta parameter at index {k}: {beta}")
-        if not weight_decay >= 0.0:
+        if not is_within(weight_decay):
             raise ValueError(f"Invalid weight_decay value: {weight_decay}")
         defaults = dict(lr=lr, betas=betas, weight_decay=weight_decay, maximize=maximize)
         super().__init__(params, defaults)

@@ -47,7 +47,7 @@ def fitting(x: torch.Tensor, shape: tuple[int, ...], *more: torch.Tensor | None)
         return None
     arrays, dtype = [X], X.dtype
     for p in more:
-        P = p
+        P: Any = p
         if p is not None:
             P = tensor_view(TABLE, p) if type(p) in PLAIN and not p.is_neg() else None
             if P is None or P.shape != shape or P.dtype != dtype:

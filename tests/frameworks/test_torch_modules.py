@@ -336,6 +336,33 @@ def test_vmap_jacobians_tracing_and_forward_mode():
     same(exported.module()(x), theirs(x), torch.float32)
 
 
+def test_masks_are_drawn_in_any_mode():
+    """Whoever draws first: what it draws with may be written to later."""
+    import threading
+
+    layer, x, seen = fast.Dropout(0.5), torch.ones(1000), []
+
+    def work():
+        with torch.inference_mode():
+            layer(x)
+        with torch.device("meta"):
+            seen.append(layer(x))
+        seen.append(layer(x))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert len(seen) == 2 and all(0.4 < (y == 0).float().mean() < 0.6 for y in seen)
+
+
+def test_a_tensor_that_escaped_from_a_transform_is_torchs():
+    escaped = []
+    torch.vmap(lambda x: escaped.append(x) or x)(torch.randn(3, 4, 6))
+    for layer in (fast.LayerNorm(6), fast.Dropout(0.5), fast.BatchNorm1d(6)):
+        with pytest.raises(RuntimeError, match="escaped"):
+            layer(escaped[0])
+
+
 def test_a_changed_input_is_noticed():
     x = torch.randn(4, 6)
     layer = fast.LayerNorm(6)
