@@ -9,6 +9,8 @@ has ``train()`` and ``eval()`` is a layer.
 from typing import TYPE_CHECKING
 
 from fastreg.nn.activations import *
+from fastreg.nn.activations import sigmoid as sigmoid
+from fastreg.nn.activations import softmax as softmax
 from fastreg.nn.dense import Dense
 from fastreg.nn.losses import *
 from fastreg.nn.sequential import PARAMETERS, Sequential, mlp

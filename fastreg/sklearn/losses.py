@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import expit, logsumexp
 
-from fastreg.nn import binary_cross_entropy, mse, softmax_cross_entropy
-from fastreg.nn.activations import sigmoid, softmax
+from fastreg.nn import binary_cross_entropy, mse, sigmoid, softmax, softmax_cross_entropy
 
 if TYPE_CHECKING:
     from fastreg._core.types import Array, Loss
