@@ -38,6 +38,7 @@ ALLOWED = {
     "sklearn": {"numpy", "scipy", "nn", "optim", "schedule", "checkpoint", "."},  # public
     ".": FAMILY | {"nn", "schedule", "_train", "study"},
     "torch": FAMILY | {"torch", "norm", "dropout"},  # and nothing may know it
+    "export": FAMILY | {"nn", "norm", "dropout", "checkpoint", "onnx", "torch", "."},  # nor it
 }
 FREE = {"fastreg", "fastreg.__main__"}  # the public names, and the command
 
@@ -155,6 +156,7 @@ def test_only_the_lab_needs_extras():
         "matplotlib",
         "pandas",
         "sklearn",
+        "onnx",
         "torch",
         "tqdm",
         "joblib",

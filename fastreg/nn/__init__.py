@@ -13,7 +13,8 @@ from fastreg.nn.activations import sigmoid as sigmoid
 from fastreg.nn.activations import softmax as softmax
 from fastreg.nn.dense import Dense
 from fastreg.nn.losses import *
-from fastreg.nn.sequential import PARAMETERS, Sequential, mlp
+from fastreg.nn.perceptron import mlp, stacked  # noqa: F401 - stacked is for bridges
+from fastreg.nn.sequential import PARAMETERS, Sequential
 
 if not TYPE_CHECKING:  # type checkers cannot add lists up; they read the imports above
     from fastreg.nn import activations, losses

@@ -1,32 +1,25 @@
-"""Layers one after another, and `mlp`, which builds a usual network in one call."""
+"""Layers one after another."""
 
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import fastreg.reference
 from fastreg._core._kernels import Network, are_in, gathered, marked
-from fastreg._core.arrays import float_dtype
-from fastreg._core.checks import LARGEST, flag, number, products_of, sequence, shown, size
-from fastreg._core.seeds import generator
-from fastreg.dropout import Dropout
-from fastreg.nn import activations
+from fastreg._core.checks import flag, products_of, sequence, shown
 from fastreg.nn.block import Block, blocks
-from fastreg.nn.dense import INITS, Dense, known_name
+from fastreg.nn.dense import Dense
 from fastreg.nn.summary import Summary, name_of, of_network
-from fastreg.norm import BatchNorm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fastreg._core.types import Array, DTypeLike, MaybeArray, Products, Saved, Seed
+    from fastreg._core.types import Array, MaybeArray, Products, Saved
 
-__all__ = ["PARAMETERS", "Sequential", "mlp"]
+__all__ = ["PARAMETERS", "Sequential"]
 
 PARAMETERS = ("W", "b", "gamma", "beta")
 STATISTICS = ("running_mean", "running_var")  # arrays that are state but not trained
@@ -139,6 +132,7 @@ class Sequential:
 
         Examples
         --------
+        >>> from fastreg.nn import mlp
         >>> print(mlp([64, 32, 10], dropout=0.5, rng=0).summary())
         Sequential
         -------------------------------------------------
@@ -323,96 +317,3 @@ def differ(expected: Any, found: Any) -> list[str]:
                     f"shape {ours.shape}"
                 )
     return lines
-
-
-ACTIVATIONS = {
-    "relu": "ReLU",
-    "leaky_relu": "LeakyReLU",
-    "tanh": "Tanh",
-    "sigmoid": "Sigmoid",
-    "gelu": "GELU",
-}
-FAST: dict[str, type[Any]] = {"Dense": Dense, "BatchNorm": BatchNorm, "Dropout": Dropout}
-FAST |= {name: getattr(activations, name) for name in ACTIVATIONS.values()}
-BACKENDS = ("fast", "reference")
-
-
-def mlp(
-    sizes: Sequence[int],
-    *,
-    activation: str = "relu",
-    batch_norm: bool = False,
-    dropout: float = 0.0,
-    init: str = "he",
-    init_scale: float = 1.0,
-    dtype: DTypeLike = np.float32,
-    rng: Seed = None,
-    backend: str = "fast",
-    products: Products | None = None,
-) -> Sequential:
-    """Return a multilayer perceptron: dense layers, with other layers after each but the last.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Number of features, widths of the hidden layers, number of outputs.
-    activation : {"relu", "leaky_relu", "tanh", "sigmoid", "gelu"}, keyword-only
-        The activation after every hidden layer.
-    batch_norm : bool, keyword-only
-        Whether to normalise before the activation; those dense layers then have no bias.
-    dropout : float, keyword-only
-        Probability of dropping a hidden unit; with 0 there are no dropout layers.
-    init, init_scale, dtype : keyword-only
-        As for `Dense`.
-    rng : anything `numpy.random.default_rng` takes, keyword-only
-        Source of the weights and of the dropout masks; left out, NumPy's global state. The same
-        seed gives the same weights with and without dropout and batch norm.
-    backend : {"fast", "reference"}, keyword-only
-        Whether the layers are fastreg's or those of `fastreg.reference`; the same seed gives
-        both the same weights and masks.
-    products : {"own", "blas"} or None, keyword-only
-        Whose matrix products the dense layers use; see `Dense`. The layers of the reference have
-        those that define fastreg's own.
-
-    Returns
-    -------
-    Sequential
-
-    Raises
-    ------
-    TypeError, ValueError
-        An argument of the wrong kind or out of range.
-
-    Examples
-    --------
-    >>> model = mlp([64, 32, 10], batch_norm=True, dropout=0.5, rng=0)
-    >>> [type(layer).__name__ for layer in model.layers]
-    ['Dense', 'BatchNorm', 'ReLU', 'Dropout', 'Dense']
-    """
-    where = "mlp"
-    sizes = sequence(where, "sizes", sizes, "layer sizes")
-    sizes = [size(where, "sizes", n) for n in sizes]
-    if len(sizes) < 2:
-        raise ValueError(f"{where}: sizes must name features and outputs at least, got {sizes}")
-    for n_in, n_out in itertools.pairwise(sizes):
-        size(where, "sizes", n_out, LARGEST // n_in)
-    known_name(where, "activation", activation, ACTIVATIONS)
-    known_name(where, "backend", backend, BACKENDS)
-    products = products_of(where, "products", products)
-    known_name(where, "init", init, INITS)
-    init_scale = number(where, "init_scale", init_scale, low=0.0)
-    dtype = float_dtype(where, "dtype", dtype)
-    batch_norm = flag(where, "batch_norm", batch_norm)
-    dropout = number(where, "dropout", dropout, low=0.0, high=1.0)
-    kinds = FAST if backend == "fast" else vars(fastreg.reference)
-    rng = generator(where, rng)
-    masks = generator(where, int(rng.integers(2**63)))  # so that weights do not depend on dropout
-    options = {"init": init, "init_scale": init_scale, "dtype": dtype, "rng": rng}
-    options["products"] = products
-    layers = []
-    for n_in, n_out in itertools.pairwise(sizes[:-1]):
-        layers.append(kinds["Dense"](n_in, n_out, bias=not batch_norm, **options))
-        layers += [kinds["BatchNorm"](n_out)] if batch_norm else []
-        layers.append(kinds[ACTIVATIONS[activation]]())
-        layers += [kinds["Dropout"](dropout, rng=masks.integers(2**63))] if dropout else []
-    return Sequential([*layers, kinds["Dense"](*sizes[-2:], **options)])

@@ -126,6 +126,8 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         Samples seen by the solver.
     coefs_, intercepts_ : list of ndarray
         Weights of shape (n_in, n_out) and biases of each layer.
+    network_ : fastreg.nn.Sequential
+        The fitted network, whose outputs are before the last activation; `fastreg.export` takes it.
     n_features_in_, n_iter_, n_layers_, n_outputs_ : int
     feature_names_in_ : ndarray of str
         If X had names.

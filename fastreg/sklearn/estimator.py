@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import (
     Options,
     StrOptions,
 )
+from sklearn.utils.validation import check_is_fitted
 
 import fastreg
 from fastreg.sklearn import network, rows
@@ -374,6 +375,18 @@ class Multilayer(BaseEstimator):
         return sample_weight
 
     # --- the network -----------------------------------------------------------------------
+
+    @property
+    def network_(self) -> Any:
+        """The fitted network as a `fastreg.nn.Sequential`, in evaluation mode.
+
+        Its arrays are ``coefs_`` and ``intercepts_`` themselves; its outputs are those before the
+        last activation, ``out_activation_``.
+        """
+        check_is_fitted(self, "coefs_")
+        model = self._network_of()
+        model.eval()
+        return model
 
     def _network_of(self, rates=None, dtype=None):
         """The network of ``coefs_``, in another dtype if asked for; ``coefs_`` are its arrays."""

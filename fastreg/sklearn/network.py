@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastreg import BatchNorm, Dropout, LayerNorm
-from fastreg.nn import Dense, ReLU, Sequential, Sigmoid, Tanh
+from fastreg.nn import Dense, ReLU, Sequential, Sigmoid, Tanh, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,21 +57,14 @@ def build(
     ``rates`` and ``seeds`` are those of dropout on the input and on each hidden layer; ``calls``
     says how many batches it has already seen.
     """
-    layers: list[Any] = []
-
-    def drop(k):
-        if rates[k]:
-            layers.append(Dropout(rates[k], rng=seeds[k]))
-            layers[-1].reset(call=calls)
-
-    drop(0)
-    for k, (coef, bias) in enumerate(zip(coefs, intercepts, strict=True)):
-        layers.append(_dense(coef, None if k < len(norms) else bias))
-        if k < len(coefs) - 1:
-            layers += norms[k : k + 1]
-            layers += [ACTIVATIONS[activation]()] if ACTIVATIONS[activation] else []
-            drop(k + 1)
-    return Sequential(layers)
+    drops: list[Any] = [None] * len(coefs)
+    for k, rate in enumerate(rates):
+        if rate:
+            drops[k] = Dropout(rate, rng=seeds[k])
+            drops[k].reset(call=calls)
+    pairs = zip(coefs, intercepts, strict=True)
+    dense = [_dense(W, None if k < len(norms) else b) for k, (W, b) in enumerate(pairs)]
+    return stacked(dense, norms, ACTIVATIONS[activation], drops)
 
 
 def writeable(array: Array, dtype: Any = None) -> Array:

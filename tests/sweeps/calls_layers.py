@@ -192,13 +192,21 @@ def noisy():
     return network(batch_norm=True, dropout=0.5)
 
 
+def rates(value):
+    if isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) == 1:
+        return len(value) == 1 and not isinstance(value[0], (list, tuple)) and DROP(value[0])
+    return DROP(value)
+
+
 add(
     "mlp",
     lambda: nn.mlp,
     sizes=([3, 4, 2], widths),
     activation=("relu", one_of("relu", "leaky_relu", "tanh", "sigmoid", "gelu")),
     batch_norm=(True, flag),
-    dropout=(0.5, DROP),
+    norm=("batch", one_of("batch", none=True)),
+    dropout=(0.5, rates),
+    input_dropout=(0.5, DROP),
     backend=("fast", one_of("fast", "reference")),
     **WHOSE,
     **INIT,

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 import fastreg
-from fastreg import data, nn, reference, schedule
+from fastreg import data, export, nn, reference, schedule
 from fastreg.averages import SWA, update_statistics
 from fastreg.callbacks import Callback, Checkpoint, LiveDiagnosis
 from fastreg.checkpoint import CheckpointError, load, save
@@ -175,6 +175,13 @@ class Print(Callback):
         print(epoch, self.trainer.history)
 
 
+net = nn.mlp([4, 8, 8, 2], norm="layer", dropout=[0.5, 0.1], input_dropout=0.1)
+export.npz(net, "weights.npz")
+export.load_npz(net, "weights.npz")
+export.onnx(net, "model.onnx", link="softmax")
+module = export.torch(net)
+export.from_torch(module).forward(X)
+export.load_torch_state(net, export.torch_state(net))
 smooth = partial(nn.softmax_cross_entropy, label_smoothing=0.1)
 trainer = Trainer(
     nn.mlp([4, 8, 2], batch_norm=True, dropout=0.5, rng=0),

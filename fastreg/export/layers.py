@@ -1,0 +1,104 @@
+"""A network as a list of known layers, each with its place, for whatever it is to become."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastreg._core.checks import shown
+from fastreg.nn import Sequential
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastreg._core.types import Array
+
+__all__ = ["check_network", "dtype_of", "kind_of", "named_layers", "parameter", "quiet_scale"]
+
+#: Noise that inference does not have; `quiet_scale` says which one scales instead.
+NOISE = ("Dropout", "SpatialDropout", "StochasticDepth", "AlphaDropout", "GaussianDropout")
+
+
+def check_network(where: str, model: Any) -> None:
+    """Refuse anything but a network.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mlp
+    >>> check_network("npz", mlp([2, 2], rng=0))
+    """
+    if not isinstance(model, Sequential):
+        raise TypeError(
+            f"{where}: model must be a fastreg.nn.Sequential, got {shown(model)}; a fitted "
+            "estimator has its network as network_"
+        )
+
+
+def named_layers(model: Sequential, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each layer with its place, those of networks inside the network, too.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mlp
+    >>> [name for name, _ in named_layers(mlp([2, 3, 2], rng=0))]
+    ['0', '1', '2']
+    """
+    for i, layer in enumerate(model.layers):
+        if type(layer) is Sequential:
+            yield from named_layers(layer, f"{prefix}{i}.")
+        else:
+            yield f"{prefix}{i}", layer
+
+
+def kind_of(layer: Any) -> str | None:
+    """Return the name of the layer's class if it is fastreg's or its twin, or None.
+
+    Examples
+    --------
+    >>> from fastreg.nn import ReLU
+    >>> kind_of(ReLU())
+    'ReLU'
+    """
+    kind = type(layer)
+    return kind.__name__ if kind.__module__.partition(".")[0] == "fastreg" else None
+
+
+def quiet_scale(layer: Any) -> float | None:
+    """Return what a layer of noise multiplies by in inference, or None if it is no such layer.
+
+    Examples
+    --------
+    >>> from fastreg import Dropout
+    >>> quiet_scale(Dropout(0.25)), quiet_scale(Dropout(0.25, inverted=False))
+    (1.0, 0.75)
+    """
+    if kind_of(layer) not in NOISE:
+        return None
+    return 1.0 if getattr(layer, "_inverted", True) else 1.0 - layer.drop_rate
+
+
+def dtype_of(model: Sequential) -> Any:
+    """Return the dtype of a network's inputs, float32 if no layer says.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mlp
+    >>> dtype_of(mlp([2, 2], dtype="float64", rng=0))
+    dtype('float64')
+    """
+    found = [layer.W.dtype for _, layer in named_layers(model) if hasattr(layer, "W")]
+    return found[0] if found else np.dtype(np.float32)
+
+
+def parameter(layer: Any, name: str, default: float, n: int) -> Array:
+    """Return a layer's vector in float64, or one of a default where the layer has none.
+
+    Examples
+    --------
+    >>> from fastreg import LayerNorm
+    >>> parameter(LayerNorm(2, affine=False), "gamma", 1.0, 2)
+    array([1., 1.])
+    """
+    value = getattr(layer, name, None)
+    return np.full(n, default) if value is None else np.asarray(value, np.float64).ravel()
