@@ -71,6 +71,11 @@ class Rows:
     True
     """
 
+    parts: tuple[Any, ...]
+    block: int | None
+    window: int
+    shuffle: bool
+
     def __init__(
         self,
         X: Any,
@@ -81,7 +86,7 @@ class Rows:
         window: int = 32,
         shuffle: bool = True,
     ) -> None:
-        self.parts: tuple[Any, ...] = tuple(one for one in (X, y, sample_weight) if one is not None)
+        self.parts = tuple(one for one in (X, y, sample_weight) if one is not None)
         if X is None or (y is None and sample_weight is not None):
             raise ValueError("Rows: X and y must come together, got only one of them")
         for name, one in zip(("X", "y", "sample_weight"), (X, y, sample_weight), strict=True):
