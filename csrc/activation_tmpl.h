@@ -20,15 +20,18 @@ FR_ELEMENTARY(erf)
 /* Beyond +-1024 every gate is 0 or 1. */
 FR_INLINE real saturated(real x)
 {
-    x = x < -1024 ? (real)-1024 : x;
-    return x > 1024 ? (real)1024 : x;
+    x = FN(choose)(x < -1024, (real)-1024, x);
+    return FN(choose)(x > 1024, (real)1024, x);
 }
 
-/* e / (1 + e) for negative x, as e - e (e / (1 + e)), where e may be subnormal. */
+/* With e = exp(-|x|): 1 / (1 + e), or e - e (e / (1 + e)) for negative x. Here e is in units of
+ * 1 / ONE, in which it is normal down to where it is 0. */
 FR_INLINE real at_sigmoid(real x)
 {
-    const real e = FN(exp)(-FABS(x)), share = (x >= 0 ? (real)1 : e) / ((real)1 + e);
-    return x >= 0 ? share : e - e * share;
+    const real a = -FABS(x), least = EXP_LEAST;
+    const real e = FN(exp_times)(FN(choose)(a < least, least, a), EXP_POWER);
+    const real share = FN(choose)(x >= 0, ONE, e) / (ONE + e);
+    return FN(choose)(x >= 0, share, (e - e * share) * ((real)1 / ONE));
 }
 
 FR_INLINE real at_gelu(real x)
@@ -48,7 +51,7 @@ FR_INLINE real at_normal_gelu(real x)
 FR_INLINE real times_tanh(real dy, real x)
 {
     real last;
-    const real first = FN(exp_parts)((real)-2 * FABS(x), &last), sum = (real)1 + first * last;
+    const real first = FN(exp_below)((real)-2 * FABS(x), &last), sum = (real)1 + first * last;
     return first / (sum * sum) * dy * ((real)4 * last);
 }
 
@@ -56,7 +59,7 @@ FR_INLINE real times_tanh(real dy, real x)
 FR_INLINE real times_sigmoid(real dy, real x)
 {
     real last;
-    const real first = FN(exp_parts)(-FABS(x), &last), sum = (real)1 + first * last;
+    const real first = FN(exp_below)(-FABS(x), &last), sum = (real)1 + first * last;
     return first / (sum * sum) * dy * last;
 }
 

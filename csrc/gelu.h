@@ -8,8 +8,8 @@
  */
 FR_INLINE double clipped_to_14(float x)
 {
-    x = x < -14.0f ? -14.0f : x;
-    return (double)(x > 14.0f ? 14.0f : x);
+    x = choose_f32(x < -14.0f, -14.0f, x);
+    return (double)choose_f32(x > 14.0f, 14.0f, x);
 }
 
 FR_INLINE float gelu_f32(float x)
@@ -28,8 +28,8 @@ FR_INLINE float gelu_slope_f32(float dy, float x)
 
 FR_INLINE double saturated_f64(double x)
 {
-    x = x < -1024.0 ? -1024.0 : x;
-    return x > 1024.0 ? 1024.0 : x;
+    x = choose_f64(x < -1024.0, -1024.0, x);
+    return choose_f64(x > 1024.0, 1024.0, x);
 }
 
 FR_INLINE double gelu_f64(double x)

@@ -16,3 +16,7 @@
 #define SMALL_UNIT 0x1p100f
 #define SMALLEST FLT_MIN
 #define LARGEST FLT_MAX
+/* Units of e^x in which it is normal down to where it is 0. */
+#define EXP_POWER 64
+#define ONE 0x1p64f
+#define EXP_LEAST -110.0f

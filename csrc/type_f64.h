@@ -16,3 +16,7 @@
 #define SMALL_UNIT 0x1p700
 #define SMALLEST DBL_MIN
 #define LARGEST DBL_MAX
+/* Units of e^x in which it is normal down to where it is 0. */
+#define EXP_POWER 256
+#define ONE 0x1p256
+#define EXP_LEAST -750.0

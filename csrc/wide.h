@@ -31,7 +31,7 @@ FR_INLINE double exp_short(double x)
     p = p * r + 0x1.55540a5c34387p-3;
     p = p * r + 0x1.fffffaae83416p-2;
     p = p * r + 0x1.0000009c195aap+0;
-    return (p * r + 1.0) * double_of((bits64_of(n) + 1023u) << 52);
+    return (p * r + 1.0) * power_of_2_f64(n, 0);
 }
 
 FR_INLINE double exp_long(double x)
@@ -48,13 +48,13 @@ FR_INLINE double exp_long(double x)
     p = p * r + 0x1.555555554bbeap-3;
     p = p * r + 0x1.ffffffffffe17p-2;
     p = p * r + 0x1.000000000001dp+0;
-    return (p * r + 1.0) * double_of((bits64_of(n) + 1023u) << 52);
+    return (p * r + 1.0) * power_of_2_f64(n, 0);
 }
 
-/* e^x for the sum of x and a small rest. */
+/* e^x for the sum of x, at most 0, and a small rest. */
 FR_INLINE double exp_wide_f64(double x, double rest, double *last)
 {
-    const double e = exp_parts_f64(x, last);
+    const double e = exp_below_f64(x, last);
     return e + e * rest;
 }
 

@@ -184,8 +184,9 @@ class Trainer(Steps):
             their weights); ``val_loss`` and ``val_accuracy`` as `evaluate` finds them;
             ``learning_rate`` and ``gradient_norm`` of the epoch's last step; ``weight_norm``;
             ``near_zero``, the share of parameters below 0.001 in magnitude; ``ms_per_step``, the
-            median step; ``seconds``, with the evaluation. There is no accuracy where outputs are
-            not classes.
+            median step; ``seconds``, with the evaluation. The last two are in no file: after
+            `load` they are NaN for the epochs before. There is no accuracy where outputs are not
+            classes.
 
         Raises
         ------

@@ -11,6 +11,7 @@ import numpy as np
 from fastreg._core.functions import squares, sums
 
 __all__ = [
+    "CLOCK",
     "TOTALS",
     "add_step",
     "begun",
@@ -19,17 +20,24 @@ __all__ = [
     "of_gradients",
     "of_weights",
     "rate_of",
+    "untimed",
 ]
 
 NEAR_ZERO = 1e-3  # a weight of smaller magnitude counts as near zero
 
 
+CLOCK = ("ms_per_step", "seconds")  # what differs from run to run, and is in no file
 TOTALS = ("loss", "weight", "right", "rows")  # over the batches of the epoch so far
 
 
 def begun() -> dict[str, Any]:
     """Return what an epoch has left before its first step."""
     return {"seconds": [], **dict.fromkeys(TOTALS, 0)}
+
+
+def untimed(entries: dict[str, Any]) -> dict[str, Any]:
+    """Return entries without those of the clock."""
+    return {name: value for name, value in entries.items() if name not in CLOCK}
 
 
 def add_step(so_far: dict[str, Any], found: Any) -> dict[str, Any]:
@@ -74,13 +82,13 @@ def of_epoch(so_far: dict[str, Any]) -> dict[str, Any]:
     (2.0, 0.5)
     """
     loss, weight, right, rows = (so_far[name] for name in TOTALS)
-    seconds = so_far["seconds"]
-    entries = {name: so_far[name] for name in so_far if name not in (*TOTALS, "seconds")}
+    seconds = [taken for taken in so_far["seconds"] if not math.isnan(taken)]
+    entries = {name: so_far[name] for name in untimed(so_far) if name not in TOTALS}
     return {
         "loss": loss / weight if weight else math.nan,
         "accuracy": None if right is None or not rows else right / rows,
         **entries,
-        "ms_per_step": 1e3 * statistics.median(seconds),
+        "ms_per_step": 1e3 * statistics.median(seconds) if seconds else math.nan,
         "seconds": sum(seconds),
     }
 

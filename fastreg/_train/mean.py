@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastreg._core.functions import magnitudes
 from fastreg.nn.targets import link_of, option_of
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def weight_of(loss: Any, y: Any, options: dict[str, Any]) -> float:
     """
     weight, of_classes = options.get("sample_weight"), option_of(loss, "class_weights")
     if of_classes is None or link_of(loss) != "softmax":
-        return float(len(y) if weight is None else weight.sum())
+        return float(len(y)) if weight is None else magnitudes(weight)
     by_class = np.asarray(of_classes, np.float64)
     by_row = by_class[y] if y.ndim == 1 else y @ by_class
-    return float(by_row.sum() if weight is None else by_row @ weight)
+    return magnitudes(by_row if weight is None else by_row * weight)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastreg._core.checks import flag, integer, shown
-from fastreg._train.history import begun
+from fastreg._train.history import CLOCK, begun, untimed
 from fastreg._train.loop import marks
 from fastreg.checkpoint import CheckpointError
 from fastreg.nn.targets import link_of
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["check_cut", "has_state", "settings_of", "state_of", "take"]
 
 COUNTERS = ("epoch", "batch", "step")
-EVERY_EPOCH = {"learning_rate", "gradient_norm", "weight_norm", "near_zero", "ms_per_step",
-               "seconds"}  # fmt: skip
+EVERY_EPOCH = {"learning_rate", "gradient_norm", "weight_norm", "near_zero"}
 CUT = {"rows", "batch_size", "sample", "weights", "validation rows", "evaluate_training"}
 OPTIONAL = {"epochs", "accumulate", "source"}  # of a cut: there only if the run depends on it
 LAST_STEP = {"learning_rate", "gradient_norm"}
@@ -36,7 +36,10 @@ LARGEST = 4096  # elements of an array that is a setting
 
 
 def state_of(run: Any) -> Any:
-    """Return everything that the rest of the run depends on."""
+    """Return everything that the rest of the run depends on.
+
+    What the clock said is not in it, so that a run's file has the same bytes wherever it ran.
+    """
     for method in ("state_dict", "load_state_dict"):
         if not hasattr(run.optimizer, method):
             name = type(run.optimizer).__name__
@@ -57,8 +60,8 @@ def state_of(run: Any) -> Any:
         "kinds": _kinds(parts),
         "settings": settings_of(run),
         "rng": run._rng_state,
-        "cursor": {**cursor, "cut": run._cut, "so_far": run._so_far},
-        "history": run.history,
+        "cursor": {**cursor, "cut": run._cut, "so_far": untimed(run._so_far)},
+        "history": untimed(run.history),
     }
 
 
@@ -179,23 +182,21 @@ def _history(history, epoch, wanted):
             raise TypeError(f"history[{key!r}] must be a list of numbers, got {column!r:.60}")
         if len(column) != epoch:
             raise ValueError(f"history[{key!r}] must have {epoch} entries, got {len(column)}")
-    return history
+    return {**history, **({name: [math.nan] * epoch for name in CLOCK} if epoch else {})}
 
 
 def _so_far(entries, batch, steps):
     """Return what the current epoch has recorded so far; its last step records everything."""
     whole = LAST_STEP if batch and batch == steps else set()
-    others = begun() if steps else {*begun(), *LAST_STEP}
-    _check_names("so_far", entries, {*begun(), *whole} if batch else set(), others)
-    seconds = entries.get("seconds", [])
-    if not isinstance(seconds, list) or not all(map(_is_real, seconds)) or len(seconds) != batch:
-        raise ValueError(f"so_far['seconds'] must have {batch} numbers, got {seconds!r:.60}")
-    numbers = {key: value for key, value in entries.items() if key != "seconds"}
+    known = untimed(begun())
+    others = known if steps else {*known, *LAST_STEP}
+    _check_names("so_far", entries, {*known, *whole} if batch else set(), others)
+    numbers = dict(entries)
     if numbers.get("right", 0) is None:  # no classes
         del numbers["right"]
     if not all(map(_is_real, numbers.values())):
         raise TypeError(f"so_far must hold numbers, got {entries!r:.60}")
-    return entries
+    return {**entries, "seconds": [math.nan] * batch} if entries else {}
 
 
 def _check_place(cut, epoch, batch, step):

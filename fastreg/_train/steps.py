@@ -134,7 +134,7 @@ class Steps(Run):
             rewind(before)
             self._give_up(f"the loss of step {self.step} is {value}")
         weights = options.get("sample_weight")
-        weight = len(X) if weights is None else float(weights.sum())
+        weight = len(X) if weights is None else magnitudes(weights)
         found = value, weight, rows_right(outputs, y, self._link), len(X)
         if self.schedule is not None:
             self.optimizer.lr = self._rate()

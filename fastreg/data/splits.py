@@ -9,6 +9,7 @@ import numpy as np
 
 from fastreg._core.arrays import real
 from fastreg._core.checks import flag, number
+from fastreg._core.functions import moments
 from fastreg._core.seeds import generator
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class Standardizer:
     Notes
     -----
     Features may have any magnitude that float64 can hold: before squaring, powers of two scale
-    them to the order of 1, so that squares neither overflow nor vanish.
+    them to the order of 1, so that squares neither overflow nor vanish. Sums are taken in an order
+    of their own, so that the statistics have the same bits on every machine.
 
     Examples
     --------
@@ -74,9 +76,9 @@ class Standardizer:
         low, high = X.min(axis=0), X.max(axis=0)
         exponent = np.frexp(np.maximum(-low, high))[1]
         with np.errstate(under="ignore"):
-            X = np.ldexp(X, -exponent)
-            self.mean: Any = np.where(low == high, low, np.ldexp(X.mean(axis=0), exponent))
-            self.scale: Any = np.where(low == high, 1.0, np.ldexp(X.std(axis=0), exponent))
+            mean, var = moments(np.ldexp(X, -exponent))
+            self.mean: Any = np.where(low == high, low, np.ldexp(mean, exponent))
+            self.scale: Any = np.where(low == high, 1.0, np.ldexp(np.sqrt(var), exponent))
 
     def __call__(self, X: Array) -> Array:
         """Return X transformed, in float32."""

@@ -9,6 +9,7 @@ import numpy as np
 from fastreg._core._kernels import count_right, empty_like
 from fastreg._core.arrays import real
 from fastreg._core.checks import shown
+from fastreg._core.functions import magnitudes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,7 +156,7 @@ def shares(where: str, name: str, found: MaybeArray) -> MaybeArray:
     if found is None:
         return None
     with np.errstate(over="ignore"):
-        total = found.sum()
+        total = magnitudes(found)
     if not 0 < total < np.inf:
         error = NoWeightError if total == 0 else ValueError
         raise error(f"{where}: {name} must have a positive finite sum, got {total}")

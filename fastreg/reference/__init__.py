@@ -24,6 +24,7 @@ from fastreg.reference import (
     optim,
     penalty,
     product,
+    scalars,
     sparsity,
 )
 from fastreg.reference.adam import *
@@ -43,6 +44,7 @@ from fastreg.reference.optimizer import Optimizer
 from fastreg.reference.penalty import *
 from fastreg.reference.product import *
 from fastreg.reference.random import philox4x32
+from fastreg.reference.scalars import *
 from fastreg.reference.sparsity import *
 
 __all__ = ["Optimizer", "philox4x32"]
@@ -61,4 +63,5 @@ __all__ += norm.__all__
 __all__ += optim.__all__
 __all__ += penalty.__all__
 __all__ += product.__all__
+__all__ += scalars.__all__
 __all__ += sparsity.__all__

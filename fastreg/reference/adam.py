@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from fastreg.reference.functions import power
 from fastreg.reference.optimizer import Optimizer, held, in_units, root_mean_square, units
+from fastreg.reference.scalars import power
 
 if TYPE_CHECKING:
     from fastreg._core.types import Number, Services, ServicesOfAll

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastreg.reference import functions as f
+from fastreg.reference.random import box_muller
 
 if TYPE_CHECKING:
     from fastreg._core.types import Array, DTypeLike, Products, Seed
@@ -63,8 +64,8 @@ class Dense(Layer):
         if rng is None:
             rng = np.random.randint(0, 2**32, size=4, dtype=np.uint64)
         spread = {"he": 2.0 / n_in, "glorot": 2.0 / (n_in + n_out), "normal": 1.0}[init]
-        draws = np.random.default_rng(rng).standard_normal((n_in, n_out))
-        self.W = (init_scale * math.sqrt(spread) * draws).astype(dtype)
+        draws = box_muller(np.random.default_rng(rng), n_in * n_out).reshape(n_in, n_out)
+        self.W = (init_scale * math.sqrt(spread) * draws.astype(np.float64)).astype(dtype)
         self.b: Any = np.zeros(n_out, dtype) if bias else None
 
     def forward(self, X: Array) -> Array:

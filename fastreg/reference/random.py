@@ -96,6 +96,13 @@ def normals(key: Any, call: Any, shape: Any) -> Array:
     return deviates.reshape(-1)[:size].reshape(shape)
 
 
+def box_muller(rng: Any, n: int) -> Any:
+    """Standard normal deviates in float32: n / 2 radii and as many angles, cosines first."""
+    radii, angles = rng.integers(0, 2**32, (2, (n + 1) // 2), np.uint32)
+    first, second = normal_angle(angles)
+    return (normal_radius(radii) * np.concatenate([[first], [second]])).ravel()[:n]
+
+
 def horner(x: Any, coefficients: Any) -> Any:
     """A polynomial in float32, the highest power first."""
     value = np.float32(coefficients[0])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastreg._core import functions
-from fastreg.reference import functions as twin
+from fastreg.reference import scalars as twin
 
 
 def ulps(found, exact):

@@ -1,5 +1,6 @@
 """Reading tables, splitting them by class, standardising without a leak."""
 
+import harness
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -197,6 +198,22 @@ def test_bad_tables_of_a_standardizer_are_named(X, error):
             Standardizer(np.ones((2, 3)))(X)
     with pytest.raises(ValueError, match=r"rows of shape \(3,\), got \(1,\)"):
         Standardizer(np.ones((2, 3)))(np.ones((2, 1)))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 5000])
+def test_statistics_have_the_same_bits_for_every_layout_level_and_thread_count(
+    rows, level, threads, fixed_rng
+):
+    """NumPy sums a table by rows and its transpose by columns, in other orders."""
+    X = fixed_rng.normal(size=(rows, 5)) * 1e3 ** fixed_rng.uniform(-1, 1, 5) + 100.0
+    with harness.serial_base():
+        expected = Standardizer(X)
+    for same in (X, np.asfortranarray(X), np.repeat(X, 2, axis=1)[:, ::2]):
+        found = Standardizer(same)
+        harness.same_bits(found.mean, expected.mean)
+        harness.same_bits(found.scale, expected.scale)
+    np.testing.assert_allclose(found.mean, X.mean(axis=0), rtol=1e-14)
+    np.testing.assert_allclose(found.scale, np.where(rows > 1, X.std(axis=0), 1.0), rtol=1e-12)
 
 
 def test_a_standardizer_is_scikit_learns():

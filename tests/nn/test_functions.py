@@ -8,7 +8,7 @@ from harness import same_bits
 
 from fastreg import reference
 from fastreg._core import _kernels
-from fastreg.nn import GELU, Sigmoid, Tanh, binary_cross_entropy, mse, softmax_cross_entropy
+from fastreg.nn import GELU, Dense, Sigmoid, Tanh, binary_cross_entropy, mse, softmax_cross_entropy
 from fastreg.nn.activations import softmax
 
 EXACT = {
@@ -240,6 +240,29 @@ def test_the_softmax_of_a_row_sums_to_one_at_every_level(dtype, level, threads, 
         same_bits(softmax(z), p)
 
 
+@pytest.mark.parametrize("init", ["he", "glorot", "normal"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (40, 301)], ids=str)
+def test_initial_weights_are_those_of_the_twin_at_every_level(init, shape, dtype, level):
+    """Which takes nothing from NumPy's generator but integers."""
+    found, twin = (kind(*shape, init=init, rng=7, dtype=dtype) for kind in (Dense, reference.Dense))
+    same_bits(found.W, twin.W)
+    if shape == (40, 301):
+        spread = {"he": 2 / 40, "glorot": 2 / 341, "normal": 1.0}[init] ** 0.5
+        assert abs(found.W.mean()) < 0.04 * spread and abs(found.W.std() / spread - 1) < 0.03
+
+
+def test_initial_weights_are_known():
+    """Of PCG64's words and fixed arithmetic: the same on every machine."""
+    with np.errstate(all="raise"):
+        found = Dense(2, 2, init="normal", rng=0, dtype=np.float64).W
+    assert [value.hex() for value in found.ravel()] == [
+        "-0x1.949c500000000p-2",
+        "0x1.bb45f40000000p-1",
+        "0x1.a3051a0000000p-2",
+        "0x1.8feefe0000000p-2",
+    ]
+
+
 def test_no_function_of_a_library_is_left_in_a_step(monkeypatch, rng):
     """NumPy's transcendental functions are out of order, and nothing minds."""
 
@@ -252,6 +275,7 @@ def test_no_function_of_a_library_is_left_in_a_step(monkeypatch, rng):
     for kind in LAYERS:
         layer = LAYERS[kind][0]()
         layer.backward(layer.forward(z))
+    Dense(4, 3, rng=0)
     softmax_cross_entropy(z, labels, label_smoothing=0.1)
     binary_cross_entropy(z, 1.0 * (z > 0))
     mse(z, z)

@@ -366,7 +366,7 @@ def test_best_weights_of_another_network_are_refused_at_once(value, tmp_path):
             trainer(**full_options()).load(path)
 
 
-@pytest.mark.parametrize("place", [("history", "loss", 0), ("cursor", "so_far", "seconds", 0)])
+@pytest.mark.parametrize("place", [("history", "loss", 0), ("cursor", "so_far", "rows")])
 @pytest.mark.parametrize("value", [None, [1.0], {}, True, "1"])
 def test_a_history_of_other_things_than_numbers_is_refused(place, value, tmp_path):
     path = tmp_path / "run.ckpt"

@@ -8,7 +8,7 @@ import pytest
 from runs import Adam, blobs, cumulative, everything, fit, network, trainer
 
 from fastreg import ElasticNet, checkpoint, schedule
-from fastreg._train.history import begun
+from fastreg._train.history import begun, untimed
 from fastreg.callbacks import Callback, Checkpoint
 from fastreg.checkpoint import CheckpointError
 from fastreg.nn import softmax_cross_entropy
@@ -197,10 +197,10 @@ def test_data_of_another_layout_is_refused(changes, tmp_path):
         (("history", "loss"), ["low"], r"history\['loss'\] must be a list of numbers"),
         (("history",), [], "history must be a dict"),
         (("cursor", "so_far"), [], "so_far must be a dict"),
-        (("cursor", "so_far"), {"seconds": 3}, "seconds"),
-        (("cursor", "so_far"), {"seconds": [], "learning_rate": "x"}, "learning_rate"),
-        (("cursor", "so_far"), {**begun(), "loss": None}, "so_far must hold"),
-        (("cursor", "so_far"), {**begun(), "other": 1}, "so_far lacks"),
+        (("cursor", "so_far"), {"seconds": []}, "unknown .'seconds'"),
+        (("cursor", "so_far"), {"learning_rate": "x"}, "learning_rate"),
+        (("cursor", "so_far"), {**untimed(begun()), "loss": None}, "so_far must hold"),
+        (("cursor", "so_far"), {**untimed(begun()), "other": 1}, "so_far lacks"),
         (("cursor", "batch"), 6, "step 5 cannot be batch 6"),
         (("cursor", "step"), 4, "step 4 cannot be batch 0 of epoch 1 with 5 batches"),
         (("cursor", "cut"), 3, "cut must be a dict"),

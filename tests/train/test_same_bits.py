@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import fastreg
-from fastreg import nn
+from fastreg import nn, train
+from fastreg.callbacks import Callback
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
 sys.path.insert(0, str(GOLDEN))
@@ -33,6 +34,34 @@ def test_every_activation_and_loss_has_a_golden_run():
 @pytest.mark.parametrize("run", HASHES)
 def test_checkpoints_of_whole_runs_are_golden(run, level, threads):
     assert make_steps.hash_of(*run.split()) == HASHES[run]
+
+
+def test_files_of_two_runs_have_the_same_bytes_whatever_the_clock_said(tmp_path):
+    """Saved within an epoch and after some; the clock runs, and its readings are in no file."""
+    paths = [tmp_path / name for name in ("a", "b")]
+    for path in paths:
+        rng = np.random.default_rng(0)
+        X, y = rng.random((70, 5)).astype(np.float32), rng.integers(0, 3, 70)
+        saved = SaveAt(17, path)
+        run = train.Trainer(nn.mlp([5, 8, 3], rng=1), nn.softmax_cross_entropy, fastreg.Adam(),
+                            rng=2, callbacks=[saved], progress=False)  # fmt: skip
+        run.fit(X, y, epochs=4, batch_size=10)
+        run.save(path.with_suffix(".end"))
+        assert all(t > 0 for t in run.history["seconds"])
+    for suffix in ("", ".end"):
+        first, second = (path.with_suffix(suffix).read_bytes() for path in paths)
+        assert first == second and b"seconds" not in first and b"ms_per_step" not in first
+
+
+class SaveAt(Callback):
+    """Save the run after a step."""
+
+    def __init__(self, step, path):
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.trainer.step == self.step:
+            self.trainer.save(self.path)
 
 
 @pytest.mark.parametrize("activation", ["Tanh", "Sigmoid", "GELU", "LeakyReLU"])
