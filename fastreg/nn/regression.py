@@ -8,6 +8,7 @@ import numpy as np
 
 from fastreg._core import checks
 from fastreg._core._kernels import point_loss
+from fastreg._core.functions import squares
 from fastreg.nn.targets import linked, outputs_in, shares, targets_in, weights
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _far_apart(outputs, targets, parts, gradient):
     half = 0.5 * outputs.astype(np.float64) - 0.5 * targets.astype(np.float64)
     weight = np.full((n, 1), 1.0 / (n * k)) if parts is None else parts[:, None] / k
     gradient[...] = half * (4.0 * weight)
-    return float(4.0 * np.square(half * np.sqrt(weight)).sum()), gradient
+    return 4.0 * squares([half * np.sqrt(weight)]), gradient
 
 
 @linked("identity")
