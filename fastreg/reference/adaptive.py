@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from fastreg.reference.adam import Adam
-from fastreg.reference.functions import power
 from fastreg.reference.optimizer import Optimizer, held, in_units, units
+from fastreg.reference.scalars import power
 
 if TYPE_CHECKING:
     from fastreg._core.types import Number, Services
