@@ -6,6 +6,7 @@ import math
 import time
 from typing import Any
 
+from fastreg._core.functions import magnitudes
 from fastreg._train.history import (
     add_step,
     begun,
