@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Unpack
 
-from fastreg.reference.functions import power
 from fastreg.reference.optimizer import Optimizer, root_mean_square
+from fastreg.reference.scalars import power
 
 if TYPE_CHECKING:
     from fastreg._core.types import Number, Services

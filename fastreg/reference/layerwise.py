@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fastreg.reference.adam import Adam
-from fastreg.reference.functions import power
 from fastreg.reference.optimizer import Optimizer, norm_of
+from fastreg.reference.scalars import power
 
 if TYPE_CHECKING:
     from fastreg._core.types import Number, Services
