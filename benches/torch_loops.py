@@ -94,7 +94,7 @@ def passing(contender, name, shape):
         return lambda: (layer.forward(X), layer.backward(dY))
     module = getattr(fastreg.torch if contender == "fastreg" else torch.nn, name)(size)
     if contender == "nothing":
-        function, more = empty_function(), [torch.ones(size, requires_grad=True) for _ in "wb"]
+        function, more = empty_function(), [torch.ones(features, requires_grad=True) for _ in "wb"]
         inputs = (x, *more) if name == "LayerNorm" else (x,)
         return lambda: torch.autograd.grad(function.apply(*inputs), inputs, dy)
     if name != "Dropout":
