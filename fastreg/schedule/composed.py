@@ -47,7 +47,7 @@ class join(base.Schedule):
         schedules = tuple(base.bound(one, span.after(begin)) for one, begin in begins)
         return replace(self, schedules=schedules, boundaries=boundaries)
 
-    def _at(self, t):
+    def _at(self, t: Any) -> Any:
         i = bisect_right(self.boundaries, t)
         return self.schedules[i](t - self.boundaries[i - 1] if i else t)
 
@@ -75,6 +75,6 @@ class warmup(base.Schedule):
             self, schedule=base.bound(self.schedule, span.after(warm)), warmup_steps=warm
         )
 
-    def _at(self, t):
+    def _at(self, t: Any) -> Any:
         warm: Any = self.warmup_steps
         return ramp(t, self.schedule(0), warm) if t < warm else self.schedule(t - warm)

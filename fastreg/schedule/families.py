@@ -42,7 +42,7 @@ class constant(base.Schedule):
 
     value: float = base.amount()
 
-    def _at(self, t):
+    def _at(self, t: Any) -> Any:
         return self.value
 
 
@@ -71,7 +71,7 @@ class step(base.Schedule):
     drop_factor: float = base.factor(default=0.5)
     drop_every: Length = base.steps(default=10, short="every")
 
-    def _at(self, t):
+    def _at(self, t: Any) -> Any:
         return grow(self.initial_value, self.drop_factor, t // self.drop_every)
 
 
@@ -89,7 +89,7 @@ class multi_step(base.Schedule):
     milestones: Sequence[Length] = base.step_list()
     drop_factor: float = base.factor(default=0.1)
 
-    def _at(self, t):
+    def _at(self, t: Any) -> Any:
         return grow(self.initial_value, self.drop_factor, bisect_right(self.milestones, t))
 
 
@@ -107,7 +107,7 @@ class exponential(base.Schedule):
     decay_rate: float = base.factor()
     decay_steps: Length = base.steps(default=1, kw_only=True)
 
-    def _at(self, t):
+    def _at(self, t: Any) -> Any:
         return grow(self.initial_value, self.decay_rate, t / self.decay_steps)
 
 
@@ -125,7 +125,7 @@ class inverse_time(base.Schedule):
     decay_rate: float = base.amount()
     decay_steps: Length = base.steps(default=1, kw_only=True)
 
-    def _at(self, t):
+    def _at(self, t: Any) -> Any:
         slower = 1.0 + self.decay_rate * (t / self.decay_steps)
         if slower < math.inf:
             return self.initial_value / slower
@@ -162,7 +162,7 @@ class polynomial(base.Schedule):
     total_steps: Length = base.steps(short="total")
     power: float = base.amount(default=1.0, kw_only=True, open_low=True)
 
-    def _at(self, t):
+    def _at(self, t: Any) -> Any:
         done, total = min(t, self.total_steps), self.total_steps
         left = (total - done) / total
         return mix(self.initial_value, self.final_value, left, done / total, self.power)
@@ -222,7 +222,7 @@ class cosine(base.Schedule):
     total_steps: Length = base.steps(short="total")
     final_value: float = base.amount(default=0.0)
 
-    def _at(self, t):
+    def _at(self, t: Any) -> Any:
         total: Any = self.total_steps
         return descend(t, self.initial_value, self.final_value, total)
 
@@ -247,7 +247,7 @@ class warm_restarts(base.Schedule):
     period_factor: int = base.count(default=1, kw_only=True)
     peak_factor: float = base.factor(default=1.0, kw_only=True)
 
-    def _at(self, t):
+    def _at(self, t: Any) -> Any:
         period: Any = self.period
         if self.period_factor == 1:
             k, t = divmod(t, period)
@@ -295,7 +295,7 @@ class one_cycle(base.Schedule):
     div_factor: float = base.amount(default=25.0, kw_only=True, low=1.0)
     final_div_factor: float = base.amount(default=1e4, kw_only=True, low=1.0)
 
-    def _at(self, t):
+    def _at(self, t: Any) -> Any:
         low, total = self.peak_value / self.div_factor, cast("Any", self.total_steps)
         rise = self.warmup_fraction * total
         if t < rise:
@@ -334,7 +334,7 @@ class warmup_stable_decay(base.Schedule):
         decay = decay or rest.after(stable).steps("fit")
         return replace(self, warmup_steps=warm, stable_steps=stable, decay_steps=decay)
 
-    def _at(self, t):
+    def _at(self, t: Any) -> Any:
         warm: Any = self.warmup_steps
         if t < warm:
             return ramp(t, self.peak_value, warm)

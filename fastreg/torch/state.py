@@ -26,7 +26,7 @@ def checked_parameter(name: str, p: Any, where: str) -> None:
     """Check that a kernel can step a parameter."""
     if not isinstance(p, torch.Tensor):
         got = checks.shown(p)
-    elif type(p).__torch_dispatch__ is not DISPATCH:
+    elif getattr(type(p), "__torch_dispatch__", None) is not DISPATCH:
         got = f"a {type(p).__name__}"
     elif p.layout != torch.strided:
         got = str(p.layout)
