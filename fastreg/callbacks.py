@@ -1,11 +1,19 @@
-"""Callbacks: hooks that a training run calls, and two callbacks that are ready to use."""
+"""Callbacks: hooks that a training run calls, and callbacks that are ready to use."""
 
 from __future__ import annotations
 
+import csv
+import errno
+import importlib
+import io
+import math
+import os
 from typing import TYPE_CHECKING, Any
 
 from fastreg._core import checks
 from fastreg._core.checks import integer
+from fastreg._core.replace import replace_file
+from fastreg._train.measure import direct
 from fastreg.study.diagnosis import diagnose
 
 if TYPE_CHECKING:
@@ -13,7 +21,10 @@ if TYPE_CHECKING:
 
     from fastreg._core.types import PathLike
 
-__all__ = ["Callback", "Checkpoint", "LiveDiagnosis"]
+__all__ = ["BestCheckpoint", "CSVLogger", "Callback", "Checkpoint", "LiveDiagnosis", "TensorBoard"]
+
+#: What writes events for TensorBoard; the first that is installed does.
+WRITERS = (("tensorboard.summary", "Writer"), ("torch.utils.tensorboard", "SummaryWriter"))
 
 
 class Callback:
@@ -106,6 +117,222 @@ class Checkpoint(Callback):
         """Save if it is time."""
         if self.every_steps is not None and self.trainer.step % self.every_steps == 0:
             self.trainer.save(self.path)
+
+
+class BestCheckpoint(Callback):
+    """Save the run to one file after each epoch that is better than all before it.
+
+    Parameters
+    ----------
+    path : str or path
+        The file; it is replaced completely or not at all, as `fastreg.checkpoint.save` does.
+        ``Trainer.load(path)`` takes the run back to its best epoch, and
+        ``Trainer.fit(resume_from=path)`` continues from there.
+    monitor : str, keyword-only
+        The entry of the history that says so, such as "val_auc"; left out, what the Trainer
+        monitors, which is the validation loss unless it was told otherwise.
+    mode : {"max", "min"}, keyword-only
+        Whether more or less of it is better; left out, the metric says so.
+
+    Attributes
+    ----------
+    best_epoch, best_value : int, float or None
+        The epoch of the file and its value, of this process's run.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the path is none, or mode none of the two. Before the first step of a run, if the
+        Trainer does not record what is monitored, or which is better is not known.
+    OSError
+        Before the first step, if the folder is not there.
+
+    Notes
+    -----
+    It compares an epoch with the history, which a resumed run takes over: the file is replaced
+    only by what is better than all epochs before the interruption, too.
+
+    Examples
+    --------
+    >>> BestCheckpoint("best.ckpt", monitor="val_accuracy").monitor
+    'val_accuracy'
+    """
+
+    def __init__(
+        self, path: PathLike, *, monitor: str | None = None, mode: str | None = None
+    ) -> None:
+        where = "BestCheckpoint"
+        self.path: Any = checks.path(where, "path", path)
+        if monitor is not None and not isinstance(monitor, str):
+            raise TypeError(f"{where}: monitor must be a str, got {checks.shown(monitor)}")
+        if mode is not None:
+            checks.choice(where, "mode", mode, ("max", "min"))
+        self.monitor, self.mode = monitor, mode
+        self.best_epoch: int | None = None
+        self.best_value: float | None = None
+        self._watched: Any = None
+        self._sign = 1
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Refuse a monitor that nobody records and a folder that is not there."""
+        folder = os.path.dirname(self.path) or "."
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
+        self._watched = self.best_epoch = self.best_value = None
+        recorded = getattr(self.trainer, "recorded", None)
+        if recorded is not None:
+            self._settle(recorded)
+
+    def _settle(self, recorded):
+        """Find what is watched among what is recorded, and which is better."""
+        monitor, mode = self.monitor, self.mode
+        if monitor is None:
+            monitor = getattr(self.trainer, "monitor", None)
+            mode = mode or (monitor and self.trainer.mode)
+        if monitor is None:
+            names = "val_loss", "val_score", "loss"
+            monitor = next((name for name in names if name in recorded), "loss")
+        self._watched, mode = direct("BestCheckpoint", monitor, mode, recorded)
+        self._sign = 1 if mode == "min" else -1
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Save if the epoch is the best so far."""
+        history = self.trainer.history
+        if self._watched is None:  # a run that does not say what it records
+            self._settle({name: "max" if name.endswith("score") else "min" for name in history})
+        column = history[self._watched]
+        *before, value = (self._sign * x for x in column)
+        finite = [x for x in before if math.isfinite(x)]
+        if math.isfinite(value) and (not finite or value < min(finite)):
+            self.trainer.save(self.path)
+            self.best_epoch, self.best_value = epoch, column[-1]
+
+
+class CSVLogger(Callback):
+    """Write the history to a CSV file, a line per epoch, so that others can follow the run.
+
+    Parameters
+    ----------
+    path : str or path
+        The file. A run that begins replaces it; a resumed run writes the epochs that it took over
+        and goes on after them, so that no epoch is missing or there twice.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the path is none.
+    OSError
+        Before the first step of a run, if the file cannot be written.
+
+    Notes
+    -----
+    The first column is the epoch, counted from 0; the others are those of the history, under one
+    line of names. Numbers are written with all their digits. The file is closed after every epoch,
+    so that others read what is there. If another callback adds a column to the
+    history, the file is written anew with it.
+
+    Examples
+    --------
+    >>> CSVLogger("run.csv").path
+    'run.csv'
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self.path: Any = checks.path("CSVLogger", "path", path)
+        self._columns: list[str] = []
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Begin the file, with the epochs of a resumed run."""
+        self._write_all()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add a line."""
+        history = self.trainer.history
+        if list(history) != self._columns or not os.path.exists(self.path):
+            self._write_all()
+            return
+        line = _lines([[epoch, *(float(column[-1]) for column in history.values())]])
+        with open(self.path, "a", encoding="utf-8", newline="") as file:
+            file.write(line)
+
+    def _write_all(self):
+        history = self.trainer.history
+        columns = list(history)
+        rows = ([float(x) for x in row] for row in zip(*history.values(), strict=True))
+        table = [["epoch", *columns], *([epoch, *row] for epoch, row in enumerate(rows))]
+        replace_file(self.path, _lines(table if columns else []).encode())
+        self._columns = columns
+
+
+def _lines(rows):
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+class TensorBoard(Callback):
+    """Write the history to a folder that TensorBoard shows: a scalar per column, a step per epoch.
+
+    Parameters
+    ----------
+    logdir : str or path
+        The folder, made if it is not there; one for each run, so that runs can be compared.
+
+    Raises
+    ------
+    ImportError
+        If neither ``tensorboard`` nor torch's writer can be imported.
+    TypeError, ValueError
+        If ``logdir`` is no path.
+
+    Notes
+    -----
+    Every epoch is flushed. A resumed run adds a file to the folder; epochs that were trained again
+    are in both.
+
+    Examples
+    --------
+    >>> TensorBoard("runs/first")  # doctest: +SKIP
+    """
+
+    def __init__(self, logdir: PathLike) -> None:
+        self.logdir: Any = checks.path("TensorBoard", "logdir", logdir)
+        _writer()
+        self._writer: Any = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Open a file in the folder."""
+        self.on_train_end()  # one that an exception has left open
+        self._writer = _writer()(self.logdir)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write the epoch's entries."""
+        for name, value in (logs or {}).items():
+            self._writer.add_scalar(name, value, epoch)
+        self._writer.flush()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The folder; an open file stays with this process."""
+        return {**vars(self), "_writer": None}
+
+
+def _writer():
+    """The class of the first writer that is installed."""
+    for module, name in WRITERS:
+        try:
+            return getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError):
+            continue
+    raise ImportError(
+        "TensorBoard: its files need the package tensorboard, alone or with torch; "
+        "pip install tensorboard"
+    )
 
 
 class LiveDiagnosis(Callback):

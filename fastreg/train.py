@@ -12,6 +12,7 @@ from fastreg._core.checks import path as path_of
 from fastreg._core.seeds import generator
 from fastreg._train.loop import interruptible, progress_bar
 from fastreg._train.mean import MeanGradient
+from fastreg._train.measure import direct, directions, metrics_of
 from fastreg._train.predict import (
     check_model,
     check_part,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fastreg._core.types import Data, LossLike, PathLike, ScheduleLike, Seed
+    from fastreg.history import History
 
 __all__ = ["Trainer", "evaluate", "fit"]
 
@@ -66,11 +68,28 @@ class Trainer(Steps):
         Objects whose hooks are called; see `fastreg.callbacks`.
     progress : bool, keyword-only
         Whether to show a progress bar, on a terminal and if tqdm is installed.
+    metrics : sequence, keyword-only
+        What else to record of each epoch: names ("accuracy", "balanced_accuracy", "f1", "auc" or
+        "roc_auc", "log_loss", "r2", "mae"), functions ``f(y_true, y_pred)``, scorers of
+        scikit-learn's, or `fastreg.metrics.Metric`. A bare function is given labels, as
+        `predict` returns them, unless its second argument is called ``y_score``, ``y_prob`` or
+        ``y_proba`` (probabilities) or ``logits``, ``y_logits`` or ``pred_decision`` (outputs), or
+        it is scikit-learn's ``log_loss``; `Metric` says it outright.
+    monitor : str, keyword-only
+        What schedules, early stopping and `fastreg.callbacks.BestCheckpoint` watch instead of the
+        validation loss: "val_loss", "train_loss", "val_auc" and so on; see `recorded`.
+    mode : {"max", "min"}, keyword-only
+        Whether more or less of it is better. Left out, the metric says so; a bare function does by
+        its name, as scikit-learn's do: ``_score`` is better if higher, ``_loss`` and ``_error`` if
+        lower. The ``mode`` of early stopping and of plateau schedules is set to it.
 
     Attributes
     ----------
-    history : dict of list
+    history : History
         One entry per epoch; see `fit`.
+    recorded : dict
+        The entries of an epoch that ``monitor`` may name, and whether "max" or "min" is better.
+        `fit` without validation data takes those of validation data, ``val_``..., away.
     epoch, batch, step : int
         Complete epochs, steps of the current epoch, and all steps so far.
     stop_training : bool
@@ -101,6 +120,9 @@ class Trainer(Steps):
         rng: Seed = None,
         callbacks: Sequence[Any] = (),
         progress: bool = True,
+        metrics: Sequence[Any] = (),
+        monitor: str | None = None,
+        mode: str | None = None,
     ) -> None:
         loss = loss_named("Trainer", loss)
         wanted = {
@@ -120,11 +142,20 @@ class Trainer(Steps):
             check_part("Trainer", f"callbacks[{i}]", callback, "on_train_batch_end")
         super().__init__(model, loss)
         self._link = link_of(loss)
+        self.metrics = metrics_of("Trainer", metrics, self._link)
+        self._measures = tuple(one for one in self.metrics if one.name != "accuracy")
+        classes = self._link in ("softmax", "sigmoid")
+        self._modes = self.recorded = directions(self._measures, classes)
+        self.monitor, self.mode = direct("Trainer", monitor, mode, self.recorded)
         self.optimizer = optimizer
         self.schedule, self.early_stopping = schedule, early_stopping
         self.penalties, self.callbacks = penalties, callbacks
         self.progress = flag("Trainer", "progress", progress)
         self.rng = generator("Trainer", rng)
+        if self.mode is not None:
+            for part in (*self._schedules(), early_stopping):
+                if getattr(part, "mode", None) in ("min", "max"):
+                    part.mode = self.mode
         self._begin()
 
     def fit(
@@ -141,7 +172,7 @@ class Trainer(Steps):
         sample_weight: Data = None,
         evaluate_training: bool = False,
         resume_from: PathLike | None = None,
-    ) -> dict[str, list[float]]:
+    ) -> History:
         """Train by mini-batches.
 
         Parameters
@@ -179,14 +210,18 @@ class Trainer(Steps):
 
         Returns
         -------
-        history : dict of list
-            One entry per epoch: ``loss`` and ``accuracy``, means over its samples (the loss with
-            their weights); ``val_loss`` and ``val_accuracy`` as `evaluate` finds them;
-            ``learning_rate`` and ``gradient_norm`` of the epoch's last step; ``weight_norm``;
-            ``near_zero``, the share of parameters below 0.001 in magnitude; ``ms_per_step``, the
-            median step; ``seconds``, with the evaluation. The last two are in no file: after
-            `load` they are NaN for the epochs before. There is no accuracy where outputs are not
-            classes.
+        history : History
+            A dict of lists, which can be drawn with `fastreg.history.History.plot`. One entry per
+            epoch: ``loss`` and ``accuracy``, means over its samples (the loss with their weights);
+            ``val_loss`` and ``val_accuracy`` as `evaluate` finds them; ``learning_rate`` and
+            ``gradient_norm`` of the epoch's last step; ``weight_norm``; ``near_zero``, the share of
+            parameters below 0.001 in magnitude; ``ms_per_step``, the median step; ``seconds``, with
+            the evaluation; these two are in no file, and NaN for the epochs before a
+            `load`. There is no accuracy where outputs are not classes. Metrics are under
+            their names: of training data, computed when the epoch ends from the outputs that its
+            batches had, with ``sample_weight`` if they take it; with ``val_`` before the name, of
+            the validation data. ``accuracy`` counts rows whatever their weights. A metric is NaN
+            where outputs are not finite.
 
         Raises
         ------
@@ -242,6 +277,7 @@ class Trainer(Steps):
             resume_from = path_of(where, "resume_from", resume_from)
             state = checkpoint.load(resume_from)
             check_cut(resume_from, state, cut)
+        self._settle(where, feed, validation)
         with interruptible(self) as presses:
             presses.busy = True  # until the run has begun
             self._set_out(resume_from, state, cut, rates, presses)
@@ -280,6 +316,10 @@ class Trainer(Steps):
             self.stop_training, self.stop_reason = True, "interrupt"
         self._cut, self._rates, self._presses = cut, (self.schedule, rates), presses
         self._mean = MeanGradient() if "accumulate" in cut else None
+        there = cut["validation rows"] != 0
+        self.recorded = {
+            key: mode for key, mode in self._modes.items() if there or not key.startswith("val_")
+        }
         self._good = {key: np.empty_like(array) for key, array in self.model.arrays.items()}
         self._keep_good(f"step {self.step}" if self.batch else f"epoch {self.epoch}")
         for callback in self.callbacks:
@@ -297,7 +337,7 @@ def fit(
     batch_size: int = 64,
     rng: Seed = None,
     **data: Any,
-) -> dict[str, list[float]]:
+) -> History:
     """Train a model by mini-batches and return the history of the run.
 
     Shorthand for ``Trainer(model, loss, optimizer, rng=rng).fit(X, y, ...)``; see there. Two

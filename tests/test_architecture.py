@@ -33,10 +33,10 @@ ALLOWED = {
     "data": FAMILY,
     "reference": {"numpy"},
     "nn": FAMILY | {"norm", "dropout", "reference"},
-    "_train": FAMILY | {"nn", "schedule", "data", "checkpoint", "tqdm"},
+    "_train": FAMILY | {"nn", "schedule", "data", "checkpoint", "metrics", "history", "tqdm"},
     "study": FAMILY | {"optim", "joblib", "tqdm"},
     "sklearn": {"numpy", "scipy", "nn", "optim", "schedule", "checkpoint", "."},  # public
-    ".": FAMILY | {"nn", "schedule", "_train", "study"},
+    ".": FAMILY | {"nn", "schedule", "_train", "study", "matplotlib"},  # when something is drawn
     "torch": FAMILY | {"torch", "norm", "dropout"},  # and nothing may know it
     "export": FAMILY | {"nn", "norm", "dropout", "checkpoint", "onnx", "torch", "."},  # nor it
 }

@@ -12,14 +12,25 @@ import sys
 import pytest
 
 import fastreg
-from fastreg import averages, callbacks, checkpoint, data, nn, optim, schedule, train
+from fastreg import (
+    averages,
+    callbacks,
+    checkpoint,
+    data,
+    history,
+    metrics,
+    nn,
+    optim,
+    schedule,
+    train,
+)
 
 HERE = pathlib.Path(__file__).parent
 TREE = HERE.parent
 PACKAGE = pathlib.Path(fastreg.__file__).parent
 IN_TREE = PACKAGE == TREE / "fastreg"
 RIGHT, WRONG = HERE / "typing" / "user_code.py", HERE / "typing" / "wrong_code.py"
-MODULES = (fastreg, nn, data, schedule, callbacks, averages, checkpoint, train)
+MODULES = (fastreg, nn, data, schedule, callbacks, averages, checkpoint, train, metrics, history)
 NAMES = {name for module in MODULES for name in module.__all__} - set(optim.__all__)
 NAMES |= {"MLPClassifier", "MLPRegressor"}  # of an extra
 RULES = "".join(

@@ -27,12 +27,17 @@ NEAR_ZERO = 1e-3  # a weight of smaller magnitude counts as near zero
 
 
 CLOCK = ("ms_per_step", "seconds")  # what differs from run to run, and is in no file
+LISTS = ("seconds", "seen")  # which grow in place
 TOTALS = ("loss", "weight", "right", "rows")  # over the batches of the epoch so far
 
 
-def begun() -> dict[str, Any]:
-    """Return what an epoch has left before its first step."""
-    return {"seconds": [], **dict.fromkeys(TOTALS, 0)}
+def begun(seeing: bool = False) -> dict[str, Any]:
+    """Return what an epoch has left before its first step.
+
+    With metrics to compute, it is also what they will see: outputs, targets and weights.
+    """
+    seen: dict[str, Any] = {"seen": []} if seeing else {}
+    return {"seconds": [], **seen, **dict.fromkeys(TOTALS, 0)}
 
 
 def untimed(entries: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +48,7 @@ def untimed(entries: dict[str, Any]) -> dict[str, Any]:
 def add_step(so_far: dict[str, Any], found: Any) -> dict[str, Any]:
     """Return what a step adds up to: its loss, weight, rows predicted right (or None) and rows.
 
-    None stands for a step that was skipped. The list of seconds is the same one.
+    None stands for a step that was skipped. Its lists are the same ones.
     """
     if found is None:
         return dict(so_far)
@@ -83,7 +88,7 @@ def of_epoch(so_far: dict[str, Any]) -> dict[str, Any]:
     """
     loss, weight, right, rows = (so_far[name] for name in TOTALS)
     seconds = [taken for taken in so_far["seconds"] if not math.isnan(taken)]
-    entries = {name: so_far[name] for name in untimed(so_far) if name not in TOTALS}
+    entries = {name: so_far[name] for name in so_far if name not in (*TOTALS, *LISTS)}
     return {
         "loss": loss / weight if weight else math.nan,
         "accuracy": None if right is None or not rows else right / rows,

@@ -201,26 +201,29 @@ class Predictor:
         X, _ = check_table(where, "X", X, None, None, self.model, self.loss)
         return outputs_of(self.model, X)
 
-    def _evaluate(self, where, name, X, y, options):
+    def _evaluate(self, where, name, X, y, options, seen=None):
+        """Loss and accuracy of rows; ``seen`` is a list for outputs, targets and weights."""
         if not options:
             X, y, _ = counted(where, name, X, y, None, self.loss)
         outputs = outputs_of(self.model, X)
+        if seen is not None:
+            seen.append([np.array(outputs), np.array(y), options.get("sample_weight")])
         try:
             value, _ = loss_of(where, self.loss, outputs, y, options)
         except NoWeightError as error:
             raise _weightless(where, name) from error
         return value, accuracy(outputs, y, link_of(self.loss))
 
-    def _evaluate_all(self, where, name, feed):
+    def _evaluate_all(self, where, name, feed, seen=None):
         """`_evaluate` of all rows; of pieces of them the means, by weight and by rows."""
         if feed.whole:
-            return self._evaluate(where, name, *next(feed.pieces()))
+            return self._evaluate(where, name, *next(feed.pieces()), seen)
         total, weight, rows = 0.0, 0.0, 0
         right: Any = 0.0
         for X, y, options in feed.pieces():
             own = weight_of(self.loss, y, options)
             if own:
-                value, found = self._evaluate(where, name, X, y, options)
+                value, found = self._evaluate(where, name, X, y, options, seen)
                 total, weight, rows = total + value * own, weight + own, rows + len(X)
                 right = None if found is None else right + found * len(X)
         if not weight:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastreg._core.checks import flag, integer, shown
-from fastreg._train.history import CLOCK, begun, untimed
+from fastreg._train.history import CLOCK, LISTS, begun, untimed
 from fastreg._train.loop import marks
 from fastreg.checkpoint import CheckpointError
 from fastreg.nn.targets import link_of
@@ -96,7 +96,8 @@ def take(run: Any, path: PathLike, state: Saved, *, going_on: bool = False) -> N
         steps, validated = _check_place(cursor["cut"], *numbers)
         history = _history(state["history"], cursor["epoch"], _columns(run, validated))
         restored = flag("Trainer.load", "restored", state["restored"])
-        so_far = _so_far(cursor["so_far"], cursor["batch"], steps)
+        seeing = bool(run._measures) and not (cursor["cut"] or {}).get("evaluate_training")
+        so_far = _so_far(cursor["so_far"], cursor["batch"], steps, seeing)
         batches = [integer("Trainer.load", "best_batches", n, low=0) for n in state["best_batches"]]
         _load(run, parts, state["model"], state["parts"])
         _check_best(run)
@@ -107,7 +108,8 @@ def take(run: Any, path: PathLike, state: Saved, *, going_on: bool = False) -> N
         run.rng.bit_generator.state = state["rng"]
         run._begin()
         run.epoch, run.batch, run.step = numbers
-        run._cut, run._so_far, run.history = cursor["cut"], so_far, history
+        run._cut, run._so_far = cursor["cut"], so_far
+        run.history.update(history)
         run._best_batches = batches
         if restored and not going_on:
             run._restore_best()
@@ -170,7 +172,7 @@ def _columns(run, validated):
     """The names of what each epoch leaves in the history, and of what it may leave."""
     link = link_of(run.loss)
     classes = link == "sigmoid" or (link == "softmax" and hasattr(run.model, "n_out"))
-    names = ["loss", *["accuracy"] * classes]
+    names = ["loss", *["accuracy"] * classes, *(metric.name for metric in run._measures)]
     return {*EVERY_EPOCH, *names, *(f"val_{name}" for name in names if validated)}
 
 
@@ -185,13 +187,16 @@ def _history(history, epoch, wanted):
     return {**history, **({name: [math.nan] * epoch for name in CLOCK} if epoch else {})}
 
 
-def _so_far(entries, batch, steps):
+def _so_far(entries, batch, steps, seeing):
     """Return what the current epoch has recorded so far; its last step records everything."""
     whole = LAST_STEP if batch and batch == steps else set()
-    known = untimed(begun())
+    known = untimed(begun(seeing))
     others = known if steps else {*known, *LAST_STEP}
     _check_names("so_far", entries, {*known, *whole} if batch else set(), others)
-    numbers = dict(entries)
+    for seen in entries.get("seen", []):
+        if not isinstance(seen, list) or [*map(type, seen[:2])] != [np.ndarray] * 2:
+            raise ValueError(f"so_far['seen'] must hold outputs and targets, got {seen!r:.60}")
+    numbers = {key: value for key, value in entries.items() if key not in LISTS}
     if numbers.get("right", 0) is None:  # no classes
         del numbers["right"]
     if not all(map(_is_real, numbers.values())):
@@ -293,6 +298,9 @@ def settings_of(run: Any) -> Any:
     found: dict[str, Any] = {}
     for place, part in parts.items():
         _describe(place, part, found)
+    found |= {f"metrics[{i}]": metric.name for i, metric in enumerate(run._measures)}
+    if run.monitor is not None:
+        found |= {"monitor": run.monitor, "mode": run.mode}
     return found
 
 

@@ -12,6 +12,7 @@ from fastreg._core.checks import path as path_of
 from fastreg._train.loop import Presses, interruptible, marks, rewind
 from fastreg._train.predict import Predictor
 from fastreg._train.resume import has_state, state_of, take
+from fastreg.history import History
 from fastreg.schedule.family import members, needs
 from fastreg.schedule.lengths import EPOCHS
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fastreg._core.types import PathLike, ScheduleLike
+    from fastreg.metrics import Metric
 
 UNTOLD = "a callback that keeps a state was interrupted or failed"
 
@@ -33,7 +35,11 @@ class Run(Predictor):
     callbacks: Sequence[Any]
     progress: bool
     rng: Any
-    history: dict[str, list[Any]]
+    history: History
+    metrics: tuple[Metric, ...]
+    monitor: str | None
+    mode: str | None
+    recorded: dict[str, str | None]
     epoch: int
     batch: int
     step: int
@@ -42,10 +48,12 @@ class Run(Predictor):
     _good: Any
     _cut: Any
     _rates: Any = None  # the schedule, and the same with all its lengths in steps of the last fit
+    _measures: tuple[Metric, ...]  # those of the metrics that the loop itself does not record
+    _modes: dict[str, str | None]
 
     def _begin(self):
         """Forget the last run."""
-        self.history = {}
+        self.history = History(monitor=self.monitor, mode=self.mode or "min")
         self.epoch = self.batch = self.step = 0
         self.stop_training, self.stop_reason = False, None
         self._rng_state = self.rng.bit_generator.state  # before the order of this epoch is drawn

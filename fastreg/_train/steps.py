@@ -6,8 +6,11 @@ import math
 import time
 from typing import Any
 
+import numpy as np
+
 from fastreg._core.functions import magnitudes
 from fastreg._train.history import (
+    LISTS,
     add_step,
     begun,
     joined,
@@ -18,6 +21,7 @@ from fastreg._train.history import (
 )
 from fastreg._train.loop import marks, rewind
 from fastreg._train.mean import MeanGradient, weight_of
+from fastreg._train.measure import check_watched, gathered, judge, measured
 from fastreg._train.predict import loss_of, outputs_of
 from fastreg._train.run import Run
 from fastreg.nn.targets import NoWeightError, rows_right
@@ -37,7 +41,7 @@ class Steps(Run):
         """Take the remaining steps of a pass over the data; return whether it is complete."""
         self._rng_state = self.rng.bit_generator.state
         groups = feed.epoch(self.rng, self.epoch, self.batch)
-        self._so_far = self._so_far or begun()
+        self._so_far = self._so_far or begun(self._sees())
         if not self.batch:
             self._tell("on_epoch_begin", self.epoch)
         self.model.train()
@@ -58,7 +62,9 @@ class Steps(Run):
         A step without weight is only counted, and its loss is NaN.
         """
         before, t, updating = marks(self.model), getattr(self.optimizer, "t", None), False
-        seconds, n = self._so_far["seconds"], self.batch
+        lists = [(self._so_far[name], len(self._so_far[name])) for name in LISTS
+                 if name in self._so_far]  # fmt: skip
+        seconds = self._so_far["seconds"]
         try:
             self._broken = HALFWAY
             value, found, params, grads = self._slopes(feed.batches(group), before)
@@ -81,7 +87,8 @@ class Steps(Run):
             untouched = t is not None and getattr(self.optimizer, "t", None) == t
             if self._broken is HALFWAY and (untouched or not updating):
                 rewind(before)
-                del seconds[n:]
+                for entries, n in lists:
+                    del entries[n:]
                 self._broken = None
             raise
         return value
@@ -137,6 +144,9 @@ class Steps(Run):
         weights = options.get("sample_weight")
         weight = len(X) if weights is None else magnitudes(weights)
         found = value, weight, rows_right(outputs, y, self._link), len(X)
+        if "seen" in self._so_far:  # copies: the next batch uses the memory of this one
+            own = None if weights is None else np.array(weights)
+            self._so_far["seen"].append([np.array(outputs), np.array(y), own])
         if self.schedule is not None:
             self.optimizer.lr = self._rate()
         model.backward(gradient, input_gradient=False)
@@ -148,18 +158,19 @@ class Steps(Run):
         new = of_epoch(self._so_far)
         exact = self._cut["evaluate_training"] or not self._so_far["weight"]
         if exact:
-            found = self._evaluate_all("Trainer.fit", "y", feed)
-            new["loss"], new["accuracy"] = found
+            new |= self._measured("y", feed)
+        else:
+            new |= self._measured_of(self._so_far.get("seen"))
         self._refuse_ruin(new["loss"])
         if not exact:
             self._refuse_ruin(self._loss_of_some(*feed.some()))
         if validation is not None:
-            found = self._evaluate_all("Trainer.fit", "y_val", validation)
-            new |= dict(zip(("val_loss", "val_accuracy"), found, strict=True))
+            found = self._measured("y_val", validation)
+            new |= {f"val_{name}": value for name, value in found.items()}
         new |= of_weights(self.model.params.values())
         new["seconds"] += time.perf_counter() - begin
         new = {key: value for key, value in new.items() if value is not None}
-        watched = new.get("val_loss", new["loss"])
+        watched = new.get("val_loss", new["loss"]) if self.monitor is None else new[self.monitor]
         with self._presses:
             self._broken = "an epoch's end was interrupted halfway"
             self._keep_good(f"epoch {self.epoch + 1}")
@@ -173,6 +184,40 @@ class Steps(Run):
             logs = {key: values[-1] for key, values in self.history.items()}
             self._tell("on_epoch_end", self.epoch - 1, logs, kept=True)
         self._tell("on_epoch_end", self.epoch - 1, logs, kept=False)
+
+    def _settle(self, where, feed, validation):
+        """Refuse what is watched and not recorded, and metrics that fail on the data."""
+        watched = self.monitor
+        check_watched(where, watched, validation is not None)
+        tried, name = (feed, "y") if validation is None else (validation, "y_val")
+        accuracy = watched in ("accuracy", "val_accuracy")
+        if tried.once or not (self._measures or accuracy):
+            return
+        seen: list[Any] = []
+        _, right = self._evaluate_all(where, name, tried, seen)
+        outputs, y, _ = gathered(seen)
+        judge(where, name, self._measures, outputs, y, self._link, watched)
+        if accuracy and right is None:
+            raise ValueError(
+                f"{where}: monitor must be recorded, got {watched!r}, and {name} holds no classes"
+            )
+
+    def _sees(self):
+        """Whether metrics are computed from the outputs of the epoch's own batches."""
+        return bool(self._measures) and not self._cut["evaluate_training"]
+
+    def _measured(self, name, feed):
+        """Loss, accuracy and metrics of data, with the weights of now."""
+        seen: Any = [] if self._measures else None
+        value, right = self._evaluate_all("Trainer.fit", name, feed, seen)
+        return {"loss": value, "accuracy": right, **self._measured_of(seen)}
+
+    def _measured_of(self, seen):
+        """Metrics of outputs: in an epoch's own batches each has the weights of then."""
+        if not seen:
+            return {}
+        outputs, y, weights = gathered(seen)
+        return measured(self._measures, outputs, y, self._link, weights)
 
     def _loss_of_some(self, X, y, options):
         """The loss of some rows, which tells whether the last step has ruined the weights."""

@@ -1,7 +1,7 @@
 """Valid calls of training and prediction."""
 
 import numpy as np
-from bad_values import flag, integer, path, real, seed
+from bad_values import flag, integer, listed, one_of, path, real, seed
 from calls import add, f32
 from calls_layers import LABELS, classes, network, shares
 
@@ -77,6 +77,9 @@ add(
     callbacks=((), parts),
     rng=(0, seed),
     progress=(True, flag),
+    metrics=(["auc"], listed(lambda value: False)),
+    monitor=("val_loss", lambda value: False),
+    mode=("min", one_of("min", "max", none=True)),
 )
 _documented = (FloatingPointError,)  # what data that are not finite end in
 FIT = {

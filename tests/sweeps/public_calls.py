@@ -1,6 +1,7 @@
 """All valid calls of public callables: importing a module of them adds its own."""
 
 import calls_layers
+import calls_metrics
 import calls_optim
 import calls_penalty
 import calls_products
@@ -20,4 +21,5 @@ FAMILIES = [
     calls_schedule,
     calls_training,
     calls_study,
+    calls_metrics,
 ]

@@ -7,10 +7,18 @@ import numpy as np
 import numpy.typing as npt
 
 import fastreg
-from fastreg import data, export, nn, reference, schedule
+from fastreg import data, export, metrics, nn, reference, schedule
 from fastreg.averages import SWA, update_statistics
-from fastreg.callbacks import Callback, Checkpoint, LiveDiagnosis
+from fastreg.callbacks import (
+    BestCheckpoint,
+    Callback,
+    Checkpoint,
+    CSVLogger,
+    LiveDiagnosis,
+    TensorBoard,
+)
 from fastreg.checkpoint import CheckpointError, load, save
+from fastreg.history import History
 from fastreg.lab import EXPERIMENTS, experiment
 from fastreg.optim import BIASES_AND_SCALES
 from fastreg.sklearn import MLPClassifier, MLPRegressor
@@ -197,6 +205,30 @@ trainer = Trainer(
 swa = SWA(start=1, every=1, learning_rate=1e-3)
 update_statistics(trainer.model, X, batch_size=4)
 swa_steps: int = swa.count
+
+
+def bias(y_true: npt.NDArray[np.float64], y_pred: npt.NDArray[np.float64]) -> float:
+    return float(np.mean(y_pred - y_true))
+
+
+watched = Trainer(
+    model,
+    smooth,
+    fastreg.Adam(),
+    metrics=["auc", metrics.f1, bias, metrics.Metric(bias, "b", needs="probabilities", mode="min")],
+    monitor="val_auc",
+    mode="max",
+    callbacks=[
+        BestCheckpoint("best.ckpt", monitor="val_b"), CSVLogger("run.csv"), TensorBoard("runs"),
+    ],
+)  # fmt: skip
+drawn: History = watched.fit(X, labels, epochs=1)
+print(drawn.plot(), drawn.best_epoch("loss", "min"), watched.recorded["loss"])
+scores: list[float] = [
+    metrics.accuracy(labels, labels), metrics.balanced_accuracy(labels, labels),
+    metrics.f1(labels, labels, average="macro"), metrics.auc(labels, X[:, 0], sample_weight=labels),
+    metrics.log_loss(labels, X64[:, 0]), metrics.mae(X64, X64), metrics.r2(X64, X64.tolist()),
+]  # fmt: skip
 history = trainer.fit(X, labels, X_val=X, y_val=labels, epochs=2, sample_weight=[1.0] * 8)
 final: float = history["loss"][-1]
 source: data.Source = data.Rows(X, labels, block=4, window=2, shuffle=False)
