@@ -217,7 +217,8 @@ class Predictor:
     def _evaluate_all(self, where, name, feed, seen=None):
         """`_evaluate` of all rows; of pieces of them the means, by weight and by rows."""
         if feed.whole:
-            return self._evaluate(where, name, *next(feed.pieces()), seen)
+            X, y, options = next(feed.pieces())
+            return self._evaluate(where, name, X, y, options, seen)
         total, weight, rows = 0.0, 0.0, 0
         right: Any = 0.0
         for X, y, options in feed.pieces():
