@@ -193,7 +193,8 @@ def _so_far(entries, batch, steps, seeing):
     known = untimed(begun(seeing))
     others = known if steps else {*known, *LAST_STEP}
     _check_names("so_far", entries, {*known, *whole} if batch else set(), others)
-    for seen in entries.get("seen", []):
+    all_seen = entries.get("seen", [])
+    for seen in all_seen if isinstance(all_seen, list) else [all_seen]:
         if not isinstance(seen, list) or [*map(type, seen[:2])] != [np.ndarray] * 2:
             raise ValueError(f"so_far['seen'] must hold outputs and targets, got {seen!r:.60}")
     numbers = {key: value for key, value in entries.items() if key not in LISTS}
