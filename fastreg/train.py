@@ -194,7 +194,8 @@ class Trainer(Steps):
             every batch. Steps are counted, and callbacks called, once for all of them.
         steps_per_epoch : int, keyword-only
             For a source of batches: an epoch is so many steps, and the next one goes on where it
-            ended. By default an epoch ends with the batches.
+            ended. By default an epoch ends with the batches. ``evaluate_training`` then reads as
+            many batches, from the beginning of a pass.
         sample_weight : array of shape (N,), keyword-only
             Weight of each sample in the mean of its batch. Samples of weight 0 take no part, and
             a batch whose classes all weigh 0 is skipped. Training or validation data whose

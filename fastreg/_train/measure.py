@@ -89,7 +89,8 @@ def _metric_of(where, place, given, link):
     elif hasattr(given, "_score_func") and hasattr(given, "_sign"):
         metric = _of_scorer(given)
     elif callable(given) and not isinstance(given, type):
-        metric = OWN.get(given) or _of_function(where, place, given)
+        own = (metric for function, metric in OWN.items() if function is given)
+        metric = next(own, None) or _of_function(where, place, given)
     else:
         raise TypeError(
             f"{where}: {place} must be a name, a function or a Metric, got {shown(given)}"

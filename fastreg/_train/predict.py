@@ -218,6 +218,8 @@ class Predictor:
         """`_evaluate` of all rows; of pieces of them the means, by weight and by rows."""
         if feed.whole:
             X, y, options = next(feed.pieces())
+            if not len(X):
+                raise _weightless(where, name)
             return self._evaluate(where, name, X, y, options, seen)
         total, weight, rows = 0.0, 0.0, 0
         right: Any = 0.0

@@ -288,8 +288,9 @@ class StreamFeed(Feed):
         self.last = self._head is None
 
     def pieces(self) -> Iterator[Any]:
-        """Yield all batches of a pass as (X, y, options)."""
-        return (self._pieces.counted(*one) for one in self._pass(0))
+        """Yield all batches of a pass as (X, y, options), or those of an epoch's steps."""
+        end = None if self._given is None else self._given * self._accumulate
+        return (self._pieces.counted(*one) for one in islice(self._pass(0), end))
 
     def some(self) -> Any:
         """Return the first batch."""

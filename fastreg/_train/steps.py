@@ -221,6 +221,8 @@ class Steps(Run):
 
     def _loss_of_some(self, X, y, options):
         """The loss of some rows, which tells whether the last step has ruined the weights."""
+        if not len(X):  # none of them counts
+            return 0.0
         outputs = outputs_of(self.model, X)
         try:
             return loss_of("Trainer.fit", self.loss, outputs, y, options)[0]

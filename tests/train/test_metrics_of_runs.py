@@ -373,6 +373,16 @@ def test_a_seen_batch_of_another_kind_is_refused(tmp_path):
             rich().load(path)
 
 
+def test_a_callable_that_cannot_be_hashed_is_a_metric():
+    class Share:
+        __hash__ = None
+
+        def __call__(self, y_true, y_pred):
+            return 0.5
+
+    assert trainer(metrics=[Share()]).metrics[0].name == "Share"
+
+
 def test_a_run_with_metrics_can_be_pickled():
     run = trainer(metrics=["auc", metrics.f1], monitor="auc")
     fit(run, epochs=1)

@@ -244,6 +244,25 @@ def test_an_endless_iterator_has_epochs_of_so_many_steps():
     assert one.optimizer.lr == rate.bind(steps_per_epoch=5, epochs=3)(14)
 
 
+def test_a_function_without_end_is_read_for_an_epoch_and_no_more():
+    read = []
+
+    def endless():
+        for _ in range(1000):
+            for one in batches():
+                read.append(1)
+                yield one
+        pytest.fail("it is read to its end")
+
+    how = {"epochs": 2, "steps_per_epoch": 3, "accumulate": 2}
+    for more in {}, {"evaluate_training": True}:
+        read.clear()
+        run = trainer(metrics=["auc"])
+        run.fit(endless, **how, **more)
+        assert np.isfinite(run.history["auc"]).all()
+        assert len(read) <= 1 + 6 + 12 + 12 * bool(more)
+
+
 def test_steps_per_epoch_goes_on_in_the_pass_and_begins_another():
     found = Recorder().fit(lambda: [(X[i : i + 2], [i, i]) for i in range(5)], epochs=3,
                            steps_per_epoch=4)  # fmt: skip
@@ -449,3 +468,23 @@ def test_labels_that_the_loss_ignores_take_no_part():
     three.fit(Rows(X, y, shuffle=False), epochs=2, batch_size=16, X_val=Rows(X, y))
     assert everything(one) == everything(two)
     assert np.isfinite(three.history["val_loss"]).all()
+
+
+@pytest.mark.parametrize("of_rows", [True, False])
+@pytest.mark.parametrize("metrics", [(), ("auc",)])
+def test_the_first_rows_may_be_of_no_weight_but_not_all(of_rows, metrics):
+    weights = np.ones(75)
+    weights[:32] = 0
+
+    def source(weights):
+        cuts = range(16, 75, 16)
+        parts = zip(*(np.split(one, cuts) for one in (X, Y, weights)), strict=True)
+        return Rows(X, Y, weights) if of_rows else list(parts)
+
+    run = trainer(metrics=metrics)
+    history = run.fit(source(weights), X_val=source(weights), epochs=2, batch_size=16)
+    assert np.isfinite([history["loss"], history["val_loss"]]).all()
+    with pytest.raises(ValueError, match="y must have a sample whose weight is above 0"):
+        trainer(metrics=metrics).fit(source(0 * weights), **HOW)
+    with pytest.raises(ValueError, match="y_val must have a sample whose weight is above 0"):
+        trainer(metrics=metrics).fit(X, Y, X_val=source(0 * weights), **HOW)
