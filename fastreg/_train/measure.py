@@ -301,12 +301,12 @@ def check_watched(where: str, name: str | None, validated: bool) -> None:
 
 def judge(
     where: str, y_name: str, found: Sequence[Metric], outputs: Array, y: Array, link: str | None,
-    watched: str | None,
+    watched: str | None, weights: Any = None,
 ) -> None:  # fmt: skip
     """Try metrics on untrained outputs, so that those that fail do so before the training."""
     for metric in found:
         try:
-            value = measured([metric], outputs, y, link)[metric.name]
+            value = measured([metric], outputs, y, link, weights)[metric.name]
         except Exception as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(

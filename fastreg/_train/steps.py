@@ -196,7 +196,9 @@ class Steps(Run):
         seen: list[Any] = []
         _, right = self._evaluate_all(where, name, tried, seen)
         outputs, y, _ = gathered(seen)
-        judge(where, name, self._measures, outputs, y, self._link, watched)
+        weighted = "sample_weight" in feed.some()[2]  # then training's metrics are given weights
+        weights = np.ones(len(y)) if weighted else None
+        judge(where, name, self._measures, outputs, y, self._link, watched, weights)
         if accuracy and right is None:
             raise ValueError(
                 f"{where}: monitor must be recorded, got {watched!r}, and {name} holds no classes"

@@ -373,6 +373,21 @@ def test_a_seen_batch_of_another_kind_is_refused(tmp_path):
             rich().load(path)
 
 
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_metric_that_refuses_weights_is_refused_before_the_first_step(validated):
+    def picky(y_true, y_pred, sample_weight=None):
+        if sample_weight is not None:
+            raise ValueError("no weights, please")
+        return 0.5
+
+    run = trainer(metrics=[picky])
+    X, y = blobs(30)
+    validation = {"X_val": X, "y_val": y} if validated else {}
+    with pytest.raises(ValueError, match="'picky' fails on .*: no weights, please"):
+        run.fit(X, y, epochs=1, sample_weight=np.ones(30), **validation)
+    assert run.step == 0
+
+
 def test_a_callable_that_cannot_be_hashed_is_a_metric():
     class Share:
         __hash__ = None
