@@ -13,11 +13,8 @@ from fastreg._core.seeds import generator
 from fastreg._train.loop import interruptible, progress_bar
 from fastreg._train.mean import MeanGradient
 from fastreg._train.measure import direct, directions, metrics_of
-from fastreg._train.predict import (
-    check_model,
-    check_part,
-    evaluate,
-)
+from fastreg._train.predict import check_model, check_part
+from fastreg._train.predictor import evaluate
 from fastreg._train.resume import check_cut, take
 from fastreg._train.run import bound_to
 from fastreg._train.source import feed_of, validation_of

@@ -10,7 +10,7 @@ import numpy as np
 from fastreg import checkpoint
 from fastreg._core.checks import path as path_of
 from fastreg._train.loop import Presses, interruptible, marks, rewind
-from fastreg._train.predict import Predictor
+from fastreg._train.predictor import Predictor
 from fastreg._train.resume import has_state, state_of, take
 from fastreg.history import History
 from fastreg.schedule.family import members, needs

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fastreg._core.types import Array
 
-__all__ = ["RowsFeed", "StreamFeed", "feed_of", "validation_of"]
+__all__ = ["RowsFeed", "StreamFeed", "feed_of", "is_source", "reader_of", "validation_of"]
 
 BLOCK = 2**20  # bytes of X that are read together
 
@@ -195,9 +195,9 @@ class StreamFeed(Feed):
         self._numbered = callable(source) and _takes_a_number(source)
         self._pieces = Pieces(where, run, name)
         self._given, self._length = steps, None
-        if steps is None and not callable(source) and hasattr(source, "__len__"):
-            self._length = len(source)
-            steps = -(-self._length // accumulate)
+        if steps is None and not callable(source):
+            self._length = _length_of(source)
+            steps = None if self._length is None else -(-self._length // accumulate)
         self.steps, self.whole = steps, False
         self._head: Any = None
         self._stream: Any = None  # over the epochs of a run with steps_per_epoch
@@ -297,6 +297,14 @@ class StreamFeed(Feed):
         return self._pieces.counted(*self._few)
 
 
+def _length_of(source):
+    """The number of batches, if it is known: loaders of what has no length may raise."""
+    try:
+        return len(source)
+    except (TypeError, NotImplementedError):
+        return None
+
+
 def _takes_a_number(function):
     """Whether a function must be given an argument: the number of the epoch."""
     try:
@@ -347,15 +355,20 @@ def validation_of(where: str, run: Any, X: Any, y: Any, feed: Feed) -> Feed | No
         found = ArrayFeed.__new__(ArrayFeed)
         found.X, found.y, found.weights, found._size = X, y, None, 1
         found.cut = {"rows": len(X)}
-    elif _has_rows(X):
-        found = RowsFeed(where, run, "X_val", X, 4096, 1)
     else:
-        found = StreamFeed(where, run, "X_val", X, 1, None)
+        found = reader_of(where, run, "X_val", X)
         if found.once:
             raise ValueError(f"{where}: X_val must be read every epoch, got an iterator")
-        found.cut["rows"] = 1  # at least
+        found.cut["rows"] = found.cut["rows"] or 1  # at least
     check_alike(where, *feed.some()[:2], *found.some()[:2])
     return found
+
+
+def reader_of(where: str, run: Any, name: str, source: Any) -> Feed:
+    """Return what feeds an evaluation from a source."""
+    if _has_rows(source):
+        return RowsFeed(where, run, name, source, 4096, 1)
+    return StreamFeed(where, run, name, source, 1, None)
 
 
 def is_source(X: Any) -> bool:

@@ -149,6 +149,13 @@ add(
     rng=(0, seed),
 )
 add("Trainer.evaluate", lambda: trainer().evaluate, also=TOGETHER, X=(X, table(4)), y=(Y, classes))
+add(
+    "Trainer.evaluate(source)",
+    lambda: trainer().evaluate,
+    says="Trainer.evaluate",
+    X=(SOURCE, lambda value: False if value is not SOURCE else None),
+    also={"X": ("y",)},
+)
 add("Trainer.predict", lambda: trainer().predict, says=": X must", X=(X, tried_rows))
 add("Trainer.predict_proba", lambda: trainer().predict_proba, says=": X must", X=(X, tried_rows))
 add("Trainer.save", lambda: trainer().save, path=("run.ckpt", path), errors=(OSError,))

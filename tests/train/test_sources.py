@@ -12,6 +12,7 @@ from fastreg import checkpoint, schedule
 from fastreg.callbacks import Callback
 from fastreg.data import Rows
 from fastreg.nn import softmax_cross_entropy
+from fastreg.train import evaluate
 
 X, Y = blobs(75)
 HOW = {"epochs": 4, "batch_size": 16}
@@ -242,6 +243,23 @@ def test_an_endless_iterator_has_epochs_of_so_many_steps():
     one.fit(endless(), epochs=3, steps_per_epoch=5), two.fit(batches(), epochs=3)
     assert everything(one) == everything(two)
     assert one.optimizer.lr == rate.bind(steps_per_epoch=5, epochs=3)(14)
+
+
+@pytest.mark.parametrize("error", [TypeError, NotImplementedError])
+def test_a_loader_may_have_a_length_that_is_not_known(error):
+    """As torch's DataLoader of an IterableDataset."""
+
+    class Loader:
+        def __len__(self):
+            raise error("no len()")
+
+        def __iter__(self):
+            return iter(batches())
+
+    one, two = trainer(), trainer()
+    one.fit(Loader(), X_val=Loader(), epochs=2), two.fit(batches(), X_val=batches(), epochs=2)
+    assert dict(one.history)["val_loss"] == dict(two.history)["val_loss"]
+    assert one.evaluate(Loader()) == two.evaluate(batches())
 
 
 def test_a_function_without_end_is_read_for_an_epoch_and_no_more():
@@ -488,3 +506,42 @@ def test_the_first_rows_may_be_of_no_weight_but_not_all(of_rows, metrics):
         trainer(metrics=metrics).fit(source(0 * weights), **HOW)
     with pytest.raises(ValueError, match="y_val must have a sample whose weight is above 0"):
         trainer(metrics=metrics).fit(X, Y, X_val=source(0 * weights), **HOW)
+
+
+@pytest.mark.parametrize("form", ["rows", "blocks", "list", "function", "iterator"])
+def test_a_source_is_evaluated_as_its_rows_are(form):
+    loss = partial(softmax_cross_entropy, ignore_index=-1)
+    run = trainer(loss=loss)
+    y = np.where(np.arange(75) < 20, -1, Y)
+    parts = [(X[i : i + 16], y[i : i + 16]) for i in range(0, 75, 16)]
+    source = {
+        "rows": Rows(OnDisk(X, y)),
+        "blocks": Rows(OnDisk(X), y, block=7, window=2),
+        "list": parts,
+        "function": lambda: iter(parts),
+        "iterator": iter(parts),
+    }[form]
+    value, share = run.evaluate(X, y)
+    assert run.evaluate(source) == pytest.approx((value, share), rel=1e-6)
+    if form != "iterator":
+        assert evaluate(run.model, loss, source) == run.evaluate(source)
+    assert not run.model.training
+
+
+def test_weights_of_a_source_count_in_its_evaluation():
+    run, weights = trainer(), np.arange(75.0)
+    run.model.eval()
+    wanted, _ = softmax_cross_entropy(run.model.forward(X), Y, sample_weight=weights)
+    found, _ = run.evaluate(Rows(X, Y, weights, block=10, window=2))
+    assert found == pytest.approx(wanted, rel=1e-6)
+
+
+def test_what_cannot_be_evaluated_is_refused_by_name():
+    with pytest.raises(ValueError, match="Trainer.evaluate: X must have a sample whose weight"):
+        trainer().evaluate(Rows(X, Y, np.zeros(75)))
+    with pytest.raises(ValueError, match="Trainer.evaluate: X and y must come together, got no y"):
+        trainer().evaluate(X)
+    with pytest.raises(TypeError, match=r"Trainer.evaluate: X\[0:75\] must be \(X, y\)"):
+        trainer().evaluate(Rows(X))
+    with pytest.raises(ValueError, match="Trainer.evaluate: X must give at least one batch"):
+        trainer().evaluate(iter([]))

@@ -238,6 +238,7 @@ trainer.fit(lambda: iter(listed), epochs=2, steps_per_epoch=2)["loss"]
 classes = trainer.predict(X) == labels
 trainer.predict_proba(X).sum(axis=1)
 error, accuracy = trainer.evaluate(X, labels)
+error, accuracy = trainer.evaluate(source)
 evaluate(model, nn.softmax_cross_entropy, X, labels)
 evaluate(model, "softmax_cross_entropy", X, labels)
 fit(model, nn.softmax_cross_entropy, fastreg.Adam(0.1), X.tolist(), labels, epochs=5, rng=0)
