@@ -38,7 +38,8 @@ ALLOWED = {
     "sklearn": {"numpy", "scipy", "nn", "optim", "schedule", "checkpoint", "."},  # public
     ".": FAMILY | {"nn", "schedule", "_train", "study", "matplotlib"},  # when something is drawn
     "torch": FAMILY | {"torch", "norm", "dropout"},  # and nothing may know it
-    "export": FAMILY | {"nn", "norm", "dropout", "checkpoint", "onnx", "torch", "."},  # nor it
+    "export": FAMILY
+    | {"nn", "norm", "dropout", "checkpoint", "data", "onnx", "torch", "."},  # nor it
 }
 FREE = {"fastreg", "fastreg.__main__"}  # the public names, and the command
 

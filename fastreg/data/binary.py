@@ -71,7 +71,7 @@ def read_npz(path: PathLike, *, X: str = "X", y: str = "y") -> tuple[Array, Arra
                 missing = [name for name in (X, y) if found.count(name) != 1]
                 if missing:
                     raise ValueError(f"it has {sorted(found)}, not {missing}")
-                return (_member(archive, found.index(X)), _member(archive, found.index(y)))
+                return (member(archive, found.index(X)), member(archive, found.index(y)))
         except (MemoryError, SystemError):  # NumPy's functions raise either for want of memory
             raise _TooLargeError(f"read_npz: {path} {TOO_LARGE}") from None
         except Exception as error:  # zipfile and zlib have a dozen kinds for damaged files
@@ -81,7 +81,7 @@ def read_npz(path: PathLike, *, X: str = "X", y: str = "y") -> tuple[Array, Arra
             raise ValueError(f"read_npz: {path} must hold the arrays {X} and {y}; {text}") from None
 
 
-def _member(archive, place):
+def member(archive, place):
     """One array of an archive, if its header, its size and its packed size are consistent."""
     entry = archive.infolist()[place]
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -11,6 +11,7 @@ import numpy as np
 from fastreg._core.checks import path as path_of
 from fastreg._core.replace import replace_file
 from fastreg.checkpoint import CheckpointError
+from fastreg.data.binary import member
 from fastreg.export.layers import check_network
 
 if TYPE_CHECKING:
@@ -123,10 +124,16 @@ def _arrays(model):
 def _read(path):
     """The arrays of a file, by name."""
     with open(path, "rb") as file:  # what the system says of it, it says here
-        try:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise CheckpointError(f"{path}: no .npz file, but a single array")
-            return {name: archive[name] for name in archive.files}
-        except (ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
-            raise CheckpointError(f"{path}: no .npz file, or damaged: {error}") from error
+        content = io.BytesIO(file.read())
+    if content.getbuffer()[:6] == b"\x93NUMPY":
+        raise CheckpointError(f"{path}: no .npz file, but a single array")
+    try:
+        with zipfile.ZipFile(content) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            return {name: member(archive, i) for i, name in enumerate(names)}
+    except (MemoryError, SystemError) as error:  # NumPy's functions raise either for want of memory
+        raise MemoryError(f"{path}: no memory for its arrays") from error
+    except Exception as error:  # zipfile and zlib have a dozen kinds for damaged files
+        if type(error) is RuntimeError:  # of a lock that cannot be made
+            raise MemoryError(f"{path}: no memory for its arrays") from error
+        raise CheckpointError(f"{path}: no .npz file, or damaged: {error}") from error

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
     from fastreg._core.types import Array
 
-__all__ = ["check_network", "dtype_of", "kind_of", "named_layers", "parameter", "quiet_scale"]
+__all__ = [
+    "check_forward",
+    "check_network",
+    "dtype_of",
+    "kind_of",
+    "named_layers",
+    "parameter",
+    "quiet_scale",
+]
 
 #: Noise that inference does not have; `quiet_scale` says which one scales instead.
 NOISE = ("Dropout", "SpatialDropout", "StochasticDepth", "AlphaDropout", "GaussianDropout")
@@ -32,6 +40,21 @@ def check_network(where: str, model: Any) -> None:
         raise TypeError(
             f"{where}: model must be a fastreg.nn.Sequential, got {shown(model)}; a fitted "
             "estimator has its network as network_"
+        )
+
+
+def check_forward(where: str, model: Sequential) -> None:
+    """Refuse a network that is not just its layers one after another.
+
+    Examples
+    --------
+    >>> from fastreg.nn import mlp
+    >>> check_forward("onnx", mlp([2, 2], rng=0))
+    """
+    if type(model).forward is not Sequential.forward:
+        raise TypeError(
+            f"{where}: model must be its layers one after another, and {type(model).__name__} has "
+            "a forward of its own"
         )
 
 

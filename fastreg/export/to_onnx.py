@@ -10,6 +10,7 @@ from fastreg._core.checks import path as path_of
 from fastreg._core.checks import shown
 from fastreg._core.replace import replace_file
 from fastreg.export.layers import (
+    check_forward,
     check_network,
     dtype_of,
     kind_of,
@@ -76,6 +77,7 @@ def onnx(model: Sequential, path: PathLike, *, link: str = "identity") -> None:
     """
     path = path_of("onnx", "path", path)
     check_network("onnx", model)
+    check_forward("onnx", model)
     if not isinstance(link, str) or link not in LINKS:
         raise ValueError(f"onnx: link must be one of {', '.join(LINKS)}, got {shown(link)}")
     try:

@@ -9,7 +9,7 @@ import numpy as np
 import fastreg
 from fastreg import nn
 from fastreg._core.checks import shown
-from fastreg.export.layers import check_network, dtype_of, kind_of, named_layers
+from fastreg.export.layers import check_forward, check_network, dtype_of, kind_of, named_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,6 +72,7 @@ def torch(model: nn.Sequential) -> _torch.nn.Sequential:
     )
     """
     check_network("torch", model)
+    check_forward("torch", model)
     lib, dtype = imported("torch"), dtype_of(model)
     modules = []
     for name, layer in named_layers(model):
@@ -199,9 +200,10 @@ def from_torch(module: _torch.nn.Module) -> nn.Sequential:
     Raises
     ------
     TypeError
-        If it is no module, or a module has no equal in fastreg; the message names it.
+        If it is no module, or a module has no equal in fastreg, such as one with hooks on its
+        forward pass; the message names it.
     ValueError
-        Parameters that are not float32 or float64, or one module with parameters used twice.
+        Parameters that are not float32 or float64, or used twice.
     ImportError
         If torch is not installed.
 
@@ -215,7 +217,15 @@ def from_torch(module: _torch.nn.Module) -> nn.Sequential:
     lib = imported("from_torch")
     if not isinstance(module, lib.nn.Module):
         raise TypeError(f"from_torch: module must be a torch.nn.Module, got {shown(module)}")
-    layers, seen = [], set()
+    for name, one in module.named_modules():
+        if one._forward_pre_hooks or one._forward_hooks:
+            raise TypeError(
+                f"from_torch: {f'module {name}' if name else 'the module'} has no equal in "
+                "fastreg, it has hooks that may change what it does; remove them first"
+            )
+    floats = lib.float32, lib.float64
+    layers: list[Any] = []
+    seen: set[int] = set()
     for name, one in _modules(lib, module, ""):
         kind = _known(one)
         if kind == "Identity":
@@ -226,18 +236,22 @@ def from_torch(module: _torch.nn.Module) -> nn.Sequential:
                 f"from_torch: {place} has no equal in fastreg, a {type(one).__name__}; from_torch "
                 f"knows Sequential, Identity, {', '.join(FROM_TORCH)}"
             )
-        parameters = [*one.parameters(), *one.buffers()]
-        for tensor in parameters:
-            if tensor.is_floating_point() and tensor.dtype not in (lib.float32, lib.float64):
+        tensors = [*one.parameters(), *one.buffers()]
+        for tensor in tensors:
+            if tensor.is_meta or tensor.is_floating_point() and tensor.dtype not in floats:
                 raise ValueError(
-                    f"from_torch: {place} must be of float32 or float64, got {tensor.dtype}"
+                    f"from_torch: {place} must be of float32 or float64, got "
+                    f"{'no data' if tensor.is_meta else tensor.dtype}"
                 )
-        if parameters and id(one) in seen:
-            raise ValueError(f"from_torch: {place} is used twice, and a layer cannot share weights")
-        seen.add(id(one))
+        if any(id(tensor) in seen for tensor in tensors):
+            raise ValueError(
+                f"from_torch: {place} is used twice, or has parameters of another module, and a "
+                "layer cannot share weights"
+            )
+        seen.update(map(id, tensors))
         try:
             layer = FROM_TORCH[kind](one)
-        except _NoEqualError as error:
+        except (_NoEqualError, ValueError) as error:
             raise TypeError(
                 f"from_torch: {place}, a {kind}, has no equal in fastreg: {error}"
             ) from None

@@ -100,13 +100,15 @@ def load_torch_state(model: Sequential, state: Mapping[str, Any]) -> None:
     for name, key in keys.items():
         if name not in state:
             continue
-        value = np.asarray(state[name].detach().cpu() if hasattr(state[name], "detach")
-                           else state[name])  # fmt: skip
+        value = _read(state[name])
         if value.dtype.kind not in "fiu":
             raise TypeError(f"{where}: state[{name!r}] must be numbers, got {shown(state[name])}")
         ours, last = entries[key], key.rpartition(".")[2]
         if last == "batches":
-            taken[key] = int(value)
+            if value.dtype.kind not in "iu" or value.size != 1 or value.min() < 0:
+                lines.append(f"{name} must be one integer of at least 0, got {shown(state[name])}")
+            else:
+                taken[key] = int(value.item())
             continue
         wanted = _turned(last, ours).shape
         if value.shape != wanted:
@@ -117,6 +119,15 @@ def load_torch_state(model: Sequential, state: Mapping[str, Any]) -> None:
     if lines:
         raise ValueError(f"{where}: state must fit the network; " + "; ".join(lines))
     model.load_state_dict({**model.state_dict(), **taken})
+
+
+def _read(value):
+    """A tensor as an array; those of dtypes that NumPy lacks in float32."""
+    if not hasattr(value, "detach"):
+        return np.asarray(value)
+    value = value.detach().to_dense().cpu()
+    narrow = value.is_floating_point() and value.element_size() < 4
+    return (value.float() if narrow else value).numpy()
 
 
 def _entries(model):

@@ -206,3 +206,75 @@ LINEAR = torch.nn.Linear(2, 2)
 def test_modules_without_an_equal_are_named(module, error, message):
     with pytest.raises(error, match=f"from_torch: {message}"):
         export.from_torch(module)
+
+
+def tied():
+    first, second = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    second.weight = first.weight
+    return torch.nn.Sequential(first, second)
+
+
+def hooked(kind="forward"):
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    getattr(module[0], f"register_{kind}_hook")(lambda *given: None)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (tied, ValueError, "module 1 is used twice, or has parameters of another"),
+        (hooked, TypeError, "module 0 has no equal in fastreg, it has hooks"),
+        (
+            lambda: hooked("forward_pre"),
+            TypeError,
+            "module 0 has no equal in fastreg, it has hooks",
+        ),
+        (
+            lambda: torch.nn.Linear(2, 2, device="meta"),
+            ValueError,
+            "the module must be of float.*, got no data",
+        ),
+        (
+            lambda: torch.nn.LayerNorm(4, eps=0.0),
+            TypeError,
+            "the module, a LayerNorm, has no equal in fastreg: .*epsilon",
+        ),
+    ],
+)
+def test_modules_that_are_not_what_their_class_says_are_refused(make, error, message):
+    with pytest.raises(error, match=f"from_torch: {message}"):
+        export.from_torch(make())
+
+
+@pytest.mark.parametrize("count", [[1, 2], -1, float("nan"), 1.5])
+def test_a_count_of_batches_that_is_none_is_named(count):
+    model = nn.mlp([4, 5, 3], norm="batch", rng=0)
+    state = export.torch_state(model) | {"1.num_batches_tracked": torch.tensor(count)}
+    with pytest.raises(ValueError, match=r"load_torch_state: .*1.num_batches_tracked must be one"):
+        export.load_torch_state(model, state)
+
+
+@pytest.mark.parametrize("change", [lambda t: t.bfloat16(), lambda t: t.to_sparse()])
+def test_tensors_that_numpy_does_not_know_are_read(change):
+    model = nn.mlp([4, 3], rng=0)
+    state = export.torch_state(model)
+    state["0.weight"] = change(state["0.weight"])
+    export.load_torch_state(model, state)
+    wanted = state["0.weight"].to_dense().float().numpy().T
+    assert (model.params["0.W"] == wanted).all()
+
+
+class Residual(nn.Sequential):
+    """A network whose forward pass is its own."""
+
+    def forward(self, X):
+        return X + super().forward(X)
+
+
+def test_a_network_with_a_forward_pass_of_its_own_is_refused(tmp_path):
+    model = Residual([nn.Dense(2, 2, rng=0)])
+    with pytest.raises(TypeError, match="torch: model must be its layers .*Residual"):
+        export.torch(model)
+    with pytest.raises(TypeError, match="onnx: model must be its layers .*Residual"):
+        export.onnx(model, tmp_path / "model.onnx")

@@ -116,6 +116,22 @@ def test_damaged_files_are_refused_and_nothing_is_run(tmp_path):
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_no_changed_byte_raises_anything_else(save, tmp_path, fixed_rng):
+    model, path = trained(norm="batch"), tmp_path / "w.npz"
+    save(path, **{k: v for k, v in model.state_dict().items() if not k.endswith((".key", ".call"))})
+    good = path.read_bytes()
+    export.load_npz(model, path)
+    for at in range(0, len(good), 3):
+        bad = bytearray(good)
+        bad[at] ^= fixed_rng.integers(1, 256)
+        path.write_bytes(bad)
+        try:
+            export.load_npz(model, path)
+        except CheckpointError as error:
+            assert str(path) in str(error)
+
+
 def test_bad_arguments_are_named(tmp_path):
     with pytest.raises(TypeError, match=r"npz: model must be a fastreg.nn.Sequential, got Dense"):
         export.npz(nn.Dense(1, 1), tmp_path / "w.npz")

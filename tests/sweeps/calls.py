@@ -10,9 +10,12 @@ class Call:
     ``make`` returns it anew; an argument is (a valid value, the kind that it must have).
     """
 
-    def __init__(self, where, make, /, *, says=None, errors=(), also=None, **arguments):
+    def __init__(
+        self, where, make, /, *, says=None, errors=(), also=None, package=None, **arguments
+    ):
         self.where, self.make, self.arguments = where, make, arguments
         self.says = says or where  # what errors call it
+        self.package = package  # without which it cannot be called
         self.errors = errors  # what else it may raise, as documented
         self.also = also or {}  # argument: other names that errors have for it
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import public_calls
 
+from fastreg import export
+
 
 def frozen(thing, seen=None, *, twins=False):
     """All that can change in an object, as values that can be compared.
@@ -50,6 +52,7 @@ def write_files(folder):
     """Write a file of each kind, which the calls of the table read, into a folder."""
     folder = Path(folder)
     public_calls.trainer().save(folder / "base.ckpt")
+    export.npz(public_calls.calls_export.network(), folder / "network.npz")
     (folder / "base.csv").write_text("x,z,y\n" + "1,2,0\n" * 9)
     np.savez(folder / "base.npz", X=np.ones((4, 3)), y=np.arange(4))
     (folder / "base.idx").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 1, 2]))

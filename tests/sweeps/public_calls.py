@@ -1,5 +1,6 @@
 """All valid calls of public callables: importing a module of them adds its own."""
 
+import calls_export
 import calls_layers
 import calls_metrics
 import calls_optim
@@ -22,4 +23,5 @@ FAMILIES = [
     calls_training,
     calls_study,
     calls_metrics,
+    calls_export,
 ]

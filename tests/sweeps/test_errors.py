@@ -17,7 +17,18 @@ from frozen import frozen, write_files
 from public_calls import CALLS
 
 import fastreg
-from fastreg import averages, callbacks, checkpoint, data, history, metrics, nn, schedule, train
+from fastreg import (
+    averages,
+    callbacks,
+    checkpoint,
+    data,
+    export,
+    history,
+    metrics,
+    nn,
+    schedule,
+    train,
+)
 from fastreg.lab import data as lab_data
 
 
@@ -89,6 +100,7 @@ def fault(call, name, label, value):
 
 @pytest.mark.parametrize("call", CALLS, ids=repr)
 def test_valid_arguments_are_taken(call):
+    call.package and pytest.importorskip(call.package)
     arguments = valid_arguments(call)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -97,6 +109,7 @@ def test_valid_arguments_are_taken(call):
 
 @pytest.mark.parametrize("call", CALLS, ids=repr)
 def test_bad_arguments_are_refused_by_name(call, capsys):
+    call.package and pytest.importorskip(call.package)
     faults = []
     for name, (valid, _) in call.arguments.items():
         for label, value in values_for(valid).items():
@@ -119,6 +132,7 @@ MODULES = [
     ("checkpoint.", checkpoint),
     ("metrics.", metrics),
     ("history.", history),
+    ("export.", export),
     ("lab.data.", lab_data),
 ]
 #: What takes no argument of a user, and records that the library makes.
