@@ -56,7 +56,7 @@ def mse(outputs: Array, targets: Data, *, sample_weight: Data = None) -> tuple[f
     value, gradient = point_loss("squared", outputs, targets, parts)
     if value < np.inf:
         return value, gradient
-    with np.errstate(under="ignore", over="ignore"):
+    with np.errstate(under="ignore", over="ignore", invalid="ignore"):
         return _far_apart(outputs, targets, parts, gradient)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+import warnings
 
 import harness
 import mpmath
@@ -141,6 +142,16 @@ def test_targets_at_the_other_end_of_the_range_give_a_finite_mean(loss, level):
     value, gradient = loss(outputs, targets)
     wanted = {nn.mae: far / 2, nn.huber: far / 2, nn.quantile: far / 4, nn.mse: far * far}[loss]
     assert value == pytest.approx(wanted, rel=1e-15) and np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("loss", [nn.mse, nn.mae, nn.huber, nn.quantile, nn.poisson, nn.focal])
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_outputs_that_are_not_finite_are_no_warning(loss, bad, dtype):
+    outputs = np.array([[1.0], [bad]], dtype)
+    for weight in (None, [1.0, 0.0]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            loss(outputs, [1, 0], sample_weight=weight)
 
 
 def test_focal_without_gamma_and_alpha_is_binary_cross_entropy(rng):

@@ -97,7 +97,7 @@ def slots(name):
     """Slots that may be assigned, and the exchange with the averages."""
     for attribute in dir(getattr(optim, name)):
         found = getattr(stepped(name), attribute)
-        if isinstance(found, MappingProxyType) and attribute != "ema":
+        if isinstance(found, MappingProxyType) and attribute not in ("ema", "x"):
             add(
                 f"{name}.{attribute}=",
                 lambda attribute=attribute: Assign(stepped(name), attribute),
