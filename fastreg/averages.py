@@ -67,6 +67,7 @@ class SWA(Callback):
     start: checks.Checked = checks.Checked(integer, low=0)
     every: checks.Checked = checks.Checked(integer, low=1)
     learning_rate: checks.Checked = checks.Checked(_optional_rate)
+    count: int
     mean: dict[str, Any]
 
     def __init__(self, start: int, *, every: int = 1, learning_rate: float | None = None) -> None:

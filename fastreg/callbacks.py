@@ -158,6 +158,9 @@ class BestCheckpoint(Callback):
     'val_accuracy'
     """
 
+    monitor: str | None
+    mode: str | None
+
     def __init__(
         self, path: PathLike, *, monitor: str | None = None, mode: str | None = None
     ) -> None:

@@ -43,6 +43,7 @@ class Plateau:
     cooldown: Checked = Checked(integer, low=0)
     counter: Checked = Checked(integer, low=0)
     cooldown_left: Checked = Checked(integer, low=0)
+    best_loss: Any
 
     def __init__(
         self, *, patience: int, min_delta: float, mode: str, min_delta_mode: str, cooldown: int
@@ -56,7 +57,7 @@ class Plateau:
         whole(self, self._forget)
 
     def _forget(self) -> None:
-        self.best_loss: Any = math.inf if self.mode == "min" else -math.inf
+        self.best_loss = math.inf if self.mode == "min" else -math.inf
         self.counter = 0
         self.cooldown_left = 0
 
@@ -184,7 +185,7 @@ class ReduceOnPlateau(Plateau):
         loss = loss_value("ReduceOnPlateau.update", "val_loss", val_loss)
         return whole(self, self._record, loss)
 
-    def _record(self, loss):
+    def _record(self, loss: Any) -> Any:
         improved = self._improves(loss, self.best_loss)
         if improved:
             self.best_loss = loss
