@@ -29,7 +29,8 @@ Modules are subclasses of torch's, with the same arguments and state. Masks are 
 number drawn from torch's generator where torch would draw the mask: ``torch.manual_seed`` governs
 them, and checkpointing computes them again; they do not depend on the number of threads. Wherever a
 kernel cannot run (other devices and types, ``torch.compile``, ``vmap``, tracing, ``inplace=True``)
-the module is torch's own. :func:`accelerate` exchanges the modules of a model in place.
+the module is torch's own; ``torch.fx`` keeps it as it is, and ``torch.jit.script`` needs
+:func:`restore` first. :func:`accelerate` exchanges the modules of a model in place.
 """
 
 try:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fastreg._core._kernels import alpha_dropout, dropout, gaussian_dropout, spread_dropout
-from fastreg.torch.tensors import applied, array, back, layout, readable, tensor
+from fastreg.torch.tensors import applied, array, back, layout, readable, tensor, torchs_own
 
 __all__ = ["AlphaDropout", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "GaussianDropout"]
 
@@ -102,7 +102,7 @@ class Drawing:
         if not self.training or self.p == 0.0 and not self.inplace:
             if isinstance(input, torch.Tensor) and self._ndim in (None, input.ndim):
                 return input
-            return super().forward(input)  # type: ignore[misc]
+            return torchs_own(super().forward, self, input)  # type: ignore[misc]
         X = readable(input)
         if (
             X is None
@@ -111,7 +111,7 @@ class Drawing:
             or self._ndim not in (None, X.ndim)
             or not 0.0 <= self.p <= 1.0
         ):
-            return super().forward(input)  # type: ignore[misc]
+            return torchs_own(super().forward, self, input)  # type: ignore[misc]
         noise = (draw(), 0, *self._scalars())
         how = (type(self).__name__, noise, self._ndim is not None, layout(X))
         if input.requires_grad and torch.is_grad_enabled():

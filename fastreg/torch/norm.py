@@ -18,7 +18,16 @@ from fastreg._core._kernels import (
     row_normalize,
     wide_row,
 )
-from fastreg.torch.tensors import applied, array, back, fitting, layout, readable, tensor
+from fastreg.torch.tensors import (
+    applied,
+    array,
+    back,
+    fitting,
+    layout,
+    readable,
+    tensor,
+    torchs_own,
+)
 
 __all__ = [
     "BatchNorm1d",
@@ -67,14 +76,14 @@ class Normed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: Any, bias: Any, norm: Any, arrays: Any) -> Any:
         """Normalise x, scale and shift it; the arrays are over the three tensors."""
-        ctx.save_for_backward(x, weight, bias)
-        ctx.norm = norm
+        ctx.save_for_backward(x, weight)
+        ctx.norm, ctx.bias = norm, bias  # no gradient depends on the bias: it may change
         return norm.forward(*arrays)
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> Any:
         """The gradients with respect to x, weight and bias."""
-        x, weight, bias = ctx.saved_tensors
+        (x, weight), bias = ctx.saved_tensors, ctx.bias
         graph = torch.is_grad_enabled()
         dY = None if graph else readable(dy)
         if dY is None:  # a graph is wanted, or dy is a batch of gradients
@@ -94,11 +103,15 @@ apply = applied(Normed)
 
 
 class ByBatch:
-    """Batch norm of one call: by the batch's statistics, or by running ones."""
+    """Batch norm of one call: by running statistics, or by the batch's, which move running ones.
 
-    def __init__(self, epsilon: Any, running: Any = None) -> None:
+    ``moved``: the arrays of mean and variance, and how far these go towards the batch's.
+    """
+
+    def __init__(self, epsilon: Any, running: Any = None, moved: Any = None) -> None:
         self.epsilon: float = epsilon
         self.running: Any = running
+        self.moved: Any = moved
         self.order: Any = None
         self.statistics: Any = None
         self.gamma: Any = None
@@ -112,8 +125,12 @@ class ByBatch:
         if self.running is None:
             self.statistics = batch_statistics(X, self.epsilon, last)
         else:
-            mean, var = self.running
-            self.statistics = kept_statistics(array(mean), array(var), self.epsilon)
+            self.statistics = kept_statistics(*self.running, self.epsilon)
+        if self.moved is not None:  # here, as checkpointing may end its second run behind this
+            mean, var, factor = self.moved
+            count = X.size // n
+            follow(mean, self.statistics, 0, factor, 1.0)
+            follow(var, self.statistics, 1, factor, count / (count - 1))
         gamma, beta = wide_row(gamma, n, 1.0), wide_row(beta, n, 0.0)
         self.gamma = gamma
         Y = batch_normalize("forward", X, None, False, self.statistics, gamma, beta, last)
@@ -139,10 +156,11 @@ class ByBatch:
 
     def torchs(self, x: Any, weight: Any, bias: Any) -> Any:
         """The same by torch's own function."""
-        mean, var = self.running or (None, None)
-        by_batch = self.running is None
+        mean = var = None
+        if self.running is not None:  # which may have moved since
+            mean, var = (tensor(row).to(x.dtype) for row in self.statistics[:2])
         return torch.nn.functional.batch_norm(
-            x, mean, var, weight, bias, by_batch, 0.0, self.epsilon
+            x, mean, var, weight, bias, mean is None, 0.0, self.epsilon
         )
 
 
@@ -211,11 +229,10 @@ class Batch:
         arrays = fitting(input, (n,), weight, bias, mean, var)
         X = None if arrays is None or (mean is None) != (var is None) else arrays[0]
         if X is None or X.ndim < 2 or X.shape[1] != n or X.size <= n:
-            return super().forward(input)  # type: ignore[misc]
+            return torchs_own(super().forward, self, input)  # type: ignore[misc]
         module._check_input_dim(input)
         *arrays, M, V = arrays
-        norm = ByBatch(module.eps, None if by_batch else (mean, var))
-        result = normed(norm, input, weight, bias, arrays)
+        moved = None
         if module.training and module.track_running_stats:
             factor = module.momentum
             batches = module._buffers["num_batches_tracked"]
@@ -224,10 +241,9 @@ class Batch:
                 if factor is None:
                     factor = 1.0 / batches.item()
             if M is not None:
-                count = arrays[0].size // n
-                follow(M, norm.statistics, 0, factor or 0.0, 1.0)
-                follow(V, norm.statistics, 1, factor or 0.0, count / (count - 1))
-        return result
+                moved = M, V, factor or 0.0
+        norm = ByBatch(module.eps, None if by_batch else (M, V), moved)
+        return normed(norm, input, weight, bias, arrays)
 
 
 class BatchNorm1d(Batch, torch.nn.BatchNorm1d):
@@ -252,7 +268,7 @@ class LayerNorm(torch.nn.LayerNorm):
         arrays = fitting(input, shape, weight, bias)
         cut = None if arrays is None else rows_of(arrays[0].shape, shape)
         if cut is None:
-            return super().forward(input)
+            return torchs_own(super().forward, self, input)
         norm = ByRow(cut, shape, self.eps, True, layer_norm(shape))
         return normed(norm, input, weight, bias, arrays)
 
@@ -260,17 +276,20 @@ class LayerNorm(torch.nn.LayerNorm):
 class RMSNorm(torch.nn.RMSNorm):
     """:class:`torch.nn.RMSNorm` by fastreg's kernels."""
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise, as torch's module does; see :mod:`fastreg.torch`."""
         shape = self.normalized_shape
-        weight = self.weight
-        arrays = fitting(input, shape, weight, None)
+        try:  # as in numbers_of
+            weight: Any = self._parameters["weight"]
+        except KeyError:
+            weight = self.weight
+        arrays = fitting(x, shape, weight, None)
         cut = None if arrays is None else rows_of(arrays[0].shape, shape)
         if cut is None:
-            return super().forward(input)
-        eps = torch.finfo(input.dtype).eps if self.eps is None else self.eps
+            return torchs_own(super().forward, self, x)
+        eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
         norm = ByRow(cut, shape, eps, False, rms_norm(shape))
-        return normed(norm, input, weight, None, arrays)
+        return normed(norm, x, weight, None, arrays)
 
 
 class GroupNorm(torch.nn.GroupNorm):
@@ -289,7 +308,7 @@ class GroupNorm(torch.nn.GroupNorm):
             or X.size <= X.shape[0] * groups
             or not X.flags.c_contiguous
         ):
-            return super().forward(input)
+            return torchs_own(super().forward, self, input)
         cut = (X.shape[0] * groups, groups, n // groups)
         norm = ByRow(cut, (n,), self.eps, True, group_norm(groups))
         return normed(norm, input, weight, bias, arrays)
@@ -297,6 +316,10 @@ class GroupNorm(torch.nn.GroupNorm):
 
 class Instance:
     """What the instance norms share."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalise, as torch's module does; see :mod:`fastreg.torch`."""
+        return torchs_own(super().forward, self, input)  # type: ignore[misc]
 
     def _apply_instance_norm(self, input: torch.Tensor) -> torch.Tensor:
         module: Any = self

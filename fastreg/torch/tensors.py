@@ -5,11 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.fx
 from torch.autograd import forward_ad
 
 from fastreg._core._kernels import tensor_view
 
-__all__ = ["applied", "array", "back", "direct", "fitting", "layout", "readable", "tensor"]
+__all__ = [
+    "applied",
+    "array",
+    "back",
+    "direct",
+    "fitting",
+    "layout",
+    "readable",
+    "tensor",
+    "torchs_own",
+]
 
 PLAIN = (torch.Tensor, torch.nn.Parameter)
 TABLE = torch.Tensor.__dlpack_c_exchange_api__  # type: ignore[attr-defined]
@@ -59,6 +70,14 @@ def fitting(x: torch.Tensor, shape: tuple[int, ...], *more: torch.Tensor | None)
 def applied(function: type[torch.autograd.Function]) -> Any:
     """A function's ``apply`` without torch's care for transforms, which ``direct`` excludes."""
     return super(torch.autograd.Function, function).apply  # type: ignore[misc]
+
+
+def torchs_own(forward: Any, module: Any, x: Any) -> Any:
+    """What torch's forward does; ``torch.fx`` gets a node, as it does of torch's own modules."""
+    if isinstance(x, torch.fx.Proxy) and isinstance(x.tracer, torch.fx.Tracer):
+        path = x.tracer.path_of_module(module)
+        return x.tracer.create_proxy("call_module", path, (x,), {})
+    return forward(x)
 
 
 def layout(X: Any) -> tuple[int, ...] | None:

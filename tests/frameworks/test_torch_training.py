@@ -154,8 +154,9 @@ def test_either_may_be_imported_first_and_workers_may_be_forked_in_between(tmp_p
         script = tmp_path / f"{first}_first.py"
         script.write_text(PROGRAM.format(first=first, second=second))
         done = subprocess.run(
-            [sys.executable, str(script)], capture_output=True, text=True, timeout=300
-        )
+            [sys.executable, str(script)], capture_output=True, text=True, timeout=300,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr
         said = dict(line.split(None, 1) for line in done.stdout.splitlines() if " " in line)
         losses.add(said["losses"])
