@@ -141,6 +141,8 @@ LEFT_OUT = {
     "with_options",
     "Optimizer",
     "Dataset",
+    "Source",  # protocols
+    "Batches",
     "CheckpointError",
     "TensorBoard",  # and drawings: they need an extra; tests/train tries them with stand-ins
     "plot",
