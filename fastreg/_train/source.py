@@ -235,10 +235,9 @@ class StreamFeed(Feed):
             yield self._pieces.read(found, f", batch {count - 1} of pass {number},")
         wrong = count if self._length is None or self._given else count - self._length
         if not count or (self._length is not None and not self._given and wrong):
-            wanted = "at least one" if self._length is None else str(self._length)
+            wanted = "at least one batch" if self._length is None else f"{self._length} batches"
             raise ValueError(
-                f"{self._where}: {self._name} must give {wanted} batches in pass {number}, got "
-                f"{count}"
+                f"{self._where}: {self._name} must give {wanted} in pass {number}, got {count}"
             )
 
     def _endless(self):

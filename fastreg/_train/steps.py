@@ -22,7 +22,7 @@ from fastreg._train.history import (
 from fastreg._train.loop import marks, rewind
 from fastreg._train.mean import MeanGradient, weight_of
 from fastreg._train.measure import check_watched, gathered, judge, measured
-from fastreg._train.predict import loss_of, outputs_of
+from fastreg._train.predict import loss_of, outputs_of, weightless
 from fastreg._train.run import Run
 from fastreg.nn.targets import NoWeightError, rows_right
 
@@ -157,6 +157,8 @@ class Steps(Run):
         begin = time.perf_counter()
         new = of_epoch(self._so_far)
         exact = self._cut["evaluate_training"] or not self._so_far["weight"]
+        if exact and feed.once:  # and so it has been read
+            raise weightless("Trainer.fit", "y")
         if exact:
             new |= self._measured("y", feed)
         else:

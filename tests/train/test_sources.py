@@ -392,7 +392,7 @@ def test_arrays_take_no_steps_per_epoch():
 
 
 def test_an_epoch_without_batches_and_a_false_length_are_told():
-    with pytest.raises(ValueError, match="at least one batches in pass 1, got 0"):
+    with pytest.raises(ValueError, match="at least one batch in pass 1, got 0"):
         trainer().fit(lambda k: [] if k else batches(), epochs=3)
 
     class Loader:
@@ -504,6 +504,8 @@ def test_the_first_rows_may_be_of_no_weight_but_not_all(of_rows, metrics):
     assert np.isfinite([history["loss"], history["val_loss"]]).all()
     with pytest.raises(ValueError, match="y must have a sample whose weight is above 0"):
         trainer(metrics=metrics).fit(source(0 * weights), **HOW)
+    with pytest.raises(ValueError, match="y must have a sample whose weight is above 0"):
+        trainer(metrics=metrics).fit(iter([(X, Y, 0 * weights)]), epochs=1)
     with pytest.raises(ValueError, match="y_val must have a sample whose weight is above 0"):
         trainer(metrics=metrics).fit(X, Y, X_val=source(0 * weights), **HOW)
 
