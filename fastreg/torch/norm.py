@@ -125,7 +125,8 @@ class ByBatch:
         if self.running is None:
             self.statistics = batch_statistics(X, self.epsilon, last)
         else:
-            self.statistics = kept_statistics(*self.running, self.epsilon)
+            mean, var = self.running
+            self.statistics = kept_statistics(mean, var, self.epsilon)
         if self.moved is not None:  # here, as checkpointing may end its second run behind this
             mean, var, factor = self.moved
             count = X.size // n
