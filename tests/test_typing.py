@@ -33,6 +33,7 @@ RIGHT, WRONG = HERE / "typing" / "user_code.py", HERE / "typing" / "wrong_code.p
 MODULES = (fastreg, nn, data, schedule, callbacks, averages, checkpoint, train, metrics, history)
 NAMES = {name for module in MODULES for name in module.__all__} - set(optim.__all__)
 NAMES |= {"MLPClassifier", "MLPRegressor"}  # of an extra
+USER_TORCH, WRONG_TORCH = (HERE / "typing" / f"{k}_torch.py" for k in ("user", "wrong"))
 RULES = "".join(
     f"fastreg.{name}(1e-3, weight_decay=0.01).update([1.0], [1.0])\n" for name in optim.__all__
 )
@@ -98,19 +99,30 @@ def errors(request, tmp_path_factory):
     rules = folder / "every_optimizer.py"
     rules.write_text(f"import fastreg\n\n{RULES}", "utf-8")
     files = [rules, *([PACKAGE] if IN_TREE else []), *samples(folder), RIGHT, WRONG]
+    files += [USER_TORCH, WRONG_TORCH] if has("torch") else []
     return globals()[f"{request.param}_errors"](files, folder)
 
 
 def test_right_code_passes(errors):
     """The package, the README's samples, and user code with every public name."""
-    assert [error for error in errors if error[0] != WRONG.name] == []
+    wrong = (WRONG.name, WRONG_TORCH.name)
+    assert [error for error in errors if error[0] not in wrong] == []
 
 
-def test_every_wrong_line_is_reported(errors):
-    lines = WRONG.read_text("utf-8").splitlines()
+@pytest.mark.parametrize(("path", "least"), [(WRONG, 20), (WRONG_TORCH, 10)])
+def test_every_wrong_line_is_reported(errors, path, least):
+    if path is WRONG_TORCH and not has("torch"):
+        pytest.skip("torch is not installed: pip install fastreg[torch]")
+    lines = path.read_text("utf-8").splitlines()
     wrong = {k for k, line in enumerate(lines, 1) if line.endswith("# wrong")}
-    assert len(wrong) > 20
-    assert {line for name, line, _ in errors if name == WRONG.name} == wrong
+    assert len(wrong) > least
+    assert {line for name, line, _ in errors if name == path.name} == wrong
+
+
+def test_the_user_code_has_every_public_name_of_torch():
+    names = pytest.importorskip("fastreg.torch").__all__
+    text = USER_TORCH.read_text("utf-8")
+    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))

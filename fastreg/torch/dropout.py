@@ -85,7 +85,8 @@ def draw() -> int:
     except AttributeError:
         with torch.inference_mode(False):  # one that may be written to in any mode
             place = DRAWN.place = torch.empty((), dtype=torch.int64, device="cpu")
-    return place.random_().item()
+    number: Any = place.random_().item()
+    return number
 
 
 class Drawing:
