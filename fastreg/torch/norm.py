@@ -227,9 +227,9 @@ class Batch:
         var: Any = module._buffers["running_var"]
         by_batch = module.training or (mean is None and var is None)
         n = module.num_features
-        arrays: Any = fitting(input, (n,), weight, bias, mean, var)
+        arrays = fitting(input, (n,), weight, bias, mean, var)
         X = None if arrays is None or (mean is None) != (var is None) else arrays[0]
-        if X is None or X.ndim < 2 or X.shape[1] != n or X.size <= n:
+        if arrays is None or X is None or X.ndim < 2 or X.shape[1] != n or X.size <= n:
             return torchs_own(super().forward, self, input)  # type: ignore[misc]
         module._check_input_dim(input)
         *arrays, M, V = arrays
