@@ -1,7 +1,7 @@
 # Steps of rules whose rate is each tensor's own (csrc/layerwise_tmpl.h): the norms of every tensor
 # and of its step first, then the step.
 #
-# From _tensor: bytes_of, Piece, span_of, Step, Tensor; _matrix: BLOCK.
+# From _tensor: Piece, span_of, Step, Tensor; _matrix: BLOCK.
 
 cdef inline void measure_piece(const Step *s, const Piece *piece, const double *units, int again,
                                double *squares) noexcept nogil:

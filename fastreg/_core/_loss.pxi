@@ -2,7 +2,7 @@
 # alone; and the softmax of rows.
 #
 # From _threads: asked_threads; _memory: new_array; _arrays: as_input,
-# dtype_row; _matrix: BLOCK, Sums, sums_of.
+# dtype_row, is_dense; _matrix: BLOCK, Sums, sums_of.
 
 cdef dict LOSSES = {
     "binary": FR_LOSS_binary, "squared": FR_LOSS_squared, "absolute": FR_LOSS_absolute,

@@ -6,7 +6,7 @@
 # counts of steps among them.
 #
 # From _lock: Lock; _matrix: BLOCK; _tensor: bytes_of, Piece, Row, Tensor; _exchange: fr_dl_table,
-# fr_dl_tensor, is_compact, lies_alike, place_of, size_of, table_of, type_of.
+# fr_dl_tensor, is_compact, lies_alike, number_at, place_of, size_of, table_of, type_of.
 
 cdef extern from "Python.h":
     bint next_entry "PyDict_Next"(object, Py_ssize_t *, PyObject **, PyObject **)

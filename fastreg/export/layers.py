@@ -1,4 +1,4 @@
-"""A network as a list of known layers, each with its place, for whatever it is to become."""
+"""What there is to know of a network and its layers before they become something else."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from fastreg._core.checks import shown
 from fastreg.nn import Sequential
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fastreg._core.types import Array
 
 __all__ = [
@@ -19,7 +17,6 @@ __all__ = [
     "check_network",
     "dtype_of",
     "kind_of",
-    "named_layers",
     "parameter",
     "quiet_scale",
 ]
@@ -58,22 +55,6 @@ def check_forward(where: str, model: Sequential) -> None:
         )
 
 
-def named_layers(model: Sequential, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each layer with its place, those of networks inside the network, too.
-
-    Examples
-    --------
-    >>> from fastreg.nn import mlp
-    >>> [name for name, _ in named_layers(mlp([2, 3, 2], rng=0))]
-    ['0', '1', '2']
-    """
-    for i, layer in enumerate(model.layers):
-        if type(layer) is Sequential:
-            yield from named_layers(layer, f"{prefix}{i}.")
-        else:
-            yield f"{prefix}{i}", layer
-
-
 def kind_of(layer: Any) -> str | None:
     """Return the name of the layer's class if it is fastreg's or its twin, or None.
 
@@ -110,7 +91,7 @@ def dtype_of(model: Sequential) -> Any:
     >>> dtype_of(mlp([2, 2], dtype="float64", rng=0))
     dtype('float64')
     """
-    found = [layer.W.dtype for _, layer in named_layers(model) if hasattr(layer, "W")]
+    found = [layer.W.dtype for layer in model.layers if hasattr(layer, "W")]
     return found[0] if found else np.dtype(np.float32)
 
 

@@ -14,7 +14,6 @@ from fastreg.export.layers import (
     check_network,
     dtype_of,
     kind_of,
-    named_layers,
     parameter,
     quiet_scale,
 )
@@ -106,8 +105,8 @@ def _graph(lib, model, link):
 
 def _folded(model):
     """The layers of inference: ("W", W, b) for dense ones, in float64, the others as they are."""
-    found: list[tuple[str, Any]] = []
-    for name, layer in named_layers(model):
+    found: list[tuple[int, Any]] = []
+    for name, layer in enumerate(model.layers):
         kind, scale = kind_of(layer), quiet_scale(layer)
         if scale is not None:
             if scale != 1.0:
@@ -183,7 +182,7 @@ class _Graph:
 
 def _width(model, end):
     """How many features go in or come out, or None if no layer says."""
-    layers = [layer for _, layer in named_layers(model)]
+    layers = list(model.layers)
     for layer in layers if end == 0 else layers[::-1]:
         if kind_of(layer) == "Dense":
             return layer.W.shape[end]

@@ -9,7 +9,7 @@ import numpy as np
 import fastreg
 from fastreg import nn
 from fastreg._core.checks import shown
-from fastreg.export.layers import check_forward, check_network, dtype_of, kind_of, named_layers
+from fastreg.export.layers import check_forward, check_network, dtype_of, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,7 +75,7 @@ def torch(model: nn.Sequential) -> _torch.nn.Sequential:
     check_forward("torch", model)
     lib, dtype = imported("torch"), dtype_of(model)
     modules = []
-    for name, layer in named_layers(model):
+    for name, layer in enumerate(model.layers):
         kind = kind_of(layer)
         if kind not in TO_TORCH:
             raise TypeError(f"torch: layer {name} has no equal in torch, {shown(layer)}; {HINT}")

@@ -33,7 +33,8 @@ class Sequential:
     Parameters
     ----------
     layers : iterable of layers
-        Distinct objects, since each remembers its last input.
+        Distinct objects, since each remembers its last input. A network among them stands for
+        its layers.
     products : {"own", "blas"} or None, keyword-only
         Whose matrix products every `Dense` among them uses, see there; None leaves each its own
         setting.
@@ -48,7 +49,7 @@ class Sequential:
     Raises
     ------
     TypeError
-        If an object lacks a method of layers.
+        If an object lacks a method of layers, or is a network with a forward of its own.
     ValueError
         If there is no layer, or one layer comes twice.
 
@@ -62,7 +63,10 @@ class Sequential:
 
     def __init__(self, layers: Iterable[Any], *, products: Products | None = None) -> None:
         products_of("Sequential", "products", products)
-        self.layers: Any = sequence("Sequential", "layers", layers, "layers")
+        given = sequence("Sequential", "layers", layers, "layers")
+        self.layers: Any = tuple(
+            inner for i, layer in enumerate(given) for inner in _flat(i, layer)
+        )
         for i, layer in enumerate(self.layers):
             for method in ("forward", "backward", "train", "eval"):
                 if isinstance(layer, type) or not callable(getattr(layer, method, None)):
@@ -317,3 +321,16 @@ def differ(expected: Any, found: Any) -> list[str]:
                     f"shape {ours.shape}"
                 )
     return lines
+
+
+def _flat(place, layer):
+    """A layer alone, or the layers of a network: it is trained only if its arrays are seen."""
+    if not isinstance(layer, Sequential):
+        return (layer,)
+    kind = type(layer)
+    if kind.forward is Sequential.forward and kind.backward is Sequential.backward:
+        return layer.layers
+    raise TypeError(
+        f"Sequential: layers[{place}] must be a layer, or a network that is its layers one after "
+        f"another, got a {kind.__name__} with a forward or backward of its own"
+    )

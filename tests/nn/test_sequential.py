@@ -8,7 +8,7 @@ from harness import finite_difference
 from hypothesis import settings
 
 import fastreg
-from fastreg.nn import Dense, ReLU, Sequential, softmax_cross_entropy
+from fastreg.nn import Dense, ReLU, Sequential, Tanh, softmax_cross_entropy
 
 few = settings(derandomize=True, max_examples=40, deadline=None)
 FLOAT = np.float64
@@ -173,3 +173,28 @@ def test_keys_number_the_layers():
     model = Sequential(layers)
     assert list(model.params) == ["0.W", "0.b", "2.W", "2.b", "4.W", "4.b"]
     assert all(model.params[f"{i}.W"] is model.layers[i].W for i in (0, 2, 4))
+
+
+def test_a_network_among_the_layers_stands_for_its_layers():
+    inner = Sequential([Dense(4, 3, rng=0), Tanh()])
+    model = Sequential([ReLU(), inner, Dense(3, 2, rng=1)])
+    assert model.layers[1:3] == inner.layers
+    assert list(model.params) == ["1.W", "1.b", "3.W", "3.b"]
+    assert (model.n_in, model.n_out) == (4, 2)
+    before = inner.layers[0].W.copy()
+    model.forward(np.ones((5, 4), np.float32))
+    model.backward(np.ones((5, 2), np.float32))
+    fastreg.SGD(0.1).update(model.params, model.grads)
+    assert (before != inner.layers[0].W).any()
+    with pytest.raises(ValueError, match="distinct"):
+        Sequential([inner, inner])
+
+
+def test_a_network_with_a_forward_of_its_own_is_no_layer():
+    class Residual(Sequential):
+        def forward(self, X):
+            return X + super().forward(X)
+
+    residual = Residual([Dense(3, 3, rng=0)])
+    with pytest.raises(TypeError, match=r"layers\[1\] must be a layer.*Residual with a forward"):
+        Sequential([ReLU(), residual])

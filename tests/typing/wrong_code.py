@@ -37,4 +37,3 @@ fastreg.set_num_threads("all")  # wrong
 MLPClassifier(droput=0.1)  # wrong
 MLPClassifier((8,), "relu", "adam")  # wrong
 MLPRegressor(max_iter="many")  # wrong
-MLPClassifier().fit("X")  # wrong
