@@ -236,7 +236,7 @@ def soft_cross_entropy(
         by_row = t.sum(axis=1)
         t /= by_row[:, None]
         weights = weights * by_row
-    shares = weights / weights.sum()
+    shares = weights / math.fsum(weights)
     q = (1.0 - smoothing) * t + smoothing / k
     z = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
     e = f.exp(z)
@@ -346,11 +346,11 @@ def mean_of(losses: Any, slopes: Array, sample_weight: Any) -> tuple[float, Arra
 
 
 def row_shares(n: int, class_weights: Any, labels: Any, sample_weight: Any) -> Any:
-    """The share of every row in a weighted mean."""
+    """The share of every row in a weighted mean; the weights' sum is rounded once."""
     weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
     if class_weights is not None:
         weights = weights * np.asarray(class_weights, dtype=np.float64)[labels]
-    return weights / weights.sum()
+    return weights / math.fsum(weights)
 
 
 for _link, _losses in {
