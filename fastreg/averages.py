@@ -196,17 +196,18 @@ def _renew(where, model, X, batch_size):
     if X.ndim != 2 and getattr(model, "n_in", None) is not None:
         raise ValueError(f"{where}: X must be of shape (N, {model.n_in}), got {X.shape}")
     norms = [layer for layer in getattr(model, "layers", ()) if hasattr(layer, "batches")]
-    momenta, before = [norm.momentum for norm in norms], marks(model)
+    momenta, before, mode = [norm.momentum for norm in norms], marks(model), model.training
     try:
         for norm in norms:
             norm.momentum, norm.batches = None, 0
         model.train()
         for begin in range(0, len(X), size):
             model.forward(X[begin : begin + size])
+        mode = False
     except BaseException:
         rewind(before)
         raise
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        model.eval()
+        model.train() if mode else model.eval()

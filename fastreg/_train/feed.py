@@ -109,8 +109,9 @@ class ArrayFeed(Feed):
         return X, y, options
 
     def pieces(self) -> Iterator[Any]:
-        """Yield all rows in their order as (X, y, options)."""
-        yield self.X, self.y, {} if self.weights is None else {"sample_weight": self.weights}
+        """Return the one piece that all rows are, as (X, y, options)."""
+        options = {} if self.weights is None else {"sample_weight": self.weights}
+        return iter([(self.X, self.y, options)])
 
     def some(self) -> Any:
         """Return the first rows."""

@@ -303,7 +303,10 @@ class Sequential:
     @property
     def dtype(self) -> Any:
         """The dtype of inputs and outputs, or None if no layer says."""
-        return next((layer.W.dtype for layer in self.layers if hasattr(layer, "W")), None)
+        for layer in self.layers:
+            if hasattr(layer, "W"):
+                return layer.W.dtype
+        return None
 
 
 def differ(expected: Any, found: Any) -> list[str]:

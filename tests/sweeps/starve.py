@@ -46,7 +46,10 @@ RESULTS_ONLY = {
     "Trainer.evaluate": "leaves the model in evaluation mode and layers with the last batch",
     "Trainer.predict": "as evaluate",
     "Trainer.predict_proba": "as evaluate",
+    "Trainer.evaluate(source)": "as evaluate",
     "evaluate": "as evaluate",
+    "SWA.apply": "layers are left with the last batch",
+    "update_statistics": "as SWA.apply",
     "compare_optimizers": "takes steps of the optimizers that it was given",
     "penalty_and_gradient": "a value is made of sums when out= has been written",
     "ElasticNet.value_and_gradient": "as penalty_and_gradient",
@@ -54,6 +57,7 @@ RESULTS_ONLY = {
 #: Not called here, and why.
 LEFT_OUT = {
     "Trainer.fit": "has a test of its own: a failure leaves a whole number of steps",
+    "Trainer.fit(source)": "as Trainer.fit",
     "fit": "as Trainer.fit",
     "set_num_threads": "the table sets the number and sets it back",
     "export.npz": "zipfile raises its own errors where it has no memory; nothing is written",
@@ -69,6 +73,7 @@ LEFT_OUT = {
 FRAGILE = ("num_threads", "products", "Trainer", "mlp", "Dense", "data.", "bias_variance")
 FRAGILE += ("max_norm", "unit_norm", "GroupLasso", "softmax_", "mse", "binary_cross", "checkpoint")
 FRAGILE += ("Tanh", "Sigmoid", "GELU", "LeakyReLU", "diagnose", "weight_histogram", "export.")
+FRAGILE += ("mae", "huber", "quantile", "poisson", "focal")
 #: OpenBLAS ends the process where its own buffer cannot be had.
 PRODUCTS = ("Dense from the pool", "Sequential from the pool")
 QUIET = 5  # calls in a row without a failure: all allocations have been seen
