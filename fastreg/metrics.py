@@ -388,14 +388,20 @@ def _array(where, name, value, kinds, what):
     return found
 
 
-def _labels(where, y_true, y_pred, sample_weight, *, several=True):
-    """Classes, of the same shape, and weights."""
-    y_true = _array(where, "y_true", y_true, "iub", "integers")
-    y_pred = _array(where, "y_pred", y_pred, "iub", "integers")
+def _alike(where, y_true, y_pred, kinds, what):
+    """Truth and predictions, arrays of one shape."""
+    y_true = _array(where, "y_true", y_true, kinds, what)
+    y_pred = _array(where, "y_pred", y_pred, kinds, what)
     if y_pred.shape != y_true.shape:
         raise ValueError(
             f"{where}: y_pred must have shape {y_true.shape}, as y_true, got {y_pred.shape}"
         )
+    return y_true, y_pred
+
+
+def _labels(where, y_true, y_pred, sample_weight, *, several=True):
+    """Classes, of the same shape, and weights."""
+    y_true, y_pred = _alike(where, y_true, y_pred, "iub", "integers")
     if y_true.ndim > 1 and not several:
         raise ValueError(f"{where}: y_true must have one class per row, got shape {y_true.shape}")
     return y_true, y_pred, _weights(where, sample_weight, len(y_true))
@@ -423,12 +429,7 @@ def _scores(where, y_true, name, y_score, sample_weight):
 
 def _numbers(where, y_true, y_pred, sample_weight):
     """Targets and predictions as float64, a column per output, and weights."""
-    y_true = _array(where, "y_true", y_true, "fiu", "numbers")
-    y_pred = _array(where, "y_pred", y_pred, "fiu", "numbers")
-    if y_pred.shape != y_true.shape:
-        raise ValueError(
-            f"{where}: y_pred must have shape {y_true.shape}, as y_true, got {y_pred.shape}"
-        )
+    y_true, y_pred = _alike(where, y_true, y_pred, "fiu", "numbers")
     n = len(y_true)
     columns = (array.reshape(n, -1).astype(np.float64) for array in (y_true, y_pred))
     return *columns, _weights(where, sample_weight, n)

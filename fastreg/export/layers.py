@@ -91,8 +91,7 @@ def dtype_of(model: Sequential) -> Any:
     >>> dtype_of(mlp([2, 2], dtype="float64", rng=0))
     dtype('float64')
     """
-    found = [layer.W.dtype for layer in model.layers if hasattr(layer, "W")]
-    return found[0] if found else np.dtype(np.float32)
+    return model.dtype or np.dtype(np.float32)
 
 
 def parameter(layer: Any, name: str, default: float, n: int) -> Array:

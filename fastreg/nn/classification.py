@@ -11,6 +11,7 @@ from fastreg._core._kernels import check_labels, cross_entropy, point_loss
 from fastreg._core.arrays import real
 from fastreg.nn.targets import (
     check_probabilities,
+    element_arguments,
     linked,
     outputs_in,
     shares,
@@ -186,14 +187,11 @@ def binary_cross_entropy(
     (0.6931, [[-0.5]])
     """
     where = "binary_cross_entropy"
-    logits = outputs_in(where, "logits", logits)
-    targets = targets_in(where, targets, logits)
+    logits, targets, parts = element_arguments(where, "logits", logits, targets, sample_weight)
     if not (targets.min() >= 0 and targets.max() <= 1):
         raise ValueError(f"{where}: targets must be from 0 to 1, got {targets.min()} … "
                          f"{targets.max()}")  # fmt: skip
     smoothing = checks.number(where, "label_smoothing", label_smoothing, low=0.0, high=1.0)
-    by_row = weights(where, "sample_weight", sample_weight, len(logits))
-    parts = shares(where, "weights", by_row)
     return point_loss("binary", logits, targets, parts, 1.0 - smoothing, smoothing / 2)
 
 
@@ -255,8 +253,7 @@ def focal(
     (0.3466, [[-0.4233]])
     """
     where = "focal"
-    logits = outputs_in(where, "logits", logits)
-    targets = targets_in(where, targets, logits)
+    logits, targets, parts = element_arguments(where, "logits", logits, targets, sample_weight)
     if not ((targets == 0) | (targets == 1)).all():
         wrong = targets[~((targets == 0) | (targets == 1))][0]
         raise ValueError(f"{where}: targets must be 0 or 1, got {wrong}")
@@ -265,5 +262,4 @@ def focal(
         alpha = checks.number(
             where, "alpha", alpha, low=0.0, high=1.0, open_low=True, open_high=True
         )
-    parts = shares(where, "weights", weights(where, "sample_weight", sample_weight, len(logits)))
     return point_loss("focal", logits, targets, parts, gamma, -1.0 if alpha is None else alpha)

@@ -9,7 +9,7 @@ import numpy as np
 from fastreg._core import checks
 from fastreg._core._kernels import point_loss
 from fastreg._core.functions import squares
-from fastreg.nn.targets import linked, outputs_in, shares, targets_in, weights
+from fastreg.nn.targets import element_arguments, linked
 
 if TYPE_CHECKING:
     from fastreg._core.types import Array, Data
@@ -52,7 +52,7 @@ def mse(outputs: Array, targets: Data, *, sample_weight: Data = None) -> tuple[f
     >>> value, doutputs.tolist()
     (4.5, [[0.0], [-3.0]])
     """
-    outputs, targets, parts = _checked("mse", outputs, targets, sample_weight)
+    outputs, targets, parts = element_arguments("mse", "outputs", outputs, targets, sample_weight)
     value, gradient = point_loss("squared", outputs, targets, parts)
     if value < np.inf:
         return value, gradient
@@ -104,7 +104,7 @@ def mae(outputs: Array, targets: Data, *, sample_weight: Data = None) -> tuple[f
     >>> value, doutputs.tolist()
     (1.5, [[0.0], [-0.5]])
     """
-    outputs, targets, parts = _checked("mae", outputs, targets, sample_weight)
+    outputs, targets, parts = element_arguments("mae", "outputs", outputs, targets, sample_weight)
     value, gradient = point_loss("absolute", outputs, targets, parts)
     if value == np.inf:
         value = _in_units("absolute", outputs, targets, parts) / UNIT
@@ -122,7 +122,6 @@ def huber(
               \frac{\partial \ell}{\partial y} = \min(\max(d, -\delta), \delta)
 
     with d = y - t, averaged over all elements.
-
 
     Parameters
     ----------
@@ -158,7 +157,7 @@ def huber(
     (1.3125, [[0.25], [-0.5]])
     """
     delta = checks.number("huber", "delta", delta, low=0.0, open_low=True)
-    outputs, targets, parts = _checked("huber", outputs, targets, sample_weight)
+    outputs, targets, parts = element_arguments("huber", "outputs", outputs, targets, sample_weight)
     value, gradient = point_loss("huber", outputs, targets, parts, delta)
     if value == np.inf:
         value = _in_units("huber", outputs, targets, parts, delta * UNIT) / UNIT / UNIT
@@ -175,7 +174,6 @@ def quantile(
 
     Its mean is least where a share q of the targets lies below the outputs: with ``q=0.5`` it is
     half of `mae`, and finds medians. The slope is 0 where an output is its target.
-
 
     Parameters
     ----------
@@ -211,7 +209,9 @@ def quantile(
     (1.25, [[0.125], [-0.375]])
     """
     q = checks.number("quantile", "q", q, low=0.0, high=1.0, open_low=True, open_high=True)
-    outputs, targets, parts = _checked("quantile", outputs, targets, sample_weight)
+    outputs, targets, parts = element_arguments(
+        "quantile", "outputs", outputs, targets, sample_weight
+    )
     value, gradient = point_loss("quantile", outputs, targets, parts, q)
     if value == np.inf:
         value = _in_units("quantile", outputs, targets, parts, q) / UNIT
@@ -228,7 +228,6 @@ def poisson(log_means: Array, targets: Data, *, sample_weight: Data = None) -> t
     means. This is ``torch.nn.functional.poisson_nll_loss`` with its defaults; half the deviance
     that scikit-learn's ``PoissonRegressor`` minimises differs from it by ``t log t - t``, which
     depends on the targets alone: the gradient is the same.
-
 
     Parameters
     ----------
@@ -257,7 +256,9 @@ def poisson(log_means: Array, targets: Data, *, sample_weight: Data = None) -> t
     >>> value, dlog_means.tolist()
     (1.0, [[-2.0]])
     """
-    log_means, targets, parts = _checked("poisson", log_means, targets, sample_weight, "log_means")
+    log_means, targets, parts = element_arguments(
+        "poisson", "log_means", log_means, targets, sample_weight
+    )
     if not (targets.min() >= 0 and targets.max() < np.inf):
         raise ValueError(
             f"poisson: targets must be finite and at least 0, got {targets.min()} … {targets.max()}"
@@ -269,11 +270,3 @@ def _in_units(kind, outputs, targets, parts, *arguments):
     """A loss whose sum has left the range, from numbers that are smaller; its slopes are right."""
     with np.errstate(under="ignore"):
         return point_loss(kind, outputs * UNIT, targets * UNIT, parts, *arguments)[0]
-
-
-def _checked(where, outputs, targets, sample_weight, name="outputs"):
-    """Outputs, targets and the rows' shares."""
-    outputs = outputs_in(where, name, outputs)
-    targets = targets_in(where, targets, outputs)
-    by_row = weights(where, "sample_weight", sample_weight, len(outputs))
-    return outputs, targets, shares(where, "weights", by_row)

@@ -23,6 +23,7 @@ __all__ = [
     "LINKS",
     "NoWeightError",
     "check_probabilities",
+    "element_arguments",
     "link_of",
     "linked",
     "option_of",
@@ -197,3 +198,19 @@ def targets_in(where: str, targets: Any, outputs: Array, name: str = "targets") 
     converted = empty_like(where, "outputs", outputs)
     np.copyto(converted, targets, casting="unsafe")
     return converted
+
+
+def element_arguments(
+    where: str, name: str, outputs: Any, targets: Any, sample_weight: Any
+) -> tuple[Array, Array, MaybeArray]:
+    """Return what a loss of elements takes: outputs, targets alike, and the rows' shares.
+
+    Examples
+    --------
+    >>> element_arguments("mse", "outputs", np.zeros((2, 1)), [1, 2], [1, 3])[2]
+    array([0.25, 0.75])
+    """
+    outputs = outputs_in(where, name, outputs)
+    targets = targets_in(where, targets, outputs)
+    by_row = weights(where, "sample_weight", sample_weight, len(outputs))
+    return outputs, targets, shares(where, "weights", by_row)
