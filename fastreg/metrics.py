@@ -13,6 +13,7 @@ import numpy as np
 
 from fastreg._core.arrays import real
 from fastreg._core.checks import choice, shown
+from fastreg.nn.links import logarithm
 from fastreg.nn.targets import weights
 
 if TYPE_CHECKING:
@@ -293,7 +294,7 @@ def log_loss(y_true: Data, y_prob: Data, *, sample_weight: Data = None) -> float
     eps = np.finfo(p.dtype).eps
     classes = np.ndim(y_true) == 1 and np.ndim(y_prob) == 2
     p = p if classes else np.where(member, p, 1 - p)  # of what is true
-    logs = np.log(np.clip(p, eps, 1 - eps).astype(np.float64))
+    logs = logarithm(np.clip(p, eps, 1 - eps).astype(np.float64))
     by_row = np.where(member, logs, 0.0).sum(axis=1) if classes else logs.mean(axis=1)
     return 0.0 - _mean(by_row, w)
 

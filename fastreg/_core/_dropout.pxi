@@ -22,8 +22,12 @@ def normals(cnp.ndarray radii not None, cnp.ndarray angles not None):
     cdef cnp.ndarray source = words, deviates = np.empty(words.shape, np.float32)
     cdef const uint32_t *word = <const uint32_t *>cnp.PyArray_DATA(source)
     cdef float *deviate = <float *>cnp.PyArray_DATA(deviates)
-    cdef Py_ssize_t n = cnp.PyArray_DIM(source, 1)
-    table.kernels[FR_FLOAT32].normal_of_words(deviate, deviate + n, word, word + n, <int>n)
+    cdef Py_ssize_t n = cnp.PyArray_DIM(source, 1), done
+    for done in range(0, n, BLOCK):
+        table.kernels[FR_FLOAT32].normal_of_words(
+            deviate + done, deviate + n + done, word + done, word + n + done,
+            <int>min(<Py_ssize_t>BLOCK, n - done),
+        )
     return deviates
 
 

@@ -79,5 +79,5 @@ def weight_of(loss: Any, y: Any, options: dict[str, Any]) -> float:
     if of_classes is None or link_of(loss) != "softmax":
         return float(len(y)) if weight is None else magnitudes(weight)
     by_class = np.asarray(of_classes, np.float64)
-    by_row = by_class[y] if y.ndim == 1 else y @ by_class
-    return magnitudes(by_row if weight is None else by_row * weight)
+    each = by_class[y] if y.ndim == 1 else y * by_class  # all at least 0: their own magnitudes
+    return magnitudes(each if weight is None else (each.T * weight).T)

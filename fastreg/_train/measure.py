@@ -12,7 +12,7 @@ import numpy as np
 from fastreg import metrics
 from fastreg._core.checks import choice, is_number, sequence, shown
 from fastreg.metrics import Metric
-from fastreg.nn.activations import exponential, sigmoid, softmax
+from fastreg.nn.links import exponential, sigmoid, softmax
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

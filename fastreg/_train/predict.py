@@ -8,7 +8,7 @@ import numpy as np
 
 from fastreg._core.arrays import real
 from fastreg._core.checks import shown
-from fastreg.nn.activations import sigmoid, softmax
+from fastreg.nn.links import sigmoid, softmax
 from fastreg.nn.targets import (
     check_probabilities,
     link_of,

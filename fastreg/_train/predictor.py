@@ -19,7 +19,7 @@ from fastreg._train.predict import (
     weightless,
 )
 from fastreg._train.source import is_source, reader_of
-from fastreg.nn.activations import exponential
+from fastreg.nn.links import exponential
 from fastreg.nn.losses import loss_named
 from fastreg.nn.targets import NoWeightError, link_of
 

@@ -9,11 +9,10 @@ has ``train()`` and ``eval()`` is a layer.
 from typing import TYPE_CHECKING
 
 from fastreg.nn.activations import *
-from fastreg.nn.activations import sigmoid as sigmoid
-from fastreg.nn.activations import softmax as softmax
 from fastreg.nn.dense import Dense
+from fastreg.nn.links import exponential, log_sigmoid, log_softmax, logarithm, sigmoid, softmax  # noqa: F401  # noqa: F401 - the links are for bridges,
 from fastreg.nn.losses import *
-from fastreg.nn.perceptron import mlp, stacked  # noqa: F401 - stacked is for bridges
+from fastreg.nn.perceptron import mlp, stacked  # noqa: F401 - and so is stacked
 from fastreg.nn.sequential import PARAMETERS, Sequential
 
 if not TYPE_CHECKING:  # type checkers cannot add lists up; they read the imports above

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastreg._core._kernels import activate, activate_backward, empty_like, softmax_rows
+from fastreg._core._kernels import activate, activate_backward, empty_like
 from fastreg._core.checks import Checked, flag, number
 from fastreg._core.layer import Layer
 
@@ -206,36 +206,3 @@ class GELU(Elementwise):
 
     def _kernels(self) -> str:
         return "normal_gelu" if self.exact else "gelu"
-
-
-def sigmoid(X: Array) -> Array:
-    """Return ``1 / (1 + exp(-X))``.
-
-    Examples
-    --------
-    >>> sigmoid(np.array([[0.0]])).tolist()
-    [[0.5]]
-    """
-    return activate("sigmoid", "sigmoid", X)
-
-
-def exponential(X: Array) -> Array:
-    """Return ``exp(X)``.
-
-    Examples
-    --------
-    >>> exponential(np.array([[0.0]])).tolist()
-    [[1.0]]
-    """
-    return activate("exponential", "exp", X)
-
-
-def softmax(X: Array) -> Array:
-    """Return ``exp(X) / sum exp(X)``, row by row.
-
-    Examples
-    --------
-    >>> softmax(np.array([[1e300, 0.0]])).tolist()
-    [[1.0, 0.0]]
-    """
-    return softmax_rows("softmax", "X", X)

@@ -12,9 +12,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import expit, logsumexp
 
-from fastreg.nn import binary_cross_entropy, mse, sigmoid, softmax, softmax_cross_entropy
+from fastreg.nn import (
+    binary_cross_entropy,
+    exponential,
+    log_sigmoid,
+    log_softmax,
+    logarithm,
+    mse,
+    poisson,
+    sigmoid,
+    softmax,
+    softmax_cross_entropy,
+)
 
 if TYPE_CHECKING:
     from fastreg._core.types import Array, Loss
@@ -42,8 +52,8 @@ def _softmax(Z, labels, *, sample_weight=None, label_smoothing=0.0, largest=math
     )
     room = largest - math.log(Z.shape[1])  # within which no row's loss can be that large
     if value * len(Z) > largest and not label_smoothing and Z.max() - Z.min() > room:
-        rows = logsumexp(Z, axis=1) - Z[np.arange(len(Z)), labels]
-        value = float(np.average(np.minimum(rows, largest), weights=sample_weight))
+        rows = -log_softmax(Z)[np.arange(len(Z)), labels]
+        value = _mean(np.minimum(rows, largest), sample_weight)
     return value, gradient
 
 
@@ -56,8 +66,8 @@ def _logistic(Z, targets, *, sample_weight=None, label_smoothing=0.0, largest=ma
     if k > 1:
         gradient *= k
     if value * Z.size > largest and not label_smoothing and np.abs(Z).max() > largest:
-        rows = np.minimum(np.logaddexp(0, Z) - Z * targets, largest).sum(axis=1)
-        return float(np.average(rows, weights=sample_weight)), gradient
+        rows = np.minimum(Z * (1 - targets) - log_sigmoid(Z), largest).sum(axis=1)
+        return _mean(rows, sample_weight), gradient
     return k * value, gradient
 
 
@@ -71,24 +81,29 @@ def _squared(Z, targets, *, sample_weight=None):
 
 def _poisson(Z, targets, *, sample_weight=None):
     """Half the Poisson deviance of means exp(Z), summed over the outputs."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        mean = np.exp(Z)
-        # y log(y / mean) - y + mean, where the first term is 0 for y = 0
-        logs = np.log(targets, out=np.zeros_like(mean), where=targets > 0)
-        rows = (targets * (logs - Z) - targets + mean).sum(axis=1, dtype=np.float64)
-        gradient = np.subtract(mean, targets, out=mean)
+    value, gradient = poisson(Z, targets, sample_weight=sample_weight)
+    k = Z.shape[1]
+    if k > 1:
+        gradient *= k
+    # the deviance of a perfect fit is 0: y log(y) - y more, where the first term is 0 for y = 0
+    ones = np.where(targets > 0, targets, np.ones((), Z.dtype))
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = (targets * logarithm(ones) - targets).sum(axis=1, dtype=np.float64)
+    return k * value + _mean(rows, sample_weight), gradient
+
+
+def _mean(rows, sample_weight):
+    """A mean over samples: sums that are rounded once are the same on every machine."""
+    try:
         if sample_weight is None:
-            gradient /= len(Z)
-            return float(rows.mean()), gradient
-        shares = sample_weight / sample_weight.sum()
-        gradient *= shares[:, None].astype(gradient.dtype)
-        return float(rows @ shares), gradient
+            return math.fsum(rows) / len(rows)
+        return math.fsum(rows * sample_weight) / math.fsum(sample_weight)
+    except OverflowError:
+        return math.inf
 
 
 def responses(Z: Array, out_activation: str) -> Array:
-    """Apply the activation of the last layer; Z may be overwritten.
-
-    Softmax and logistic function are fastreg's own, of the same bits on every machine.
+    """Apply the activation of the last layer: fastreg's own, of the same bits on every machine.
 
     Examples
     --------
@@ -99,10 +114,7 @@ def responses(Z: Array, out_activation: str) -> Array:
         return softmax(Z)
     if out_activation == "logistic":
         return sigmoid(Z)
-    if out_activation == "exp":
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            np.exp(Z, out=Z)
-    return Z
+    return exponential(Z) if out_activation == "exp" else Z
 
 
 def log_responses(Z: Array, out_activation: str) -> Array:
@@ -113,8 +125,7 @@ def log_responses(Z: Array, out_activation: str) -> Array:
     >>> log_responses(np.array([[-1000.0]]), "logistic").tolist()
     [[-1000.0]]
     """
-    with np.errstate(all="ignore"):
-        if out_activation == "softmax":
-            Z -= logsumexp(Z, axis=1, keepdims=True)
-            return Z
-        return np.where(Z > 0, np.log(expit(Z)), Z - np.log1p(np.exp(Z)))
+    if out_activation == "softmax":
+        return log_softmax(Z)
+    # as in scikit-learn, probabilities that are both rounded to 1 have the same logarithm
+    return np.where(Z > 0, logarithm(sigmoid(Z)), log_sigmoid(Z))

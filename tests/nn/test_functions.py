@@ -9,7 +9,7 @@ from harness import same_bits
 from fastreg import reference
 from fastreg._core import _kernels
 from fastreg.nn import GELU, Dense, Sigmoid, Tanh, binary_cross_entropy, mse, softmax_cross_entropy
-from fastreg.nn.activations import softmax
+from fastreg.nn.links import softmax
 
 EXACT = {
     "exp": mpmath.exp,
