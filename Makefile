@@ -1,4 +1,4 @@
-# lab · test · bench · lint · wheel · sanitize · arm64: each works on a fresh clone with Python >= 3.11 and
+# lab · test · bench · docs · lint · wheel · sanitize · arm64: each works on a fresh clone with Python >= 3.11 and
 # a C compiler, in a virtual environment of its own.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*) $(wildcard fastreg/_core/*.p*)
 
-.PHONY: lab test bench lint wheel sanitize arm64 clean
+.PHONY: lab test bench docs lint wheel sanitize arm64 clean
 
 lab: $(VENV)/lab
 	$(BIN)/fastreg lab $(ARGS)
@@ -16,6 +16,12 @@ test: $(VENV)/test
 
 bench: $(VENV)/bench
 	$(BIN)/python -m pytest benches --benchmark-quiet $(ARGS)
+
+# The pages, in build/docs/html, with the lab's figures of a short run; then their links, names and
+# samples are tested.
+docs: $(VENV)/docs
+	$(BIN)/python -m sphinx -W --keep-going -q $(ARGS) docs build/docs/html
+	$(BIN)/python -m pytest tests/docs
 
 # Where torch is missing pyright takes fastreg/torch for it: all else is checked then.
 TYPED = $$($(BIN)/python -c "import torch" 2> /dev/null || \

@@ -22,8 +22,8 @@ class ScheduleFreeAdamW(Optimizer):
     .. math::
 
         v &\leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
-        z \leftarrow z - \eta_t \Big(\frac{g}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
-        + \lambda \theta\Big), \\
+        z \leftarrow z - \eta_t \left(\frac{g}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
+        + \lambda \theta\right), \\
         x &\leftarrow (1 - c_t) x + c_t z, \quad
         \theta \leftarrow (1 - \beta_1) z + \beta_1 x
 

@@ -175,7 +175,7 @@ class RAdam(Adam):
 
 
 class Adamax(Optimizer):
-    """m as Adam's; u = max(beta2 u, |g| + epsilon); theta -= lr / bc1 m / u."""
+    """m as Adam's; u = max(beta2 u, ``|g|`` + epsilon); theta -= lr / bc1 m / u."""
 
     def __init__(
         self,

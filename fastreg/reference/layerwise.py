@@ -24,7 +24,7 @@ def trust(s: Any, move: Any, more: float = 0.0) -> float:
 
 
 class LAMB(Adam):
-    """u = Adam's step + decay theta; theta -= lr |theta| / |u| u."""
+    """u = Adam's step + decay theta; theta -= lr ``|theta| / |u|`` u."""
 
     couples: tuple[str, ...] = ()
 
@@ -56,7 +56,7 @@ class LAMB(Adam):
 
 
 class LARS(Optimizer):
-    """v = momentum v + lr k |theta| / |g| g, g with its decay; theta -= v."""
+    """v = momentum v + lr k ``|theta| / |g|`` g, g with its decay; theta -= v."""
 
     couples: tuple[Any, ...] = (None, "optax")
 

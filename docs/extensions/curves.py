@@ -1,0 +1,31 @@
+"""Figures of formulas, drawn from the library itself: the schedules of `fastreg.schedule`."""
+
+from fastreg import schedule
+from fastreg.lab.plots import BLUE
+from fastreg.lab.result import Picture
+
+__all__ = ["PICTURES"]
+
+STEPS = 100
+#: As they are written above the panels.
+CALLS = (
+    "constant(1)", "step(1, 0.5, 25)", "multi_step(1, [50, 75])", "exponential(1, 0.97)",
+    "inverse_time(1, 0.05)", "linear(1, 0, 100)", "polynomial(1, 0, 100, power=2)",
+    "cosine(1, 100)", "warmup(cosine(1, 90), 10)", "warm_restarts(1, 34)", "one_cycle(1, 100)",
+    "warmup_stable_decay(1, 10, 60, 30)",
+)  # fmt: skip
+
+
+def _draw(figure):
+    panels = figure.subplots(3, 4, sharex=True, sharey=True).ravel()
+    for ax, call in zip(panels, CALLS, strict=True):
+        ax.plot(*eval(call, vars(schedule).copy()).curve(STEPS), color=BLUE)
+        ax.set_title(call, fontsize=8)
+        ax.set_ylim(-0.05, 1.1)
+    for ax in panels[-4:]:
+        ax.set_xlabel("step")
+
+
+PICTURES = [
+    Picture("schedules", _draw, (10.4, 5.6), "Schedules of fastreg.schedule over 100 steps.")
+]

@@ -1,0 +1,60 @@
+"""Every sample of the documentation runs as it is printed, and gives what is printed below it."""
+
+import doctest
+import pathlib
+import re
+
+import pytest
+
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
+if not DOCS.exists():
+    pytest.skip("the pages are not beside the tests", allow_module_level=True)
+PAGES = sorted(path for path in DOCS.rglob("*.md"))
+#: Samples that nothing here can run: words in them, and the reason.
+NOT_HERE = {"jax.grad": "needs JAX", "v.value": "needs Keras"}
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def samples(path):
+    """The samples of a page with the lines they begin in; sessions (>>>) and programs."""
+    text = path.read_text("utf-8")
+    for match in FENCE.finditer(text):
+        if match[1] in ("python", "pycon"):
+            yield match[1], match[2], text[: match.start()].count("\n") + 1
+
+
+SAMPLED = [path for path in PAGES if any(samples(path))]
+
+
+def test_pages_with_samples_are_found():
+    assert {path.stem for path in SAMPLED} >= {
+        "start",
+        "regularization",
+        "optimizers",
+        "frameworks",
+    }
+    code = "".join(sample for path in SAMPLED for _, sample, _ in samples(path))
+    assert all(words in code for words in NOT_HERE), "a sample that is excused is gone"
+
+
+@pytest.mark.parametrize("path", SAMPLED, ids=lambda path: path.stem)
+def test_samples_run_as_printed(path, tmp_path, monkeypatch):
+    """One namespace per page: what a sample defines, the next ones know."""
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    for kind, text, line in samples(path):
+        if any(words in text for words in NOT_HERE):
+            continue
+        for package in ("torch", "sklearn", "pandas", "onnx"):
+            if re.search(rf"(import|from) (fastreg\.)?{package}\b", text):
+                pytest.importorskip(package)
+        if kind == "python":
+            assert ">>>" not in text, f"{path.name}, line {line}: a session is `pycon`"
+            exec(compile(text, f"{path.name}, line {line}", "exec"), names)
+            continue
+        test = doctest.DocTestParser().get_doctest(text, names, path.name, str(path), line)
+        said = []
+        runner = doctest.DocTestRunner()
+        runner.run(test, out=said.append, clear_globs=False)
+        names = test.globs
+        assert runner.tries and not runner.failures, "".join(said)
