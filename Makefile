@@ -15,7 +15,7 @@ test: $(VENV)/test
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: $(VENV)/bench
-	$(BIN)/python -m pytest benches --benchmark-quiet $(ARGS)
+	$(BIN)/fastreg bench $(ARGS)
 
 # The pages, in build/docs/html, with the lab's figures of a short run; then their links, names and
 # samples are tested.

@@ -11,7 +11,7 @@ BETA1, BETA2, EPSILON, DECAY, MOMENTUM = 0.9, 0.999, 1e-8, 0.01, 0.9
 def epoch(sizes, batch_norm, dropout, rate, X, y):
     """Return a call that trains an epoch with AdamW, X of shape (batches, batch, features).
 
-    None where JAX (extra `bench-jax`) is not installed.
+    None where JAX (extra `bench-peers`) is not installed.
     """
     try:
         import jax

@@ -1,4 +1,4 @@
-"""The ``fastreg`` command: ``lab`` runs the experiments, ``info`` describes the build."""
+"""The ``fastreg`` command: ``lab`` runs the experiments, ``bench`` measures, ``info`` describes."""
 
 from __future__ import annotations
 
@@ -130,6 +130,33 @@ def parser() -> Any:
     )
     command.set_defaults(command=lab)
 
+    about = "measure everything beside other libraries and write tables and a page"
+    command = commands.add_parser(
+        "bench", help=about, description=about.capitalize() + ", as far as they are installed."
+    )
+    command.add_argument(
+        "suite", nargs="*", metavar="SUITE", help="optim, layers, steps, ... (default: all)"
+    )
+    command.add_argument(
+        "-k", dest="only", metavar="EXPRESSION", help="works and contenders, as pytest's -k"
+    )
+    command.add_argument("--quick", action="store_true", help="the README's rows, in two minutes")
+    command.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
+    command.add_argument(
+        "--libraries", metavar="NAME,...", help="who takes part beside fastreg (default: all)"
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("bench"), metavar="DIR", help="where (default: bench)"
+    )
+    command.add_argument(
+        "--results", type=Path, nargs="+", metavar="JSON",
+        help="measure nothing: write tables and page of these files",
+    )  # fmt: skip
+    command.add_argument(
+        "--readme", type=Path, metavar="FILE", help="rewrite the table between its markers, too"
+    )
+    command.set_defaults(command=bench)
+
     about = "print version, compiler, instruction set and threads"
     command = commands.add_parser("info", help=about, description=about.capitalize() + ".")
     command.set_defaults(command=info)
@@ -168,6 +195,21 @@ def lab(arguments: Any) -> Any:
         return fail(f"fastreg lab: {error}")
     except KeyboardInterrupt:
         return fail("fastreg lab: interrupted; the same command goes on from here", status=130)
+
+
+def bench(arguments: Any) -> Any:
+    """Measure fastreg beside other libraries, write tables and a page."""
+    _command.loading()
+    try:
+        from fastreg.bench import command
+    except ModuleNotFoundError as error:
+        return fail(f"{error}; fastreg bench needs the extra 'bench'")
+    finally:
+        _command.loaded()
+    try:
+        return command.run(arguments)
+    except ValueError as error:
+        return fail(f"fastreg bench: {error}")
 
 
 def fail(message: Any, status: int = 1) -> Any:

@@ -1,4 +1,4 @@
-"""Who may know whom, and that every public name has a test, a benchmark and a twin."""
+"""Who may know whom, and that every public name has a test and a twin."""
 
 import ast
 import doctest
@@ -21,7 +21,8 @@ TREE = pathlib.Path(__file__).parent.parent
 STANDARD = set(sys.stdlib_module_names)
 
 #: What the modules of a folder may import beside the standard library and each other, one rule per
-#: folder. "." is the files beside the folders: what people import by name. The lab may know all.
+#: folder. "." is the files beside the folders: what people import by name. The lab and the
+#: benchmarks may know all.
 FAMILY = {"numpy", "_core"}
 ALLOWED = {
     "_core": {"numpy"},
@@ -57,7 +58,8 @@ def folder(name):
 
 
 FILES = {module(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-MODULES = [name for name in FILES if folder(name) != "lab" and name != "fastreg.__main__"]
+BEYOND = {"lab", "bench"}  # know everything
+MODULES = [name for name in FILES if folder(name) not in BEYOND and name != "fastreg.__main__"]
 for bridge in ("sklearn", "torch"):
     if importlib.util.find_spec(bridge) is None:
         MODULES = [name for name in MODULES if folder(name) != bridge]
@@ -126,7 +128,7 @@ def test_the_bridge_to_scikit_learn_knows_public_names_only():
 
 
 def test_every_folder_has_a_rule():
-    assert {folder(name) for name in FILES} == set(ALLOWED) | {"lab"}
+    assert {folder(name) for name in FILES} == set(ALLOWED) | BEYOND
 
 
 #: Small modules of the standard library that NumPy may not have loaded.
@@ -252,14 +254,11 @@ def test_names_of_networks_have_a_twin(name):
 
 
 @pytest.mark.parametrize("name", TWINNED)
-def test_compiled_names_have_a_benchmark_and_a_twin(name):
+def test_compiled_names_have_a_twin(name):
     fast, slow = getattr(fastreg, name), getattr(reference, name)
     assert arguments(fast) == arguments(slow), "twins take the same arguments"
     for method in METHODS & set(dir(slow)):
         assert hasattr(fast, method), f"{name} lacks {method}"
-    benches = TREE / "benches"  # those of the optimizers iterate the library's own list
-    if benches.exists() and name not in fastreg.optim.__all__:
-        assert any(name in path.read_text() for path in benches.glob("*.py")), "no benchmark"
 
 
 @pytest.mark.parametrize("name", PUBLIC)
