@@ -20,7 +20,7 @@ bench: $(VENV)/bench
 # The pages, in build/docs/html, with the lab's figures of a short run; then their links, names and
 # samples are tested.
 docs: $(VENV)/docs
-	$(BIN)/python -m sphinx -W --keep-going -q $(ARGS) docs build/docs/html
+	$(BIN)/python -m sphinx -EW --keep-going -q $(ARGS) docs build/docs/html
 	$(BIN)/python -m pytest tests/docs
 
 # Where torch is missing pyright takes fastreg/torch for it: all else is checked then.

@@ -26,8 +26,8 @@ extensions = [
     "myst_parser",
     "sphinx_copybutton",
     "diagrams",
+    "formulas",
     "lab_pages",
-    "mathml",
     "reference",
 ]
 exclude_patterns = ["extensions"]
@@ -51,6 +51,9 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"fastreg {version}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+html_sidebars = dict.fromkeys(  # pages without others below them
+    ["index", "start", "peers", "frameworks", "promises", "benchmarks", "making", "adding"], []
+) | {"changelog": []}
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {

@@ -130,13 +130,13 @@ def _images(to_root, name, words):
 
 def _page(result, figures, words):
     place, title = _parts(result)
-    parts = [_title(f"{place}: {title}"), _escaped(result.question), f" ({words}.)\n\n"]
+    parts = [_title(f"{place}: {title}"), _escaped(result.question), f"\n\nShown are {words}.\n\n"]
     parts += [f".. lab:: {name}\n\n" for name in figures]
     parts += [_title("What the numbers say", "-"), f".. findings:: {result.name}\n\n"]
     for heading, table in result.tables().items():
         parts += [
             _title(heading, "-"),
-            ".. list-table::\n   :header-rows: 1\n   :stub-columns: 1\n\n",
+            ".. list-table::\n   :header-rows: 1\n   :stub-columns: 1\n   :class: numbers\n\n",
         ]
         for row in (table.header, *table.rows):
             parts += [

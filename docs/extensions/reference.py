@@ -7,6 +7,7 @@ under the first of them.
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 __all__ = ["FAMILIES", "homes", "setup"]
@@ -55,11 +56,6 @@ FAMILIES = {
 }
 #: Whose names share the module's page: they are read together.
 ON_ONE_PAGE = ("fastreg.reference", "fastreg.lab.", "fastreg.product")
-#: Classes whose methods are not listed again in the classes that inherit them.
-ELSEWHERE = (
-    "Optimizer", "Callback", "dict", "tuple", "Exception", "BaseEstimator", "ClassifierMixin",
-    "RegressorMixin", "Module", "_NormBase", "_DropoutNd",
-)  # fmt: skip
 
 
 def modules():
@@ -93,7 +89,7 @@ def write(folder):
             for name in content.__all__:
                 thing = getattr(content, name)
                 if found[module, name] == (module, name) and not inspect.ismodule(thing):
-                    pages[f"{module}.{name}"] = _thing(module, name, thing)
+                    pages[f"{module}.{name}"] = _thing(module, name, thing, found)
     for old in folder.glob("*.rst"):
         if old.stem not in pages:
             old.unlink()
@@ -128,7 +124,7 @@ def _module(module, content, found):
         thing = getattr(content, name)
         kinds[_kind(thing)].append(".".join(found[module, name]))
     own = [
-        f"{module}.{name}" for name in sorted(content.__all__, key=str.lower)
+        f"{name} <{module}.{name}>" for name in sorted(content.__all__, key=str.lower)
         if found[module, name] == (module, name) and not inspect.ismodule(getattr(content, name))
     ]  # fmt: skip
     for kind, names in kinds.items():
@@ -150,19 +146,39 @@ def _kind(thing):
     return "Functions" if callable(thing) else "Constants"
 
 
-def _thing(module, name, thing):
+def _thing(module, name, thing, found):
     kind = {"Classes": "class", "Functions": "function", "Constants": "data"}[_kind(thing)]
     if inspect.isclass(thing) and issubclass(thing, Exception):
         kind = "exception"
     text = _title(f"{module}.{name}") + f".. currentmodule:: {module}\n\n"
     text += f".. auto{kind}:: {module}.{name}\n"
     if kind == "class":
-        others = [one for one in ELSEWHERE if one != name]
-        text += f"   :members:\n   :inherited-members: {', '.join(others)}\n   :show-inheritance:\n"
+        elsewhere = ", ".join(sorted(_elsewhere(thing, found)))
+        text += f"   :members:\n   :inherited-members: {elsewhere}\n   :show-inheritance:\n"
         requests = [one for one in dir(thing) if one.endswith(("_request", "_routing"))]
         if requests:  # scikit-learn's, of every estimator
             text += f"   :exclude-members: {', '.join(requests)}\n"
     return text
+
+
+def _elsewhere(thing, found):
+    """Return the names of bases whose methods are not listed again: they are documented."""
+    public = {getattr(importlib.import_module(module), name) for module, name in found.values()
+              if name in {base.__name__ for base in thing.__mro__}}  # fmt: skip
+    names = {"object"}
+    for base in thing.__mro__[1:]:
+        if base in public:
+            names |= {one.__name__ for one in base.__mro__}
+        elif base.__module__.partition(".")[0] != "fastreg":
+            names.add(base.__name__)
+    return names
+
+
+def _plain(app, what, name, obj, options, signature, answer):
+    """Write defaults that know that they are defaults as the numbers they are."""
+    if signature:
+        return re.sub(r"\bDefault\(([^)]*)\)", r"\1", signature), answer
+    return None
 
 
 def _begin(app):
@@ -171,5 +187,6 @@ def _begin(app):
 
 def setup(app):
     """Write the pages before Sphinx looks for its sources."""
+    app.connect("autodoc-process-signature", _plain)
     app.connect("config-inited", lambda app, config: _begin(app), priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

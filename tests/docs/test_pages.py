@@ -58,3 +58,24 @@ def test_samples_run_as_printed(path, tmp_path, monkeypatch):
         runner.run(test, out=said.append, clear_globs=False)
         names = test.globs
         assert runner.tries and not runner.failures, "".join(said)
+
+
+def test_files_and_commands_that_pages_name_exist():
+    tree = DOCS.parent
+    makefile = (tree / "Makefile").read_text("utf-8")
+    for path in PAGES:
+        text = path.read_text("utf-8")
+        for name in re.findall(r"`(tests/[\w/.]*)`", text):
+            assert (tree / name).exists(), f"{path.name}: {name}"
+        for target in re.findall(r"`make (\w+)", text):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{path.name}: make {target}"
+
+
+def test_bytes_of_updates_are_those_of_their_rows_in_c():
+    """A rule reads parameter, gradient and slots, and writes all but the gradient."""
+    rules = (DOCS.parent / "csrc" / "fastreg.h").read_text("utf-8")
+    slots = {name: int(n) for name, n in re.findall(r"RULE\((\w+), (\d+), -?\d+\)", rules)}
+    table = (DOCS / "promises.md").read_text("utf-8")
+    for name in ("SGD", "Momentum", "Adam"):
+        said = re.search(rf"^\| {name} \|.*\| (\d+) \|$", table, re.MULTILINE)
+        assert int(said[1]) == 4 * (3 + 2 * slots[name.lower()])
