@@ -47,6 +47,7 @@ FAMILIES = {
     },
     "Inside": {
         "fastreg.reference": "everything again in plain NumPy",
+        "fastreg.bench": "the benchmarks",
         "fastreg.lab.data": "the lab's data",
         "fastreg.lab.fits": "many independent fits",
         "fastreg.lab.result": "results of experiments",
