@@ -29,6 +29,7 @@ UNIX += ["-g" if DEBUG or SANITIZE else "-g0"]
 # from the start, and a stack that was written over ends the process.
 UNIX += ["-fstack-protector-strong"]
 HARDENED = ["-Wl,-z,relro,-z,now"] if sys.platform == "linux" else []
+SEAM = "_kernels.c"
 MSVC = ["/std:c11", "/experimental:c11atomics", "/fp:precise", "/Od" if DEBUG else "/O2"]
 
 
@@ -48,10 +49,16 @@ class build_flags(build_ext):  # noqa: N801  (setuptools names commands in lower
                 linker[:] = [word for word in linker if not word.startswith("-Wl,-rpath")]
         one_by_one = self.compiler.compile
 
+        def compiled(source, *args, **options):
+            """A flag that comes later wins: the seam calls kernels, and gains nothing by -O3."""
+            if SEAM in source and self.compiler.compiler_type != "msvc" and not DEBUG:
+                options["extra_postargs"] = [*options["extra_postargs"], "-O2"]
+            return one_by_one([source], *args, **options)
+
         def together(sources, *args, **options):
             """Compile the sources of an extension beside one another."""
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                objects = pool.map(lambda source: one_by_one([source], *args, **options), sources)
+                objects = pool.map(lambda source: compiled(source, *args, **options), sources)
                 return [name for names in objects for name in names]
 
         self.compiler.compile = together

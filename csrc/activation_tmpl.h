@@ -85,6 +85,7 @@ typedef real times(real dy, real x);
 FR_INLINE void activate_run(real *y, const real *dy, const real *x, ptrdiff_t n, at *at,
                             times *times)
 {
+    n = whole_registers(n);
     FR_ELEMENTWISE
     for (ptrdiff_t i = 0; i < n; i++)
         y[i] = at ? at(x[i]) : times(dy[i], x[i]);
@@ -96,15 +97,21 @@ FR_INLINE void activate(void *y_, const real *dy, const real *x, ptrdiff_t n, in
                         times *times)
 {
     enum { RUN = 256 / sizeof(real) };
+    _Alignas(64) real done[RUN], last_x[GRAIN], last_dy[GRAIN];
     real *y = y_;
-    ptrdiff_t i = 0;
     stream = stream && (uintptr_t)y % FR_STREAMED == 0;
-    for (; stream && i + RUN <= n; i += RUN) {
-        _Alignas(64) real done[RUN];
-        activate_run(done, at ? NULL : dy + i, x + i, RUN, at, times);
-        fr_stream_aligned((char *)(y + i), (const char *)done, sizeof done);
+    for (ptrdiff_t i = 0, here; i < n; i += here) {
+        const ptrdiff_t left = n - i;
+        const int streams = stream && left >= RUN, is_rest = left < GRAIN;
+        const real *from = is_rest ? register_of(last_x, x, i, (int)left) : x + i;
+        const real *by = at ? NULL : is_rest ? register_of(last_dy, dy, i, (int)left) : dy + i;
+        here = streams ? RUN : is_rest ? GRAIN : whole_registers(left);
+        activate_run(streams || is_rest ? done : y + i, by, from, here, at, times);
+        if (streams)
+            fr_stream_aligned((char *)(y + i), (const char *)done, sizeof done);
+        else if (is_rest)
+            give_back(y, i, done, (int)left);
     }
-    activate_run(y + i, at ? NULL : dy + i, x + i, n - i, at, times);
     if (stream)
         fr_stream_end();
 }

@@ -93,6 +93,29 @@ FR_INLINE void store_part(real *to, int n, vec x)
 #endif
 }
 
+/* Elements of a register of this level, whether or not `vec` is one. A loop over whole registers
+ * needs no copy of itself, one element at a time, for what is left, and those copies were a third
+ * of the library's code; what is left is computed in a register filled up with zeros. */
+enum { GRAIN = 8 * FR_LANES / FR_BYTES };
+
+FR_INLINE ptrdiff_t whole_registers(ptrdiff_t n)
+{
+    return n & -(ptrdiff_t)GRAIN;
+}
+
+FR_INLINE void *register_of(real *copy, const void *from, ptrdiff_t begin, int n)
+{
+    for (int i = 0; from && i < GRAIN; i += WIDTH)
+        store(copy + i, load_part((const real *)from + begin + i, n - i));
+    return from ? copy : NULL;
+}
+
+FR_INLINE void give_back(void *to, ptrdiff_t begin, const real *copy, int n)
+{
+    for (int i = 0; to && i < n; i += WIDTH)
+        store_part((real *)to + begin + i, n - i, load(copy + i));
+}
+
 /* x, but 0 where x <= 0; NaN stays. */
 FR_INLINE vec positive(vec x)
 {

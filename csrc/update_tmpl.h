@@ -310,13 +310,14 @@ FR_INLINE real heaviest(const scalars *s)
 typedef real element(real g, real slot[FR_MAX_SLOTS], const scalars *s, real *denominator,
                      const int careful);
 
-/* n elements from index `begin`. Inlined with everything after the scalars constant: no call and
- * no test is left inside. Where the run looks `ahead`, it says whether the next one needs care:
- * there is room for that beside the root and the division. Of a rule that is `free` of schedules
- * z, in slot 0, takes the step and is averaged, and the parameter is between the two. */
+/* n elements from index `begin`, in whole registers. Inlined with everything between the scalars
+ * and `ahead` constant: no call and no test is left inside. Of a rule that is `watched` it says
+ * whether the elements `ahead` of these need care: there is room for that beside the root and the
+ * division. Of a rule that is `free` of schedules z, in slot 0, takes the step and is averaged,
+ * and the parameter is between the two. */
 FR_INLINE int update_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, const scalars *s,
                          element *element, const int slots, const int services,
-                         const int averaged, const int watched, const int free, const int ahead,
+                         const int averaged, const int watched, const int free, ptrdiff_t ahead,
                          const int careful)
 {
     real *param = (real *)span->param + begin;
@@ -326,16 +327,17 @@ FR_INLINE int update_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, cons
     real *slot2 = slots > 2 ? (real *)span->slot[2] + begin : NULL;
     real *slot3 = slots > 3 ? (real *)span->slot[3] + begin : NULL;
     real *average = averaged ? (real *)span->average + begin : NULL;
-    const real *v = ahead ? (real *)span->slot[watched] + begin + n : NULL;
+    const real *v = watched < 0 ? NULL : (real *)span->slot[watched] + begin;
     const real limit = services == FR_ALL_SERVICES ? heaviest(s) : (real)0;
     whole found = 0;
+    n = whole_registers(n);
     FR_ELEMENTWISE
     FR_ROLLED
     for (ptrdiff_t i = 0; i < n; i++) {
-        if (ahead) {
-            found |= beyond(grad[n + i], LARGE) | beyond(v[i], LARGE);
+        if (watched >= 0) {
+            found |= beyond(grad[ahead + i], LARGE) | beyond(v[ahead + i], LARGE);
             if (services == FR_ALL_SERVICES)
-                found |= beyond(param[n + i], limit);
+                found |= beyond(param[ahead + i], limit);
         }
         real p = param[i], g = grad[i], denominator;
         real slot[FR_MAX_SLOTS] = {
@@ -393,7 +395,8 @@ FR_CALLED int extreme(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, const s
 typedef void careful_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, const scalars *s,
                          int services);
 
-/* The span in short runs, each of which looks at the next one; the last takes what is left. */
+/* The span in short runs, each of which looks at the next one; the last takes what is left, and
+ * looks at itself. */
 FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *element,
                            careful_run *careful, const int slots, const int services,
                            const int averaged, const int watched, const int free)
@@ -401,30 +404,52 @@ FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *el
 #define FR_ROUND(name) .name = (real)step->name,
     const scalars s = {FR_STEP(FR_ROUND)};
 #undef FR_ROUND
-    const ptrdiff_t n = span->n;
+    const ptrdiff_t n = whole_registers(span->n);
+    if (!n)
+        return;
     if (watched < 0) {
-        update_run(span, 0, n, &s, element, slots, services, averaged, 0, free, 0, 0);
+        update_run(span, 0, n, &s, element, slots, services, averaged, -1, free, 0, 0);
         return;
     }
     if (step->floor < SMALL || s.l1 > LARGE) {
         careful(span, 0, n, &s, services);
         return;
     }
-    ptrdiff_t i = 0;
     int found = extreme(span, 0, n < FR_RUN ? n : FR_RUN, &s, services, watched);
-    for (; i + 2 * FR_RUN <= n; i += FR_RUN)
-        if (found) {
-            careful(span, i, FR_RUN, &s, services);
-            found = extreme(span, i + FR_RUN, FR_RUN, &s, services, watched);
+    for (ptrdiff_t i = 0, here; i < n; i += here) {
+        const ptrdiff_t left = n - i, ahead = left < 2 * FR_RUN ? 0 : FR_RUN;
+        here = ahead ? FR_RUN : left;
+        if (here > FR_RUN && !found)
+            found = extreme(span, i + FR_RUN, here - FR_RUN, &s, services, watched);
+        if (!found) {
+            found = update_run(span, i, here, &s, element, slots, services, averaged, watched,
+                               free, ahead, 0);
         } else {
-            found = update_run(span, i, FR_RUN, &s, element, slots, services, averaged, watched,
-                               free, 1, 0);
+            careful(span, i, here, &s, services);
+            found = ahead && extreme(span, i + ahead, FR_RUN, &s, services, watched);
         }
-    if (found ||
-        (n - i > FR_RUN && extreme(span, i + FR_RUN, n - i - FR_RUN, &s, services, watched)))
-        careful(span, i, n - i, &s, services);
-    else
-        update_run(span, i, n - i, &s, element, slots, services, averaged, 0, free, 0, 0);
+    }
+}
+
+/* What lies behind the last whole register. */
+FR_CALLED void update_rest(const fr_span *span, const fr_step *step, fr_update update)
+{
+    _Alignas(64) real param[GRAIN], grad[GRAIN], average[GRAIN], slot[FR_MAX_SLOTS][GRAIN];
+    const ptrdiff_t begin = whole_registers(span->n);
+    const int n = (int)(span->n - begin);
+    fr_span rest = {
+        .param = register_of(param, span->param, begin, n),
+        .grad = register_of(grad, span->grad, begin, n),
+        .average = register_of(average, span->average, begin, n),
+        .n = GRAIN,
+    };
+    for (int k = 0; k < FR_MAX_SLOTS; k++)
+        rest.slot[k] = register_of(slot[k], span->slot[k], begin, n);
+    update(&rest, step);
+    give_back(span->param, begin, param, n);
+    give_back(span->average, begin, average, n);
+    for (int k = 0; k < FR_MAX_SLOTS; k++)
+        give_back(span->slot[k], begin, slot[k], n);
 }
 
 #define FR_IS_FREE(rule) (FR_RULE_##rule == FR_RULE_free_adamw)
@@ -433,9 +458,9 @@ FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *el
                                const scalars *s, int services)                                   \
     {                                                                                            \
         if (span->average)                                                                       \
-            update_run(span, begin, n, s, rule, slots, services, 1, 0, FR_IS_FREE(rule), 0, 1);  \
+            update_run(span, begin, n, s, rule, slots, services, 1, -1, FR_IS_FREE(rule), 0, 1); \
         else                                                                                     \
-            update_run(span, begin, n, s, rule, slots, services, 0, 0, 0, 0, 1);                 \
+            update_run(span, begin, n, s, rule, slots, services, 0, -1, 0, 0, 1);                \
     }                                                                                            \
     static void update_##rule(const fr_span *span, const fr_step *step)                          \
     {                                                                                            \
@@ -450,6 +475,8 @@ FR_INLINE void update_span(const fr_span *span, const fr_step *step, element *el
                         0);                                                                      \
         else                                                                                     \
             update_span(span, step, rule, careful_##rule, slots, 0, 0, watched, 0);              \
+        if (span->n % GRAIN)                                                                     \
+            update_rest(span, step, update_##rule);                                              \
     }
 FR_RULES(FR_DEFINE_UPDATE)
 #undef FR_DEFINE_UPDATE
