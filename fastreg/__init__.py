@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fastreg.study import compare_optimizers as compare_optimizers
     from fastreg.study import diagnose as diagnose
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Imported when one of their names is first used, so that `import fastreg` stays quick.
 _LATER = {
