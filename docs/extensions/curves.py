@@ -1,4 +1,7 @@
-"""Figures of formulas, drawn from the library itself: the schedules of `fastreg.schedule`."""
+"""Figures that the library draws: its schedules, and what the start's program records."""
+
+import re
+from pathlib import Path
 
 from fastreg import schedule
 from fastreg.lab.plots import BLUE
@@ -26,6 +29,14 @@ def _draw(figure):
         ax.set_xlabel("step")
 
 
+def _draw_history(figure):
+    text = (Path(__file__).parents[1] / "start.md").read_text("utf-8")
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
+    names["history"].plot(figure.subplots())
+
+
 PICTURES = [
-    Picture("schedules", _draw, (10.4, 5.6), "Schedules of fastreg.schedule over 100 steps.")
+    Picture("history", _draw_history, (7.2, 3.4), "What history.plot() draws of the lines above."),
+    Picture("schedules", _draw, (10.4, 5.6), "Schedules of fastreg.schedule over 100 steps."),
 ]
