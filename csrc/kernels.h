@@ -26,6 +26,7 @@
 #include "dense_tmpl.h"     /* composes the ones above */
 #include "product_tmpl.h"
 #include "activation_tmpl.h"
+#include "softmax_tmpl.h" /* turns rows as the product does */
 #include "loss_tmpl.h"
 
 #define FR_UPDATE_ENTRY(rule, slots, watched) [FR_RULE_##rule] = update_##rule,

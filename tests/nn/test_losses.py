@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fastreg import reference
+from fastreg._core import _kernels
 from fastreg.nn import (
     binary_cross_entropy,
     mse,
@@ -155,6 +156,34 @@ def test_cross_entropy_of_every_level_and_thread_count_is_the_base_levels(
         expected, dlogits = softmax_cross_entropy(logits, labels, label_smoothing=0.1)
     assert value == expected
     same_bits(gradient, dlogits)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64])
+def test_rows_of_few_classes_have_the_bits_that_each_has_alone_and_as_a_long_row(
+    classes, dtype, level, rng
+):
+    logits = (5 * rng.normal(size=(35, classes))).astype(dtype)
+    logits[[3, 20, 34], rng.integers(0, classes, 3)] = np.nan, np.inf, -np.inf
+    logits[7] = 0.0
+    labels, shares = rng.integers(0, classes, 35), rng.uniform(size=35)
+    labels[11] = -1  # ignored
+    rows = _kernels.softmax_rows("test", "logits", logits)
+    for smoothing in (0.0, 0.1):
+        _, together = _kernels.cross_entropy(logits, labels, shares, smoothing)
+        for r in range(35):
+            row = logits[r : r + 1]
+            alone = _kernels.cross_entropy(row, labels[r : r + 1], shares[r : r + 1], smoothing)[1]
+            same_bits(together[r], alone[0])
+            same_bits(rows[r], _kernels.softmax_rows("test", "logits", row)[0])
+    # Classes without a chance add zeros to the same sums, and make the rows long ones.
+    longer = np.full((35, 65), -np.inf, dtype)
+    longer[:, :classes] = logits
+    value, gradient = _kernels.cross_entropy(logits, labels, shares, 0.0)
+    as_long, dlonger = _kernels.cross_entropy(longer, labels, shares, 0.0)
+    assert value == as_long or (np.isnan(value) and np.isnan(as_long))
+    same_bits(gradient, np.ascontiguousarray(dlonger[:, :classes]))
+    long = _kernels.softmax_rows("test", "logits", longer)
+    same_bits(rows, np.ascontiguousarray(long[:, :classes]))
 
 
 @few
