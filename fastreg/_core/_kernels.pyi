@@ -165,6 +165,9 @@ def rows_at(source: Any, order: Any, start: int, stop: int, room: Any = ...) -> 
 def cross_entropy(
     logits: NDArray[Any], labels: NDArray[Any], shares: Any, smoothing: float
 ) -> tuple[float, NDArray[Any]]: ...
+def usual_cross_entropy(
+    logits: Any, labels: Any, smoothing: float
+) -> tuple[float, NDArray[Any]] | None: ...
 def point_loss(
     kind: str,
     outputs: NDArray[Any],

@@ -156,6 +156,10 @@ def cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not None, obje
     """The weighted sum of the rows' losses and its gradient; without shares, the mean.
 
     Labels are int64, or the classes' shares of every row: a contiguous matrix like the logits."""
+    return entropy_of(logits, labels, shares, smoothing)
+
+
+cdef tuple entropy_of(cnp.ndarray logits, cnp.ndarray labels, object shares, double smoothing):
     cdef cnp.ndarray target = new_array(logits)
     cdef LossJob job = loss_job(logits, target, shares)
     cdef const fr_kernels *kernels = table.kernels[dtype_row(logits)]
@@ -167,6 +171,29 @@ def cross_entropy(cnp.ndarray logits not None, cnp.ndarray labels not None, obje
     job.by_label, job.labels = kernels.cross_entropy, <const int64_t *>cnp.PyArray_DATA(labels)
     job.smoothing = smoothing
     return run_loss(cross_entropy_task, &job, 2), target
+
+
+def usual_cross_entropy(object logits, object labels, double smoothing):
+    """`cross_entropy` of what a training step has: a matrix of floats and a label for each of its
+    rows, all of them in order. None if anything is unusual, and is to be checked or converted."""
+    cdef cnp.ndarray matrix, wanted
+    cdef const int64_t *label
+    cdef Py_ssize_t i, rows, classes
+    if not cnp.PyArray_CheckExact(logits) or not cnp.PyArray_CheckExact(labels):
+        return None
+    matrix, wanted = logits, labels
+    if cnp.PyArray_NDIM(matrix) != 2 or dtype_row(matrix) < 0 or not is_dense(matrix) or (
+            cnp.PyArray_NDIM(wanted) != 1 or cnp.PyArray_TYPE(wanted) != cnp.NPY_INT64
+            or not is_dense(wanted) or not cnp.PyArray_ISNOTSWAPPED(wanted)):
+        return None
+    rows, classes = cnp.PyArray_DIM(matrix, 0), cnp.PyArray_DIM(matrix, 1)
+    if not rows or cnp.PyArray_DIM(wanted, 0) != rows or not 0.0 <= smoothing <= 1.0:
+        return None
+    label = <const int64_t *>cnp.PyArray_DATA(wanted)
+    for i in range(rows):
+        if not 0 <= label[i] < classes:
+            return None
+    return entropy_of(matrix, wanted, None, smoothing)
 
 
 def point_loss(str kind, cnp.ndarray outputs not None, cnp.ndarray targets not None, object shares,

@@ -83,6 +83,10 @@ class ArrayFeed(Feed):
         """Draw the order of an epoch; return where its groups begin, from one step on."""
         order = rng.permutation(len(self.X))
         self._order = np.ascontiguousarray(order, np.int64)
+        # Targets and weights are short rows: in order at once, a batch is a slice of them.
+        self._y = rows_at(self.y, self._order, 0, len(order))
+        if self.weights is not None:
+            self._weights = rows_at(self.weights, self._order, 0, len(order))
         starts = range(0, len(order), self._group)
         self.last = first >= len(starts)
         self._end = len(order) - self._group  # of what comes before the last group
@@ -103,10 +107,8 @@ class ArrayFeed(Feed):
 
     def _batch(self, start, stop):
         X = rows_at(self.X, self._order, start, stop, self._rows)
-        y, options = rows_at(self.y, self._order, start, stop), {}
-        if self.weights is not None:
-            options["sample_weight"] = rows_at(self.weights, self._order, start, stop)
-        return X, y, options
+        options = {} if self.weights is None else {"sample_weight": self._weights[start:stop]}
+        return X, self._y[start:stop], options
 
     def pieces(self) -> Iterator[Any]:
         """Return the one piece that all rows are, as (X, y, options)."""

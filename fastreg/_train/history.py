@@ -108,27 +108,26 @@ def rate_of(optimizer: Any, step: Any) -> float | None:
 def of_gradients(model: Any) -> float:
     """Return the norm of all gradients of the last step, NaN if there was none."""
     try:
-        flat = [np.ravel(array) for array in model.grads.values() if np.size(array)]
+        arrays = [np.asarray(array) for array in model.grads.values()]
     except RuntimeError:  # every batch so far was skipped
         return math.nan
-    return _norm(flat, squares(flat))
+    return _norm(arrays, squares(arrays))
 
 
 def of_weights(arrays: Any) -> dict[str, float]:
     """Return the norm of all parameters and the share of those near zero."""
-    flat = [np.ravel(array) for array in arrays]
-    total, near = sums("of_weights", flat, ("squares", "near_zero"), NEAR_ZERO)
-    flat = [array for array in flat if array.size]
-    return {"weight_norm": _norm(flat, total), "near_zero": near / sum(x.size for x in flat)}
+    arrays = [np.asarray(array) for array in arrays]
+    total, near = sums("of_weights", arrays, ("squares", "near_zero"), NEAR_ZERO)
+    return {"weight_norm": _norm(arrays, total), "near_zero": near / sum(x.size for x in arrays)}
 
 
-def _norm(flat, total):
+def _norm(arrays, total):
     """The norm of arrays whose squares add up to a total."""
     if 1e-290 < total < math.inf:
         return math.sqrt(total)
     # Squares have left the range of float64, or all are 0: in units of the largest.
-    peak = max((float(np.abs(x).max()) for x in flat), default=0.0)
+    peak = max((float(np.abs(x).max()) for x in arrays if x.size), default=0.0)
     if not 0.0 < peak < math.inf:
         return peak
     with np.errstate(under="ignore"):
-        return peak * math.sqrt(squares([x / np.float64(peak) for x in flat]))
+        return peak * math.sqrt(squares([x / np.float64(peak) for x in arrays]))

@@ -87,7 +87,7 @@ class Run(Predictor):
 
     def _schedules(self):
         """The schedule and all that it is composed of."""
-        return [part for _, part in members(self.schedule)]
+        return [] if self.schedule is None else [part for _, part in members(self.schedule)]
 
     def _keep_good(self, when):
         """Keep the weights, whose loss is finite, to restore them if a later loss is not."""

@@ -10,7 +10,6 @@ import numpy as np
 
 from fastreg._core.functions import magnitudes
 from fastreg._train.history import (
-    LISTS,
     add_step,
     begun,
     joined,
@@ -62,9 +61,8 @@ class Steps(Run):
         A step without weight is only counted, and its loss is NaN.
         """
         before, t, updating = marks(self.model), getattr(self.optimizer, "t", None), False
-        lists = [(self._so_far[name], len(self._so_far[name])) for name in LISTS
-                 if name in self._so_far]  # fmt: skip
-        seconds = self._so_far["seconds"]
+        seconds, seen = self._so_far["seconds"], self._so_far.get("seen", [])
+        taken, had = len(seconds), len(seen)
         try:
             self._broken = HALFWAY
             value, found, params, grads = self._slopes(feed.batches(group), before)
@@ -87,8 +85,7 @@ class Steps(Run):
             untouched = t is not None and getattr(self.optimizer, "t", None) == t
             if self._broken is HALFWAY and (untouched or not updating):
                 rewind(before)
-                for entries, n in lists:
-                    del entries[n:]
+                del seconds[taken:], seen[had:]
                 self._broken = None
             raise
         return value

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastreg._core import checks
-from fastreg._core._kernels import check_labels, cross_entropy, point_loss
+from fastreg._core._kernels import (
+    check_labels,
+    cross_entropy,
+    point_loss,
+    usual_cross_entropy,
+)
 from fastreg._core.arrays import real
 from fastreg.nn.targets import (
     check_probabilities,
@@ -92,6 +97,10 @@ def softmax_cross_entropy(
     (0.6931, [[0.25, -0.25]])
     """
     where = "softmax_cross_entropy"
+    if class_weights is sample_weight is ignore_index is None and type(label_smoothing) is float:
+        found = usual_cross_entropy(logits, labels, label_smoothing)
+        if found is not None:
+            return found
     logits = outputs_in(where, "logits", logits)
     if type(labels) is not np.ndarray:
         labels = real(where, "labels", labels)
@@ -103,10 +112,7 @@ def softmax_cross_entropy(
         if soft
         else check_labels(where, labels, len(logits), logits.shape[1], ignore_index)
     )
-    if type(label_smoothing) is not float or label_smoothing != 0.0:  # the usual case
-        label_smoothing = checks.number(
-            where, "label_smoothing", label_smoothing, low=0.0, high=1.0
-        )
+    label_smoothing = checks.number(where, "label_smoothing", label_smoothing, low=0.0, high=1.0)
     by_row = weights(where, "sample_weight", sample_weight, len(labels))
     if class_weights is not None:
         by_class = weights(where, "class_weights", class_weights, logits.shape[1])

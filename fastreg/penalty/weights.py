@@ -19,6 +19,8 @@ __all__ = ["dense", "listed", "overwrites", "pack", "sweep", "times_total", "unp
 
 def listed(weights: Any) -> Any:
     """Return a dict's values and what a generator yields as a list, anything else as it is."""
+    if isinstance(weights, (np.ndarray, dict, list, tuple)):  # the usual case, and quickly told
+        return weights
     return list(weights) if isinstance(weights, (Iterator, ValuesView)) else weights
 
 

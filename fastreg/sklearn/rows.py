@@ -112,7 +112,7 @@ class Rows:
             if len(which) > len(self._room):
                 self._room = np.empty((len(which), self.X.shape[1]), self.dtype)
             # Checked by whoever made the numbers; "clip" lets NumPy write without a copy.
-            return np.take(self.X, which, axis=0, out=self._room[: len(which)], mode="clip")
+            return self.X.take(which, 0, self._room[: len(which)], "clip")
         else:
             found = self.X[which]
         if not isinstance(found, np.ndarray):

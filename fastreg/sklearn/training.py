@@ -185,6 +185,9 @@ def _epoch(estimator, run, steps, loss, data, batches, order):
     model, rows, targets, weights = run.model, data.rows, data.targets, data.weights
     params = model.params
     weight_matrices = [W for name, W in params.items() if name.endswith(".W")]
+    if estimator.shuffle:  # batches are then slices of them
+        targets = targets[order]
+        weights = None if weights is None else weights[order]
     hooks = bool(estimator.callbacks)
     total, weight, options = 0.0, 0.0, {}
     for k, batch in enumerate(batches):
@@ -198,9 +201,9 @@ def _epoch(estimator, run, steps, loss, data, batches, order):
         length = batch.stop - batch.start
         weight = length
         if weights is not None:
-            options = {"sample_weight": weights[picked]}
+            options = {"sample_weight": weights[batch]}
             weight = float(options["sample_weight"].sum())
-        value, gradient = loss(model.forward(rows.take(picked)), targets[picked], **options)
+        value, gradient = loss(model.forward(rows.take(picked)), targets[batch], **options)
         value += steps.penalty(weight_matrices, weight)
         total += value * length
         model.backward(gradient, input_gradient=False)
