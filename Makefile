@@ -1,4 +1,4 @@
-# lab · test · bench · docs · lint · wheel · sanitize · arm64: each works on a fresh clone with Python >= 3.11 and
+# lab · test · bench · instructions · docs · lint · wheel · sanitize · arm64: each works on a fresh clone with Python >= 3.11 and
 # a C compiler, in a virtual environment of its own.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*) $(wildcard fastreg/_core/*.p*)
 
-.PHONY: lab test bench docs lint wheel sanitize arm64 clean
+.PHONY: lab test bench instructions docs lint wheel sanitize arm64 clean
 
 lab: $(VENV)/lab
 	$(BIN)/fastreg lab $(ARGS)
@@ -22,6 +22,10 @@ bench: $(VENV)/bench
 docs: $(VENV)/docs
 	$(BIN)/python -m sphinx -EW --keep-going -q $(ARGS) docs build/docs/html
 	$(BIN)/python -m pytest tests/docs
+
+# Instructions per call, which do not depend on the weather (valgrind): ARGS="--base main" compares.
+instructions: $(VENV)/bench
+	$(BIN)/python benches/instructions.py $(ARGS)
 
 # Where torch is missing pyright takes fastreg/torch for it: all else is checked then.
 TYPED = $$($(BIN)/python -c "import torch" 2> /dev/null || \

@@ -10,8 +10,7 @@ TENSORS = {size: ((n,), 1) for size, n in SIZES.items()} | {"100×1K": ((SIZES["
 
 @compared(
     *(
-        Work("penalty", name, shape, count, label=f"{name}, {size}",
-             quick=(name, size) == ("soft_threshold", "25M"))
+        Work("penalty", name, shape, count, label=f"{name}, {size}")
         for name in FORMS
         if name not in GROUPED
         for size, (shape, count) in TENSORS.items()

@@ -92,8 +92,7 @@ def _speedup(lines, figure):
 def _roofline(run, figure):
     bars, roof = figure.subplots(1, 2)
     most = run.about["threads"]
-    large = [x for x in run.lines if x.fastreg and run.share(x, x.fastreg)
-             and not x.fastreg.operations][:40]  # fmt: skip
+    large = [x for x in run.lines if x.fastreg and x.best("machine")][:40]
     speeds = [x.fastreg.gb_per_s for x in large]
     places = np.arange(len(large))
     bars.barh(places, speeds, color=[KINDS[x.work.kind] for x in large], height=0.7)

@@ -24,7 +24,7 @@ from fastreg.bench.work import Work
 __all__ = ["Side", "compared", "side"]
 
 FULL = Effort(rounds=11, sample=5e-3, budget=4.0)
-QUICK = Effort(rounds=7, sample=2e-3, budget=0.6)
+QUICK = Effort(rounds=7, sample=2e-3, budget=0.5, least=2)
 TINY = Effort(rounds=2, sample=0.0, budget=0.0, least=2)
 MEASURED = pytest.StashKey[dict]()
 TURNS = pytest.StashKey[Turns]()
@@ -55,12 +55,20 @@ def threads() -> list[int]:
     return sorted({most, *(2**i for i in range(most.bit_length()) if 2**i <= most)}, reverse=True)
 
 
+def contenders(work: Work) -> list[Contender]:
+    """List who could take part; where memory bounds the work, the machine itself does, too."""
+    found = known(work.kind, threads(), list(reversed(_kernels.levels()))[1:])
+    if work.floor() is not None:
+        found.append(Contender("machine", work.floor().name, threads()[0]))
+    return found
+
+
 def compared(*works: Work) -> Any:
     """Make a test of each work and each of its contenders."""
     sides = [
         pytest.param(Side(work, contender), id=f"{work.id}-{contender.name}")
         for work in works
-        for contender in known(work.kind, threads(), list(reversed(_kernels.levels()))[1:])
+        for contender in contenders(work)
     ]
 
     def mark(function: Callable[..., Any]) -> Any:

@@ -11,9 +11,7 @@ from typing import Any
 from fastreg.bench.statistics import Median, median, ratio
 from fastreg.bench.work import Work
 
-__all__ = ["DRAM", "Entry", "Line", "Run", "load"]
-
-DRAM = 150_000_000  # bytes from which on memory sets the time
+__all__ = ["Entry", "Line", "Run", "load"]
 
 
 @dataclass(frozen=True)
@@ -98,18 +96,20 @@ class Run:
 
     @cached_property
     def limits(self) -> dict[tuple[str, str, int], float]:
-        """Return GB/s of sweep and copy, GFLOP/s of product, by name, dtype and threads."""
-        found = {}
-        for line in self.lines:
-            if line.work.kind == "limit":
-                for e in line.entries.values():
-                    key = line.work.name, line.work.dtype, e.contender["threads"]
-                    found[key] = e.gflop_per_s if e.operations else e.gb_per_s
-        return found
+        """Return GB/s of sweep and copy, GFLOP/s of product, by name, dtype and threads.
 
-    def bandwidth(self, work: Work, threads: int) -> float | None:
-        """Return what memory gives this kind of work: in place, or from one array to another."""
-        return self.limits.get(("sweep" if work.kind == "update" else "copy", "float32", threads))
+        Each is the best that the machine has shown during the run.
+        """
+        found: dict[tuple[str, str, int], float] = {}
+        for line in self.lines:
+            own = line.work.kind == "limit"
+            for e in line.entries.values():
+                if e.contender["library"] == "machine":
+                    name = line.work.name if own else e.contender["form"]
+                    key = name, line.work.dtype if own else "float32", e.contender["threads"]
+                    value = e.gflop_per_s if e.operations else e.gb_per_s
+                    found[key] = max(value, found.get(key, 0.0))
+        return found
 
     def peak(self, dtype: str, threads: int) -> float | None:
         """Return the fastest product of this run in GFLOP/s, whoever made it."""
@@ -124,12 +124,11 @@ class Run:
 
     def share(self, line: Line, entry: Entry) -> float | None:
         """Return the share of the machine's limit that an entry reaches, where one applies."""
-        threads = entry.contender["threads"]
-        if entry.bytes_moved >= DRAM and not entry.operations:
-            limit = self.bandwidth(line.work, threads)
-            return limit and entry.gb_per_s / limit
+        floor = line.best("machine")
+        if floor is not None:
+            return ratio(floor.samples, entry.samples).value
         if entry.operations:
-            limit = self.peak(line.work.dtype, threads)
+            limit = self.peak(line.work.dtype, entry.contender["threads"])
             return limit and entry.gflop_per_s / limit
         return None
 

@@ -115,7 +115,8 @@ class Turns:
         for contender in taking_part:
             process = self.processes[contender.process]
             try:
-                process.tell("prepare", contender.name, work.to_json(), contender.form)
+                case = work.floor() if contender.library == "machine" else None
+                process.tell("prepare", contender.name, (case or work).to_json(), contender.form)
                 said = process.answer_within(PATIENCE)
             except (EOFError, BrokenPipeError) as error:
                 self.processes.pop(contender.process).end()

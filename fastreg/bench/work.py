@@ -8,9 +8,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["SIZES", "Work"]
+__all__ = ["DRAM", "SIZES", "Work"]
 
 SIZES = {"1K": 1_000, "100K": 100_000, "1M": 1_000_000, "25M": 25_000_000}
+DRAM = 150_000_000  # bytes from which on memory sets the time
 CHECKED = 1_000_000  # elements from which on a result is checked on a smaller case of the same
 
 
@@ -63,6 +64,13 @@ class Work:
             return self
         first = max(1, self.shape[0] * CHECKED // self.elements)
         return dataclasses.replace(self, shape=(first, *self.shape[1:]))
+
+    def floor(self) -> Work | None:
+        """Return what only moves as many bytes, or None where it is not memory that counts."""
+        moved = 0 if self.kind == "limit" else self.problem.bytes_moved(self)
+        if moved < DRAM or self.problem.operations(self):
+            return None
+        return Work("limit", "sweep" if self.kind == "update" else "copy", (moved // 8,))
 
     def tiny(self) -> Work:
         """Return the same work with few rows, which takes next to no time."""
