@@ -5,12 +5,13 @@
     python benches/instructions.py --level base avx2 --limit 2
 
 Wall times differ by a tenth from run to run on a shared machine; counts of instructions are the
-same to some hundreds, which Python spends around a call. They say nothing about memory and caches,
+same to some hundreds, which the allocator and Python spend around a call. They say nothing about memory and caches,
 and valgrind knows no AVX-512: its kernels are the same lines, compiled for other registers.
 """
 
 import argparse
 import ctypes
+import gc
 import json
 import os
 import subprocess
@@ -27,7 +28,7 @@ void forget(void) { CALLGRIND_ZERO_STATS; }
 void note(void) { CALLGRIND_DUMP_STATS; }
 """
 CALLS = 3
-SHAPE = (128, 80)
+SHAPE = (512, 160)
 
 
 def calls():
@@ -72,6 +73,7 @@ def worker(only, marks):
     import fastreg
 
     fastreg.set_num_threads(1)
+    gc.disable()
     marks = ctypes.CDLL(marks)
     marks.forget(), marks.note()  # the first time finds the functions
     for name, call in calls():
@@ -79,15 +81,15 @@ def worker(only, marks):
             continue
         for _ in range(2):
             call()
-        marks.forget()
         for _ in range(CALLS):
+            marks.forget()
             call()
-        marks.note()
+            marks.note()
         print(name, flush=True)
 
 
 def count(tree, level, only):
-    """Return the instructions per call by name, of the build in a tree."""
+    """Return the fewest instructions of a call by name, of the build in a tree."""
     with tempfile.TemporaryDirectory() as folder:
         compiler = os.environ.get("CC", "cc").split()
         build = [*compiler, "-shared", "-fPIC", "-O1", "-o", f"{folder}/marks.so", "-xc", "-"]
@@ -99,12 +101,17 @@ def count(tree, level, only):
         env = os.environ | {"PYTHONPATH": str(tree), "FASTREG_ISA": level, "PYTHONHASHSEED": "0"}
         env |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONMALLOC": "malloc"}
         ran = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
-        names, counted = ran.stdout.split("\n")[:-1], []
-        for number in range(2, len(names) + 2):
-            text = Path(f"{folder}/out.{number}").read_text("utf-8")
-            (total,) = (line for line in text.splitlines() if line.startswith("totals:"))
-            counted.append(round(int(total.split()[1]) / CALLS))
-    return dict(zip(names, counted, strict=True))
+        found, number = {}, 1
+        for name in ran.stdout.splitlines():
+            found[name] = min(total(f"{folder}/out.{number + i}") for i in range(1, CALLS + 1))
+            number += CALLS
+    return found
+
+
+def total(path):
+    """Return the instructions of one note."""
+    with open(path, encoding="utf-8") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("totals:"))
 
 
 def built(ref):

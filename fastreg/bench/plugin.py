@@ -23,8 +23,8 @@ from fastreg.bench.work import Work
 
 __all__ = ["Side", "compared", "side"]
 
-FULL = Effort(rounds=11, sample=5e-3, budget=4.0)
-QUICK = Effort(rounds=7, sample=2e-3, budget=0.5, least=2)
+FULL = Effort(rounds=11, sample=25e-3, budget=4.0)
+QUICK = Effort(rounds=7, sample=10e-3, budget=0.5, least=2)
 TINY = Effort(rounds=2, sample=0.0, budget=0.0, least=2)
 MEASURED = pytest.StashKey[dict]()
 TURNS = pytest.StashKey[Turns]()

@@ -85,11 +85,12 @@ def prepared(module: Any, work: Any, form: str) -> Any:
 
 
 def seconds_of(call: Any, number: int) -> float:
-    """Return the seconds of one of so many calls in a row, after some that wake the threads.
+    """Return the seconds of one of so many calls in a row.
 
-    `Repeated` calls do their work several times.
+    Short calls, of which a sample has several, come after as many others: they wake the threads and
+    bring the arrays back into the caches. `Repeated` calls do their work several times.
     """
-    if number > 1:
+    for _ in range(number if number > 1 else 0):
         call()
     began = time.perf_counter()
     for _ in range(number):

@@ -51,7 +51,7 @@ def test_seconds_are_those_of_one_piece_of_work(monkeypatch):
     monkeypatch.setattr("time.perf_counter", lambda: next(ticks))
     calls = []
     assert seconds_of(lambda: calls.append(1), 3) == 2.0
-    assert len(calls) == 4, "the first wakes the threads"
+    assert len(calls) == 6, "the first three wake the threads"
 
     assert seconds_of(Repeated(int, 3), 1) == 2.0
 

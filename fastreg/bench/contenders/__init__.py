@@ -97,8 +97,9 @@ FORMS = {
 FORMS["dropout"] = FORMS["layer"] | {"inplace": [""]}
 #: What is also tried on one thread in a short run, because it may be faster there.
 THREADED = {
-    "fast": {"update", "layer", "dropout", "loss", "penalty", "product"}, "torch": {"step"},
-    "jax": {"step"}, "machine": {"limit"}, "textbook": {"step"},
+    "fast": {"update", "layer", "dropout", "loss", "penalty", "product", "step"},
+    "torch": {"step"},
+    "jax": {"step"}, "machine": {"limit"},
 }  # fmt: skip
 SERIAL = {"textbook", "sklearn"}  # but for products, what they do has one thread
 
@@ -121,7 +122,8 @@ def known(kind: str, threads: list[int], levels: list[str]) -> list[Contender]:
             serial = library in SERIAL and kind != "step"
             serial |= library == "inplace" and kind != "product"
             for n in [1] if serial else threads:
-                short = serial or n == threads[0] or kind in THREADED.get(library, ())
+                short = serial or n == threads[0]
+                short |= form == forms[0] and kind in THREADED.get(library, ())
                 short = short and not form.endswith("!")
                 found.append(Contender(library, form.rstrip("!"), n, quick=short))
     if kind != "limit":

@@ -17,7 +17,7 @@ __all__ = ["bytes_moved", "check", "checked", "inputs", "network", "operations",
 CALLS = 2
 #: What is timed learns no batch by heart: gradients near 0 would be slow numbers.
 RATES = {"step": 1e-6, "checked step": 1e-3}
-EPOCH = 50  # batches of an epoch, for those who train whole epochs
+EPOCH = 20  # batches of an epoch, for those who train whole epochs
 
 
 def plan(work: Any) -> tuple[int, tuple[int, ...], bool, float, float]:
