@@ -99,6 +99,9 @@ class Process:
 class Turns:
     """The processes of a run, each started when it is first needed."""
 
+    effort: Effort
+    log: Any
+
     def __init__(self, effort: Effort, log: Any = None) -> None:
         self.effort, self.log = effort, log
         self.processes: dict[Any, Process] = {}

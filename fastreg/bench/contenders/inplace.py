@@ -26,14 +26,14 @@ def given(form: str) -> dict[str, Any]:
     return found | {"threads": os.environ.get("OPENBLAS_NUM_THREADS", "1") + " of its BLAS"}
 
 
-def averaged(mean, g, beta, scratch):
+def averaged(mean: Any, g: Any, beta: float, scratch: Any) -> None:
     """Move a running mean towards g."""
     mean *= beta
     np.multiply(g, 1 - beta, out=scratch)
     mean += scratch
 
 
-def squares(v, g, beta, scratch):
+def squares(v: Any, g: Any, beta: float, scratch: Any) -> None:
     """Move a running mean towards the square of g."""
     v *= beta
     np.multiply(g, g, out=scratch)
@@ -41,7 +41,7 @@ def squares(v, g, beta, scratch):
     v += scratch
 
 
-def divided(p, m, v, rate, epsilon, scratch):
+def divided(p: Any, m: Any, v: Any, rate: float, epsilon: float, scratch: Any) -> None:
     """Subtract rate * m / (sqrt(v) + epsilon)."""
     np.sqrt(v, out=scratch)
     scratch += epsilon
@@ -50,12 +50,12 @@ def divided(p, m, v, rate, epsilon, scratch):
     p -= scratch
 
 
-def sgd(p, g, state, t, scratch):
+def sgd(p: Any, g: Any, state: Any, t: int, scratch: Any) -> None:
     np.multiply(g, RATE, out=scratch)
     p -= scratch
 
 
-def momentum(p, g, state, t, scratch):
+def momentum(p: Any, g: Any, state: Any, t: int, scratch: Any) -> None:
     (v,) = state
     v *= BETA1
     v += g
@@ -63,7 +63,7 @@ def momentum(p, g, state, t, scratch):
     p -= scratch
 
 
-def adagrad(p, g, state, t, scratch):
+def adagrad(p: Any, g: Any, state: Any, t: int, scratch: Any) -> None:
     (v,) = state
     np.multiply(g, g, out=scratch)
     v += scratch
@@ -74,7 +74,7 @@ def adagrad(p, g, state, t, scratch):
     p -= scratch
 
 
-def rmsprop(p, g, state, t, scratch):
+def rmsprop(p: Any, g: Any, state: Any, t: int, scratch: Any) -> None:
     (v,) = state
     squares(v, g, 0.9, scratch)
     np.add(v, EPSILON, out=scratch)
@@ -84,7 +84,7 @@ def rmsprop(p, g, state, t, scratch):
     p -= scratch
 
 
-def adam(p, g, state, t, scratch):
+def adam(p: Any, g: Any, state: Any, t: int, scratch: Any) -> None:
     m, v = state
     averaged(m, g, BETA1, scratch)
     squares(v, g, BETA2, scratch)
@@ -92,12 +92,12 @@ def adam(p, g, state, t, scratch):
     divided(p, m, v, RATE * root / (1 - BETA1**t), EPSILON * root, scratch)
 
 
-def adamw(p, g, state, t, scratch):
+def adamw(p: Any, g: Any, state: Any, t: int, scratch: Any) -> None:
     p *= 1 - RATE * 0.01
     adam(p, g, state, t, scratch)
 
 
-def adamax(p, g, state, t, scratch):
+def adamax(p: Any, g: Any, state: Any, t: int, scratch: Any) -> None:
     m, u = state
     averaged(m, g, BETA1, scratch)
     u *= BETA2
@@ -109,7 +109,7 @@ def adamax(p, g, state, t, scratch):
     p -= scratch
 
 
-def lion(p, g, state, t, scratch):
+def lion(p: Any, g: Any, state: Any, t: int, scratch: Any) -> None:
     (m,) = state
     np.subtract(m, g, out=scratch)
     scratch *= BETA1
@@ -137,16 +137,14 @@ def update(work: Any, arrays: Any, form: str) -> Any:
         state = [np.zeros_like(p) for _ in range(slots)]
         for start in range(0, p.size, BLOCK):
             block = slice(start, start + BLOCK)
-            scratch = np.empty_like(p[block])
-            parts.append((p[block], grads[name][block], [s[block] for s in state], scratch))
-    scratch = np.empty(min(BLOCK, max(p.size for p in params.values())), work.dtype)
-    parts = [(p, g, state, scratch[: p.size]) for p, g, state, _ in parts]
+            parts.append((p[block], grads[name][block], [s[block] for s in state]))
+    scratch = np.empty(max(p.size for p, _, _ in parts), work.dtype)
     steps = [0]
 
     def call():
         steps[0] += 1
-        for p, g, state, room in parts:
-            rule(p, g, state, steps[0], room)
+        for p, g, state in parts:
+            rule(p, g, state, steps[0], scratch[: p.size])
 
     return call, lambda _: list(params.values())
 

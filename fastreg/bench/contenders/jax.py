@@ -38,7 +38,7 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def optax_rule(work):
+def optax_rule(work: Any) -> Any:
     """Return optax's rule of this name."""
     import optax
     import optax.contrib
@@ -78,10 +78,14 @@ def update(work: Any, arrays: Any, form: str) -> Any:
     return call, lambda params: [np.asarray(p) for p in params]
 
 
-NORM_AXES = {"BatchNorm": (0, 2, 3), "LayerNorm": (1,), "InstanceNorm": (2, 3)}
+NORM_AXES: dict[str, tuple[int, ...]] = {
+    "BatchNorm": (0, 2, 3),
+    "LayerNorm": (1,),
+    "InstanceNorm": (2, 3),
+}
 
 
-def norm(name, x, gamma, beta):
+def norm(name: str, x: Any, gamma: Any, beta: Any) -> Any:
     """Normalise as the layer of this name does."""
     shape = (1, -1) + (1,) * (x.ndim - 2)
     if name == "RMSNorm":
@@ -154,12 +158,12 @@ def dropout(work: Any, arrays: Any, form: str) -> Any:
     return call, lambda y: [np.asarray(y)]
 
 
-def softmax_cross_entropy(z, y):
+def softmax_cross_entropy(z: Any, y: Any) -> Any:
     """Mean over samples."""
     return -jnp.take_along_axis(jax.nn.log_softmax(z), y[:, None], 1).mean()
 
 
-LOSSES = {
+LOSSES: dict[str, Any] = {
     "softmax_cross_entropy": softmax_cross_entropy,
     "binary_cross_entropy": lambda z, y: (jax.nn.softplus(z) - z * y).mean(),
     "mse": lambda z, y: jnp.square(z - y).mean(),
@@ -183,7 +187,7 @@ def loss(work: Any, arrays: Any, form: str) -> Any:
     ]  # fmt: skip
 
 
-PENALTIES = {
+PENALTIES: dict[str, Any] = {
     "l1_regularization_loss": lambda ws: 0.01 * sum(jnp.abs(w).sum() for w in ws),
     "l2_regularization_loss": lambda ws: 0.005 * sum(jnp.square(w).sum() for w in ws),
     "l1_gradient": lambda ws: [0.01 * jnp.sign(w) for w in ws],

@@ -61,7 +61,7 @@ def update(work: Any, arrays: Any, form: str) -> Any:
     return call, lambda now: [np.asarray(p) for p in now]
 
 
-MADE = {
+MADE: dict[str, Any] = {
     "BatchNorm": lambda n: keras.layers.BatchNormalization(axis=1, momentum=0.9, epsilon=1e-5),
     "LayerNorm": lambda n: keras.layers.LayerNormalization(axis=1, epsilon=1e-5),
     "RMSNorm": lambda n: keras.layers.RMSNormalization(axis=1, epsilon=1e-5),
@@ -73,7 +73,7 @@ MADE = {
 }
 
 
-def made(work, x):
+def made(work: Any, x: Any) -> Any:
     """Return the layer of this name, built for x, and its state."""
     if work.name not in MADE:
         raise MissingError(f"Keras has no {work.name} of this kind")

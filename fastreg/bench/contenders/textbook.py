@@ -28,8 +28,8 @@ def update(work: Any, arrays: Any, form: str) -> Any:
     return call, lambda _: list(params.values())
 
 
-layer = partial(fast.layer, module=reference)
-dropout = partial(fast.dropout, module=reference)
-loss = partial(fast.loss, module=reference)
-penalty = partial(fast.penalty, module=reference)
-step = partial(fast.step, module=reference)
+layer: Any = partial(fast.layer, module=reference)
+dropout: Any = partial(fast.dropout, module=reference)
+loss: Any = partial(fast.loss, module=reference)
+penalty: Any = partial(fast.penalty, module=reference)
+step: Any = partial(fast.step, module=reference)

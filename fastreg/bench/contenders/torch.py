@@ -21,7 +21,7 @@ __all__ = ["NAME", "dropout", "given", "layer", "loss", "penalty", "product", "s
 NAME = "torch"
 torch.set_num_threads(int(os.environ.get("FASTREG_BENCH_THREADS", "1")))
 functional = torch.nn.functional
-RENAMED = {
+RENAMED: dict[str, tuple[str, dict[str, float]]] = {
     "AdaGrad": ("Adagrad", {}), "Momentum": ("SGD", {"momentum": 0.9}),
     "RMSprop": ("RMSprop", {"alpha": 0.9}),
 }  # fmt: skip
@@ -41,7 +41,7 @@ def compiled(call: Any, form: str) -> Any:
     return torch.compile(call, mode="max-autotune-no-cudagraphs") if form == "compiled" else call
 
 
-def tensors(params, grads):
+def tensors(params: Any, grads: Any) -> list[Any]:
     """Return torch parameters with gradients."""
     found = [torch.from_numpy(array).requires_grad_() for array in params.values()]
     for tensor, grad in zip(found, grads.values(), strict=True):
@@ -164,7 +164,7 @@ def loss(work: Any, arrays: Any, form: str) -> Any:
     return call, lambda value: [value.item(), slopes.grad.numpy()]
 
 
-PENALTIES = {
+PENALTIES: dict[str, Any] = {
     "l1_regularization_loss": lambda ws: 0.01 * sum(w.abs().sum() for w in ws),
     "l2_regularization_loss": lambda ws: 0.005 * sum(w.square().sum() for w in ws),
     "l1_gradient": lambda ws: [0.01 * w.sign() for w in ws],

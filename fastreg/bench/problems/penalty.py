@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ def inputs(work: Any) -> Any:
     return [scale * draw(work.shape, work.dtype, seed=i) for i in range(work.count)]
 
 
-def flat(result):
+def flat(result: Any) -> Iterator[Any]:
     """Yield arrays and numbers of any nesting."""
     if isinstance(result, (list, tuple)):
         for one in result:
