@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayFeed", "Feed"]
 
+SHORT = 64  # bytes of a sample's target that are copied for an epoch
+
 
 class Feed:
     """The batches of a training's epochs, in groups of ``accumulate``: one group is a step.
@@ -74,6 +76,7 @@ class ArrayFeed(Feed):
         check_weight(where, "y", y, run.model, run.loss, weights)
         self.X, self.weights = X, weights
         self.y = np.ascontiguousarray(y, y.dtype.newbyteorder("="))
+        self._is_short = self.y.nbytes <= SHORT * len(y)
         self._size, self._group = size, size * accumulate
         self.steps = -(-len(X) // self._group)
         self.cut = {"rows": len(X), "batch_size": size, "sample": list(X.shape[1:]),
@@ -83,8 +86,8 @@ class ArrayFeed(Feed):
         """Draw the order of an epoch; return where its groups begin, from one step on."""
         order = rng.permutation(len(self.X))
         self._order = np.ascontiguousarray(order, np.int64)
-        # Targets and weights are short rows: in order at once, a batch is a slice of them.
-        self._y = rows_at(self.y, self._order, 0, len(order))
+        # What is short is put in order at once: a batch is a slice of it.
+        self._y = rows_at(self.y, self._order, 0, len(order)) if self._is_short else None
         if self.weights is not None:
             self._weights = rows_at(self.weights, self._order, 0, len(order))
         starts = range(0, len(order), self._group)
@@ -108,6 +111,8 @@ class ArrayFeed(Feed):
     def _batch(self, start, stop):
         X = rows_at(self.X, self._order, start, stop, self._rows)
         options = {} if self.weights is None else {"sample_weight": self._weights[start:stop]}
+        if self._y is None:
+            return X, rows_at(self.y, self._order, start, stop), options
         return X, self._y[start:stop], options
 
     def pieces(self) -> Iterator[Any]:

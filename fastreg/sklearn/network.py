@@ -104,7 +104,7 @@ def outputs(network: Sequential, rows: Rows, refuse: Callable[[], Any] | None = 
 
 
 def _is_finite(array):
-    if array.dtype == np.float32:  # on all threads; in float64 the sum of what is finite is finite
-        return math.isfinite(fastreg.l1_regularization_loss(array, 1.0))
     with np.errstate(over="ignore", invalid="ignore"):
+        if array.dtype == np.float32:  # on all threads; in float64 what is finite has a finite sum
+            return math.isfinite(fastreg.l1_regularization_loss(array, 1.0))
         return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())

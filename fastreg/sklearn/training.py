@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Part", "Run", "lent", "train"]
 
+SHORT = 64  # bytes of a sample's target that are copied for an epoch
+
 
 class Part(NamedTuple):
     """Training or validation data: rows, targets of the loss, weights, and y as it was given."""
@@ -185,9 +187,9 @@ def _epoch(estimator, run, steps, loss, data, batches, order):
     model, rows, targets, weights = run.model, data.rows, data.targets, data.weights
     params = model.params
     weight_matrices = [W for name, W in params.items() if name.endswith(".W")]
-    if estimator.shuffle:  # batches are then slices of them
+    in_order = estimator.shuffle and targets.nbytes <= SHORT * len(targets)
+    if in_order:  # batches are then slices of them
         targets = targets[order]
-        weights = None if weights is None else weights[order]
     hooks = bool(estimator.callbacks)
     total, weight, options = 0.0, 0.0, {}
     for k, batch in enumerate(batches):
@@ -201,9 +203,10 @@ def _epoch(estimator, run, steps, loss, data, batches, order):
         length = batch.stop - batch.start
         weight = length
         if weights is not None:
-            options = {"sample_weight": weights[batch]}
+            options = {"sample_weight": weights[picked]}
             weight = float(options["sample_weight"].sum())
-        value, gradient = loss(model.forward(rows.take(picked)), targets[batch], **options)
+        wanted = targets[batch if in_order else picked]
+        value, gradient = loss(model.forward(rows.take(picked)), wanted, **options)
         value += steps.penalty(weight_matrices, weight)
         total += value * length
         model.backward(gradient, input_gradient=False)

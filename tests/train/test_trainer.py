@@ -3,6 +3,7 @@
 import io
 import signal
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from fastreg.nn import (
 )
 from fastreg.plateau import ReduceOnPlateau
 from fastreg.stopping import EarlyStopping
+from fastreg.train import Trainer
 
 # --- stopping ------------------------------------------------------------------------------
 
@@ -371,3 +373,15 @@ def test_a_trainer_prints_the_sentence_once(capsys):
     assert capsys.readouterr().out == sentence
     fit(trainer(early_stopping=EarlyStopping(2, 9.0, verbose=False)), epochs=9)
     assert capsys.readouterr().out == ""
+
+
+def test_wide_targets_are_not_copied_for_an_epoch():
+    """An autoencoder's targets are as large as its data."""
+    X = np.zeros((20_000, 64), np.float32)
+    run = Trainer(mlp([64, 2, 64], rng=0), mse, Adam(0.1), rng=0, progress=False)
+    tracemalloc.start()
+    try:
+        run.fit(X, X, epochs=1, batch_size=100)
+        assert tracemalloc.get_traced_memory()[1] < X.nbytes / 4
+    finally:
+        tracemalloc.stop()
