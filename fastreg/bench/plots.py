@@ -106,7 +106,7 @@ def _roofline(run, figure):
             bars.axvline(limit, color=INK, ls=style, lw=1.2, label=name)
     bars.set_xlabel("GB/s")
     bars.set_title(f"Memory, {most} threads")
-    bars.legend(fontsize=8)
+    bars.legend(fontsize=8, loc="lower right")
     roof.set_xscale("log")
     roof.set_yscale("log")
     peak = run.peak("float32", most)

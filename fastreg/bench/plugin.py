@@ -24,7 +24,7 @@ from fastreg.bench.work import Work
 __all__ = ["Side", "compared", "side"]
 
 FULL = Effort(rounds=11, sample=25e-3, budget=4.0)
-QUICK = Effort(rounds=7, sample=10e-3, budget=0.5, least=2)
+QUICK = Effort(rounds=6, sample=10e-3, budget=0.25, least=2)
 TINY = Effort(rounds=2, sample=0.0, budget=0.0, least=2)
 MEASURED = pytest.StashKey[dict]()
 TURNS = pytest.StashKey[Turns]()
