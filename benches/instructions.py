@@ -5,8 +5,8 @@
     python benches/instructions.py --level base avx2 --limit 2
 
 Wall times differ by a tenth from run to run on a shared machine; counts of instructions are the
-same to some hundreds, which the allocator and Python spend around a call. They say nothing about memory and caches,
-and valgrind knows no AVX-512: its kernels are the same lines, compiled for other registers.
+same to some hundreds, which Python and the allocator spend. They say nothing about memory and
+caches, and valgrind knows no AVX-512: its kernels are the same lines, compiled for other registers.
 """
 
 import argparse

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from fastreg.bench.contenders import FORMS
 from fastreg.bench.results import Entry, Line, Run
 from fastreg.bench.statistics import Median
 
@@ -136,6 +137,7 @@ def interval(seconds: Median) -> str:
 def readme_rows(run: Run) -> str:
     """Return the rows for the README: what has a label, against other libraries at their best."""
     lines = [x for x in run.lines if x.work.quick and x.work.label and x.fastreg]
+    lines.sort(key=lambda line: list(FORMS).index(line.work.kind))
     heads = ["torch", "JAX", "Keras", "scikit-learn", "NumPy at its best", "reference"]
     heads = [head for head in heads if any(x.best(COLUMNS[head]) for x in lines)]
     shown = {"NumPy at its best": "NumPy in place", "reference": "formulas in NumPy"}
