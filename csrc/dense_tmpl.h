@@ -27,11 +27,11 @@ FR_INLINE void gate_run(real *y, ptrdiff_t n, uint64_t first, const fr_gate *gat
         mask_run(y, n, first, gate->mask);
 }
 
-/* Rows begin .. begin + FR_PANEL_ROWS - 1 of a panel, or what is left of them. */
-FR_INLINE fr_panel slab_at(fr_panel panel, ptrdiff_t begin)
+/* `rows` rows of a panel from row `begin`, or what is left of them. */
+FR_INLINE fr_panel chunk_at(fr_panel panel, ptrdiff_t begin, ptrdiff_t rows)
 {
     const ptrdiff_t left = panel.rows - begin;
-    panel.rows = left < FR_PANEL_ROWS ? left : FR_PANEL_ROWS;
+    panel.rows = left < rows ? left : rows;
     return panel;
 }
 
@@ -50,7 +50,7 @@ static void bias_gate(void *y_, const void *bias_, fr_panel panel, uint64_t firs
 {
     const real *bias = bias_;
     for (ptrdiff_t begin = 0; begin < panel.rows; begin += FR_PANEL_ROWS) {
-        const fr_panel slab = slab_at(panel, begin);
+        const fr_panel slab = chunk_at(panel, begin, FR_PANEL_ROWS);
         real *y = (real *)y_ + begin * panel.stride;
         for (ptrdiff_t r = 0; bias && r < slab.rows; r++) {
             real *row = y + r * slab.stride;
@@ -67,7 +67,7 @@ static void norm_gate(void *y_, const void *x_, fr_panel panel, fr_channels chan
 {
     for (ptrdiff_t begin = 0; begin < panel.rows; begin += FR_PANEL_ROWS) {
         const ptrdiff_t offset = begin * panel.stride;
-        const fr_panel slab = slab_at(panel, begin);
+        const fr_panel slab = chunk_at(panel, begin, FR_PANEL_ROWS);
         real *y = (real *)y_ + offset;
         normalize(y, (const real *)x_ + offset, slab, channels, 0);
         gate_slab(y, slab, first + (uint64_t)offset, gate);
@@ -94,7 +94,7 @@ static void gate_sums(void *dx_, double *dbias, const void *dy_, const void *y_,
     for (ptrdiff_t c = 0; c < cols; c++)
         dbias[c] = 0;
     for (ptrdiff_t begin = 0; begin < panel.rows; begin += FR_PANEL_ROWS) {
-        const fr_panel slab = slab_at(panel, begin);
+        const fr_panel slab = chunk_at(panel, begin, FR_PANEL_ROWS);
         const real *dx = (const real *)dy_ + begin * stride;
         if (y_) {
             real *to = (real *)dx_ + begin * stride;
@@ -123,6 +123,63 @@ static void norm_gate_sums(void *dx, double *dscale, double *dbeta, const void *
 {
     ungate(dx, dy, y, panel, scale);
     norm_sums(dscale, dbeta, dx, x, panel, mean);
+}
+
+/* Forward of whole columns, all rows at once: moments, chunk after chunk as a pass over the
+ * matrix takes them, statistics, and what follows while the columns are in cache. */
+static void norm_gate_columns(void *y, double *found, ptrdiff_t width, const void *x,
+                              fr_panel panel, ptrdiff_t chunk_rows, fr_channels channels,
+                              double epsilon, uint64_t first, const fr_gate *gate)
+{
+    const ptrdiff_t cols = panel.cols;
+    double mean[FR_PANEL_COLS], m2[FR_PANEL_COLS], own[3 * FR_PANEL_COLS];
+    double next_mean[FR_PANEL_COLS], next_m2[FR_PANEL_COLS];
+    for (ptrdiff_t begin = 0; begin < panel.rows; begin += chunk_rows) {
+        const fr_panel chunk = chunk_at(panel, begin, chunk_rows);
+        const real *from = (const real *)x + begin * panel.stride;
+        moments(begin ? next_mean : mean, begin ? next_m2 : m2, from, chunk, x);
+        if (begin)
+            merge(mean, m2, next_mean, next_m2, (double)begin, (double)chunk.rows, cols);
+    }
+    statistics(own, mean, m2, x, epsilon, panel.rows, panel.rows, cols);
+    for (ptrdiff_t k = 0; k < 3; k++)
+        memcpy(found + k * width, own + k * cols, (size_t)cols * sizeof(double));
+    channels.mean = own, channels.inv_std = own + 2 * cols;
+    norm_gate(y, x, panel, channels, first, gate);
+}
+
+/* Backward of whole columns. dbias, in the element type, is the sum of dx, unless it is NULL. */
+static void norm_gate_slopes(void *dx, double *gradients, ptrdiff_t width, void *dbias,
+                             const void *dy, const void *x, const void *y, fr_panel panel,
+                             ptrdiff_t chunk_rows, fr_channels channels, double scale)
+{
+    const ptrdiff_t cols = panel.cols;
+    double sums[2][2 * FR_PANEL_COLS], own[4 * FR_PANEL_COLS];
+    for (ptrdiff_t begin = 0; begin < panel.rows; begin += chunk_rows) {
+        const ptrdiff_t at = begin * panel.stride;
+        double *dscale = sums[0] + (begin ? cols : 0), *dbeta = sums[1] + (begin ? cols : 0);
+        norm_gate_sums((real *)dx + at, dscale, dbeta, (const real *)dy + at,
+                       (const real *)x + at, (const real *)y + at,
+                       chunk_at(panel, begin, chunk_rows), channels.mean, scale);
+        if (begin) {
+            fr_add_rows(sums[0], 2, cols);
+            fr_add_rows(sums[1], 2, cols);
+        }
+    }
+    fr_gradients(own, sums[0], sums[1], channels.inv_std, 1.0 / (double)panel.rows, 1, cols);
+    for (ptrdiff_t k = 0; k < 2; k++)
+        memcpy(gradients + k * width, own + k * cols, (size_t)cols * sizeof(double));
+    norm_backward(dx, dx, x, panel, channels, own + 2 * cols, own + 3 * cols, 0);
+    if (!dbias)
+        return;
+    for (ptrdiff_t begin = 0; begin < panel.rows; begin += chunk_rows) {
+        gate_sums(NULL, sums[0] + (begin ? cols : 0), (real *)dx + begin * panel.stride, NULL,
+                  chunk_at(panel, begin, chunk_rows), 1.0);
+        if (begin)
+            fr_add_rows(sums[0], 2, cols);
+    }
+    for (ptrdiff_t c = 0; c < cols; c++)
+        ((real *)dbias)[c] = (real)sums[0][c];
 }
 
 static void fold_sums(void *total_, double *sums, ptrdiff_t chunks, ptrdiff_t cols)

@@ -350,6 +350,15 @@ typedef void (*fr_gate_sums)(void *dx, double *dbias, const void *dy, const void
 typedef void (*fr_norm_gate_sums)(void *dx, double *dscale, double *dbeta, const void *dy,
                                   const void *x, const void *y, fr_panel panel,
                                   const double *mean, double scale);
+/* Both of batch norm for whole columns, all rows at once: statistics (three rows of `width`) and
+ * y = gate(batch norm(x)); back, dx, dgamma and dbeta (the first of rows of `width`) and dbias =
+ * sum dx, unless it is NULL. Sums are those of chunks of chunk_rows. y is not x, dx may be dy. */
+typedef void (*fr_norm_gate_columns)(void *y, double *statistics, ptrdiff_t width, const void *x,
+                                     fr_panel panel, ptrdiff_t chunk_rows, fr_channels channels,
+                                     double epsilon, uint64_t first, const fr_gate *gate);
+typedef void (*fr_norm_gate_slopes)(void *dx, double *gradients, ptrdiff_t width, void *dbias,
+                                    const void *dy, const void *x, const void *y, fr_panel panel,
+                                    ptrdiff_t chunk_rows, fr_channels channels, double scale);
 /* total = the sum of the rows of sums (chunks x cols), rounded to the element type. Overwrites
  * the first row. */
 typedef void (*fr_fold_sums)(void *total, double *sums, ptrdiff_t chunks, ptrdiff_t cols);
@@ -472,6 +481,8 @@ typedef void (*fr_row_backward)(void *dx, double *dgamma, double *dbeta, const v
     K(fr_norm_gate, norm_gate)                                                                   \
     K(fr_gate_sums, gate_sums)                                                                   \
     K(fr_norm_gate_sums, norm_gate_sums)                                                         \
+    K(fr_norm_gate_columns, norm_gate_columns)                                                   \
+    K(fr_norm_gate_slopes, norm_gate_slopes)                                                     \
     K(fr_fold_sums, fold_sums)                                                                   \
     K(fr_cross_entropy, cross_entropy)                                                           \
     K(fr_point_loss, soft_cross_entropy)                                                         \

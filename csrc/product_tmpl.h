@@ -23,6 +23,7 @@ enum { TILE_ROWS = 6, TILE_VECS = 2 };
 enum {
     TILE_COLS = TILE_VECS * WIDTH,
     PANEL = FR_PRODUCT_BLOCK * TILE_COLS,
+    LONG = 64,      /* steps in which the lines of c arrive: 15 % of a product of depth 128 */
     AHEAD = 8,      /* steps of b fetched ahead where they come from afar */
     FAR_AHEAD = 32, /* where panels follow one another in L2: 5 % of a product of 2048 */
     PARTS = 4,      /* tiles of a packed together: whole cache lines if rows are adjacent */
@@ -60,7 +61,7 @@ FR_INLINE void tile(const tile_at *at, const int rows, const int vecs, const int
     const ptrdiff_t a_row = at->a_row, a_k = at->a_k, b_k = at->b_k, c_row = at->c_row;
     const int part = at->part;
     real *c = at->c;
-    if (at->steps > FR_PRODUCT_BLOCK / 2) {
+    if (at->steps >= LONG) {
         FR_ROLLED
         for (int r = 0; r < rows; r++, c += c_row)
             for (int v = 0; v < vecs; v++)
@@ -427,7 +428,12 @@ static void product(const void *product_, ptrdiff_t task)
 {
     const fr_product *p = product_;
     const ptrdiff_t across = ceiling(p->cols, p->col_block);
-    const ptrdiff_t top = task / across * p->row_block, left = task % across * p->col_block;
+    const ptrdiff_t down = ceiling(p->rows, p->row_block);
+    /* A thread's tasks are neighbours: they share rows of a where c is tall, panels of b where it
+     * is wide, so that each thread reads its own half of the larger side. */
+    const int by_rows = p->cols < 2 * p->rows;
+    const ptrdiff_t top = (by_rows ? task / across : task % down) * p->row_block;
+    const ptrdiff_t left = (by_rows ? task % across : task / down) * p->col_block;
     const ptrdiff_t bottom = top + at_most(p->row_block, p->rows - top);
     const ptrdiff_t right = left + at_most(p->col_block, p->cols - left);
     _Alignas(64) real panel[PANEL];

@@ -3,8 +3,8 @@
 #
 # From _lock: attributes, PyDict_GetItemWithError, PyDict_SetItem, Whole; _dropout: LAST_CALL;
 # _arrays: dtype_row, empty_like, is_dense, shape_of; _matrix: doubles, row_of; _norm:
-# batch_statistics, blend_row, statistics_of; _dense: bias_gate, dense_gradients, dense_product,
-# gate_backward, norm_gate, norm_gate_backward.
+# blend_row, statistics_of; _dense: bias_gate, dense_gradients, dense_product, gate_backward,
+# norm_forward, norm_gate, norm_gate_backward.
 
 cdef object ONE_BY_ONE = object()  # a chain's answer where its layers must run one after the other
 
@@ -112,8 +112,8 @@ cdef class Chain:
         if norm is None:
             y = x if gated or not self.relu else bias_gate(x, None, True, draw)
         else:
-            gamma, statistics = norm["gamma"], batch_statistics(x, norm["epsilon"])
-            y = norm_gate(x, statistics, gamma, norm["beta"], True, draw, False)
+            gamma = norm["gamma"]
+            statistics, y = norm_forward(x, norm["epsilon"], gamma, norm["beta"], draw)
             move_norm(pending, norm, x, statistics)
         if dense is not None:
             change(pending, dense, "_last", given)
@@ -171,12 +171,10 @@ cdef class Chain:
                 self.norm._affine("BatchNorm.backward")
                 slopes = self.norm._new_slopes()
             dx = norm_gate_backward(
-                "BatchNorm.backward", dy, y, x, statistics, gamma, scale, slopes)
+                "BatchNorm.backward", dy, y, x, statistics, gamma, scale, slopes, db)
             dgamma, dbeta = slopes or (None, None)
             change(pending, norm, "dgamma", dgamma)
             change(pending, norm, "dbeta", dbeta)
-            if db is not None:
-                dx = gate_backward("Dense.backward", dx, None, 1.0, db)
         if dense is not None:
             dx, dw = dense_gradients(
                 dense["_last"], dense["W"], dx, input_gradient, dense["products"])

@@ -1,16 +1,18 @@
 # What surrounds a matrix product: bias, ReLU, dropout and batch norm in one pass.
 #
 # From _threads: asked_here, product_scopes; _memory: new_array; _arrays: as_input, dtype_row,
-# float_array, is_dense, same_shape, shape_of; _matrix: channels_from, matrix_job, matrix_task,
-# MatrixJob, MatrixTask, row_of, run_matrix, Sums, sums_of; _norm: batch_backward, batch_normalize,
-# check_slopes, norm_backward_task, refuse_changed, write_slopes; _extremes: extreme_channels;
-# _product: layer_product.
+# float_array, is_dense, same_shape, shape_of; _matrix: channels_from, column_task, cut_by_columns,
+# doubles, matrix_job, matrix_task, MatrixJob, MatrixTask, row_of, run_matrix, Sums, sums_of; _norm:
+# batch_backward, batch_normalize, batch_statistics, check_slopes, norm_backward_task,
+# refuse_changed, write_slopes; _extremes: extreme_channels; _product: layer_product.
 
 cdef struct DenseJob:
     MatrixJob batch  # the first member: its address, which `run_matrix` takes, is the job's
     const char *bias
     const char *y
-    double scale
+    double *found  # statistics, or gradients
+    char *dbias
+    double scale, epsilon
     fr_gate gate
     fr_mask mask
 
@@ -46,6 +48,25 @@ cdef void norm_gate_sums_task(const void *job, Py_ssize_t k) noexcept nogil:
         j.batch.target + t.first, j.batch.sum_1 + t.sums, j.batch.sum_2 + t.sums,
         j.batch.dy + t.first, j.batch.x + t.first, j.y + t.first, t.panel,
         j.batch.channels.mean + t.col, j.scale)
+
+
+cdef void columns_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const DenseJob *j = <const DenseJob *>job
+    cdef MatrixTask t = column_task(&j.batch, k)
+    j.batch.kernels.norm_gate_columns(
+        j.batch.target + t.first, j.found + t.col, j.batch.cols, j.batch.x + t.first, t.panel,
+        j.batch.chunk_rows, channels_from(&j.batch.channels, t.col), j.epsilon,
+        t.first // j.batch.itemsize, &j.gate)
+
+
+cdef void slopes_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const DenseJob *j = <const DenseJob *>job
+    cdef MatrixTask t = column_task(&j.batch, k)
+    j.batch.kernels.norm_gate_slopes(
+        j.batch.target + t.first, j.found + t.col, j.batch.cols,
+        j.dbias + t.col * j.batch.itemsize if j.dbias else NULL, j.batch.dy + t.first,
+        j.batch.x + t.first, j.y + t.first, t.panel, j.batch.chunk_rows,
+        channels_from(&j.batch.channels, t.col), j.scale)
 
 
 cdef int set_gate(DenseJob *job, bint relu, object draw) except -1:
@@ -165,6 +186,40 @@ cdef cnp.ndarray norm_gate(cnp.ndarray x, cnp.ndarray statistics,
     return target
 
 
+cdef tuple norm_forward(cnp.ndarray x, double epsilon, cnp.ndarray gamma, cnp.ndarray beta,
+                        object draw):
+    """The `batch_statistics` of x, and `norm_gate` with them and ReLU as a new array."""
+    cdef cnp.ndarray target, statistics
+    cdef DenseJob job
+    job.batch = matrix_job(x)
+    if cut_by_columns(&job.batch):
+        target, statistics = new_array(x), doubles(3, job.batch.cols)
+        job.batch.target, job.found = <char *>cnp.PyArray_DATA(target), row_of(statistics, 0)
+        job.batch.channels.gamma = <double *>cnp.PyArray_DATA(gamma)
+        job.batch.channels.beta = <double *>cnp.PyArray_DATA(beta)
+        job.batch.channels.mean = job.batch.channels.inv_std = job.found  # not known before
+        job.epsilon = epsilon
+        set_gate(&job, True, draw)
+        run_matrix(columns_task, &job.batch, 4, False, True)
+        if extreme_channels(x, statistics) is None:
+            return statistics, target
+    statistics = batch_statistics(x, epsilon)
+    return statistics, norm_gate(x, statistics, gamma, beta, True, draw, False)
+
+
+cdef int check_bias_gradient(str where, cnp.ndarray dbias, cnp.ndarray grad) except -1:
+    """Refuse an array for db that does not fit the gradient it is summed from; None is none."""
+    if dbias is None:
+        return 0
+    if cnp.PyArray_SIZE(dbias) != cnp.PyArray_DIM(grad, 1) or (
+            cnp.PyArray_TYPE(dbias) != cnp.PyArray_TYPE(grad)):
+        raise ValueError(f"{where}: dY must be {dbias.dtype} of shape (N, {dbias.size}), got "
+                         f"{grad.dtype} of shape {np.shape(grad)}")
+    if not (is_dense(dbias) and cnp.PyArray_ISWRITEABLE(dbias)):
+        raise ValueError(f"{where}: db must be contiguous and writeable")
+    return 0
+
+
 cpdef object gate_backward(str where, object dy, object y, double scale, cnp.ndarray dbias):
     """The gradient before the gate whose output was ``y``, its column sums into ``dbias``.
 
@@ -174,13 +229,7 @@ cpdef object gate_backward(str where, object dy, object y, double scale, cnp.nda
     cdef DenseJob job
     if cnp.PyArray_NDIM(grad) != 2:
         raise ValueError(f"{where}: dY must have shape (N, n_out), got {np.shape(grad)}")
-    if dbias is not None and (
-            cnp.PyArray_SIZE(dbias) != cnp.PyArray_DIM(grad, 1)
-            or cnp.PyArray_TYPE(dbias) != cnp.PyArray_TYPE(grad)):
-        raise ValueError(f"{where}: dY must be {dbias.dtype} of shape (N, {dbias.size}), got "
-                         f"{grad.dtype} of shape {np.shape(grad)}")
-    if dbias is not None and not (is_dense(dbias) and cnp.PyArray_ISWRITEABLE(dbias)):
-        raise ValueError(f"{where}: db must be contiguous and writeable")
+    check_bias_gradient(where, dbias, grad)
     job.y, job.scale = NULL, scale
     if y is not None:
         output = y
@@ -208,8 +257,9 @@ cpdef object gate_backward(str where, object dy, object y, double scale, cnp.nda
 
 cdef object norm_gate_backward(str where, object dy, cnp.ndarray y, cnp.ndarray x,
                                cnp.ndarray statistics, cnp.ndarray gamma, double scale,
-                               list slopes):
-    """dx of ``norm_gate`` with the batch's own statistics; ``slopes`` as for `batch_backward`."""
+                               list slopes, cnp.ndarray dbias):
+    """dx of ``norm_gate`` with the batch's own statistics; ``slopes`` as for `batch_backward`, the
+    column sums of dx into ``dbias``."""
     cdef cnp.ndarray grad = as_input(where, "dY", dy, shape_of(y), y.dtype)
     cdef cnp.ndarray target = new_array(grad)
     cdef DenseJob job
@@ -219,20 +269,31 @@ cdef object norm_gate_backward(str where, object dy, cnp.ndarray y, cnp.ndarray 
                    and job.batch.cols == cnp.PyArray_SIZE(gamma))
     check_slopes(where, slopes, job.batch.cols)
     cdef MatrixJob *batch = &job.batch
-    cdef Sums sums = sums_of(2 * batch.chunks, batch.cols), gradients = sums_of(4, batch.cols)
-    job.y, job.scale = <const char *>cnp.PyArray_DATA(y), scale
+    cdef Sums gradients = sums_of(4, batch.cols), sums
+    job.y, job.scale, job.found = <const char *>cnp.PyArray_DATA(y), scale, gradients.row(0)
+    job.dbias = NULL
+    check_bias_gradient("Dense.backward", dbias, grad)
+    if dbias is not None:
+        job.dbias = <char *>cnp.PyArray_DATA(dbias)
     batch.dy, batch.target = <const char *>cnp.PyArray_DATA(grad), <char *>cnp.PyArray_DATA(target)
     batch.stream = False
-    batch.sum_1, batch.sum_2 = sums.row(0), sums.row(batch.chunks)
     batch.channels.mean, batch.channels.inv_std = row_of(statistics, 0), row_of(statistics, 2)
     batch.channels.gamma = batch.channels.beta = <double *>cnp.PyArray_DATA(gamma)
+    if cut_by_columns(batch):
+        run_matrix(slopes_task, batch, 8, False, True)
+        if extreme_channels(x, statistics, gradients.row(0)) is None:
+            write_slopes(slopes, gradients.row(0), gradients.row(1))
+            return target
+    sums = sums_of(2 * batch.chunks, batch.cols)
+    batch.sum_1, batch.sum_2 = sums.row(0), sums.row(batch.chunks)
     batch.mean_dy, batch.slope = gradients.row(2), gradients.row(3)
     run_matrix(norm_gate_sums_task, batch, 4)
     fr_gradients(gradients.row(0), batch.sum_1, batch.sum_2, batch.channels.inv_std,
                  1.0 / batch.rows, batch.chunks, batch.cols)
     if extreme_channels(x, statistics, gradients.row(0)) is not None:
-        return batch_backward(where, target, target, x, True, statistics, gamma, False, slopes)
-    batch.dy = batch.target
-    run_matrix(norm_backward_task, batch, 3)
-    write_slopes(slopes, gradients.row(0), gradients.row(1))
-    return target
+        batch_backward(where, target, target, x, True, statistics, gamma, False, slopes)
+    else:
+        batch.dy = batch.target
+        run_matrix(norm_backward_task, batch, 3)
+        write_slopes(slopes, gradients.row(0), gradients.row(1))
+    return target if dbias is None else gate_backward("Dense.backward", target, None, 1.0, dbias)

@@ -128,6 +128,13 @@ cdef extern from "fastreg.h" nogil:
     ctypedef void (*fr_norm_gate_sums)(
         void *dx, double *dscale, double *dbeta, const void *dy, const void *x, const void *y,
         fr_panel, const double *mean, double scale) noexcept
+    ctypedef void (*fr_norm_gate_columns)(
+        void *y, double *statistics, Py_ssize_t width, const void *x, fr_panel,
+        Py_ssize_t chunk_rows, fr_channels, double epsilon, uint64_t first,
+        const fr_gate *) noexcept
+    ctypedef void (*fr_norm_gate_slopes)(
+        void *dx, double *gradients, Py_ssize_t width, void *dbias, const void *dy, const void *x,
+        const void *y, fr_panel, Py_ssize_t chunk_rows, fr_channels, double scale) noexcept
     ctypedef void (*fr_fold_sums)(
         void *total, double *sums, Py_ssize_t chunks, Py_ssize_t cols) noexcept
     ctypedef void (*fr_cross_entropy)(
@@ -226,6 +233,8 @@ cdef extern from "fastreg.h" nogil:
         fr_norm_gate norm_gate
         fr_gate_sums gate_sums
         fr_norm_gate_sums norm_gate_sums
+        fr_norm_gate_columns norm_gate_columns
+        fr_norm_gate_slopes norm_gate_slopes
         fr_fold_sums fold_sums
         fr_cross_entropy cross_entropy
         fr_point_loss soft_cross_entropy

@@ -1,11 +1,14 @@
-# A matrix in tasks, chunks of rows times panels of columns, cut by its shape alone, so that results
-# depend on neither threads nor level; and the rows of float64 that tasks sum into.
+# A matrix in tasks, chunks of rows times panels of columns, and the rows of float64 that tasks sum
+# into. Chunks are cut by shape alone and a column is summed alike in panels of any width, so that
+# results depend on neither threads nor level.
 #
-# From _threads: asked_threads; _memory: POOL_MIN_BYTES, pooled; _arrays: dtype_row.
+# From _threads: asked_threads, team_threads; _memory: POOL_MIN_BYTES, pooled; _arrays: dtype_row.
 
 cdef enum:
     BLOCK = 16384  # elements of a span that one kernel call works on
     CHUNK = 65536  # elements of a chunk of rows
+    NARROW = 64  # columns that a panel is not cut below: a group of dropout's draws
+    SHORT = 1024  # rows whose narrowest panel stays in L2, with all that a pass makes of it
     BRIEF = 64 * 1024  # bytes moved in a time for which the GIL is not worth giving up
 
 
@@ -34,15 +37,17 @@ cdef struct MatrixTask:
 
 
 cdef MatrixJob matrix_job(cnp.ndarray x, bint channels_last=False) noexcept:
-    """A job over an array with channels in the last axis or the second, cut by shape alone."""
+    """A job over an array with channels in the last axis or the second."""
     cdef MatrixJob job
     cdef int last = cnp.PyArray_NDIM(x) - 1, axis
+    cdef Py_ssize_t threads, share
     job.cols, job.rows, job.run = cnp.PyArray_DIM(x, last if channels_last else 1), 1, 1
     for axis in range(last + 1):
         if axis == 0 or (channels_last and axis < last):
             job.rows *= cnp.PyArray_DIM(x, axis)
         elif axis > 1 and not channels_last:
             job.run *= cnp.PyArray_DIM(x, axis)
+    job.itemsize, job.asked = cnp.PyArray_ITEMSIZE(x), asked_threads()
     job.kernels = table.kernels[dtype_row(x)]
     if job.run == 1:
         job.chunk_rows = max(1, CHUNK // max(1, job.cols) // FR_PANEL_ROWS) * FR_PANEL_ROWS
@@ -51,8 +56,11 @@ cdef MatrixJob matrix_job(cnp.ndarray x, bint channels_last=False) noexcept:
         job.chunk_rows = max(1, CHUNK // max(1, job.cols * job.run))
         job.panel_cols = max(1, min(job.cols, CHUNK // max(1, job.run)))
     job.chunks = (job.rows + job.chunk_rows - 1) // job.chunk_rows
+    if job.run == 1 and 4 * cnp.PyArray_NBYTES(x) >= FR_SERIAL_BYTES:  # a panel for each thread
+        threads = job.asked or team_threads
+        share = (job.chunks * job.cols + threads - 1) // threads
+        job.panel_cols = min(FR_PANEL_COLS, (share + NARROW - 1) // NARROW * NARROW)
     job.panels = (job.cols + job.panel_cols - 1) // job.panel_cols
-    job.itemsize, job.asked = cnp.PyArray_ITEMSIZE(x), asked_threads()
     job.x = job.origin = <const char *>cnp.PyArray_DATA(x)
     return job
 
@@ -69,6 +77,25 @@ cdef inline MatrixTask matrix_task(const MatrixJob *job, Py_ssize_t k) noexcept 
     return t
 
 
+cdef bint cut_by_columns(MatrixJob *job) noexcept:
+    """Make a job's tasks whole columns if these stay in cache, and every thread has some."""
+    cdef Py_ssize_t threads = job.asked or team_threads
+    cdef Py_ssize_t share = (job.cols + threads - 1) // threads
+    cdef bint is_small = 4 * job.rows * job.cols * job.itemsize < FR_SERIAL_BYTES
+    if job.run > 1 or job.rows > SHORT or (job.cols < threads * NARROW and not is_small):
+        return False
+    if not is_small:
+        job.panel_cols = min(FR_PANEL_COLS, (share + NARROW - 1) // NARROW * NARROW)
+        job.panels = (job.cols + job.panel_cols - 1) // job.panel_cols
+    return True
+
+
+cdef inline MatrixTask column_task(const MatrixJob *job, Py_ssize_t k) noexcept nogil:
+    cdef MatrixTask t = matrix_task(job, k)
+    t.panel.rows = job.rows
+    return t
+
+
 cdef inline fr_channels channels_from(const fr_channels *whole, Py_ssize_t col) noexcept nogil:
     cdef fr_channels part
     part.mean, part.inv_std = whole.mean + col, whole.inv_std + col
@@ -76,17 +103,18 @@ cdef inline fr_channels channels_from(const fr_channels *whole, Py_ssize_t col) 
     return part
 
 
-cdef void run_matrix(fr_task task, const MatrixJob *job, int arrays,
-                    bint backwards=False) noexcept:
+cdef void run_matrix(fr_task task, const MatrixJob *job, int arrays, bint backwards=False,
+                    bint by_columns=False) noexcept:
     """One pass that reads and writes this many arrays of the matrix's size.
 
     The GIL is kept where the pass is over before another thread could start."""
     cdef Py_ssize_t moved = arrays * job.rows * job.cols * job.run * job.itemsize
+    cdef Py_ssize_t tasks = job.panels if by_columns else job.chunks * job.panels
     if moved < BRIEF:
-        fr_run_tasks(task, job, job.chunks * job.panels, moved, job.asked, backwards)
+        fr_run_tasks(task, job, tasks, moved, job.asked, backwards)
     else:
         with nogil:
-            fr_run_tasks(task, job, job.chunks * job.panels, moved, job.asked, backwards)
+            fr_run_tasks(task, job, tasks, moved, job.asked, backwards)
 
 
 cdef inline double *row_of(cnp.ndarray table, Py_ssize_t k) noexcept nogil:

@@ -14,7 +14,9 @@ from fastreg.nn import Dense, ReLU, Sequential
 from fastreg.nn.block import Block
 
 few = settings(derandomize=True, max_examples=30, deadline=None)
-SHAPES = [(1, 1), (31, 7), (33, 64), (64, 10), (5, 255), (40, 257), (700, 300), (70, 1100)]
+SHAPES = [
+    (1, 1), (31, 7), (33, 64), (64, 10), (5, 255), (40, 257), (700, 300), (70, 1100), (1100, 40),
+]  # fmt: skip
 CHAINS = {
     "dense relu": (1, 0, 0),
     "dense relu dropout": (1, 0, 1),
@@ -75,6 +77,37 @@ def test_a_block_has_the_bits_of_its_layers(shape, parts, bias, dtype, rng):
         same_bits(dX + dtype(0), dY + dtype(0))
         for ours, theirs in zip(state(fused), state(alone), strict=True):
             np.testing.assert_array_equal(ours, theirs, strict=True)
+
+
+@pytest.mark.parametrize("what", ["columns", "gradients"])
+@pytest.mark.parametrize("name", ["dense norm relu dropout", "norm relu dropout"])
+@pytest.mark.parametrize("rows", [40, 1100])
+def test_columns_near_the_ends_of_the_range_have_the_bits_of_the_layers(
+    rows, name, what, dtype, rng
+):
+    parts, huge = CHAINS[name], dtype(1e25 if dtype == np.float32 else 1e200)
+    fused, alone = (chain(parts, 6 if parts[0] else 70, 70, dtype) for _ in "ab")
+    X = rng.normal(size=(rows, 6 if parts[0] else 70)).astype(dtype)
+    dY = rng.normal(size=(rows, 70)).astype(dtype)
+    if what == "gradients":
+        dY[:, 65] *= dtype(1e37 if dtype == np.float32 else 1e307)
+    elif parts[0]:
+        for layers in (fused, alone):
+            layers[0].W[:, 65] *= huge
+    else:
+        X[:, 65] *= huge
+    block = Block.of(fused)
+    Y, dX = block.forward(X), block.backward(dY)
+    expected = X
+    for layer in alone:
+        expected = layer.forward(expected)
+    for layer in reversed(alone):
+        dY = layer.backward(dY)
+    assert np.isfinite(Y).all()
+    np.testing.assert_array_equal(Y, expected)
+    np.testing.assert_array_equal(dX, dY)
+    for ours, theirs in zip(state(fused), state(alone), strict=True):
+        np.testing.assert_array_equal(ours, theirs, strict=True)
 
 
 @pytest.mark.parametrize("parts", CHAINS.values(), ids=CHAINS)
