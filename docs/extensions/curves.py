@@ -34,9 +34,11 @@ def _draw_history(figure):
     names = {}
     exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
     names["history"].plot(figure.subplots())
+    for ax in figure.axes:
+        ax.grid(False)
 
 
 PICTURES = [
-    Picture("history", _draw_history, (7.2, 3.4), "What history.plot() draws of the lines above."),
+    Picture("history", _draw_history, (10.4, 4.0), "What history.plot() draws of the lines above."),
     Picture("schedules", _draw, (10.4, 5.6), "Schedules of fastreg.schedule over 100 steps."),
 ]
