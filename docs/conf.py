@@ -4,7 +4,6 @@ What a page shows and could go stale is made during the build, by one file of `e
 lists of public names, the lab's figures and what it found, the curves of the schedules.
 """
 
-import importlib.util
 import pathlib
 import sys
 
@@ -41,7 +40,6 @@ default_role = "py:obj"  # in docstrings `name` is a reference if there is such 
 autodoc_typehints = "none"  # numpydoc's parameter lists say more
 autodoc_member_order = "groupwise"
 autodoc_preserve_defaults = True
-autodoc_mock_imports = [] if importlib.util.find_spec("torch") else ["torch"]
 autosummary_generate_overwrite = True
 numpydoc_show_class_members = False  # the class's template lists them
 numpydoc_xref_param_type = False

@@ -6,6 +6,7 @@ under the first of them.
 """
 
 import importlib
+import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -63,7 +64,13 @@ def modules():
     """Yield name and module of everything that the reference covers."""
     for family in FAMILIES.values():
         for name in family:
-            yield name, importlib.import_module(name)
+            if name not in absent():
+                yield name, importlib.import_module(name)
+
+
+def absent():
+    """Return what cannot be imported here: its pages need torch while they are built."""
+    return () if importlib.util.find_spec("torch") else ("fastreg.torch",)
 
 
 def homes():
@@ -83,6 +90,8 @@ def write(folder):
     """Write the pages to a folder."""
     folder.mkdir(exist_ok=True)
     pages = {"index": _contents()}
+    for name in absent():
+        pages[name] = _title(name) + "These pages were built without torch, which it needs.\n"
     found = homes()
     for module, content in modules():
         pages[module] = _module(module, content, found)
