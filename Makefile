@@ -1,4 +1,4 @@
-# lab · test · bench · instructions · docs · lint · wheel · sanitize · arm64: each works on a fresh clone with Python >= 3.11 and
+# lab · test · bench · instructions · docs · lint · wheel · sanitize · arm64 · compilers: each works on a fresh clone with Python >= 3.11 and
 # a C compiler, in a virtual environment of its own.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*) $(wildcard fastreg/_core/*.p*)
 
-.PHONY: lab test bench instructions docs lint wheel sanitize arm64 clean
+.PHONY: lab test bench instructions docs lint wheel sanitize arm64 compilers clean
 
 lab: $(VENV)/lab
 	$(BIN)/fastreg lab $(ARGS)
@@ -39,15 +39,9 @@ lint: $(VENV)/dev
 	$(BIN)/python -m pyright --pythonpath $(BIN)/python $(TYPED)
 	$(BIN)/python -m mypy.stubtest fastreg._core._kernels --ignore-disjoint-bases
 
-# The wheel as users get it, tested in an empty environment outside the tree.
+# The wheel as users get it: built twice to the same bytes, looked into, tested in empty environments.
 wheel: $(VENV)/wheel
-	rm -rf dist wheelhouse build/wheel-test
-	$(BIN)/python -m build
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --wheel-dir wheelhouse dist/*.whl
-	$(PYTHON) -m venv build/wheel-test
-	build/wheel-test/bin/pip install --quiet "$$(echo wheelhouse/*.whl)[test]"
-	rm -rf build/wheel-test/tests && cp -R tests build/wheel-test/tests
-	cd build/wheel-test && bin/python -m pytest -c /dev/null --rootdir=. tests $(ARGS)
+	.ci/wheel $(abspath $(BIN)) $(PYTHON) $(ARGS)
 
 # Address and undefined-behaviour sanitizers over the kernels' tests.
 sanitize: $(VENV)/test
@@ -64,6 +58,10 @@ sanitize: $(VENV)/test
 # The kernels' tests and the golden runs on an emulated arm64 (Debian or Ubuntu).
 arm64: $(VENV)/test
 	.ci/arm64 $(BIN) $(ARGS)
+
+# The kernels without Python under gcc, clang, musl, mingw-w64 and an emulated arm64: the same bits.
+compilers:
+	.ci/compilers
 
 # One stamp per extra: made again when a source of the extension changes.
 $(VENV)/%: $(SOURCES)

@@ -20,7 +20,8 @@ SANITIZE = os.environ.get("FASTREG_SANITIZE", "")
 
 # These come after the CFLAGS and LDFLAGS of whoever builds, and a later flag wins: -ffast-math
 # there would lose NaN and bits here, and at link time make the whole process flush subnormals.
-PRECISE = ["-O0" if DEBUG else "-O3", "-fno-fast-math", "-fno-unsafe-math-optimizations"]
+PRECISE = ["-O0" if DEBUG else "-O1" if SANITIZE else "-O3"]
+PRECISE += ["-fno-fast-math", "-fno-unsafe-math-optimizations"]
 UNIX = [*PRECISE, "-fno-finite-math-only", "-fno-associative-math", "-fno-reciprocal-math"]
 UNIX += ["-fsigned-zeros", "-fno-rounding-math", "-fno-math-errno", "-fno-trapping-math"]
 UNIX += ["-ffp-contract=off", "-std=c11", "-fvisibility=hidden"]
@@ -51,7 +52,7 @@ class build_flags(build_ext):  # noqa: N801  (setuptools names commands in lower
 
         def compiled(source, *args, **options):
             """A flag that comes later wins: the seam calls kernels, and gains nothing by -O3."""
-            if SEAM in source and self.compiler.compiler_type != "msvc" and not DEBUG:
+            if SEAM in source and "-O3" in options["extra_postargs"]:
                 options["extra_postargs"] = [*options["extra_postargs"], "-O2"]
             return one_by_one([source], *args, **options)
 
