@@ -138,7 +138,7 @@ def readme_rows(run: Run) -> str:
     """Return the rows for the README: what has a label, against other libraries at their best."""
     lines = [x for x in run.lines if x.work.quick and x.work.label and x.fastreg]
     lines.sort(key=lambda line: list(FORMS).index(line.work.kind))
-    heads = ["torch", "JAX", "Keras", "scikit-learn", "NumPy at its best", "reference"]
+    heads = ["torch", "DeepSpeed", "JAX", "Keras", "scikit-learn", "NumPy at its best", "reference"]
     heads = [head for head in heads if any(x.best(COLUMNS[head]) for x in lines)]
     shown = {"NumPy at its best": "NumPy in place", "reference": "formulas in NumPy"}
     about = run.about
