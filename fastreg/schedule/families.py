@@ -168,26 +168,38 @@ class polynomial(base.Schedule):
         return mix(self.initial_value, self.final_value, left, done / total, self.power)
 
 
-@overload
-def linear(initial_value: float, final_value: float, total_steps: Length) -> polynomial: ...
-@overload
-def linear(initial_value: float, final_value: float, *, total: Length) -> polynomial: ...
-def linear(
-    initial_value: float, final_value: float, total_steps: Any = None, *, total: Any = None
-) -> polynomial:
-    """Go from ``initial_value`` to ``final_value`` in a straight line, then stay.
+@base.family
+class linear(base.Schedule):
+    """Go from ``initial_value`` to ``final_value`` in ``total_steps`` (or ``total``), then stay.
 
-    The third argument is ``total_steps`` (or ``total``).
+    In a straight line: `polynomial` with a power of 1.
 
     Examples
     --------
     >>> linear(0.5, 0.25, total_steps=100)([0, 50, 100, 999]).tolist()
     [0.5, 0.375, 0.25, 0.25]
     """
-    if total is None:
-        return polynomial(initial_value, final_value, total_steps)
-    given = {} if total_steps is None else {"total_steps": total_steps}
-    return polynomial(initial_value, final_value, **given, total=total)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self, initial_value: float, final_value: float, total_steps: Length
+        ) -> None: ...  # fmt: skip
+        @overload
+        def __init__(
+            self, initial_value: float, final_value: float, *, total: Length
+        ) -> None: ...  # fmt: skip
+        def __init__(self, *arguments: Any, **named: Any) -> None: ...
+
+    initial_value: float = base.amount()
+    final_value: float = base.amount()
+    total_steps: Length = base.steps(short="total")
+
+    def _at(self, t: Any) -> Any:
+        done, total = min(t, self.total_steps), self.total_steps
+        left = (total - done) / total
+        return mix(self.initial_value, self.final_value, left, done / total, 1.0)
 
 
 @base.family

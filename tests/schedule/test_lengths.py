@@ -148,7 +148,7 @@ BAD = [
     (lambda: cosine(0.1, b"fit"), TypeError, "cosine: total_steps"),
     (lambda: warmup(constant(0.1), "-5%"), ValueError, "warmup: warmup_steps"),
     (lambda: step(0.1, every="x"), ValueError, "step: drop_every"),
-    (lambda: linear(0.1, 0.0), TypeError, "polynomial: total_steps"),
+    (lambda: linear(0.1, 0.0, None), TypeError, "linear: total_steps"),
     (lambda: multi_step(0.1, "fit"), TypeError, "multi_step: milestones"),
     (lambda: multi_step(0.1, ["2 epochs", "1 epoch"]), ValueError, "multi_step: milestones"),
     (lambda: multi_step(0.1, ["fit", "100%"]), ValueError, "multi_step: milestones"),

@@ -139,13 +139,7 @@ SCHEDULES = {
 for _name, _own in SCHEDULES.items():
     _cls = getattr(schedule, _name)
     _also = {"schedules": ("boundaries",)} if _name == "join" else {}
-    _says = "polynomial" if _name == "linear" else _name
-    if _name == "linear":  # the other name of its length, which is not given twice
-        _own = {**_own, "total": (None, lambda value: value is None)}
-        _also = {"total": ("total_steps",)}
-    add(f"schedule.{_name}", lambda cls=_cls: cls, says=_says, also=_also, **_own)
-    if _name == "linear":
-        continue
+    add(f"schedule.{_name}", lambda cls=_cls: cls, says=_name, also=_also, **_own)
     _valid = {key: value for key, (value, _) in _own.items()}
     add(
         f"schedule.{_name}.__call__",
@@ -175,7 +169,7 @@ for _name, _short, _value in (
     add(
         f"schedule.{_name}({_short}=)",
         lambda name=_name: getattr(schedule, name),
-        says="polynomial" if _name == "linear" else _name,
+        says=_name,
         also={_short: ("drop_every", "total_steps")},
         **_own,
         **{_short: (_value, STEPS)},
