@@ -1,6 +1,7 @@
 """What is written of a run: JSON that pytest-benchmark knows, Markdown, a page, the README."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -20,9 +21,14 @@ if not command.SUITES.is_dir():
 
 
 def bench(*arguments):
-    """Run the command in a process of its own: pytest inside of pytest shares too much."""
+    """Run the command in a process of its own: pytest inside of pytest shares too much.
+
+    It is not to know whether this process is a worker of pytest-xdist, under which pytest-benchmark
+    measures nothing.
+    """
     line = [sys.executable, "-m", "fastreg", "bench", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=500, check=False)
+    own = {name: value for name, value in os.environ.items() if "XDIST" not in name}
+    return subprocess.run(line, capture_output=True, text=True, timeout=500, check=False, env=own)
 
 
 @pytest.fixture(scope="module")
