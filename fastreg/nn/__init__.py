@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastreg.nn.activations import *
 from fastreg.nn.dense import Dense
-from fastreg.nn.links import exponential, log_sigmoid, log_softmax, logarithm, sigmoid, softmax  # noqa: F401  # noqa: F401 - the links are for bridges,
+from fastreg.nn.links import exponential, log_sigmoid, log_softmax, logarithm, sigmoid, softmax  # noqa: F401 - the links are for bridges,
 from fastreg.nn.losses import *
 from fastreg.nn.perceptron import mlp, stacked  # noqa: F401 - and so is stacked
 from fastreg.nn.sequential import PARAMETERS, Sequential

@@ -86,10 +86,9 @@ def _poisson(Z, targets, *, sample_weight=None):
     if k > 1:
         gradient *= k
     # the deviance of a perfect fit is 0: y log(y) - y more, where the first term is 0 for y = 0
-    ones = np.where(targets > 0, targets, np.ones((), Z.dtype))
-    with np.errstate(over="ignore", invalid="ignore"):
-        rows = (targets * logarithm(ones) - targets).sum(axis=1, dtype=np.float64)
-    return k * value + _mean(rows, sample_weight), gradient
+    known = targets.astype(np.float64)
+    rows = known * logarithm(np.where(known > 0, known, 1.0)) - known
+    return k * value + _mean(rows.sum(axis=1), sample_weight), gradient
 
 
 def _mean(rows, sample_weight):

@@ -91,3 +91,26 @@ def test_logarithms_are_finite_and_exact(kind):
         plain = np.log(responses(Z.copy(), kind))
     np.testing.assert_allclose(logs[1:], plain[1:], rtol=1e-12, atol=1e-15)
     assert logs.min() == (-1600.0 if kind == "softmax" else -800.0)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "logistic"])
+def test_logarithms_as_far_apart_as_the_dtype_goes_are_silent(kind, dtype):
+    largest = np.finfo(dtype).max
+    Z = np.array([[largest, -largest], [np.inf, 0.0], [-np.inf, -np.inf]], dtype)
+    with np.errstate(all="raise"):
+        logs = log_responses(Z, kind)
+    assert logs.dtype == dtype
+    np.testing.assert_array_equal(logs[0], [0, -np.inf if kind == "softmax" else -largest])
+
+
+def test_the_poisson_loss_of_large_counts_keeps_its_digits(dtype):
+    """A deviance is a small difference of large terms, which are not rounded to float32."""
+    rng = np.random.default_rng(5)
+    for scale in (1e3, 1e8, 1e30, 1e37):
+        targets = (rng.uniform(0.5, 1, (40, 2)) * scale).astype(dtype)
+        Z = (np.log(targets) + rng.normal(scale=0.1, size=targets.shape)).astype(dtype)
+        y, z = targets.astype(np.longdouble), Z.astype(np.longdouble)
+        expected = float((y * (np.log(y) - z) - y + np.exp(z)).sum(axis=1).mean())
+        value, gradient = loss_for("exp")(Z, targets)
+        assert value == pytest.approx(expected, rel=1e-5)
+        assert np.isfinite(gradient).all()
