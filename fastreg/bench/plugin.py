@@ -58,8 +58,9 @@ def threads() -> list[int]:
 def contenders(work: Work) -> list[Contender]:
     """List who could take part; where memory bounds the work, the machine itself does, too."""
     found = known(work.kind, threads(), list(reversed(_kernels.levels()))[1:])
-    if work.floor() is not None:
-        found.append(Contender("machine", work.floor().name, threads()[0]))
+    floor = work.floor()
+    if floor is not None:
+        found.append(Contender("machine", floor.name, threads()[0]))
     return found
 
 
