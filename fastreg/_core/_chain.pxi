@@ -18,7 +18,7 @@ cdef class Chain:
 
     cdef readonly object layers, dense, norm, dropout
     cdef bint relu
-    cdef dict own  # "last": (X, statistics, gamma, Y, scale) if the last forward call was fused
+    cdef dict own  # "last": (X, statistics, Y, scale) if the last forward call was fused
 
     def __init__(self, layers, dense, norm, bint relu, dropout):
         self.layers, self.dense, self.norm, self.dropout = layers, dense, norm, dropout
@@ -85,7 +85,7 @@ cdef class Chain:
         cdef dict dense = None, norm = None, dropout = None
         cdef object draw = None
         cdef bint gated = False
-        cdef cnp.ndarray x, y, statistics = None, gamma = None
+        cdef cnp.ndarray x, y, statistics = None
         cdef double scale = 1.0
         if not isinstance(given, cnp.ndarray) or cnp.PyArray_NDIM(<cnp.ndarray>given) != 2:
             return ONE_BY_ONE
@@ -112,8 +112,7 @@ cdef class Chain:
         if norm is None:
             y = x if gated or not self.relu else bias_gate(x, None, True, draw)
         else:
-            gamma = norm["gamma"]
-            statistics, y = norm_forward(x, norm["epsilon"], gamma, norm["beta"], draw)
+            statistics, y = norm_forward(x, norm["epsilon"], norm["gamma"], norm["beta"], draw)
             move_norm(pending, norm, x, statistics)
         if dense is not None:
             change(pending, dense, "_last", given)
@@ -122,7 +121,7 @@ cdef class Chain:
             change(pending, dropout, "_last", (shape, draw, None))
             change(pending, dropout, "_drawn", (draw, shape, y.dtype))
             change(pending, dropout, "_calls", (<long long>draw[1] + 1) & LAST_CALL)
-        change(pending, self.own, "last", (x, statistics, gamma, y, scale))
+        change(pending, self.own, "last", (x, statistics, y, scale))
         return y
 
     cdef object infer(self, object given):
@@ -153,7 +152,7 @@ cdef class Chain:
         cdef Py_ssize_t n
         if self.own["last"] is None or (not self.relu and self.has_own_methods()):
             return ONE_BY_ONE
-        x, statistics, gamma, y, scale = self.own["last"]
+        x, statistics, y, scale = self.own["last"]
         if self.dense is not None:
             dense = attributes(self.dense)
             if not isinstance(dense["_last"], cnp.ndarray):
@@ -166,9 +165,9 @@ cdef class Chain:
             norm = attributes(self.norm)
             n = cnp.PyArray_DIM(statistics, 1)
             if is_plain_shape(norm["gamma"], n) and is_plain_shape(norm["beta"], n):
-                slopes = [doubles(1, n), doubles(1, n)]
+                gamma, slopes = norm["gamma"], [doubles(1, n), doubles(1, n)]
             else:  # have been replaced: the slopes follow
-                self.norm._affine("BatchNorm.backward")
+                gamma, _ = self.norm._affine("BatchNorm.backward")
                 slopes = self.norm._new_slopes()
             dx = norm_gate_backward(
                 "BatchNorm.backward", dy, y, x, statistics, gamma, scale, slopes, db)

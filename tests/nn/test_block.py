@@ -221,3 +221,24 @@ def test_a_method_that_a_layer_is_given_is_called(place, method):
     )
     model.backward(model.forward(np.ones((4, 6), np.float32)) * 1)
     assert calls
+
+
+@pytest.mark.parametrize(
+    "change", [lambda gamma: 2 * gamma, lambda gamma: np.float32(3) * gamma.astype(np.float32)]
+)
+def test_backward_takes_the_scale_that_the_norm_has_then(change, dtype, rng):
+    """As batch norm alone does: the arrays of a network may be replaced between the passes."""
+    fused, alone = (chain(CHAINS["dense norm relu dropout"], 6, 40, dtype) for _ in "ab")
+    block, X = Block.of(fused), rng.normal(size=(50, 6)).astype(dtype)
+    expected, dX = X, rng.normal(size=(50, 40)).astype(dtype)
+    block.forward(X)
+    for layer in alone:
+        expected = layer.forward(expected)
+    for layers in (fused, alone):
+        layers[1].gamma = change(layers[1].gamma)
+    found = block.backward(dX)
+    for layer in reversed(alone):
+        dX = layer.backward(dX)
+    same_bits(found, dX)
+    for ours, theirs in zip(state(fused), state(alone), strict=True):
+        np.testing.assert_array_equal(ours, theirs, strict=True)
