@@ -51,7 +51,8 @@ def _softmax(Z, labels, *, sample_weight=None, label_smoothing=0.0, largest=math
         Z, labels, sample_weight=sample_weight, label_smoothing=label_smoothing
     )
     room = largest - math.log(Z.shape[1])  # within which no row's loss can be that large
-    if value * len(Z) > largest and not label_smoothing and Z.max() - Z.min() > room:
+    far = float(Z.max()) - float(Z.min())  # infinite, without a warning, where it is too far
+    if value * len(Z) > largest and not label_smoothing and far > room:
         rows = -log_softmax(Z)[np.arange(len(Z)), labels]
         value = _mean(np.minimum(rows, largest), sample_weight)
     return value, gradient
@@ -66,7 +67,7 @@ def _logistic(Z, targets, *, sample_weight=None, label_smoothing=0.0, largest=ma
     if k > 1:
         gradient *= k
     if value * Z.size > largest and not label_smoothing and np.abs(Z).max() > largest:
-        rows = np.minimum(Z * (1 - targets) - log_sigmoid(Z), largest).sum(axis=1)
+        rows = np.minimum(-log_sigmoid(np.where(targets > 0, Z, -Z)), largest).sum(axis=1)
         return _mean(rows, sample_weight), gradient
     return k * value, gradient
 

@@ -93,6 +93,23 @@ def test_logarithms_are_finite_and_exact(kind):
     assert logs.min() == (-1600.0 if kind == "softmax" else -800.0)
 
 
+@pytest.mark.parametrize("weights", [None, np.array([1.0, 3.0])])
+@pytest.mark.parametrize("kind", ["softmax", "logistic"])
+def test_the_largest_loss_is_that_of_outputs_at_the_ends_of_the_range(kind, weights, dtype):
+    """Of a row that is wrong for certain, and silently; the other row is right for certain."""
+    largest, classes = -np.log(np.finfo(dtype).eps), np.array([1, 0])
+    for end in (np.finfo(dtype).max, np.inf):
+        if kind == "logistic":
+            Z, y = np.array([[-end], [-100]], dtype), classes[:, None].astype(dtype)
+        else:  # minus infinity alone: a row with plus infinity is NaN
+            top = end if np.isfinite(end) else 0.0
+            Z, y = np.array([[top, -end], [top, -end]], dtype), classes
+        with np.errstate(all="raise"):
+            value, gradient = loss_for(kind, dtype=dtype)(Z, y, sample_weight=weights)
+        assert value == pytest.approx(largest / (2 if weights is None else 4))
+        assert np.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize("kind", ["softmax", "logistic"])
 def test_logarithms_as_far_apart_as_the_dtype_goes_are_silent(kind, dtype):
     largest = np.finfo(dtype).max
