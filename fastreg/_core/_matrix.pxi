@@ -56,8 +56,9 @@ cdef MatrixJob matrix_job(cnp.ndarray x, bint channels_last=False) noexcept:
         job.chunk_rows = max(1, CHUNK // max(1, job.cols * job.run))
         job.panel_cols = max(1, min(job.cols, CHUNK // max(1, job.run)))
     job.chunks = (job.rows + job.chunk_rows - 1) // job.chunk_rows
-    if job.run == 1 and 4 * cnp.PyArray_NBYTES(x) >= FR_SERIAL_BYTES:  # a panel for each thread
-        threads = job.asked or team_threads
+    threads = job.asked or team_threads
+    if (job.run == 1 and 4 * cnp.PyArray_NBYTES(x) >= FR_SERIAL_BYTES
+            and job.cols >= threads * NARROW):  # a panel for each thread
         share = (job.chunks * job.cols + threads - 1) // threads
         job.panel_cols = min(FR_PANEL_COLS, (share + NARROW - 1) // NARROW * NARROW)
     job.panels = (job.cols + job.panel_cols - 1) // job.panel_cols
