@@ -12,11 +12,20 @@ enum {
     FEW = 64,  /* columns at most */
 };
 
+/* The largest element, of lanes that need not wait for each other; NaN where the first is. */
 FR_INLINE real row_max(const real *x, ptrdiff_t n)
 {
-    real most = x[0];
-    for (ptrdiff_t k = 1; k < n; k++)
+    real lane[SIDE], most = x[0];
+    ptrdiff_t k = 0;
+    for (int j = 0; j < SIDE; j++)
+        lane[j] = most;
+    for (; k + SIDE <= n; k += SIDE)
+        for (int j = 0; j < SIDE; j++)
+            lane[j] = x[k + j] > lane[j] ? x[k + j] : lane[j];
+    for (; k < n; k++)
         most = x[k] > most ? x[k] : most;
+    for (int j = 0; j < SIDE; j++)
+        most = lane[j] > most ? lane[j] : most;
     return most;
 }
 
