@@ -36,11 +36,28 @@ cdef struct MatrixTask:
     Py_ssize_t first, col, sums  # offset of the first element, first column, place of its sums
 
 
+cdef inline bint is_serial(const MatrixJob *job) noexcept:
+    """Whether a pass over the matrix is too short to be shared."""
+    return 4 * job.rows * job.cols * job.run * job.itemsize < FR_SERIAL_BYTES
+
+
+cdef inline bint has_a_panel_each(const MatrixJob *job) noexcept:
+    """Whether a pass is to be shared, and wide enough for a panel per thread."""
+    return not is_serial(job) and job.cols >= (job.asked or team_threads) * NARROW
+
+
+cdef inline void share_panels(MatrixJob *job, Py_ssize_t chunks) noexcept:
+    """Cut panels so that each thread has its part of so many chunks."""
+    cdef Py_ssize_t threads = job.asked or team_threads
+    cdef Py_ssize_t share = (chunks * job.cols + threads - 1) // threads
+    job.panel_cols = min(FR_PANEL_COLS, (share + NARROW - 1) // NARROW * NARROW)
+    job.panels = (job.cols + job.panel_cols - 1) // job.panel_cols
+
+
 cdef MatrixJob matrix_job(cnp.ndarray x, bint channels_last=False) noexcept:
     """A job over an array with channels in the last axis or the second."""
     cdef MatrixJob job
     cdef int last = cnp.PyArray_NDIM(x) - 1, axis
-    cdef Py_ssize_t threads, share
     job.cols, job.rows, job.run = cnp.PyArray_DIM(x, last if channels_last else 1), 1, 1
     for axis in range(last + 1):
         if axis == 0 or (channels_last and axis < last):
@@ -56,12 +73,9 @@ cdef MatrixJob matrix_job(cnp.ndarray x, bint channels_last=False) noexcept:
         job.chunk_rows = max(1, CHUNK // max(1, job.cols * job.run))
         job.panel_cols = max(1, min(job.cols, CHUNK // max(1, job.run)))
     job.chunks = (job.rows + job.chunk_rows - 1) // job.chunk_rows
-    threads = job.asked or team_threads
-    if (job.run == 1 and 4 * cnp.PyArray_NBYTES(x) >= FR_SERIAL_BYTES
-            and job.cols >= threads * NARROW):  # a panel for each thread
-        share = (job.chunks * job.cols + threads - 1) // threads
-        job.panel_cols = min(FR_PANEL_COLS, (share + NARROW - 1) // NARROW * NARROW)
     job.panels = (job.cols + job.panel_cols - 1) // job.panel_cols
+    if job.run == 1 and has_a_panel_each(&job):
+        share_panels(&job, job.chunks)
     job.x = job.origin = <const char *>cnp.PyArray_DATA(x)
     return job
 
@@ -80,14 +94,10 @@ cdef inline MatrixTask matrix_task(const MatrixJob *job, Py_ssize_t k) noexcept 
 
 cdef bint cut_by_columns(MatrixJob *job) noexcept:
     """Make a job's tasks whole columns if these stay in cache, and every thread has some."""
-    cdef Py_ssize_t threads = job.asked or team_threads
-    cdef Py_ssize_t share = (job.cols + threads - 1) // threads
-    cdef bint is_small = 4 * job.rows * job.cols * job.itemsize < FR_SERIAL_BYTES
-    if job.run > 1 or job.rows > SHORT or (job.cols < threads * NARROW and not is_small):
+    if job.run > 1 or job.rows > SHORT or not (is_serial(job) or has_a_panel_each(job)):
         return False
-    if not is_small:
-        job.panel_cols = min(FR_PANEL_COLS, (share + NARROW - 1) // NARROW * NARROW)
-        job.panels = (job.cols + job.panel_cols - 1) // job.panel_cols
+    if not is_serial(job):
+        share_panels(job, 1)
     return True
 
 
