@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastreg.bench.markdown import COLUMNS
-from fastreg.bench.results import Line, Run
+from fastreg.bench.results import Run
 from fastreg.bench.statistics import geometric_mean, median
 from fastreg.lab.plots import BLUE, COLOURS, GREEN, GREY, INK, MUTED, ORANGE
 from fastreg.lab.result import Picture
@@ -40,7 +40,7 @@ def pictures(run: Run) -> list[Picture]:
             "must move, beside what a sweep in place and a copy reach. Right: products, by "
             "operations per byte, under what memory and the fastest product of this run allow.",
         ))  # fmt: skip
-    counts = {e.contender["threads"] for x in run.lines for e in _threads(x)}
+    counts = {e.contender["threads"] for x in run.lines for e in x.own}
     if len(counts) > 1:
         found.append(Picture(
             "scaling", partial(_scaling, run, max(counts)), (6.0, 4.2),
@@ -114,25 +114,18 @@ def _roofline(run, figure):
     x = np.logspace(-1, 3, 50)
     if peak and copy:
         roof.plot(x, np.minimum(copy * x, peak), color=INK, lw=1.4, label="memory, then peak")
-    for kind in ("product",):
-        shown = [y for y in run.lines if y.work.kind == kind and y.work.dtype == "float32"
-                 and y.fastreg]  # fmt: skip
-        roof.plot([y.fastreg.operations / y.fastreg.bytes_moved for y in shown],
-                  [y.fastreg.gflop_per_s for y in shown], "o", ms=4, color=BLUE,
-                  label="fastreg.matmul")  # fmt: skip
-        other = [(y, y.best("inplace")) for y in shown]
-        roof.plot([e.operations / e.bytes_moved for _, e in other if e],
-                  [e.gflop_per_s for _, e in other if e], "x", ms=5, color=GREY,
-                  label="NumPy's BLAS")  # fmt: skip
+    shown = [y for y in run.lines if y.work.kind == "product" and y.work.dtype == "float32"
+             and y.fastreg]  # fmt: skip
+    roof.plot([y.fastreg.operations / y.fastreg.bytes_moved for y in shown],
+              [y.fastreg.gflop_per_s for y in shown], "o", ms=4, color=BLUE,
+              label="fastreg.matmul")  # fmt: skip
+    other = [e for e in (y.best("inplace") for y in shown) if e]
+    roof.plot([e.operations / e.bytes_moved for e in other], [e.gflop_per_s for e in other],
+              "x", ms=5, color=GREY, label="NumPy's BLAS")  # fmt: skip
     roof.set_xlabel("operations per byte")
     roof.set_ylabel("GFLOP/s")
     roof.set_title("Products, float32")
     roof.legend(fontsize=8)
-
-
-def _threads(line: Line) -> list[Any]:
-    return [e for e in line.entries.values() if e.contender["library"] == "fast"
-            and not e.contender["level"] and not e.contender["form"]]  # fmt: skip
 
 
 def _scaling(run, most, figure):
@@ -141,7 +134,7 @@ def _scaling(run, most, figure):
     for kind, colour in KINDS.items():
         points = []
         for line in run.lines:
-            found = {e.contender["threads"]: e for e in _threads(line)}
+            found = {e.contender["threads"]: e for e in line.own}
             if line.work.kind == kind and {1, most} <= found.keys():
                 one, all_of_them = found[1].samples, found[most].samples
                 gain = median([a / b for a, b in zip(one, all_of_them, strict=False)]).value

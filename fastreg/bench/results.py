@@ -48,11 +48,15 @@ class Line:
     entries: dict[str, Entry] = field(default_factory=dict)
 
     @property
+    def own(self) -> list[Entry]:
+        """Return fastreg at each number of threads, with the CPU's best instruction set."""
+        return [e for e in self.entries.values() if e.contender["library"] == "fast"
+                and not e.contender["level"] and not e.contender["form"]]  # fmt: skip
+
+    @property
     def fastreg(self) -> Entry | None:
         """Return fastreg as it comes: all threads, the CPU's best instruction set."""
-        own = [e for e in self.entries.values() if e.contender["library"] == "fast"
-               and not e.contender["level"] and not e.contender["form"]]  # fmt: skip
-        return max(own, key=lambda e: e.contender["threads"], default=None)
+        return max(self.own, key=lambda e: e.contender["threads"], default=None)
 
     def best(self, library: str, form: str | None = None) -> Entry | None:
         """Return a library's fastest form, or one, at the number of threads it does best with."""

@@ -109,12 +109,11 @@ class Turns:
     def measure(self, work: Work, contenders: Iterable[Contender]) -> dict[str, Taken]:
         """Check everyone's result, then time those whose result is right, in turns."""
         found, ready, given = {}, {}, {}
-        taking_part = []
-        for contender in contenders:  # all processes start at once, where they are new
+        taking_part = list(contenders)
+        for contender in taking_part:  # all processes start at once, where they are new
             key = contender.process
             if key not in self.processes:
                 self.processes[key] = Process(contender, self.log)
-            taking_part.append(contender)
         for contender in taking_part:
             process = self.processes[contender.process]
             try:

@@ -50,6 +50,15 @@ def divided(p: Any, m: Any, v: Any, rate: float, epsilon: float, scratch: Any) -
     p -= scratch
 
 
+def rooted(p: Any, g: Any, v: Any, scratch: Any) -> None:
+    """Subtract RATE * g / sqrt(v + EPSILON)."""
+    np.add(v, EPSILON, out=scratch)
+    np.sqrt(scratch, out=scratch)
+    np.divide(g, scratch, out=scratch)
+    scratch *= RATE
+    p -= scratch
+
+
 def sgd(p: Any, g: Any, state: Any, t: int, scratch: Any) -> None:
     np.multiply(g, RATE, out=scratch)
     p -= scratch
@@ -67,21 +76,13 @@ def adagrad(p: Any, g: Any, state: Any, t: int, scratch: Any) -> None:
     (v,) = state
     np.multiply(g, g, out=scratch)
     v += scratch
-    np.add(v, EPSILON, out=scratch)
-    np.sqrt(scratch, out=scratch)
-    np.divide(g, scratch, out=scratch)
-    scratch *= RATE
-    p -= scratch
+    rooted(p, g, v, scratch)
 
 
 def rmsprop(p: Any, g: Any, state: Any, t: int, scratch: Any) -> None:
     (v,) = state
     squares(v, g, 0.9, scratch)
-    np.add(v, EPSILON, out=scratch)
-    np.sqrt(scratch, out=scratch)
-    np.divide(g, scratch, out=scratch)
-    scratch *= RATE
-    p -= scratch
+    rooted(p, g, v, scratch)
 
 
 def adam(p: Any, g: Any, state: Any, t: int, scratch: Any) -> None:
