@@ -1,12 +1,12 @@
-# lab · test · bench · instructions · docs · lint · wheel · sanitize · arm64 · compilers: each works on a fresh clone with Python >= 3.11 and
-# a C compiler, in a virtual environment of its own.
+# lab · test · bench · instructions · docs · lint · wheel · sanitize · arm64 · compilers · reliability: each
+# works on a fresh clone with Python >= 3.11 and a C compiler, in a virtual environment of its own.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*) $(wildcard fastreg/_core/*.p*)
 
-.PHONY: lab test bench instructions docs lint wheel sanitize arm64 compilers clean
+.PHONY: lab test bench instructions docs lint wheel sanitize arm64 compilers reliability clean
 
 lab: $(VENV)/lab
 	$(BIN)/fastreg lab $(ARGS)
@@ -58,6 +58,12 @@ sanitize: $(VENV)/test
 # The kernels' tests and the golden runs on an emulated arm64 (Debian or Ubuntu).
 arm64: $(VENV)/test
 	.ci/arm64 $(BIN) $(ARGS)
+
+# Every row of docs/reliability.md in full, and all of its planted faults: hours. ARGS="N-07 M-03" runs
+# rows, ARGS="--share 0.01" so much of each.
+reliability: $(VENV)/test
+	$(BIN)/python tests/reliability $(ARGS)
+	FASTREG_RELIABILITY=1 $(BIN)/python -m pytest tests/reliability
 
 # The kernels without Python under gcc, clang, musl, mingw-w64 and an emulated arm64: the same bits.
 compilers:

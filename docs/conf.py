@@ -50,7 +50,18 @@ html_title = f"fastreg {version}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_sidebars = dict.fromkeys(  # pages without others below them
-    ["index", "start", "peers", "frameworks", "promises", "benchmarks", "making", "adding"], []
+    [
+        "index",
+        "start",
+        "peers",
+        "frameworks",
+        "promises",
+        "reliability",
+        "benchmarks",
+        "making",
+        "adding",
+    ],
+    [],
 ) | {"changelog": []}
 html_copy_source = False
 html_show_sourcelink = False

@@ -1,0 +1,116 @@
+"""What runs have shown: results.json, which runs write, and docs/reliability.md, made from it."""
+
+import datetime
+import json
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+from charter import HERE, TREE
+
+FILE = HERE / "results.json"
+PAGE = TREE / "docs" / "reliability.md"
+HEAD = """\
+# The reliability charter
+
+What the library promises, and how much of it has been tried. `make reliability` runs every row in
+full, which takes hours; `make reliability ARGS="N-07 M-03"` runs rows by name, and
+with `ARGS="--share 0.01"` that share of each. The test suite runs a short form of each row, or
+is it, and plants faults in what a row looks at, to see that it notices them; `make reliability`
+plants those that take long. This page is made from what the runs wrote down
+(`tests/reliability/results.json`), not typed; a count is what was really done that day. *Full* is
+how much `make reliability` does; where less has been done, the count says so. A row without a
+check says what looks at the same in its stead, or that it is not written yet.
+"""
+
+
+def load():
+    return json.loads(FILE.read_text("utf-8")) if FILE.exists() else {}
+
+
+def machine():
+    """The processor, its cores, and the system, as far as they are known."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        found = re.search(r"model name\s*: (.*)", info.read_text())
+        name = found[1].replace("(R)", "") if found else name
+    return (
+        f"{name}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    )
+
+
+def commit():
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=TREE, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def record(row, count, seconds, result):
+    """Write down a run; a shorter one does not replace a longer one that was as good."""
+    known = load()
+    before = known.get(row.id)
+    if before and before["result"] == result == "held" and before["count"] > count:
+        return
+    known[row.id] = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": commit(),
+        "machine": machine(),
+        "count": count,
+        "seconds": round(seconds, 1),
+        "result": result,
+    }
+    text = json.dumps(dict(sorted(known.items())), indent=1, ensure_ascii=False)
+    FILE.write_text(text + "\n", "utf-8")
+
+
+FAMILIES = {
+    "N": "Numbers",
+    "D": "Dropout's random numbers",
+    "M": "Memory and threads",
+    "F": "Processes",
+    "C": "Checkpoints and the trainer",
+    "S": "What is shipped",
+    "X": "Bad input, mutants, load",
+}
+
+
+def page(rows):
+    """The page's text."""
+    known, parts = load(), [HEAD]
+    machines = sorted({one["machine"] for one in known.values()})
+    for k, name in enumerate(machines, 1):
+        parts.append(f"Machine {k}: {name}.\n")
+    for letter, title in FAMILIES.items():
+        lines = [
+            f"\n## {title}\n",
+            "| row | promise | planted faults | command | done | full | result | when |",
+            "|---|---|--:|---|--:|--:|---|---|",
+        ]
+        for row in sorted(rows.values(), key=lambda row: row.id):
+            if row.id[0] == letter:
+                lines.append(line(row, known.get(row.id), machines))
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def line(row, result, machines):
+    command = f'`make reliability ARGS="{row.id}"`'
+    if row.why_not:
+        return f"| {row.id} | {row.promise} | – | – | – | – | {row.why_not} | – |"
+    full = f"{row.full:,} times" if row.tests else f"{row.full:,}"
+    if result is None:
+        done, said, when = "–", "not run yet", "–"
+    else:
+        done = f"{result['count']:,} {row.unit}"
+        said = f"{result['result']}, {result['seconds']:,} s"
+        when = (
+            f"{result['date']}, {result['commit']}, machine {machines.index(result['machine']) + 1}"
+        )
+    return (
+        f"| {row.id} | {row.promise} | {len(row.faults)} | {command} | {done} | {full} "
+        f"| {said} | {when} |"
+    )

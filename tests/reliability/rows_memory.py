@@ -1,0 +1,114 @@
+"""M: memory and threads."""
+
+import shutil
+
+from charter import absent, kept_by, row
+from drivers import CLANG, build, edited, remove, run
+
+unordered = edited(
+    ("csrc/team.c", "lanes[k].end - lanes[k].begin,\n                              memory_order_release",
+     "lanes[k].end - lanes[k].begin,\n                              memory_order_relaxed"),
+    ("csrc/team.c", "atomic_fetch_add(&team.region, 1);",
+     "atomic_fetch_add_explicit(&team.region, 1, memory_order_relaxed);"),
+)  # fmt: skip
+unordered.__name__ = "unordered"
+
+
+def needs(tool):
+    return lambda: "" if tool and shutil.which(tool) else "the tool is not installed"
+
+
+def driven(n, driver, *flags, before=(), compiler="cc", kernels=True, **environment):
+    """A driver's lines, run n times in a program that is compiled for it."""
+    program = build(driver, "-g", *flags, compiler=compiler, level="-O1", kernels=kernels)
+    try:
+        outputs = [run(program, before=before, **environment) for _ in range(n)]
+    finally:
+        remove(program)
+    return sum(len(output.splitlines()) for output in outputs)
+
+
+absent("M-01", "ASan and UBSan over the whole suite, gcc and clang, no suppressions",
+       "`make sanitize` runs the kernels' tests under gcc's; the whole suite and clang are owed")  # fmt: skip
+
+
+absent(
+    "M-02",
+    "references and blocks do not grow over 1,000 repeats of every public call",
+    "not written yet",
+)
+
+
+@row(
+    "M-03",
+    "the thread sanitizer finds no race in the team: many callers, forks, every task once",
+    "runs",
+    full=10,
+    planted=1,
+    slow=True,
+    faults=(unordered,),
+    needs=needs(CLANG),
+)
+def raceless(n):
+    return driven(
+        n, "team_driver.c", "-fsanitize=thread", compiler=CLANG, kernels=False,
+        TSAN_OPTIONS="die_after_fork=0",
+    )  # fmt: skip
+
+
+absent("M-04", "valgrind finds nothing in the kernels, on one thread", "its row is owed")
+absent("M-05", "clang's memory sanitizer finds nothing in the kernels", "its row is owed")
+
+
+def guards_off(patch):
+    import harness
+
+    patch.setattr(harness.Guarded, "check", lambda self: None)
+
+
+kept_by(
+    "M-06",
+    "4 KiB of guard bytes on either side of every array that a kernel's test passes stay as they were",
+    "tests/core/test_kernels.py::test_guards_catch_a_write_outside",
+    "tests/core/test_kernels.py::test_every_test_that_calls_a_kernel_guards_its_arrays",
+    "tests/core/test_kernels.py::test_every_block_is_run_once",
+    times=10,
+    faults=(guards_off,),
+)
+
+
+def locks_off(patch):
+    """An optimizer that two threads may be in at once, reading state that the other writes."""
+    import time
+
+    import fastreg
+
+    for name in ("Adam", "SGD"):
+        kind = getattr(fastreg, name)
+        plain = kind.update
+
+        def update(self, params, grads, plain=plain):
+            copies = {key: value.copy() for key, value in params.items()}
+            time.sleep(1e-4)
+            plain(self, copies, grads)
+            for key, value in copies.items():
+                params[key][...] = value
+
+        patch.setattr(kind, "update", update)
+
+
+kept_by(
+    "M-09",
+    "threads that share one optimizer leave the state of some serial order, bit for bit",
+    "tests/optim/test_rules.py::test_threads_sharing_one_optimizer_take_turns",
+    times=100,
+    slow=True,
+    faults=(locks_off,),
+)
+
+
+absent("M-07", "each allocation fails in turn: MemoryError, and nothing has changed",
+       "kept by `tests/sweeps/test_starved.py`; its row and fault are owed")  # fmt: skip
+absent("M-08", "every line and branch of C is run; 95 % of 300 planted mutants are killed", "owed")
+absent("M-10", "the suite under Cython's bounds and overflow checks",
+       "`.ci/run` builds with FASTREG_DEBUG=1 and runs kernels' tests; the whole suite is owed")  # fmt: skip
