@@ -55,6 +55,7 @@ html_sidebars = dict.fromkeys(  # pages without others below them
         "start",
         "peers",
         "frameworks",
+        "clusters",
         "promises",
         "reliability",
         "benchmarks",

@@ -37,7 +37,7 @@ ALLOWED = {
     "_train": FAMILY | {"nn", "schedule", "data", "checkpoint", "metrics", "history", "tqdm"},
     "study": FAMILY | {"optim", "joblib", "tqdm"},
     "sklearn": {"numpy", "scipy", "nn", "optim", "schedule", "checkpoint", "."},  # public
-    ".": FAMILY | {"nn", "schedule", "_train", "study", "matplotlib"},  # when something is drawn
+    ".": FAMILY | {"nn", "schedule", "_train", "study", "matplotlib", "optuna"},  # when asked for
     "torch": FAMILY | {"torch", "norm", "dropout"},  # and nothing may know it
     "export": FAMILY
     | {"nn", "norm", "dropout", "checkpoint", "data", "onnx", "torch", "."},  # nor it

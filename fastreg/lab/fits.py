@@ -1,7 +1,8 @@
 """Many independent fits: spread over processes, one thread each, and remembered on disk.
 
 A fit is a function of its settings and of nothing else: plain arguments in, a dict of numbers and
-lists out. It is run by joblib, whose ``parallel_config`` also sends it to Dask or Ray.
+lists out. It is run by joblib, whose ``parallel_config`` also sends it to Dask or Ray. Where a
+worker dies, what has arrived is kept and the rest is run by others.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import multiprocessing.resource_tracker
 import os
 import random
 import signal
+import sys
 import time
 import warnings
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +34,7 @@ import fastreg
 from fastreg._core.checks import integer
 from fastreg._train.predict import outputs_of
 from fastreg.lab.data import fingerprint
+from fastreg.study.workers import results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,10 +111,17 @@ def run(
     )
     bar.workers = min(joblib.effective_n_jobs(jobs), max(1, len(missing)))
     with bar:
-        for i, text, seconds in _arriving(jobs, fit, settings, missing):
-            _remember(paths[i], text)
-            found[i] = json.loads(text)
-            bar.count(seconds)
+        while missing:
+            before = len(missing)
+            try:
+                for i, text, seconds in _arriving(jobs, fit, settings, missing):
+                    _remember(paths[i], text)
+                    found[i] = json.loads(text)
+                    missing.remove(i)
+                    bar.count(seconds)
+            except _deaths():  # what has arrived is kept; a fit that kills every worker ends it
+                if len(missing) == before:
+                    raise
     return Outcomes({**one, **outcome} for one, outcome in zip(settings, found, strict=True))
 
 
@@ -134,18 +145,17 @@ class Bar(tqdm):
 
 
 def _arriving(jobs, fit, settings, missing) -> Iterator[Any]:
-    """Yield outcomes as they arrive, or all at the end if the backend cannot do that."""
-    if not missing:
-        return
+    """Yield outcomes as they arrive."""
     tasks = [joblib.delayed(_numbered)(i, fit, settings[i]) for i in missing]
-    try:
-        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    except ValueError:
-        yield from joblib.Parallel(n_jobs=jobs)(tasks)
-        return
     with _interrupts_held():
-        arriving = parallel(tasks)
+        arriving = results(tasks, jobs, ordered=False)
     yield from arriving
+
+
+def _deaths():
+    """What says that a worker died; Dask gives its work to another one by itself."""
+    ray = sys.modules.get("ray")
+    return BrokenExecutor, *([ray.exceptions.RayActorError] if ray else [])
 
 
 @contextlib.contextmanager

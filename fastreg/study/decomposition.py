@@ -12,6 +12,7 @@ import numpy as np
 from fastreg._core.arrays import real
 from fastreg._core.checks import choice, flag, integer, shown, size
 from fastreg._core.seeds import generator
+from fastreg.study.workers import results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,10 +132,11 @@ def bias_variance(
         raise ValueError(f"{where}: n_jobs must not be 0; -1 means all cores")
     seeds = generator(where, rng).integers(2**32, size=(rounds, 4))
     joblib = _extra("joblib")
-    fits = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
+    tasks = (
         joblib.delayed(_one_round)(make_model, X, y, X_test, rows, np.random.default_rng(seed))
         for seed in seeds
     )
+    fits = results(tasks, n_jobs, ordered=True)
     if progress:  # disable=None: on a terminal only
         fits = _extra("tqdm").tqdm(fits, total=rounds, desc=where, unit="fit", disable=None)
     predictions = list(fits)

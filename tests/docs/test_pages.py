@@ -11,7 +11,12 @@ if not DOCS.exists():
     pytest.skip("the pages are not beside the tests", allow_module_level=True)
 PAGES = sorted(path for path in DOCS.rglob("*.md"))
 #: Samples that nothing here can run: words in them, and the reason.
-NOT_HERE = {"jax.grad": "needs JAX", "v.value": "needs Keras"}
+NOT_HERE = {
+    "jax.grad": "needs JAX",
+    "v.value": "needs Keras",
+    "LocalCluster": "starts processes: tests/lab/test_clusters.py does",
+    "ray.init": "the same",
+}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -45,7 +50,7 @@ def test_samples_run_as_printed(path, tmp_path, monkeypatch):
     for kind, text, line in samples(path):
         if any(words in text for words in NOT_HERE):
             continue
-        for package in ("torch", "sklearn", "pandas", "onnx"):
+        for package in ("torch", "sklearn", "pandas", "onnx", "optuna"):
             if re.search(rf"(import|from) (fastreg\.)?{package}\b", text):
                 pytest.importorskip(package)
         if kind == "python":

@@ -84,3 +84,17 @@ add(
     mode=("min", one_of("min", "max", none=True)),
 )
 add("CSVLogger", lambda: callbacks.CSVLogger, path=("run.csv", path))
+
+
+class Trial:
+    """What a callback needs of an Optuna trial."""
+
+    report = should_prune = print
+
+
+add(
+    "OptunaPruning",
+    lambda: callbacks.OptunaPruning,
+    trial=(Trial(), lambda value: isinstance(value, Trial)),
+    monitor=("val_loss", name),
+)

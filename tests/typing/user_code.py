@@ -15,6 +15,7 @@ from fastreg.callbacks import (
     Checkpoint,
     CSVLogger,
     LiveDiagnosis,
+    OptunaPruning,
     TensorBoard,
 )
 from fastreg.checkpoint import CheckpointError, load, save
@@ -220,6 +221,7 @@ watched = Trainer(
     mode="max",
     callbacks=[
         BestCheckpoint("best.ckpt", monitor="val_b"), CSVLogger("run.csv"), TensorBoard("runs"),
+        OptunaPruning(object(), monitor="val_auc"),
     ],
 )  # fmt: skip
 drawn: History = watched.fit(X, labels, epochs=1)
