@@ -5,13 +5,21 @@ import shutil
 from charter import absent, kept_by, row
 from drivers import CLANG, build, edited, remove, run
 
+unset_scalar = edited(
+    (
+        "csrc/penalty_tmpl.h",
+        "const real a = (real)a_, b = (real)b_;\n    const ptrdiff_t run = stream",
+        "volatile real unset[2];\n    const real a = unset[a_ != a_], b = (real)b_;\n"
+        "    const ptrdiff_t run = stream",
+    )
+)
 unordered = edited(
     ("csrc/team.c", "lanes[k].end - lanes[k].begin,\n                              memory_order_release",
      "lanes[k].end - lanes[k].begin,\n                              memory_order_relaxed"),
     ("csrc/team.c", "atomic_fetch_add(&team.region, 1);",
      "atomic_fetch_add_explicit(&team.region, 1, memory_order_relaxed);"),
 )  # fmt: skip
-unordered.__name__ = "unordered"
+unset_scalar.__name__, unordered.__name__ = "unset_scalar", "unordered"
 
 
 def needs(tool):
@@ -57,7 +65,20 @@ def raceless(n):
 
 
 absent("M-04", "valgrind finds nothing in the kernels, on one thread", "its row is owed")
-absent("M-05", "clang's memory sanitizer finds nothing in the kernels", "its row is owed")
+
+
+@row(
+    "M-05",
+    "clang's memory sanitizer finds no use of what was not set in the kernels, at every level",
+    "families of kernels",
+    full=3,
+    planted=1,
+    slow=True,
+    faults=(unset_scalar,),
+    needs=needs(CLANG),
+)
+def initialised(n):
+    return driven(n, "bits_driver.c", "-fsanitize=memory", compiler=CLANG)
 
 
 def guards_off(patch):
