@@ -124,7 +124,7 @@ def counter_reused(patch):
 @row(
     "D-04",
     "masks are independent between calls, seeds and places: correlations at 66 lags, by place in the group, between "
-    "neighbouring calls and keys; 2²⁰ draws each, on new keys, no |z| above 7",
+    "neighbouring calls and keys; 2²⁰ draws each, on new keys, no z beyond ±7",
     "draws",
     full=2**33,
     short=2**21,
