@@ -37,7 +37,8 @@ lint: $(VENV)/dev
 	$(BIN)/clang-format --dry-run --Werror csrc/*.c csrc/*.h
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pyright --pythonpath $(BIN)/python $(TYPED)
-	$(BIN)/python -m mypy.stubtest fastreg._core._kernels --ignore-disjoint-bases
+	$(BIN)/python -m mypy.stubtest fastreg._core._kernels --ignore-disjoint-bases \
+	    --mypy-config-file pyproject.toml
 
 # The wheel as users get it: built twice to the same bytes, looked into, tested in empty environments.
 wheel: $(VENV)/wheel

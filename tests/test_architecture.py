@@ -37,7 +37,9 @@ ALLOWED = {
     "_train": FAMILY | {"nn", "schedule", "data", "checkpoint", "metrics", "history", "tqdm"},
     "study": FAMILY | {"optim", "joblib", "tqdm"},
     "sklearn": {"numpy", "scipy", "nn", "optim", "schedule", "checkpoint", "."},  # public
-    ".": FAMILY | {"nn", "schedule", "_train", "study", "matplotlib", "optuna"},  # when asked for
+    "callbacks": FAMILY | {"_train", "study", "optuna"},  # when asked for
+    ".": FAMILY
+    | {"nn", "schedule", "callbacks", "_train", "study", "matplotlib"},  # when it is asked for
     "torch": FAMILY | {"torch", "norm", "dropout"},  # and nothing may know it
     "export": FAMILY
     | {"nn", "norm", "dropout", "checkpoint", "data", "onnx", "torch", "."},  # nor it

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from runs import Adam, blobs, everything, fit, network, trainer, weights
 
-from fastreg import callbacks
-from fastreg.callbacks import BestCheckpoint, Callback, CSVLogger, TensorBoard
+from fastreg.callbacks import BestCheckpoint, Callback, CSVLogger, TensorBoard, logs
 from fastreg.stopping import EarlyStopping
 
 
@@ -245,10 +244,10 @@ class Writer:
         self.closed = True
 
 
-@pytest.fixture(params=callbacks.WRITERS, ids=lambda pair: pair[0])
+@pytest.fixture(params=logs.WRITERS, ids=lambda pair: pair[0])
 def writer(request, monkeypatch):
     """One of the packages that write, in place of what is installed."""
-    for module, _ in callbacks.WRITERS:
+    for module, _ in logs.WRITERS:
         monkeypatch.setitem(sys.modules, module, None)
     module, name = request.param
     top = module.split(".")[0]
@@ -292,7 +291,7 @@ def test_a_file_that_an_exception_left_open_is_closed_by_the_next_run(writer, tm
 
 
 def test_without_a_writer_the_error_says_what_to_install(monkeypatch):
-    for module, _ in callbacks.WRITERS:
+    for module, _ in logs.WRITERS:
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match="TensorBoard: .* pip install tensorboard"):
         TensorBoard("runs")
