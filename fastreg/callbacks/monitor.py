@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastreg._core import checks
 from fastreg._train.measure import direct
 
-__all__ = ["guessed", "watched"]
+__all__ = ["column", "guessed", "watched"]
+
+
+def column(where: str, monitor: Any) -> str | None:
+    """The name of a column, or None for what the run goes by."""
+    if monitor is not None and not isinstance(monitor, str):
+        raise TypeError(f"{where}: monitor must be a str, got {checks.shown(monitor)}")
+    return monitor
 
 
 def guessed(history: dict[str, Any]) -> dict[str, str | None]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastreg._core import checks
 from fastreg.callbacks.base import Callback
-from fastreg.callbacks.monitor import guessed, watched
+from fastreg.callbacks.monitor import column, guessed, watched
 
 __all__ = ["OptunaPruning"]
 
@@ -63,9 +63,7 @@ class OptunaPruning(Callback):
                 f"{where}: trial must be an Optuna trial, with report and should_prune, got "
                 f"{checks.shown(trial)}"
             )
-        if monitor is not None and not isinstance(monitor, str):
-            raise TypeError(f"{where}: monitor must be a str, got {checks.shown(monitor)}")
-        self.trial, self.monitor = trial, monitor
+        self.trial, self.monitor = trial, column(where, monitor)
         self._column: Any = None
 
     def __deepcopy__(self, memo: Any) -> OptunaPruning:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastreg._core import checks
 from fastreg._core.checks import integer
 from fastreg.callbacks.base import Callback
-from fastreg.callbacks.monitor import guessed, watched
+from fastreg.callbacks.monitor import column, guessed, watched
 
 if TYPE_CHECKING:
     from fastreg._core.types import PathLike
@@ -110,11 +110,10 @@ class BestCheckpoint(Callback):
     ) -> None:
         where = "BestCheckpoint"
         self.path: Any = checks.path(where, "path", path)
-        if monitor is not None and not isinstance(monitor, str):
-            raise TypeError(f"{where}: monitor must be a str, got {checks.shown(monitor)}")
+        self.monitor = column(where, monitor)
         if mode is not None:
             checks.choice(where, "mode", mode, ("max", "min"))
-        self.monitor, self.mode = monitor, mode
+        self.mode = mode
         self.best_epoch: int | None = None
         self.best_value: float | None = None
         self._watched: Any = None
@@ -142,9 +141,9 @@ class BestCheckpoint(Callback):
         history = self.trainer.history
         if self._watched is None:  # a run that does not say what it records
             self._settle(guessed(history))
-        column = history[self._watched]
-        *before, value = (self._sign * x for x in column)
+        values = history[self._watched]
+        *before, value = (self._sign * x for x in values)
         finite = [x for x in before if math.isfinite(x)]
         if math.isfinite(value) and (not finite or value < min(finite)):
             self.trainer.save(self.path)
-            self.best_epoch, self.best_value = epoch, column[-1]
+            self.best_epoch, self.best_value = epoch, values[-1]

@@ -80,13 +80,13 @@ def absent(name, promise, why):
     enter(Row(name, promise, "", why_not=why))
 
 
-def passed(*arguments, limit=3600, tree=TREE, flags=("-x",), **environment):
+def passed(*arguments, **environment):
     """How many tests pass, all that run, in a process of their own."""
     paths = [str(HERE), *(path or os.getcwd() for path in sys.path)]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "planted", "-p", "no:cacheprovider", *flags]
+        [sys.executable, "-m", "pytest", "-p", "planted", "-p", "no:cacheprovider", "-x"]
         + [*arguments],
-        cwd=tree, capture_output=True, text=True, timeout=limit,
+        cwd=TREE, capture_output=True, text=True, timeout=3600,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment},
     )  # fmt: skip
     count = re.search(r"(\d+) passed", done.stdout)

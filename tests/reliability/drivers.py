@@ -7,7 +7,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from charter import HERE, TREE, Broken
+from charter import TREE, Broken
 
 #: What is changed in the sources before they are compiled: (file, from, to).
 EDITS = []
@@ -24,20 +24,19 @@ def edited(*edits):
     return fault
 
 
-def build(driver, *flags, compiler="cc", level="-O2", kernels=True):
+def build(driver, *flags, compiler, kernels=True):
     """Compile a driver and the kernels into a program in a folder of its own."""
     folder = Path(tempfile.mkdtemp(prefix="fastreg-"))
     shutil.copytree(TREE / "csrc", folder / "csrc")
-    source = HERE / driver if (HERE / driver).exists() else TREE / "tests" / "core" / driver
     (folder / "tests" / "core").mkdir(parents=True)
-    shutil.copy(source, folder / "tests" / "core" / driver)
+    shutil.copy(TREE / "tests" / "core" / driver, folder / "tests" / "core" / driver)
     for name, old, new in EDITS:
         text = (folder / name).read_text("utf-8")
         assert text.count(old) == 1, f"{name} has {text.count(old)} times {old!r}"
         (folder / name).write_text(text.replace(old, new), "utf-8")
     sources = sorted((folder / "csrc").glob("*.c")) if kernels else []
     sources.append(folder / "tests" / "core" / driver)
-    command = [compiler, *FLAGS, level, *flags, "-I", str(folder / "csrc")]
+    command = [compiler, *FLAGS, *flags, "-I", str(folder / "csrc")]
 
     def compiled(source):
         target = source.with_suffix(".o")
@@ -51,23 +50,20 @@ def build(driver, *flags, compiler="cc", level="-O2", kernels=True):
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compiled, sources))
     program = folder / "driver"
-    linked = [compiler, level, *flags, *objects, "-o", program, "-lm", "-pthread"]
+    linked = [compiler, *flags, *objects, "-o", program, "-lm", "-pthread"]
     done = subprocess.run(linked, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     return program
 
 
-def run(program, *arguments, before=(), limit=3600, **environment):
+def run(program, **environment):
     """What a program prints; it must end well."""
-    command = [*before, str(program), *map(str, arguments)]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=limit, env={**os.environ, **environment}
+        [program], capture_output=True, text=True, timeout=3600, env={**os.environ, **environment}
     )
     if done.returncode:
-        raise Broken(
-            f"{' '.join(command)}: {done.returncode}\n{(done.stdout + done.stderr)[-3000:]}"
-        )
+        raise Broken(f"{program.name}: {done.returncode}\n{(done.stdout + done.stderr)[-3000:]}")
     return done.stdout
 
 

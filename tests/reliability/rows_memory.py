@@ -26,11 +26,11 @@ def needs(tool):
     return lambda: "" if tool and shutil.which(tool) else "the tool is not installed"
 
 
-def driven(n, driver, *flags, before=(), compiler="cc", kernels=True, **environment):
+def driven(n, driver, *flags, kernels=True, **environment):
     """A driver's lines, run n times in a program that is compiled for it."""
-    program = build(driver, "-g", *flags, compiler=compiler, level="-O1", kernels=kernels)
+    program = build(driver, "-g", "-O1", *flags, compiler=CLANG, kernels=kernels)
     try:
-        outputs = [run(program, before=before, **environment) for _ in range(n)]
+        outputs = [run(program, **environment) for _ in range(n)]
     finally:
         remove(program)
     return sum(len(output.splitlines()) for output in outputs)
@@ -59,7 +59,7 @@ absent(
 )
 def raceless(n):
     return driven(
-        n, "team_driver.c", "-fsanitize=thread", compiler=CLANG, kernels=False,
+        n, "team_driver.c", "-fsanitize=thread", kernels=False,
         TSAN_OPTIONS="die_after_fork=0",
     )  # fmt: skip
 
@@ -78,7 +78,7 @@ absent("M-04", "valgrind finds nothing in the kernels, on one thread", "its row 
     needs=needs(CLANG),
 )
 def initialised(n):
-    return driven(n, "bits_driver.c", "-fsanitize=memory", compiler=CLANG)
+    return driven(n, "bits_driver.c", "-fsanitize=memory")
 
 
 def guards_off(patch):

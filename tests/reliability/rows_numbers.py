@@ -1,4 +1,4 @@
-"""N: numbers that other tests of the suite look at too; see rows_exact.py for the rest."""
+"""N: numbers."""
 
 import hashlib
 
@@ -83,7 +83,7 @@ kept_by(
 )
 
 
-# --- N-07, N-08: one hash -----------------------------------------------------------------------
+# --- N-07: one hash ----- -----------------------------------------------------------------------
 
 
 def works():
