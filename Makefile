@@ -76,5 +76,12 @@ $(VENV)/%: $(SOURCES)
 	$(BIN)/pip install --quiet --editable ".[$*]"
 	touch $@
 
+# Tools alone: what `make wheel` builds and tests has environments of its own.
+$(VENV)/wheel: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet "pip>=25.1"
+	$(BIN)/pip install --quiet --group wheel
+	touch $@
+
 clean:
 	rm -rf $(VENV) build dist wheelhouse report *.egg-info fastreg/_core/_kernels.c fastreg/_core/*.so
