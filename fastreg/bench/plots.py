@@ -86,7 +86,7 @@ def _speedup(lines, figure):
     ax.set_xlabel("elements")
     ax.set_ylabel("times as long as fastreg")
     ax.set_title(f"{lines[0].work.kind}: others' time by size")
-    ax.legend(fontsize=8, ncols=2)
+    _legend(ax)
 
 
 def _roofline(run, figure):
@@ -106,7 +106,9 @@ def _roofline(run, figure):
             bars.axvline(limit, color=INK, ls=style, lw=1.2, label=name)
     bars.set_xlabel("GB/s")
     bars.set_title(f"Memory, {most} threads")
-    bars.legend(fontsize=8, loc="lower right")
+    for kind in dict.fromkeys(x.work.kind for x in large):
+        bars.bar(0, 0, color=KINDS[kind], label=kind)
+    _legend(bars, ncols=2)
     roof.set_xscale("log")
     roof.set_yscale("log")
     peak = run.peak("float32", most)
@@ -125,7 +127,7 @@ def _roofline(run, figure):
     roof.set_xlabel("operations per byte")
     roof.set_ylabel("GFLOP/s")
     roof.set_title("Products, float32")
-    roof.legend(fontsize=8)
+    _legend(roof, ncols=2)
 
 
 def _scaling(run, most, figure):
@@ -148,7 +150,7 @@ def _scaling(run, most, figure):
     ax.set_xlabel("µs on one thread")
     ax.set_ylabel("times as fast")
     ax.set_title(f"{most} threads against one")
-    ax.legend(fontsize=8, ncols=2)
+    _legend(ax)
 
 
 def _levels(run, levels, figure):
@@ -170,4 +172,10 @@ def _levels(run, levels, figure):
     ax.axhline(1, color=MUTED, lw=1, ls=":")
     ax.set_title("Instruction sets")
     ax.set_ylabel(f"times as long as {run.about['level']}")
-    ax.legend(fontsize=8)
+    _legend(ax)
+
+
+def _legend(ax, ncols=4):
+    """Say below the axes what is what: inside them, it would cover what was measured."""
+    ax.legend(fontsize=8, ncols=ncols, frameon=False, loc="upper center",
+              bbox_to_anchor=(0.5, -0.16))  # fmt: skip
