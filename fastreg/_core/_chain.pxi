@@ -9,6 +9,60 @@
 cdef object ONE_BY_ONE = object()  # a chain's answer where its layers must run one after the other
 
 
+cdef struct Change:
+    PyObject *own    # a dictionary of attributes
+    PyObject *name
+    PyObject *value  # the new one; once settled, the one before
+
+
+@cython.final
+@cython.freelist(4)
+cdef class Pending:
+    """New values of attributes, which all take their places at once."""
+
+    cdef Change *changes
+    cdef Py_ssize_t n, room
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.n):
+            Py_XDECREF(self.changes[i].own)
+            Py_XDECREF(self.changes[i].name)
+            Py_XDECREF(self.changes[i].value)
+        PyMem_Free(self.changes)
+
+    cdef int change(self, dict own, str name, object value) except -1:
+        """Have `settle` give an attribute a new value."""
+        cdef Change *longer
+        if self.n == self.room:
+            longer = <Change *>PyMem_Realloc(self.changes, (2 * self.room + 16) * sizeof(Change))
+            if longer == NULL:
+                raise MemoryError()
+            self.changes, self.room = longer, 2 * self.room + 16
+        self.changes[self.n] = Change(<PyObject *>own, <PyObject *>name, <PyObject *>value)
+        Py_INCREF(own)
+        Py_INCREF(name)
+        Py_INCREF(value)
+        self.n += 1
+        return 0
+
+    cdef void settle(self) noexcept:
+        """Give all attributes their new values; nothing is allocated or freed, no Python code runs.
+
+        The old values live on until this object dies."""
+        cdef PyObject *now
+        cdef Change *one
+        cdef Py_ssize_t i
+        for i in range(self.n):
+            one = &self.changes[i]
+            now = PyDict_GetItemWithError(<dict>one.own, <object>one.name)
+            if now != NULL:
+                Py_INCREF(<object>now)
+                PyDict_SetItem(<dict>one.own, <object>one.name, <object>one.value)
+                Py_DECREF(<object>one.value)  # the dictionary has it
+                one.value = now
+
+
 cdef class Chain:
     """Dense, BatchNorm, ReLU and Dropout, some of them, as one forward and one backward pass.
 
@@ -27,31 +81,31 @@ cdef class Chain:
 
     def forward(self, x):
         """Return the last layer's output."""
-        cdef list pending = []
+        cdef Pending pending = Pending()
         y = self.run_forward(x, pending, None)
-        settle(pending)
+        pending.settle()
         return y
 
     def backward(self, dy, *, bint input_gradient=True):
         """Return the first layer's dX, if it is wanted; store every gradient."""
-        cdef list pending = []
+        cdef Pending pending = Pending()
         dx = self.run_backward(dy, input_gradient, pending, None)
-        settle(pending)
+        pending.settle()
         return dx
 
-    cdef object run_forward(self, object x, list pending, Whole lock):
+    cdef object run_forward(self, object x, Pending pending, Whole lock):
         """The output: fused, or layer by layer, which a network's lock remembers first."""
         y = self.fused_forward(x, pending)
         if y is not ONE_BY_ONE:
             return y
         if lock is not None:
             lock.remember_all(self.layers)
-        change(pending, self.own, "last", None)
+        pending.change(self.own, "last", None)
         for layer in self.layers:
             x = layer.forward(x)
         return x
 
-    cdef object run_backward(self, object dy, bint input_gradient, list pending, Whole lock):
+    cdef object run_backward(self, object dy, bint input_gradient, Pending pending, Whole lock):
         """The first layer's dX, in the same way."""
         dx = self.fused_backward(dy, input_gradient, pending)
         if dx is not ONE_BY_ONE:
@@ -80,7 +134,7 @@ cdef class Chain:
                 and cnp.PyArray_NDIM(<cnp.ndarray>wide) == 2
                 and cnp.PyArray_DIM(<cnp.ndarray>wide, 1) == norm["n_features"])
 
-    cdef object fused_forward(self, object given, list pending):
+    cdef object fused_forward(self, object given, Pending pending):
         """The output; what it makes of the layers' attributes is left in ``pending``."""
         cdef dict dense = None, norm = None, dropout = None
         cdef object draw = None
@@ -115,13 +169,13 @@ cdef class Chain:
             statistics, y = norm_forward(x, norm["epsilon"], norm["gamma"], norm["beta"], draw)
             move_norm(pending, norm, x, statistics)
         if dense is not None:
-            change(pending, dense, "_last", given)
+            pending.change(dense, "_last", given)
         if dropout is not None:
             shape = shape_of(y)
-            change(pending, dropout, "_last", (shape, draw, None))
-            change(pending, dropout, "_drawn", (draw, shape, y.dtype))
-            change(pending, dropout, "_calls", (<long long>draw[1] + 1) & LAST_CALL)
-        change(pending, self.own, "last", (x, statistics, y, scale))
+            pending.change(dropout, "_last", (shape, draw, None))
+            pending.change(dropout, "_drawn", (draw, shape, y.dtype))
+            pending.change(dropout, "_calls", (<long long>draw[1] + 1) & LAST_CALL)
+        pending.change(self.own, "last", (x, statistics, y, scale))
         return y
 
     cdef object infer(self, object given):
@@ -146,7 +200,7 @@ cdef class Chain:
             norm["epsilon"])
         return norm_gate(x, statistics, norm["gamma"], norm["beta"], True, None, True)
 
-    cdef object fused_backward(self, object dy, bint input_gradient, list pending):
+    cdef object fused_backward(self, object dy, bint input_gradient, Pending pending):
         cdef cnp.ndarray db = None
         cdef dict dense = None, norm
         cdef Py_ssize_t n
@@ -172,13 +226,13 @@ cdef class Chain:
             dx = norm_gate_backward(
                 "BatchNorm.backward", dy, y, x, statistics, gamma, scale, slopes, db)
             dgamma, dbeta = slopes or (None, None)
-            change(pending, norm, "dgamma", dgamma)
-            change(pending, norm, "dbeta", dbeta)
+            pending.change(norm, "dgamma", dgamma)
+            pending.change(norm, "dbeta", dbeta)
         if dense is not None:
             dx, dw = dense_gradients(
                 dense["_last"], dense["W"], dx, input_gradient, dense["products"])
-            change(pending, dense, "dW", dw)
-            change(pending, dense, "db", db)
+            pending.change(dense, "dW", dw)
+            pending.change(dense, "db", db)
         return dx
 
 
@@ -201,38 +255,16 @@ cdef bint is_plain_shape(object values, Py_ssize_t n) noexcept:
             and cnp.PyArray_DIM(<cnp.ndarray>values, 1) == n)
 
 
-cdef int change(list pending, dict own, str name, object value) except -1:
-    """Have `settle` give an attribute a new value."""
-    pending.append(own)
-    pending.append(name)
-    pending.append(value)
-    return 0
-
-
-cdef int move_norm(list pending, dict norm, cnp.ndarray x, cnp.ndarray statistics) except -1:
+cdef int move_norm(Pending pending, dict norm, cnp.ndarray x, cnp.ndarray statistics) except -1:
     """Have a batch norm's attributes be what a training batch makes of them."""
     cdef object batches = norm["batches"], momentum = norm["momentum"]
     cdef double keep = batches / (batches + 1) if momentum is None else momentum
-    change(pending, norm, "running_mean", blend_row(norm["running_mean"], row_of(statistics, 0), keep))
-    change(pending, norm, "running_var", blend_row(norm["running_var"], row_of(statistics, 1), keep))
-    change(pending, norm, "batches", batches + 1)
-    change(pending, norm, "_last", (x, True, statistics))
-    change(pending, norm, "_trained", (x, statistics))
+    pending.change(norm, "running_mean", blend_row(norm["running_mean"], row_of(statistics, 0), keep))
+    pending.change(norm, "running_var", blend_row(norm["running_var"], row_of(statistics, 1), keep))
+    pending.change(norm, "batches", batches + 1)
+    pending.change(norm, "_last", (x, True, statistics))
+    pending.change(norm, "_trained", (x, statistics))
     return 0
-
-
-cdef void settle(list pending) noexcept:
-    """Give all attributes their new values; nothing is allocated or freed, no Python code runs.
-
-    The old values live on in ``pending``."""
-    cdef PyObject *now
-    cdef Py_ssize_t i
-    for i in range(0, len(pending), 3):
-        now = PyDict_GetItemWithError(<dict>pending[i], pending[i + 1])
-        if now != NULL:
-            before = <object>now
-            PyDict_SetItem(<dict>pending[i], pending[i + 1], pending[i + 2])
-            pending[i + 2] = before
 
 
 @cython.final
@@ -249,7 +281,8 @@ cdef class Network(Whole):
 
     def forward(self, x):
         """The last layer's output. If it fails, every layer is as it was before."""
-        cdef list pending = [], before = []
+        cdef Pending pending = Pending()
+        cdef list before = []
         self.begin("forward", before)
         try:
             for stage in self.stages:
@@ -258,7 +291,7 @@ cdef class Network(Whole):
                 else:
                     self.remember(stage)
                     x = stage.forward(x)
-            settle(pending)
+            pending.settle()
             return x
         except BaseException:
             self.take_back()
@@ -268,7 +301,8 @@ cdef class Network(Whole):
 
     def infer(self, x):
         """The same in evaluation mode, for nothing but the output: nothing is kept for backward."""
-        cdef list pending = [], before = []
+        cdef Pending pending = Pending()
+        cdef list before = []
         self.begin("forward", before)
         try:
             for stage in self.stages:
@@ -280,7 +314,7 @@ cdef class Network(Whole):
                 else:
                     self.remember(stage)
                     x = stage.forward(x)
-            settle(pending)
+            pending.settle()
             return x
         except BaseException:
             self.take_back()
@@ -290,7 +324,8 @@ cdef class Network(Whole):
 
     def backward(self, dy, bint input_gradient):
         """The gradient of the input, if it is wanted."""
-        cdef list pending = [], before = []
+        cdef Pending pending = Pending()
+        cdef list before = []
         cdef Py_ssize_t i
         self.begin("backward", before)
         try:
@@ -301,7 +336,7 @@ cdef class Network(Whole):
                 else:
                     self.remember(stage)
                     dy = stage.backward(dy) if wanted else stage.backward(dy, input_gradient=False)
-            settle(pending)
+            pending.settle()
             return dy
         except BaseException:
             self.take_back()
@@ -310,16 +345,50 @@ cdef class Network(Whole):
             self.end()
 
 
-def gathered(list places not None, bint complete):
-    """The attributes of layers at these places, (key, layer, name), by key.
+@cython.final
+cdef class Places:
+    """Attributes of layers by key: where they stand, and what stands there."""
 
-    None if they are to be complete and one is not there."""
-    cdef dict found = {}
-    for key, layer, name in <list>places:
-        found[key] = getattr(layer, name, None)
-        if complete and found[key] is None:
-            return None
-    return found
+    cdef list places
+    cdef dict empty  # all keys, without values
+
+    def __cinit__(self, list places not None):
+        """``places``: (key, layer, name of an attribute)."""
+        self.places, self.empty = [], {}
+        for key, layer, name in places:
+            self.places.append((key, layer, name, is_plain(layer, name)))
+            self.empty[key] = None
+
+    def values(self, bint complete=False):
+        """What stands there, None where nothing does; None at all if that may not be."""
+        cdef dict found = self.empty.copy()
+        cdef tuple place
+        for place in self.places:
+            value = attribute(place[1], place[2], place[3])
+            if value is not None:
+                found[place[0]] = value
+            elif complete:
+                return None
+        return found
+
+    def marks(self):
+        """The same as (layer, name, value)."""
+        cdef list found = []
+        cdef tuple place
+        for place in self.places:
+            found.append((place[1], place[2], attribute(place[1], place[2], place[3])))
+        return found
+
+
+cdef bint is_plain(object layer, str name):
+    """Whether an attribute is what the layer's dictionary says, if it is in there."""
+    return hasattr(layer, "__dict__") and not hasattr(getattr(type(layer), name, None), "__set__")
+
+
+cdef inline object attribute(object layer, object name, bint plain):
+    """A layer's attribute, None if it has none."""
+    cdef PyObject *found = PyDict_GetItemWithError(attributes(layer), name) if plain else NULL
+    return getattr(layer, name, None) if found == NULL else <object>found
 
 
 cpdef bint are_in(object layers, bint training) except -1:
@@ -329,11 +398,3 @@ cpdef bint are_in(object layers, bint training) except -1:
         if getattr(layer, "training", None) is not mode:
             return False
     return True
-
-
-def marked(list places not None):
-    """What stands in layers at these places, (layer, name), as (layer, name, value)."""
-    cdef list found = []
-    for layer, name in places:
-        found.append((layer, name, getattr(layer, name)))
-    return found

@@ -25,11 +25,12 @@ from cpython.mem cimport (
     PyMem_Malloc,
     PyMem_RawFree,
     PyMem_RawMalloc,
+    PyMem_Realloc,
 )
 from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.contextvars cimport PyContextVar_Get
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.math cimport HUGE_VAL, sqrt
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastreg._core._kernels import Network, are_in, gathered, marked
+from fastreg._core._kernels import Network, Places, are_in
 from fastreg._core.checks import flag, products_of, sequence, shown
 from fastreg.nn.block import Block, blocks
 from fastreg.nn.dense import Dense
@@ -24,7 +24,9 @@ __all__ = ["PARAMETERS", "Sequential"]
 PARAMETERS = ("W", "b", "gamma", "beta")
 STATISTICS = ("running_mean", "running_var")  # arrays that are state but not trained
 MOVING = (*STATISTICS, "batches", "_calls")  # what a forward pass in training moves
-ASSEMBLED = ("_state", "_parameters", "_slopes", "_moving", "_stages", "_whole")
+ASSEMBLED = (
+    "_state", "_parameters", "_slopes", "_moving", "_can_leave_out", "_stages", "_whole"
+)  # fmt: skip
 
 
 class Sequential:
@@ -92,11 +94,13 @@ class Sequential:
             for name in (*PARAMETERS, *STATISTICS)
             if getattr(layer, name, None) is not None
         ]
-        self._parameters = [entry for entry in self._state if entry[2] in PARAMETERS]
-        self._slopes = [(key, layer, f"d{name}") for key, layer, name in self._parameters]
-        self._moving = [
-            (layer, name) for layer in self.layers for name in MOVING if hasattr(layer, name)
-        ]
+        trained = [entry for entry in self._state if entry[2] in PARAMETERS]
+        self._parameters = Places(trained)
+        self._slopes = Places([(key, layer, f"d{name}") for key, layer, name in trained])
+        self._moving = Places(
+            [("", layer, name) for layer in self.layers for name in MOVING if hasattr(layer, name)]
+        )
+        self._can_leave_out = isinstance(self.layers[0], Dense)  # the gradient of the input
         self._stages = blocks(self.layers)
         self._whole = Network("Sequential")
         self._whole.set_stages([Block([s]) if type(s) is Dense else s for s in self._stages])
@@ -166,12 +170,12 @@ class Sequential:
     @property
     def params(self) -> dict[str, Array]:
         """The trainable arrays themselves, keyed ``"0.W"``, ``"0.b"``, ``"1.gamma"`` and so on."""
-        return gathered(self._parameters, False)
+        return self._parameters.values()
 
     @property
     def grads(self) -> dict[str, Any]:
         """The gradients the last ``backward`` stored, under the keys of `params`."""
-        grads = gathered(self._slopes, True)
+        grads = self._slopes.values(True)
         if grads is None:
             raise RuntimeError("Sequential.grads: backward must be called first")
         return grads
@@ -199,9 +203,9 @@ class Sequential:
         Training does not need the latter: ``input_gradient=False`` saves its matrix product where
         the first layer is a `Dense`.
         """
-        input_gradient = flag("Sequential.backward", "input_gradient", input_gradient)
-        wanted = input_gradient or not isinstance(self.layers[0], Dense)
-        return self._whole.backward(dY, wanted)
+        if type(input_gradient) is not bool:
+            input_gradient = flag("Sequential.backward", "input_gradient", input_gradient)
+        return self._whole.backward(dY, input_gradient or not self._can_leave_out)
 
     def _is_in(self, mode):
         """Whether the network and every layer say that they are in this mode."""
@@ -286,7 +290,7 @@ class Sequential:
 
         Layers replace their running statistics, they do not write into them: this copies nothing.
         """
-        return marked(self._moving)
+        return self._moving.marks()
 
     @property
     def n_in(self) -> int | None:
