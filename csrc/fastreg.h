@@ -316,15 +316,15 @@ void fr_blend(double *blend, const double *before, const double *now, double kee
  * inv_std, have done so. If not, extreme_tmpl.h is for them. */
 FR_INLINE int fr_is_plain(double mean, double inv_std, int is_float)
 {
-    return fabs(mean) < (is_float ? 1e30 : 1e300) && inv_std > (is_float ? 1e-15 : 1e-140) &&
-           inv_std < (is_float ? 1e13 : 1e140);
+    return (fabs(mean) < (is_float ? 1e30 : 1e300)) & (inv_std > (is_float ? 1e-15 : 1e-140)) &
+           (inv_std < (is_float ? 1e13 : 1e140));
 }
 
 FR_INLINE int fr_plain_sums(double sum, double dot, int is_float)
 {
     const double size = fabs(sum) + fabs(dot);
-    return size == 0.0 ||
-           (size > (is_float ? 1e-25 : 1e-280) && size < (is_float ? 1e30 : 1e300));
+    return (size == 0.0) |
+           ((size > (is_float ? 1e-25 : 1e-280)) & (size < (is_float ? 1e30 : 1e300)));
 }
 
 /* Dense networks -------------------------------------------------------------------------- */

@@ -12,13 +12,22 @@ cdef list extreme_channels(cnp.ndarray x, cnp.ndarray statistics,
     cdef double *inv_std = row_of(statistics, 2)
     cdef int is_float = dtype_row(x) == FR_FLOAT32
     cdef Py_ssize_t c, cols = cnp.PyArray_DIM(statistics, 1)
-    cdef list odd = []
+    cdef list odd
+    cdef int plain = True
+    for c in range(cols):  # as a rule all are: without branches
+        plain &= fr_is_plain(mean[c], inv_std[c], is_float)
+    if gradients != NULL:
+        for c in range(cols):
+            plain &= fr_plain_sums(gradients[c], gradients[cols + c], is_float)
+    if plain:
+        return None
+    odd = []
     for c in range(cols):
         if not fr_is_plain(mean[c], inv_std[c], is_float) or (
                 gradients != NULL and not fr_plain_sums(
                     gradients[c], gradients[cols + c], is_float)):
             odd.append(c)
-    return odd or None
+    return odd
 
 
 cdef tuple odd_rows(cnp.ndarray x, bint channels_last, list odd):
