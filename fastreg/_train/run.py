@@ -92,7 +92,7 @@ class Run(Predictor):
     def _keep_good(self, when):
         """Keep the weights, whose loss is finite, to restore them if a later loss is not."""
         for key, array in self.model.arrays.items():
-            np.copyto(self._good[key], array)
+            self._good[key][...] = array
         self._good_batches, self._good_when = _batches(self.model), when
 
     def _restore_best(self):

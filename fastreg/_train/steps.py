@@ -66,21 +66,21 @@ class Steps(Run):
         try:
             self._broken = HALFWAY
             value, found, params, grads = self._slopes(feed.batches(group), before)
-            with self._presses:
-                updating = True
-                entries = add_step(self._so_far, found)
-                if feed.last:
-                    entries["learning_rate"] = rate_of(self.optimizer, self.step)
-                    entries["gradient_norm"] = of_gradients(self.model)
-                after = entries, self.batch + 1, self.step + 1, None
-                seconds.append(0.0)
-                if grads is not None:
-                    self.optimizer.update(params, grads)
-                # The step is taken: its count allocates nothing, and cannot fail.
-                self._so_far, self.batch, self.step, self._broken = after
-                seconds[-1] = time.perf_counter() - begin
-                if self.callbacks:
-                    self._tell("on_train_batch_end", self.batch - 1, {"loss": value}, kept=True)
+            self._presses.busy = updating = True
+            entries = add_step(self._so_far, found)
+            if feed.last:
+                entries["learning_rate"] = rate_of(self.optimizer, self.step)
+                entries["gradient_norm"] = of_gradients(self.model)
+            after = entries, self.batch + 1, self.step + 1, None
+            seconds.append(0.0)
+            if grads is not None:
+                self.optimizer.update(params, grads)
+            # The step is taken: its count allocates nothing, and cannot fail.
+            self._so_far, self.batch, self.step, self._broken = after
+            seconds[-1] = time.perf_counter() - begin
+            if self.callbacks:
+                self._tell("on_train_batch_end", self.batch - 1, {"loss": value}, kept=True)
+            self._presses.release()
         except BaseException:
             untouched = t is not None and getattr(self.optimizer, "t", None) == t
             if self._broken is HALFWAY and (untouched or not updating):
