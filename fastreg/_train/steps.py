@@ -95,30 +95,14 @@ class Steps(Run):
 
         Returns the loss with penalties, what `add_step` takes, parameters and gradients.
         """
-        found: Any = None
-        grads: Any = None
-        model, mean = self.model, self._mean
-        for X, y, options in batches:
-            here = before if found is None else marks(model)
-            try:
-                one = self._backward(X, y, options, before)
-            except NoWeightError:
-                rewind(here)
-                continue
-            params, grads = model.params, model.grads
-            if mean is None:
-                found = one
-                continue
-            weight = weight_of(self.loss, y, options)
-            if found is None:
-                mean.begin()
-            mean.add(grads, weight)
-            found = one if found is None else joined(found, one, weight / mean.weight)
+        if self._mean is None:
+            ((X, y, options),) = batches
+            found = self._backward(X, y, options, before)
+        else:
+            found = self._mean_slopes(batches, before)
         if found is None:
             return math.nan, None, None, None
-        if mean is not None:
-            mean.put(grads)
-        value = found[0]
+        value, params, grads = found[0], self.model.params, self.model.grads
         if self.penalties:
             matrices = {name: array for name, array in params.items() if name.endswith(".W")}
             for penalty in self.penalties:
@@ -128,13 +112,34 @@ class Steps(Run):
                     grads[name] += slope
         return value, found, params, grads
 
+    def _mean_slopes(self, batches, before):
+        """Leave the mean of several batches' gradients in the model; return what `add_step` takes."""
+        found, mean = None, self._mean
+        mean.begin()
+        for X, y, options in batches:
+            one = self._backward(X, y, options, before)
+            if one is not None:
+                weight = weight_of(self.loss, y, options)
+                mean.add(self.model.grads, weight)
+                found = one if found is None else joined(found, one, weight / mean.weight)
+        if found is not None:
+            mean.put(self.model.grads)
+        return found
+
     def _backward(self, X, y, options, before):
-        """Fill the gradients of a batch; return its loss, weight, rows right and rows."""
-        if not len(X):
-            raise NoWeightError("all rows of a batch weigh 0")
-        model = self.model
+        """Fill the gradients of a batch; return its loss, weight, rows right and rows.
+
+        None stands for a batch without weight, which leaves the model as it was.
+        """
+        if not len(X):  # all of its rows weigh 0
+            return None
+        model, here = self.model, before if self._mean is None else marks(self.model)
         outputs = model.forward(X)
-        value, gradient = loss_of("Trainer.fit", self.loss, outputs, y, options)
+        try:
+            value, gradient = loss_of("Trainer.fit", self.loss, outputs, y, options)
+        except NoWeightError:
+            rewind(here)
+            return None
         if not math.isfinite(value):
             rewind(before)
             self._give_up(f"the loss of step {self.step} is {value}")
