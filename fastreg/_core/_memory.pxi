@@ -64,6 +64,15 @@ cdef extern from *:
     #endif
     }
 
+    static int fr_small_arrays(void)
+    {
+        int n = 0;
+        for (int set = 0; set < KEPT_SETS; set++)
+            for (int way = 0; way < KEPT_WAYS; way++)
+                n += fr_kept[set][way] != NULL;
+        return n;
+    }
+
     static void fr_forget_small_arrays(void)
     {
         for (int set = 0; set < KEPT_SETS; set++)
@@ -97,6 +106,7 @@ cdef extern from *:
     void fr_guard_pool() noexcept
     object fr_small_array(int ndim, cnp.npy_intp *shape, int kind)
     void fr_forget_small_arrays()
+    int fr_small_arrays() noexcept
 
 cdef enum:
     POOL_LIMIT_BYTES = 1024 * 1024 * 1024  # idle blocks hold no more than this together,
@@ -244,5 +254,6 @@ def empty_cache():
 
 
 def pool_info():
-    """Bytes of live and of idle blocks, and the number of idle ones."""
-    return {"live_bytes": live_bytes, "idle_bytes": idle_bytes, "idle_blocks": idle_blocks}
+    """Bytes of live and of idle blocks, the number of idle ones, and that of small arrays kept."""
+    return {"live_bytes": live_bytes, "idle_bytes": idle_bytes, "idle_blocks": idle_blocks,
+            "small_arrays": fr_small_arrays()}

@@ -113,7 +113,7 @@ class Steps(Run):
         return value, found, params, grads
 
     def _mean_slopes(self, batches, before):
-        """Leave the mean of several batches' gradients in the model; return what `add_step` takes."""
+        """Leave the mean of several gradients in the model; return what `add_step` takes."""
         found, mean = None, self._mean
         mean.begin()
         for X, y, options in batches:
