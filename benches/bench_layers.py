@@ -28,9 +28,9 @@ EXPECTED = {
 
 
 def works(dtype, more):
-    """Yield every layer, shape and form."""
+    """Yield every layer, shape and form; of float64 one shape."""
     for name, shapes in SHAPES.items():
-        for shape in shapes:
+        for shape in [shapes[len(shapes) // 2]] if more else shapes:
             for form in ("forward", "forward+backward"):
                 factor = EXPECTED.get((name, form, shape)) if dtype == "float32" else None
                 yield Work(

@@ -1,17 +1,23 @@
-"""Whole pieces of work, each contender in a process of its own, as in `steps.py`.
+"""Whole pieces of work, each contender in a process of its own.
 
     python benches/whole.py [--seconds 4] [--only predict]
 
 A loop of one's own in plain NumPy, with `fastreg.matmul` for ``@`` and without; predictions against
-their matrix products alone.
+their matrix products alone. Median microseconds. Threads of a BLAS spin for a while after a call,
+on the cores of the next contender: so each has its own process, they take turns block
+by block, and each falls asleep before the next begins.
 """
 
 import argparse
 import itertools
+import json
+import os
+import subprocess
+import sys
+import time
 from functools import partial
 
 import numpy as np
-from steps import measure, serve
 
 SIZES = (784, 256, 128, 10)
 BATCH = 128
@@ -24,6 +30,8 @@ CONTENDERS = {
     "loop": ("matmul", "@"),
     "predict": ("fastreg", "products"),
 }
+
+SETTLE = 0.3  # seconds until the threads of the contender before are asleep
 
 
 def layers(sizes, rng):
@@ -85,12 +93,60 @@ def prediction(contender):
 
 
 def step_of(contender, work):
-    """Return (a call, the steps in it)."""
+    """Return a call."""
     import fastreg
 
     if work == "predict":
-        return prediction(contender), 1
-    return own_loop(fastreg.matmul if contender == "matmul" else np.matmul), 1
+        return prediction(contender)
+    return own_loop(fastreg.matmul if contender == "matmul" else np.matmul)
+
+
+def serve(step_of):
+    """Time blocks of calls for the process at the other end of the pipes."""
+    call = step_of(*json.loads(sys.stdin.readline()))
+    print(json.dumps(True), flush=True)
+    for line in sys.stdin:
+        end, taken = time.perf_counter() + json.loads(line), []
+        call()
+        while time.perf_counter() < end or not taken:
+            start = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - start)
+        print(json.dumps(taken), flush=True)
+
+
+class Contender:
+    """A process that does the work in one way."""
+
+    def __init__(self, script, *what):
+        """Start it."""
+        tree = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        self.process = subprocess.Popen(
+            [sys.executable, script, "--worker"], text=True,
+            env={"PYTHONPATH": tree, **os.environ},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        self.taken = []
+        self.ask(what)
+
+    def ask(self, what):
+        """Send a line and wait for the answer."""
+        self.process.stdin.write(json.dumps(what) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+def measure(script, names, work, seconds):
+    """Return the median microseconds of every contender."""
+    contenders = {name: Contender(script, name, work) for name in names}
+    for _ in range(5):
+        for one in contenders.values():
+            time.sleep(SETTLE)
+            one.taken += one.ask(seconds / 5)
+    for one in contenders.values():
+        one.process.stdin.close()
+        one.process.wait()
+    return {name: 1e6 * float(np.median(one.taken)) for name, one in contenders.items()}
 
 
 def main():

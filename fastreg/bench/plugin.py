@@ -56,11 +56,26 @@ def threads() -> list[int]:
 
 
 def contenders(work: Work) -> list[Contender]:
-    """List who could take part; where memory bounds the work, the machine itself does, too."""
-    found = known(work.kind, threads(), list(reversed(_kernels.levels()))[1:])
+    """List who could take part; where memory bounds the work, the machine itself does, too.
+
+    What would only say again what other works say is left out, so that a full run ends in a working
+    morning: float64 on fewer threads, with older instruction sets and compiled by torch, and other
+    libraries on fewer threads where memory is the limit.
+    """
+    counts = threads()
+    found = known(work.kind, counts, list(reversed(_kernels.levels()))[1:])
+    most: dict[tuple[str, str], int] = {}
+    for one in found:
+        key = one.library, one.form
+        most[key] = max(one.threads, most.get(key, 0))
     floor = work.floor()
+    for one in list(found) if work.kind != "limit" else ():
+        fewer = one.threads < most[one.library, one.form]
+        again = fewer or one.level or one.form == "compiled"
+        if (again and work.dtype == "float64") or (fewer and floor and one.library != "fast"):
+            found.remove(one)
     if floor is not None:
-        found.append(Contender("machine", floor.name, threads()[0]))
+        found.append(Contender("machine", floor.name, counts[0]))
     return found
 
 
