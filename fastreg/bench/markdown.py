@@ -75,6 +75,10 @@ def _lines(run: Run) -> Iterator[str]:
                 ),
             ]
             yield _row(cells)
+    if run.imports:
+        yield from ("", "## a new interpreter", "", "| program | time |", "|---|--:|")
+        for code, seconds in run.imports.items():
+            yield _row([f"`{code}`", f"{duration(seconds.value)} ({interval(seconds)})"])
     yield from ("", "## What each was given", "")
     for name, words in run.given.items():
         yield f"- **{name}**: {words}"
@@ -158,6 +162,10 @@ def readme_rows(run: Run) -> str:
         for part in str(e.given["library"]).split(", ") if not part.startswith("fastreg")
     )  # fmt: skip
     rows.append("")
+    if run.imports:
+        rows.append("A new interpreter: " + ", ".join(
+            f"`{code}` {duration(seconds.value)}" for code, seconds in run.imports.items()) + ".  "
+        )  # fmt: skip
     rows.append(
         f"{run.cpu}, {about['date']}, fastreg {about['version']}; {', '.join(sorted(libraries))}."
     )

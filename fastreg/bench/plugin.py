@@ -58,9 +58,10 @@ def threads() -> list[int]:
 def contenders(work: Work) -> list[Contender]:
     """List who could take part; where memory bounds the work, the machine itself does, too.
 
-    What would only say again what other works say is left out, so that a full run ends in a working
-    morning: float64 on fewer threads, with older instruction sets and compiled by torch, and other
-    libraries on fewer threads where memory is the limit.
+    What would only say again what other works say is left out, so that a full run ends within two
+    hours: float64 on fewer threads, with older instruction sets and compiled by torch; other
+    libraries on fewer threads where memory is the limit; and what torch compiles on fewer threads,
+    but for whole steps.
     """
     counts = threads()
     found = known(work.kind, counts, list(reversed(_kernels.levels()))[1:])
@@ -71,8 +72,10 @@ def contenders(work: Work) -> list[Contender]:
     floor = work.floor()
     for one in list(found) if work.kind != "limit" else ():
         fewer = one.threads < most[one.library, one.form]
-        again = fewer or one.level or one.form == "compiled"
-        if (again and work.dtype == "float64") or (fewer and floor and one.library != "fast"):
+        compiled = one.form == "compiled"  # which takes some seconds each time
+        again = work.dtype == "float64" and (fewer or one.level or compiled)
+        again = again or (fewer and floor and one.library != "fast")
+        if again or (fewer and compiled and work.kind != "step"):
             found.remove(one)
     if floor is not None:
         found.append(Contender("machine", floor.name, counts[0]))
@@ -129,7 +132,7 @@ def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
     def stays(item):
         found = side_of(item)
         if found is None:
-            return not config.option.quick
+            return True
         if config.option.libraries and found.contender.library not in asked:
             return False
         return not config.option.quick or (found.work.quick and found.contender.quick)

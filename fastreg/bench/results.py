@@ -87,6 +87,9 @@ class Run:
 
     machine: dict[str, Any]
     lines: list[Line]
+    imports: dict[str, Median] = field(
+        default_factory=dict
+    )  # seconds of a new interpreter, by code
 
     @property
     def cpu(self) -> str:
@@ -153,13 +156,15 @@ def load(*paths: Path | str) -> Run:
     """Read files of one machine; a work that is in several is taken from the last."""
     lines: dict[str, Line] = {}
     machine: dict[str, Any] = {}
+    imports: dict[str, Median] = {}
     for path in paths:
         read = json.loads(Path(path).read_text("utf-8"))
         machine = read["machine_info"]
         fresh: dict[str, Line] = {}
         for one in read["benchmarks"]:
             info = one["extra_info"]
-            if "work" not in info:  # such as the time of an import
+            if "work" not in info:
+                imports[one["param"]] = median(one["stats"]["data"])
                 continue
             work = {k: v for k, v in info["work"].items() if k not in ("id", "elements")}
             line = fresh.setdefault(info["work"]["id"], Line(Work.from_json(json.dumps(work))))
@@ -170,4 +175,4 @@ def load(*paths: Path | str) -> Run:
         lines |= fresh
     if "fastreg" not in machine:
         raise ValueError(f"{paths[-1]} was not written by fastreg's benchmarks")
-    return Run(machine, list(lines.values()))
+    return Run(machine, list(lines.values()), imports)

@@ -36,9 +36,9 @@ def folder(tmp_path_factory):
     """The output of a tiny run with the library's own contenders."""
     out = tmp_path_factory.mktemp("bench")
     ran = bench(
-        "limits", "optim", "products", "dropout", "--tiny", "--out", out,
+        "limits", "optim", "products", "dropout", "import", "--tiny", "--out", out,
         "--libraries", "textbook,inplace", "-k",
-        "limit or (SGD and not float64) or (nn and 64x64x64) or (Dropout and 1000)",
+        "limit or (SGD and not float64) or (nn and 64x64x64) or (Dropout and 1000) or pass",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return out
@@ -70,6 +70,13 @@ def test_two_runs_can_be_compared(folder, tmp_path):
     ran = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert "'SGD, 1K': " in ran.stdout and "reference" in ran.stdout
+
+
+def test_the_time_of_an_import_is_told(run, folder):
+    assert run.imports.keys() == {"pass"} and 0.001 < run.imports["pass"].value < 60
+    row = f"`pass` {markdown.duration(run.imports['pass'].value)}"
+    assert row in markdown.readme_rows(run)
+    assert "\n| `pass` | " in (folder / "results.md").read_text("utf-8")
 
 
 def test_everyone_took_their_turn(run):

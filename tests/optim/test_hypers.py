@@ -1,5 +1,7 @@
 """Hyper-parameters in time and by group: schedules, groups, assigned values."""
 
+import warnings
+
 import harness
 import numpy as np
 import pytest
@@ -106,7 +108,9 @@ def test_swapping_refuses_arrays_that_were_replaced():
 def test_an_array_that_changed_dtype_in_place_is_noticed():
     optimizer, params = SGD(0.1), {"w": np.ones(2)}
     optimizer.update(params, {"w": np.ones(2)})
-    params["w"].dtype = np.int64
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy 2.5
+        params["w"].dtype = np.int64
     with pytest.raises(TypeError, match="int64"):
         optimizer.update(params, {"w": np.ones(2, np.int64)})
 

@@ -262,7 +262,8 @@ def test_whole_numbers_and_lists_are_data():
 
 
 def test_the_regularised_network_reads_digits():
-    pytest.importorskip("sklearn", reason="needs the extra 'lab'")
+    for needed in ("sklearn", "matplotlib", "tqdm"):
+        pytest.importorskip(needed, reason="needs the extra 'lab'")
     from fastreg.lab import data
 
     digits = data.load("digits", seed=0)
