@@ -33,7 +33,11 @@ def expected(rule, size):
     *(
         Work("update", rule, TENSORS["25M"][0], form=form, label=f"{rule}, 25M, {form}",
              at_least=(("torch", factor),))
-        for rule, form, factor in (("Adam", "clip_norm", 1.2), ("AdamW", "prox+decay+clip+EMA", 4))
+        for rule, form, factor in (
+            ("Adam", "clip_norm", 1.2),
+            ("AdamW", "prox+decay+clip+EMA", 4),
+            ("Adam", "bfloat16 state", 1.35),
+        )
     ),
 )  # fmt: skip
 def bench_update(side):

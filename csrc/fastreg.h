@@ -79,35 +79,36 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float arithmetic must round to float");
 
 /* Optimizers ----------------------------------------------------------------------------- */
 
-/* The rules: name, state slots per element, and the slot whose squares may leave the type's range
- * (-1: none; of v and peak the peak). A row here is an element step in update_tmpl.h and
- * a prepare function in rules.c. */
+/* The rules: name, state slots per element, the slot whose squares may leave the type's range
+ * (-1: none; of v and peak the peak), and how each slot is rounded where state is kept in fewer
+ * bits (narrow_tmpl.h): to the nearest, drawn, or kept in full. A row here is an element step in
+ * update_tmpl.h and a prepare function in rules.c. */
 #define FR_RULES(RULE)                                                                           \
-    RULE(sgd, 0, -1)                                                                             \
-    RULE(momentum, 1, -1)                                                                        \
-    RULE(nesterov, 1, -1)                                                                        \
-    RULE(adagrad, 1, 0)                                                                          \
-    RULE(rmsprop, 1, 0)                                                                          \
-    RULE(rmsprop_centered, 2, 0)                                                                 \
-    RULE(rmsprop_momentum, 2, 0)                                                                 \
-    RULE(rmsprop_centered_momentum, 3, 0)                                                        \
-    RULE(adam, 2, 1)                                                                             \
-    RULE(amsgrad, 3, 2)                                                                          \
-    RULE(nadam, 2, 1)                                                                            \
-    RULE(radam, 2, 1)                                                                            \
-    RULE(adamax, 2, -1)                                                                          \
-    RULE(adadelta, 2, 0)                                                                         \
-    RULE(lion, 1, -1)                                                                            \
-    RULE(yogi, 2, 1)                                                                             \
-    RULE(adan, 4, 2)                                                                             \
-    RULE(free_adamw, 2, 1)
+    RULE(sgd, 0, -1, "")                                                                         \
+    RULE(momentum, 1, -1, "n")                                                                   \
+    RULE(nesterov, 1, -1, "n")                                                                   \
+    RULE(adagrad, 1, 0, "d")                                                                     \
+    RULE(rmsprop, 1, 0, "d")                                                                     \
+    RULE(rmsprop_centered, 2, 0, "ff")                                                           \
+    RULE(rmsprop_momentum, 2, 0, "dn")                                                           \
+    RULE(rmsprop_centered_momentum, 3, 0, "ffn")                                                 \
+    RULE(adam, 2, 1, "nd")                                                                       \
+    RULE(amsgrad, 3, 2, "ndn")                                                                   \
+    RULE(nadam, 2, 1, "nd")                                                                      \
+    RULE(radam, 2, 1, "nd")                                                                      \
+    RULE(adamax, 2, -1, "nd")                                                                    \
+    RULE(adadelta, 2, 0, "dd")                                                                   \
+    RULE(lion, 1, -1, "n")                                                                       \
+    RULE(yogi, 2, 1, "nd")                                                                       \
+    RULE(adan, 4, 2, "nndn")                                                                     \
+    RULE(free_adamw, 2, 1, "fd")
 
 /* The rules whose rate is each tensor's own (layerwise_tmpl.h): they come after the others, and
  * have a kernel that measures beside the one that writes. */
 #define FR_LAYERWISE(RULE)                                                                       \
-    RULE(lamb, 2, 1)                                                                             \
-    RULE(lars, 1, -1)                                                                            \
-    RULE(lars_nesterov, 1, -1)
+    RULE(lamb, 2, 1, "nd")                                                                       \
+    RULE(lars, 1, -1, "n")                                                                       \
+    RULE(lars_nesterov, 1, -1, "n")
 
 /* Hyper-parameters as the user names them; a rule reads the ones it needs. lambda_prox is
  * lambda_l1 where the penalty is applied by its proximal operator; coupled is 1 where a library's
@@ -179,7 +180,7 @@ enum { FR_NO_SERVICES, FR_FACTORS_ALONE, FR_ALL_SERVICES };
 
 #define FR_MAX_SLOTS 4
 
-#define FR_DECLARE_ENUM(name, slots, watched) FR_RULE_##name,
+#define FR_DECLARE_ENUM(name, slots, watched, kinds) FR_RULE_##name,
 enum { FR_RULES(FR_DECLARE_ENUM) FR_LAYERWISE(FR_DECLARE_ENUM) FR_RULE_COUNT };
 enum { FR_LAYERWISE_COUNT = FR_RULE_COUNT - FR_RULE_lamb };
 
@@ -190,6 +191,7 @@ typedef struct {
 typedef struct {
     FR_STEP(FR_DECLARE_FIELD)
     int services; /* what of scale .. prox does something */
+    int slow;     /* first moments forget less than a hundredth per step */
 } fr_step;
 
 /* n elements of one tensor: parameter, gradient, state, moving average. What is not used is
@@ -212,6 +214,7 @@ typedef void (*fr_measure)(const fr_span *span, const fr_step *step, const doubl
 typedef struct {
     const char *name;
     int slots;
+    const char *kinds; /* how each slot is rounded */
     void (*prepare)(fr_step *step, const fr_hyper *hyper, double t, double *memory);
 } fr_rule;
 
@@ -244,6 +247,22 @@ typedef struct {
     uint64_t key, call, threshold;
     double scale, kept_shift, dropped_shift;
 } fr_mask;
+
+/* State in fewer bits ----------------------------------------------------------------------- */
+
+/* What the stochastic rounding of a step draws from: key and call (the step) of `mask`, and the
+ * number of the span's first element, a multiple of FR_MASK_GROUP. */
+typedef struct {
+    fr_mask mask;
+    uint64_t first;
+} fr_draws;
+
+/* A step of float parameters whose state is kept in fewer bits. */
+typedef void (*fr_narrow)(const fr_span *span, const fr_step *step, const fr_draws *draws);
+
+/* The sums of squares of a layerwise rule whose state is kept in fewer bits. */
+typedef void (*fr_measure_narrow)(const fr_span *span, const fr_step *step, const fr_draws *draws,
+                                  double squares[2]);
 
 /* y = x under the mask, for the n elements from index `first`, a multiple of FR_MASK_GROUP. y may
  * be x. */
@@ -510,6 +529,8 @@ typedef void (*fr_row_backward)(void *dx, double *dgamma, double *dbeta, const v
 typedef struct {
     fr_update update[FR_RULE_COUNT];
     fr_measure measure[FR_LAYERWISE_COUNT];
+    fr_narrow narrow[FR_RULE_COUNT];     /* of float alone, as the next */
+    fr_measure_narrow measure_narrow[1]; /* LAMB's */
     fr_sum sum[FR_SUM_COUNT];
     fr_map map[FR_MAP_COUNT];
     fr_function function[FR_FUNCTION_COUNT];
@@ -526,6 +547,7 @@ enum {
     FR_PANEL_ROWS = 32,     /* rows summed in `real` before they are merged in double */
     FR_SUM_LANES = 16,      /* running sums of a span */
     FR_RUN = 64,            /* elements of an update that are looked at before it */
+    FR_NARROW_RUN = 256,    /* elements whose state is widened together */
     FR_DRAFT = 1024,        /* elements of a step that sit in L1 while it is measured */
     FR_MASK_BATCH = 1024,   /* elements whose noise sits in L1 together */
     FR_ROW_LANES = 32,      /* accumulators along a row */

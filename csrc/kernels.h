@@ -23,14 +23,17 @@
 #include "rownorm_tmpl.h"
 #include "update_tmpl.h"
 #include "layerwise_tmpl.h" /* over the steps of an element above */
+#include "narrow_tmpl.h"    /* the same with their state in fewer bits */
 #include "dense_tmpl.h"     /* composes the ones above */
 #include "product_tmpl.h"
 #include "activation_tmpl.h"
 #include "softmax_tmpl.h" /* turns rows as the product does */
 #include "loss_tmpl.h"
 
-#define FR_UPDATE_ENTRY(rule, slots, watched) [FR_RULE_##rule] = update_##rule,
-#define FR_MEASURE_ENTRY(rule, slots, watched) [FR_RULE_##rule - FR_RULE_lamb] = measure_##rule,
+#define FR_UPDATE_ENTRY(rule, slots, watched, kinds) [FR_RULE_##rule] = update_##rule,
+#define FR_MEASURE_ENTRY(rule, slots, watched, kinds)                                            \
+    [FR_RULE_##rule - FR_RULE_lamb] = measure_##rule,
+#define FR_NARROW_ENTRY(rule, slots, watched, kinds) [FR_RULE_##rule] = narrow_##rule,
 #define FR_SUM_ENTRY(name, plain) [FR_SUM_##name] = sum_##name,
 #define FR_MAP_ENTRY(name) [FR_MAP_##name] = map_##name,
 #define FR_FUNCTION_ENTRY(name) [FR_FUNCTION_##name] = function_##name,
@@ -43,6 +46,10 @@
 const fr_kernels FR_NAMED(FR_LEVEL, FR_TYPE) = {
     .update = {FR_RULES(FR_UPDATE_ENTRY) FR_LAYERWISE(FR_UPDATE_ENTRY)},
     .measure = {FR_LAYERWISE(FR_MEASURE_ENTRY)},
+#if FR_BYTES == 4
+    .narrow = {FR_RULES(FR_NARROW_ENTRY) FR_LAYERWISE(FR_NARROW_ENTRY)},
+    .measure_narrow = {measure_narrow_lamb},
+#endif
     .sum = {FR_SUMS(FR_SUM_ENTRY)},
     .map = {FR_MAPS(FR_MAP_ENTRY)},
     .function = {FR_FUNCTIONS(FR_FUNCTION_ENTRY)},

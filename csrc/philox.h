@@ -8,6 +8,8 @@
  * (w2, w3) elements 32+4k..32+4k+3, 16 bits each, low half first.
  * Domain 2, index i: the low half of w0 settles element i when its 16 bits tie.
  * Domain 1: normal deviates, see normal.h.
+ * Domain 3, as domain 0, in 7 rounds, the fewest that pass BigCrush: bits that the state of a
+ * step is rounded by; the call is the step.
  *
  * Words are kept in the low halves of 64-bit lanes. What lies in the high halves is ignored by
  * the multiplication and masked once at the end.
@@ -75,6 +77,53 @@ FR_INLINE void philox_group(uint16_t pieces[FR_MASK_GROUP], uint64_t first, cons
         fr_lanes back = (words[2] & low) | words[3] << 32;
         philox_store(pieces + 4 * k, front);
         philox_store(pieces + 32 + 4 * k, back);
+    }
+}
+
+enum { FR_FEW_ROUNDS = 7 };
+
+/* The pieces of two groups in few rounds, which do not wait for each other, by the key words of
+ * every round: read from memory they cost nothing, made on the way as much as a product each. */
+FR_INLINE void philox_two_groups(uint16_t pieces[2 * FR_MASK_GROUP], uint64_t first,
+                                 const uint64_t keys[FR_FEW_ROUNDS][2], uint64_t call)
+{
+    const fr_lanes low = fr_splat(0xFFFFFFFFu);
+    for (int k = 0; k < 8; k += FR_LANES) {
+        fr_lanes c[2][4];
+        FR_UNROLL
+        for (int j = 0; j < 2; j++) {
+            c[j][0] = fr_count_from(first / 8 + (uint64_t)(8 * j + k));
+            c[j][1] = c[j][0] >> 32;
+            c[j][2] = fr_splat(call);
+            c[j][3] = fr_splat(call >> 32);
+        }
+        FR_UNROLL
+        for (int round = 0; round < FR_FEW_ROUNDS; round++) {
+            FR_UNROLL
+            for (int j = 0; j < 2; j++) {
+                const fr_lanes p0 = fr_wide_product(c[j][0], fr_splat(0xD2511F53u));
+                const fr_lanes p1 = fr_wide_product(c[j][2], fr_splat(0xCD9E8D57u));
+                c[j][0] = (p1 >> 32) ^ c[j][1] ^ fr_splat(keys[round][0]);
+                c[j][2] = (p0 >> 32) ^ c[j][3] ^ fr_splat(keys[round][1]);
+                c[j][1] = p1;
+                c[j][3] = p0;
+            }
+        }
+        FR_UNROLL
+        for (int j = 0; j < 2; j++) {
+            uint16_t *to = pieces + FR_MASK_GROUP * j + 4 * k;
+            philox_store(to, (c[j][0] & low) | c[j][1] << 32);
+            philox_store(to + 32, (c[j][2] & low) | c[j][3] << 32);
+        }
+    }
+}
+
+FR_INLINE void philox_schedule(uint64_t keys[FR_FEW_ROUNDS][2], uint64_t key)
+{
+    for (uint32_t round = 0; round < FR_FEW_ROUNDS; round++) {
+        keys[round][0] = (uint32_t)key + round * 0x9E3779B9u;
+        keys[round][1] = (uint32_t)(key >> 32) + round * 0xBB67AE85u;
+        keys[round][0] &= 0xFFFFFFFFu, keys[round][1] &= 0xFFFFFFFFu;
     }
 }
 

@@ -262,7 +262,7 @@ void fr_trust(fr_step *own, const fr_step *step, int rule, double weight, double
     }
 }
 
-#define FR_ROW(rule, slots, watched) {#rule, slots, rule##_prepare},
+#define FR_ROW(rule, slots, watched, kinds) {#rule, slots, kinds, rule##_prepare},
 const fr_rule fr_rules[FR_RULE_COUNT] = {FR_RULES(FR_ROW) FR_LAYERWISE(FR_ROW)};
 
 #define FR_FIELD_NAME(name) #name,
@@ -288,6 +288,8 @@ void fr_prepare(fr_step *step, int rule, const fr_hyper *hyper, double t, double
     fr_rules[rule].prepare(step, hyper, t, memory);
     if (step->floor < 0.0) /* roots below it do not count beside epsilon */
         step->floor = step->inside > 0.0 ? HUGE_VAL : step->epsilon;
+    const double second = rule == FR_RULE_lion || rule == FR_RULE_adan ? hyper->beta2 : 0.0;
+    step->slow = hyper->momentum > 0.99 || hyper->beta1 > 0.99 || second > 0.99;
     step->services = step->keep != 1.0 || scale != 1.0 ? FR_FACTORS_ALONE : FR_NO_SERVICES;
     if (unit != 1.0 || step->clip < HUGE_VAL || step->l1 != 0.0 || step->l2 != 0.0 ||
         step->prox != 0.0)

@@ -453,7 +453,7 @@ FR_CALLED void update_rest(const fr_span *span, const fr_step *step, fr_update u
 }
 
 #define FR_IS_FREE(rule) (FR_RULE_##rule == FR_RULE_free_adamw)
-#define FR_DEFINE_UPDATE(rule, slots, watched)                                                   \
+#define FR_DEFINE_UPDATE(rule, slots, watched, kinds)                                            \
     static void careful_##rule(const fr_span *span, ptrdiff_t begin, ptrdiff_t n,                \
                                const scalars *s, int services)                                   \
     {                                                                                            \

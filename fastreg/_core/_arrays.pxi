@@ -51,8 +51,9 @@ cdef bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
 
 
 cdef inline bint same_layout(cnp.ndarray a, cnp.ndarray b) noexcept:
-    """Whether two arrays of one itemsize have equal shapes and equal strides, where they count."""
+    """Whether two arrays have equal shapes and, in elements, equal strides where they count."""
     cdef int axis, ndim = cnp.PyArray_NDIM(a)
+    cdef cnp.npy_intp size_a = cnp.PyArray_ITEMSIZE(a), size_b = cnp.PyArray_ITEMSIZE(b)
     cdef cnp.npy_intp n
     cdef bint alike = True
     if ndim != cnp.PyArray_NDIM(b):
@@ -61,7 +62,8 @@ cdef inline bint same_layout(cnp.ndarray a, cnp.ndarray b) noexcept:
         n = cnp.PyArray_DIMS(a)[axis]
         if n != cnp.PyArray_DIMS(b)[axis]:
             return False
-        alike &= n == 1 or cnp.PyArray_STRIDES(a)[axis] == cnp.PyArray_STRIDES(b)[axis]
+        alike &= n == 1 or (cnp.PyArray_STRIDES(a)[axis] * size_b
+                            == cnp.PyArray_STRIDES(b)[axis] * size_a)
     return alike or cnp.PyArray_SIZE(a) == 0
 
 

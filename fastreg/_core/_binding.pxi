@@ -18,6 +18,17 @@ cdef cnp.ndarray check_target(str where, str name, object value):
     return array
 
 
+cdef inline bint is_halved(const char *kinds, Py_ssize_t k) noexcept:
+    """Whether slot k is kept in bfloat16; averages, which come after the slots, never are."""
+    return kinds != NULL and k < <Py_ssize_t>strlen(kinds) and kinds[k] != c"f"
+
+
+cdef object half_of(double number):
+    """A number of at least 0 as the bits of the nearest bfloat16."""
+    bits = np.float32(number).view(np.uint32)
+    return (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
+
+
 @cython.final
 cdef class Binding:
     """The parameters of one call, proven fit to be written, with their state and blocks."""
@@ -28,6 +39,7 @@ cdef class Binding:
     cdef list scalars    # the NumPy type of a scalar entry, None for arrays
     cdef list states     # per tensor, a list of slot arrays and then the average, if any
     cdef object container  # the params of the last call, whose scalar entries are replaced
+    cdef const char *kinds  # how each slot is rounded to fewer bits; NULL: as the parameters
     cdef bint any_scalars
     cdef bint partial    # this step leaves some tensor alone
     cdef bint newborn    # a tensor that had been left alone until now has a gradient
@@ -42,12 +54,14 @@ cdef class Binding:
     cdef Py_ssize_t n_tensors, n_rows, n_pieces, n_units, n_targets, grad_bytes, bytes_moved
 
     def __cinit__(self, str where, list names, list values, list known, list initial,
-                  dict before, dict born):
+                  dict before, dict born, int narrow_rule):
         """``known``: for each slot a dictionary of state by name; ``initial``: its first value,
         None for a copy of the parameter. The names ``before`` have state, that of all others
-        among the ``born`` begins now, and the rest have none."""
+        among the ``born`` begins now, and the rest have none. ``narrow_rule``: the rule
+        whose state is kept in bfloat16, or -1."""
         cdef Py_ssize_t i
         self.where, self.names = where, names
+        self.kinds = fr_rules[narrow_rule].kinds if narrow_rule >= 0 else NULL
         self.n_tensors = len(names)
         self.params, self.scalars, self.states = [], [], []
         for i in range(self.n_tensors):
@@ -75,31 +89,40 @@ cdef class Binding:
             kind = scalar_type(self.where, name, value)
             value = np.array(value, dtype=kind)
         array = check_target(self.where, f"params[{name!r}]", value)
+        if self.kinds and dtype_row(array) != FR_FLOAT32:
+            raise TypeError(
+                f"{self.where}: params[{name!r}] must be float32 where state_dtype is 'bfloat16', "
+                f"got {array.dtype}; convert it with astype (a norm's gamma and beta may be assigned), "
+                "or leave state_dtype out"
+            )
         if born:
             for k in range(len(initial)):
                 state = known[k].get(name) if known is not None else None
-                states.append(self.state_of(name, array, state, initial[k]))
+                states.append(self.state_of(
+                    name, array, state, initial[k], is_halved(self.kinds, k)))
         self.params.append(array)
         self.scalars.append(kind)
         self.states.append(states)
         self.any_scalars |= kind is not None
 
-    cdef object state_of(self, object name, object param, object state, object initial):
+    cdef object state_of(self, object name, object param, object state, object initial,
+                         bint halved):
         """The slot array of a tensor in the tensor's layout: new, or what is known of it."""
+        dtype = np.uint16 if halved else param.dtype
         if state is None and initial is None:
             return np.array(param, order="K", copy=True, subok=False)
         if state is None and initial == 0:
-            return np.zeros_like(param, subok=False)
+            return np.zeros_like(param, dtype, subok=False)
         if state is None:
-            return np.full_like(param, initial, subok=False)
-        if state.shape != param.shape or state.dtype != param.dtype:
+            return np.full_like(param, half_of(initial) if halved else initial, dtype, subok=False)
+        if state.shape != param.shape or state.dtype != dtype:
             raise ValueError(
                 f"{self.where}: params[{name!r}] must keep shape {state.shape} and dtype "
                 f"{state.dtype}, got {param.shape} and {param.dtype}; use a new optimizer"
             )
         if same_layout(<cnp.ndarray>state, <cnp.ndarray>param):
             return state
-        moved = np.empty_like(param, subok=False)
+        moved = np.empty_like(param, dtype, subok=False)
         moved[...] = state
         return moved
 
@@ -129,7 +152,7 @@ cdef class Binding:
 
     cdef cut(self):
         """Blocks of at most BLOCK elements, packed into units of about that size."""
-        cdef Py_ssize_t i, k, n, start, count = 0, filled = 0
+        cdef Py_ssize_t i, k, n, start, count = 0, filled = 0, drawn = 0
         for param in self.params:
             count += (<Py_ssize_t>param.size + BLOCK - 1) // BLOCK
         self.n_pieces = count
@@ -150,7 +173,11 @@ cdef class Binding:
             self.tensors[i].span.param = cnp.PyArray_DATA(param)
             self.tensors[i].span.n = n
             self.grad_bytes += param.nbytes
-            self.bytes_moved += param.nbytes * (3 + 2 * len(self.states[i]))
+            self.bytes_moved += param.nbytes * 3
+            for state in self.states[i]:
+                self.bytes_moved += 2 * state.nbytes
+            self.tensors[i].kinds, self.tensors[i].first = self.kinds, <uint64_t>drawn
+            drawn += (n + FR_MASK_GROUP - 1) // FR_MASK_GROUP * FR_MASK_GROUP
             for start in range(0, n, BLOCK):
                 self.pieces[count] = Piece(i, start, min(BLOCK, n - start))
                 filled += self.pieces[count].n

@@ -53,6 +53,7 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_rule:
         const char *name
         int slots
+        const char *kinds
     bint fr_is_plain(double mean, double inv_std, int is_float)
     bint fr_plain_sums(double sum, double dot, int is_float)
     double fr_power(double x, double y) noexcept
@@ -71,6 +72,13 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_mask:
         uint64_t key, call, threshold
         double scale, kept_shift, dropped_shift
+    ctypedef struct fr_draws:
+        fr_mask mask
+        uint64_t first
+    ctypedef void (*fr_narrow)(
+        const fr_span *, const fr_step *, const fr_draws *) noexcept
+    ctypedef void (*fr_measure_narrow)(
+        const fr_span *, const fr_step *, const fr_draws *, double *squares) noexcept
     ctypedef void (*fr_dropout)(
         void *y, const void *x, Py_ssize_t n, uint64_t first, const fr_mask *mask,
         int stream) noexcept
@@ -218,6 +226,8 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_kernels:
         fr_update update[1]
         fr_measure measure[1]
+        fr_narrow narrow[1]
+        fr_measure_narrow measure_narrow[1]
         fr_sum sum[1]
         fr_map map[1]
         fr_function function[1]

@@ -1,12 +1,17 @@
 # Steps of rules whose rate is each tensor's own (csrc/layerwise_tmpl.h): the norms of every tensor
 # and of its step first, then the step.
 #
-# From _tensor: Piece, span_of, Step, Tensor; _matrix: BLOCK.
+# From _tensor: draws_of, Piece, span_of, Step, Tensor, update_span; _matrix: BLOCK.
 
 cdef inline void measure_piece(const Step *s, const Piece *piece, const double *units, int again,
                                double *squares) noexcept nogil:
     cdef const Tensor *tensor = &s.tensors[piece.tensor]
     cdef fr_span span = span_of(tensor, piece)
+    cdef fr_draws draws
+    if tensor.kinds and s.rule == FR_RULE_lamb:  # the others measure without their state
+        draws = draws_of(s, piece)
+        table.kernels[FR_FLOAT32].measure_narrow[0](&span, &s.scalars[tensor.row], &draws, squares)
+        return
     table.kernels[tensor.dtype].measure[s.rule - FR_RULE_lamb](
         &span, &s.scalars[tensor.row], units, again, squares)
 
@@ -40,7 +45,7 @@ cdef void write_piece(const Step *s, const Piece *piece, const double *norms) no
     cdef fr_span span = span_of(tensor, piece)
     cdef fr_step own
     fr_trust(&own, &s.scalars[tensor.row], s.rule, norms[0], norms[1])
-    table.kernels[tensor.dtype].update[s.rule](&span, &own)
+    update_span(s, piece, &span, &own)
 
 
 cdef void whole_piece(const Step *s, const Piece *piece) noexcept nogil:

@@ -1,6 +1,6 @@
 # What an optimizer holds, how it is read, saved and replaced, and the lock over it.
 #
-# From _lock: fr_forks, Lock; _binding: Binding; _hypers: Group.
+# From _lock: fr_forks, Lock; _binding: Binding, half_of, is_halved; _hypers: Group.
 
 cdef object asker():
     """The calling thread, as one of this process."""
@@ -10,7 +10,7 @@ cdef object asker():
 cdef class State:
     """One optimizer's rule, hyper-parameters, step count and state, and its lock."""
 
-    cdef int rule, n_slots
+    cdef int rule, n_slots, narrow_rule  # narrow_rule: that of a state in bfloat16, or -1
     cdef list groups        # of Group; the first is everyone else's
     cdef list slots         # a dictionary by name for each slot, and one for the averages
     cdef list initial       # first values of the slots, None for a copy of the parameter
@@ -27,17 +27,20 @@ cdef class State:
     cdef readonly long long t, skipped
     cdef readonly long long start      # the count of parameters that join in the next step
     cdef readonly bint swapped         # parameters and averages have changed places
+    cdef readonly uint64_t key           # of what the rounding of a narrow state draws
     cdef readonly double grad_norm     # of the last step that needed it
     cdef readonly str name
 
     def __cinit__(self, str name, str rule, int n_groups=1, tuple initial=(),
-                  bint averaged=False):
-        """``initial``: the first value of each slot, None for a copy of the parameter."""
+                  bint averaged=False, bint narrow=False, uint64_t key=0):
+        """``initial``: the first value of each slot, None for a copy of the parameter;
+        ``narrow``: whether state is kept in bfloat16, rounded by draws of ``key``."""
         cdef int k
         self.name = name
         self.lock, self.asking, self.members = Lock(name, "update"), set(), {}
         self.rule = list(rules()).index(rule)
         self.n_slots = fr_rules[self.rule].slots
+        self.narrow_rule, self.key = self.rule if narrow else -1, key
         self.groups, self.slots, self.born = [], [], {}
         self.initial = list(initial) or [0.0] * self.n_slots
         for k in range(n_groups):
@@ -70,6 +73,14 @@ cdef class State:
         """Change a hyper-parameter from the next step on."""
         cdef Group g = self.groups[group]
         g.set(key, value)
+
+    def halved(self, int k):
+        """Whether slot ``k`` is kept in bfloat16."""
+        return self.narrow_rule >= 0 and is_halved(fr_rules[self.rule].kinds, k)
+
+    def rounds(self, int k):
+        """Whether slot ``k`` is one that a narrow state rounds."""
+        return is_halved(fr_rules[self.rule].kinds, k)
 
     def rule_name(self):
         """The rule's name in the table of rules."""
@@ -121,7 +132,11 @@ cdef class State:
             if name in slot:
                 copies[name] = slot[name].copy(order="K")
             elif k and self.initial[k] is not None:  # a slot that has been assigned without it
-                copies[name] = np.full_like(self.slots[0][name], self.initial[k])
+                first = self.initial[k]
+                copies[name] = np.full_like(
+                    self.slots[0][name], half_of(first) if self.halved(k) else first,
+                    dtype=np.uint16 if self.halved(k) else np.float32 if self.narrow_rule >= 0
+                    else None)
         return copies
 
     def snapshot(self):
@@ -140,7 +155,8 @@ cdef class State:
     def __reduce__(self):
         cdef list groups = []
         made = (self.name, self.rule_name(), len(self.groups),
-                tuple(self.initial[:self.n_slots]), len(self.slots) > self.n_slots)
+                tuple(self.initial[:self.n_slots]), len(self.slots) > self.n_slots,
+                self.narrow_rule >= 0, self.key)
         snapshot = self.snapshot()
         for group in self.groups:
             groups.append((<Group>group).numbers())
@@ -153,7 +169,7 @@ cdef class State:
         for group, numbers in zip(self.groups, groups):
             (<Group>group).take(numbers)
 
-    def set_state(self, tuple snapshot, dict hypers):
+    def set_state(self, tuple snapshot, dict hypers, uint64_t key):
         """Take over a state that has been checked."""
         cdef Group group
         cdef list places = [], numbers = []
@@ -167,7 +183,7 @@ cdef class State:
         self.begin("load_state_dict")
         try:
             self.t, self.skipped, self.start, self.swapped, self.born, self.slots = snapshot
-            self.binding = None
+            self.binding, self.key = None, key
             for i in range(len(places)):
                 place = places[i]
                 (<double *>place)[0] = numbers[i]

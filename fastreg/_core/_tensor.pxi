@@ -7,6 +7,8 @@ cdef struct Tensor:
     fr_span span            # grad is NULL where this step leaves the tensor alone
     int dtype
     Py_ssize_t row          # of the step's scalars
+    const char *kinds       # how each slot is rounded to fewer bits; NULL: state as the parameter
+    uint64_t first          # the number of its first element among those that draw
     bint born               # it has its state and a count: it has had a gradient
     const void *disjoint    # the gradient last proven to share no memory with any target
 
@@ -26,6 +28,7 @@ cdef struct Step:
     const Piece *pieces
     const Py_ssize_t *units
     const fr_step *scalars  # one per row
+    fr_mask draws           # what the rounding of state draws from: its key, and the step
     double *sums            # one per piece: of `summed` over the gradient; two: see _layerwise
     double scale, unit
     int rule, summed, asked
@@ -44,17 +47,42 @@ cdef inline fr_span span_of(const Tensor *tensor, const Piece *piece) noexcept n
     span.param = <char *>tensor.span.param + offset
     span.grad = <const char *>tensor.span.grad + offset
     for k in range(FR_MAX_SLOTS):
-        span.slot[k] = <char *>tensor.span.slot[k] + offset if tensor.span.slot[k] else NULL
+        if not tensor.span.slot[k]:
+            span.slot[k] = NULL
+        elif tensor.kinds and tensor.kinds[k] != c"f":
+            span.slot[k] = <char *>tensor.span.slot[k] + 2 * piece.start
+        else:
+            span.slot[k] = <char *>tensor.span.slot[k] + offset
     span.average = <char *>tensor.span.average + offset if tensor.span.average else NULL
     span.n = piece.n
     return span
+
+
+cdef inline fr_draws draws_of(const Step *s, const Piece *piece) noexcept nogil:
+    """What the rounding of a piece's state draws."""
+    cdef fr_draws draws
+    draws.mask = s.draws
+    draws.first = s.tensors[piece.tensor].first + <uint64_t>piece.start
+    return draws
+
+
+cdef inline void update_span(const Step *s, const Piece *piece, const fr_span *span,
+                             const fr_step *step) noexcept nogil:
+    """Take the step of a rule on a span of a tensor."""
+    cdef const Tensor *tensor = &s.tensors[piece.tensor]
+    cdef fr_draws draws
+    if tensor.kinds:
+        draws = draws_of(s, piece)
+        table.kernels[FR_FLOAT32].narrow[s.rule](span, step, &draws)
+    else:
+        table.kernels[tensor.dtype].update[s.rule](span, step)
 
 
 cdef void update_piece(const Step *s, const Piece *piece) noexcept nogil:
     """Advance one piece of a tensor."""
     cdef const Tensor *tensor = &s.tensors[piece.tensor]
     cdef fr_span span = span_of(tensor, piece)
-    table.kernels[tensor.dtype].update[s.rule](&span, &s.scalars[tensor.row])
+    update_span(s, piece, &span, &s.scalars[tensor.row])
 
 
 cdef void update_unit(const void *job, Py_ssize_t unit) noexcept nogil:

@@ -95,6 +95,7 @@ cdef class Updater(State):
             binding = self.new_binding(params, grads)
             held = binding.take_gradients(grads)
         job.rule, job.scalars, job.scale, job.unit = self.rule, binding.steps, 1.0, 1.0
+        job.draws.key, job.draws.call = self.key, <uint64_t>self.t | <uint64_t>3 << 62
         job.asked = asked_threads() if binding.bytes_moved >= FR_SERIAL_BYTES else 1
         if (self.clip_norm or self.on_nonfinite != "propagate") and not self.measure(
                 binding, &job):
@@ -228,7 +229,8 @@ cdef class Updater(State):
             for i in range(min(len(names), len(grads))):
                 if i not in born and grads[i] is not None:
                     born[i] = self.start, 1.0
-        binding = Binding(where, names, values, self.slots, self.initial, self.born, born)
+        binding = Binding(where, names, values, self.slots, self.initial, self.born, born,
+                          self.narrow_rule)
         if isinstance(params, tuple) and binding.any_scalars:
             raise TypeError(f"{where}: params must be a list to hold floats, got a tuple")
         binding.aim(self.n_slots, kinds, born)

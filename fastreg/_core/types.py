@@ -106,6 +106,8 @@ class ServicesOfAll(TypedDict, total=False):
     ema_decay: float | None
     maximize: bool
     compat: Compat | None
+    state_dtype: Literal["bfloat16"] | None
+    rng: Seed
 
 
 class Services(ServicesOfAll, total=False):

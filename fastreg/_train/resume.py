@@ -251,7 +251,10 @@ def _check_slots(run, state):
             raise ValueError(f"optimizer has a state of {name!r}, which the network has not")
         like = arrays[name]
         for key, value in state.items():
-            fits = getattr(value, "shape", None) == like.shape and value.dtype == like.dtype
+            narrow = [np.uint16] * ("state_dtype" in state and like.dtype == np.float32)
+            fits = getattr(value, "shape", None) == like.shape and (
+                value.dtype in (like.dtype, *narrow)
+            )
             if key.rpartition(".")[0] == name and not fits:
                 raise ValueError(
                     f"optimizer[{key!r}] must have shape {like.shape} and dtype {like.dtype}, got "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastreg._core import checks
+from fastreg.optim.narrow import halves, halves_of
 
 if TYPE_CHECKING:
     from fastreg._core._kernels import Updater
@@ -97,6 +98,13 @@ def slot_entry(where: str, name: str, value: Any) -> Array:
     return state_array(where, name, value)
 
 
+def half_entry(where: str, name: str, value: Any) -> Array:
+    """Return the state of one parameter in bfloat16: as it is, or rounded from float32."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.dtype.itemsize == 4:
+        return halves_of(state_array(where, name, value))
+    return halves(where, name, value)
+
+
 def slot(k: int, doc: str) -> Any:
     """A state slot by parameter name: its arrays may be read, changed, or all replaced."""
 
@@ -109,8 +117,9 @@ def slot(k: int, doc: str) -> Any:
             raise TypeError(
                 f"{self._name}: {name} must be a dict of arrays, got {checks.shown(value)}"
             )
+        entry_of = half_entry if self._updater.halved(k) else slot_entry
         entries = {
-            key: slot_entry(self._name, f"{name}[{key!r}]", entry) for key, entry in value.items()
+            key: entry_of(self._name, f"{name}[{key!r}]", entry) for key, entry in value.items()
         }
         self._updater.set_slot(k, entries)
 
@@ -142,6 +151,7 @@ class HyperParameters:
     _later: dict[str, Any] = {}  # entries that states of earlier versions lack
     _l1_mode: str
     _compat: str | None
+    _state_dtype: str | None
     _averaged: bool
 
     @property

@@ -8,15 +8,13 @@ function and is not saved: if the saved optimizer had a schedule, the loading on
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fastreg._core import checks
 from fastreg.optim.hypers import HyperParameters, state_array
-
-if TYPE_CHECKING:
-    pass
+from fastreg.optim.narrow import halves, halves_of, widened
 
 __all__ = ["State", "saved"]
 
@@ -74,6 +72,8 @@ class State(HyperParameters):
             "steps": [steps for steps, _ in born.values()],
             "memory": [memory for _, memory in born.values()],
         }
+        if self._state_dtype is not None:
+            state |= {"state_dtype": self._state_dtype, "state_key": self._updater.key}
         for key in self._hyper_names():
             state[f"hyper.{key}"] = saved(self._updater.get_hyper(key))
         for slot_name, known in zip(self._slot_names(), arrays, strict=True):
@@ -88,7 +88,8 @@ class State(HyperParameters):
         (such as AdaGrad's ``initial_accumulator``), ``compat``, ``l1_mode``, ``clip_norm``,
         ``on_nonfinite``, ``ema_decay``, ``maximize``, ``exclude`` and ``groups``. Functions
         (schedules, predicates) are not saved: give the constructor one where the saved optimizer
-        had one, and it continues from step ``t``.
+        had one, and it continues from step ``t``. A state in bfloat16 is widened for an optimizer
+        that keeps float32, and one in float32 rounded for an optimizer that keeps bfloat16.
 
         Parameters
         ----------
@@ -105,6 +106,11 @@ class State(HyperParameters):
         if not isinstance(state, dict):
             raise TypeError(f"{where}: state must be a dict, got {type(state).__name__}")
         state = self._later | state
+        theirs = state.pop("state_dtype", None)
+        if theirs is not None:
+            checks.choice(where, "state['state_dtype']", theirs, ("bfloat16",))
+        seed = state.pop("state_key", None) if theirs else self._updater.key
+        seed = checks.integer(where, "state['state_key']", seed, low=0, high=2**64 - 1)
         self._check_fixed(where, state)
         names = self._checked_names(where, state)
         t = self._checked_count(where, "t", state["t"])
@@ -131,18 +137,35 @@ class State(HyperParameters):
         }
         loaded = [
             {
-                name: state_array(where, f"state['{name}.{slot}']", state[f"{name}.{slot}"])
+                name: self._wide_entry(
+                    where, f"state['{name}.{slot}']", state[f"{name}.{slot}"], k, theirs
+                )
                 for name in names
             }
-            for slot in self._slot_names()
+            for k, slot in enumerate(self._slot_names())
         ]
         for name in names:
             if len({(own[name].shape, own[name].dtype) for own in loaded}) > 1:
                 raise ValueError(
                     f"{where}: the arrays of {name!r} must be alike in shape and dtype"
                 )
+        for k, own in enumerate(loaded):
+            for name, array in own.items():
+                if self._state_dtype and array.dtype != np.float32:
+                    raise TypeError(
+                        f"{where}: the arrays of {name!r} must be float32 where state_dtype is "
+                        f"{self._state_dtype!r}, got {array.dtype}"
+                    )
+                if self._updater.halved(k):
+                    own[name] = halves_of(array)
         born = dict(zip(names, zip(steps, memory, strict=True), strict=True))
-        self._updater.set_state((t, skipped, start, swapped, born, loaded), shared)
+        self._updater.set_state((t, skipped, start, swapped, born, loaded), shared, seed)
+
+    def _wide_entry(self, where, name, value, k, theirs):
+        """A saved array as floats; bfloat16 is rounded back to what it was."""
+        if theirs and self._updater.rounds(k):
+            return widened(halves(where, name, value))
+        return state_array(where, name, value)
 
     def _checked_names(self, where, state):
         """The names in a state that has every entry, and no other."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from fastreg.reference.adam import Adam
+from fastreg.reference.narrow import NARROW_KINDS
 from fastreg.reference.optimizer import Optimizer, held, in_units, units
 from fastreg.reference.scalars import power
 
@@ -47,6 +48,9 @@ class Yogi(Adam):
 
 class Adan(Optimizer):
     """Means of the gradient, of its difference, and of the square of both together."""
+
+    kinds: dict[str, str] = NARROW_KINDS | {"v": "n"}
+    first_decays: tuple[str, ...] = ("beta1", "beta2")
 
     def __init__(
         self,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Unpack
 
+import numpy as np
+
 from fastreg.reference.adam import Adam
+from fastreg.reference.narrow import NARROW_KINDS, wide
 from fastreg.reference.optimizer import Optimizer, norm_of
 from fastreg.reference.scalars import power
 
@@ -47,7 +50,11 @@ class LAMB(Adam):
         }
 
     def move(self, g: Any, state: Any, s: Any) -> Any:
-        denominator = self.means(g, state, s) + s["epsilon"]
+        root = self.means(g, state, s)
+        if self.state_dtype is not None:  # the step is taken from the state as it is kept
+            state |= {slot: wide(self.narrow(slot, state[slot], s)) for slot in ("m", "v")}
+            root = np.where(state["v"] < 0, -state["v"], np.sqrt(np.abs(state["v"])))
+        denominator = root + s["epsilon"]
         u = s["feed"] * (state["m"] / denominator)
         u = u + (s["decay"] * s["theta"] if s["decay"] else -0.0)
         ratio = s["ratio"] = trust(s, u)
@@ -59,6 +66,7 @@ class LARS(Optimizer):
     """v = momentum v + lr k ``|theta| / |g|`` g, g with its decay; theta -= v."""
 
     couples: tuple[Any, ...] = (None, "optax")
+    kinds: dict[str, str] = NARROW_KINDS | {"v": "n"}
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
+from fastreg.reference.narrow import NARROW_KINDS
 from fastreg.reference.optimizer import Optimizer, held, in_units, root_mean_square, units
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class SGD(Optimizer):
 
 class Momentum(Optimizer):
     """v = momentum v + (1 - dampening) g; theta -= lr v. In Keras v carries the learning rate."""
+
+    kinds: dict[str, str] = NARROW_KINDS | {"v": "n"}
 
     def __init__(
         self,
@@ -105,6 +108,7 @@ class RMSprop(Optimizer):
         hypers = {"learning_rate": learning_rate, "beta": beta, "epsilon": epsilon}
         slots = ("v",) + ("mean",) * bool(centered) + ("velocity",) * bool(momentum)
         super().__init__(slots, hypers | {"momentum": momentum}, **services)
+        self.kinds: dict[str, str] = NARROW_KINDS | ({"v": "f"} if centered else {})
 
     def scalars(self, h: Any, t: Any, memory: Any) -> Any:
         lr, carries = h["learning_rate"], self.compat in ("keras", "optax")
@@ -172,6 +176,8 @@ class Adadelta(Optimizer):
 
 class Lion(Optimizer):
     """theta -= lr sign(beta1 m + (1 - beta1) g); m = beta2 m + (1 - beta2) g."""
+
+    first_decays: tuple[str, ...] = ("beta1", "beta2")
 
     def __init__(
         self,

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastreg.reference.narrow import NARROW_KINDS, narrowed, pieces_of, wide
+from fastreg.reference.random import draw_key
+
 if TYPE_CHECKING:
-    from fastreg._core.types import Number
+    from fastreg._core.types import Number, Seed
 
 __all__ = ["Optimizer"]
 
@@ -128,6 +131,14 @@ class Optimizer:
     ema: Any
     initial: Any
     maximize: bool
+    state_dtype: str | None
+    key: int
+
+    #: How a slot is rounded where state is narrow: to the nearest, drawn, or kept in full.
+    kinds: dict[str, str] = NARROW_KINDS
+
+    #: The decays of first moments.
+    first_decays: tuple[str, ...] = ("momentum", "beta1")
 
     #: The libraries whose weight_decay is added to the gradient.
     couples: tuple[str, ...] = ("torch",)
@@ -149,12 +160,15 @@ class Optimizer:
         ema_decay: float | None = None,
         maximize: bool = False,
         compat: Any = None,
+        state_dtype: str | None = None,
+        rng: Seed = None,
     ) -> None:
         services = {"weight_decay": weight_decay, "lambda_l2": lambda_l2, "lambda_l1": lambda_l1}
         self.hypers: Any = hypers | services | {"clip_value": clip_value}
         self.l1_mode, self.clip_norm, self.exclude = l1_mode, clip_norm, exclude
         self.groups, self.on_nonfinite = groups or {}, on_nonfinite
         self.ema_decay, self.maximize, self.compat = ema_decay, maximize, compat
+        self.state_dtype, self.key = state_dtype, draw_key(rng) if state_dtype else 0
         self.state: dict[str, Any] = {name: {} for name in slots}
         self.initial = dict.fromkeys(slots, 0.0)
         self.ema, self.last = {}, {}
@@ -217,10 +231,14 @@ class Optimizer:
         scale = (-scale[0] if self.maximize else scale[0]), scale[1]
         groups = {pattern: self.hypers_of(pattern) for pattern in (None, *self.groups)}
         self.count += 1
+        firsts, first = {}, 0  # an element's number in bits drawn: tensors begin at multiples of 64
+        for name in names:
+            firsts[name], first = first, first + -(-np.size(params[name]) // 64) * 64
         for name, grad in grads.items():
             h = groups[self.group_of(name)]
             t = self.steps.get(name, self.start) + 1
             s = self.scalars(h, t, self.memory.get(name, 1.0))
+            s["number"] = firsts[name]
             self.step(params, name, grad, scale, h, s)
             self.steps[name], self.memory[name] = t, s.get("memory", 1.0)
         self.last, self.start = params, 0
@@ -269,7 +287,11 @@ class Optimizer:
         for slot, known in self.state.items():
             first = self.initial[slot]
             first = np.array(theta) if first is None else np.full_like(theta, first, subok=False)
-            state[slot] = known.get(name, first) if name in self.steps else first
+            kept = known[name] if name in known and name in self.steps else None
+            narrow = self.state_dtype is not None and self.kinds[slot] != "f"
+            kept = wide(kept) if narrow and kept is not None else kept
+            first = wide(narrowed(first)) if narrow and kept is None else first
+            state[slot] = first if kept is None else kept
         if self.ema_decay is not None:
             fresh = self.count == 1 and self.compat in ("torch", "keras")
             s["average"] = 0.0 if fresh else self.ema_decay
@@ -292,11 +314,27 @@ class Optimizer:
             state["z"] = np.asarray(moved)[()]
             moved = s["beta1"] * average + (1.0 - s["beta1"]) * moved
         for slot, known in self.state.items():
-            known[name] = state[slot]
+            known[name] = self.narrow(slot, state[slot], s)
         if isinstance(theta, np.ndarray):
             theta[...] = moved
         else:
             params[name] = np.asarray(moved)[()]
+
+    def narrow(self, slot: str, value: Any, s: Any) -> Any:
+        """A slot as it is kept: as it is, or as uint16, rounded to the nearest or by draws."""
+        if self.state_dtype is None or self.kinds[slot] == "f":
+            return value
+        drawn = [name for name in self.state if self.kinds[name] in ("dn" if self.slow(s) else "d")]
+        if slot not in drawn:
+            return narrowed(np.asarray(value))
+        first = s["number"] + (drawn.index(slot) << 60)
+        return narrowed(
+            np.asarray(value), pieces_of(self.key, self.count - 1, first, np.size(value))
+        )
+
+    def slow(self, s: Any) -> bool:
+        """Whether first moments forget less than a hundredth per step; they are drawn then."""
+        return any(s.get(name, 0.0) > 0.99 for name in self.first_decays)
 
     def group_of(self, name: Any) -> Any:
         """The first pattern that a name falls under, or None."""

@@ -45,11 +45,11 @@ def keep_threshold(drop_rate: float) -> Any:
     return round((1.0 - drop_rate) * 2**32)
 
 
-def draw(key: Any, call: Any, index: Any, domain: int = 0) -> Any:
-    """The words of an array of counters: 0 for masks, 1 for normal deviates, 2 for ties."""
+def draw(key: Any, call: Any, index: Any, domain: int = 0, **rounds: int) -> Any:
+    """The words of an array of counters: 0: masks, 1: normals, 2: ties, 3: rounding of state."""
     call_low, call_high = np.uint64(call & 0xFFFFFFFF), np.uint64(call >> 32 | domain << 30)
     counter = index & WORD, index >> np.uint64(32), call_low, call_high
-    return philox4x32(counter, (np.uint64(key & 0xFFFFFFFF), np.uint64(key >> 32)))
+    return philox4x32(counter, (np.uint64(key & 0xFFFFFFFF), np.uint64(key >> 32)), **rounds)
 
 
 def keep_mask(key: Any, call: Any, shape: Any, drop_rate: float) -> Array:

@@ -4,7 +4,7 @@ import inspect
 import math
 from types import MappingProxyType
 
-from bad_values import flag, integer, listed, number, one_of
+from bad_values import flag, integer, listed, number, one_of, seed
 from calls import RATE, SHARE, Assign, add, entries, f32, f64, setters
 
 from fastreg import optim
@@ -43,6 +43,8 @@ SERVICES = {
     "ema_decay": (0.5, number(0.0, 1.0, open_high=True, none=True)),
     "maximize": (True, flag),
     "compat": (None, one_of("torch", "keras", "optax", none=True)),
+    "state_dtype": ("bfloat16", one_of("bfloat16", none=True)),
+    "rng": (0, seed),
 }
 OWN = {
     "learning_rate": (1e-3, scheduled),

@@ -45,6 +45,7 @@ optimizers: list[fastreg.Optimizer] = [
     fastreg.RMSprop(beta=0.99, centered=True, momentum=0.9),
     fastreg.Adam(1e-3, amsgrad=True, groups={"b*": {"learning_rate": 0.1}}),
     fastreg.AdamW(1e-3, weight_decay=0.01),
+    fastreg.AdamW(1e-3, state_dtype="bfloat16", rng=0),
     fastreg.AdamW(exclude=BIASES_AND_SCALES, ema_decay=0.99, on_nonfinite="skip"),
     fastreg.NAdam(momentum_decay=0.004, exclude=lambda name: name == "b"),
     fastreg.RAdam(lambda_l2=0.01),

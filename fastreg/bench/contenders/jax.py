@@ -53,7 +53,7 @@ def optax_rule(work: Any) -> Any:
     if work.form == "clip_norm":
         return optax.chain(optax.clip_by_global_norm(1.0), rule)
     if work.form:
-        raise MissingError("optax has no proximal step")
+        raise MissingError(f"optax has no {work.form}")
     return rule
 
 

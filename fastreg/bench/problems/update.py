@@ -16,6 +16,7 @@ RATE = 1e-3
 SERVICES: dict[str, dict[str, Any]] = {
     "": {},
     "clip_norm": {"clip_norm": 1.0},
+    "bfloat16 state": {"state_dtype": "bfloat16", "rng": 0},  # others keep theirs in float32
     "prox+decay+clip+EMA": {
         "lambda_l1": 1e-3, "l1_mode": "prox", "weight_decay": 0.01, "clip_value": 1.0,
         "ema_decay": 0.99,
@@ -38,7 +39,10 @@ def twin(work: Any, name: str) -> Any:
     compat = COMPAT.get(name)
     if compat is not None and getattr(optim, work.name)._decays.get(compat) == "no class":
         compat = None
-    return cls(learning_rate=RATE, compat=compat, **SERVICES[work.form])
+    services = SERVICES[work.form]
+    if "state_dtype" in services and name not in ("fastreg", "reference"):
+        services = {}
+    return cls(learning_rate=RATE, compat=compat, **services)
 
 
 def checked(work: Any) -> Any:
@@ -84,9 +88,10 @@ def check(work: Any, arrays: Any, found: Any, name: str) -> None:
 
 def bytes_moved(work: Any) -> int:
     """Count the gradient once, the parameter and all state twice, and what is read again."""
-    slots = len(getattr(optim, work.name)(**SERVICES[work.form])._slot_names())
+    rule = getattr(optim, work.name)(**SERVICES[work.form])
+    slots = sum(0.5 if rule._updater.halved(k) else 1 for k in range(len(rule._slot_names())))
     again = AGAIN.get(work.name, 0) + (work.form == "clip_norm")
-    return (3 + 2 * slots + again) * work.elements * np.dtype(work.dtype).itemsize
+    return int((3 + 2 * slots + again) * work.elements) * np.dtype(work.dtype).itemsize
 
 
 def operations(work: Any) -> int:
