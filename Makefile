@@ -67,8 +67,9 @@ reliability: $(VENV)/test
 	FASTREG_RELIABILITY=1 $(BIN)/python -m pytest tests/reliability
 
 # The kernels without Python under gcc, clang, musl, mingw-w64 and an emulated arm64: the same bits.
-compilers:
-	.ci/compilers
+# Then the whole extension under clang, musl and mingw-w64.
+compilers: $(VENV)/test
+	.ci/compilers $(BIN)
 
 # One stamp per extra: made again when a source of the extension changes.
 $(VENV)/%: $(SOURCES)

@@ -58,7 +58,7 @@ def threads() -> list[int]:
 def contenders(work: Work) -> list[Contender]:
     """List who could take part; where memory bounds the work, the machine itself does, too.
 
-    What would only say again what other works say is left out, so that a full run ends within two
+    What would only say again what other works say is left out, so that a full run ends in some two
     hours: float64 on fewer threads, with older instruction sets and compiled by torch; other
     libraries on fewer threads where memory is the limit; and what torch compiles on fewer threads,
     but for whole steps.
