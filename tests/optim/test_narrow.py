@@ -92,19 +92,19 @@ def relative_drift(round_to):
 
 def test_what_is_drawn_is_right_in_the_mean_and_the_nearest_is_not():
     """The planted fault, a second moment rounded to the nearest, is found by the same measure."""
-    optimizer = fastreg.Adam(0.0, state_dtype="bfloat16")
+    optimizer = fastreg.Adam(0.0, **NARROW)
     params, grads = {"w": np.zeros(4096, "f4")}, {"w": np.ones(4096, "f4")}
     for _ in range(2000):
         optimizer.update(params, grads)
     v = wide(optimizer.v["w"]).astype(np.float64)
-    assert abs(v.mean() / (1 - 0.999**2000) - 1) < 1e-3  # a deviation of it is some 1e-4
+    assert abs(v.mean() / (1 - 0.999**2000) - 1) < 2e-3  # a deviation of it is 4e-4
     twin = relative_drift(lambda v, _: wide(reference.narrow.narrowed(v)))
     assert twin < -0.2
     drawn = relative_drift(
         lambda v, t: wide(reference.narrow.narrowed(v, reference.narrow.pieces_of(0, t, 0, v.size)))
     )
     harness_v = (1 - 0.999**2000) * (1 + drawn)
-    assert abs(harness_v - v.mean()) < 1e-3
+    assert abs(harness_v - v.mean()) < 3e-3
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_slow_first_moment_moves(rule, options):
     for _ in range(2000):
         optimizer.update(params, grads)
     m = wide(optimizer.m["w"]).astype(np.float64)
-    assert abs(m.mean() / (1 - 0.999**2000) - 1) < 1e-3  # to the nearest it would stay at 0.5
+    assert abs(m.mean() / (1 - 0.999**2000) - 1) < 2e-3  # to the nearest it would stay at 0.25
 
 
 def test_a_hundred_thousand_steps_do_not_drift(rng):
@@ -133,9 +133,10 @@ def test_a_hundred_thousand_steps_do_not_drift(rng):
         exact += 0.001 * (squares[step % 64] - exact)
         if step % 1000 == 999:
             relative.append((wide(narrow.v["w"]) / exact).mean() - 1)
-    assert abs(np.mean(relative[:50])) < 2e-4  # a deviation of either mean is some 3e-5
-    assert abs(np.mean(relative[50:])) < 2e-4
-    assert np.abs(ours["w"] - theirs["w"]).max() < 0.02 * np.abs(theirs["w"]).max()
+    assert abs(np.mean(relative[:50])) < 3e-3  # a deviation of either mean is 5e-4
+    assert abs(np.mean(relative[50:])) < 3e-3
+    far = np.abs(ours["w"] - theirs["w"]).max() / np.abs(theirs["w"]).max()
+    assert far < 0.05
 
 
 @pytest.mark.parametrize(
