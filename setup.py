@@ -31,6 +31,12 @@ UNIX += ["-g" if DEBUG or SANITIZE else "-g0"]
 UNIX += ["-fstack-protector-strong"]
 HARDENED = ["-Wl,-z,relro,-z,now"] if sys.platform == "linux" else []
 SEAM = "_kernels.c"
+# The seam calls kernels and gains nothing by -O3. Half of it is what to do when something failed,
+# so it may be small: small calls were measured to take as long.
+SMALL = ["-O2", "-fno-schedule-insns2", "-fno-jump-tables", "-fno-tree-vectorize"]
+SMALL += [f"-fno-align-{what}" for what in ("functions", "loops", "jumps", "labels")]
+if sys.platform != "darwin":  # clang knows none of them
+    SMALL += ["--param=max-inline-insns-single=30", "--param=max-inline-insns-auto=8"]
 MSVC = ["/std:c11", "/experimental:c11atomics", "/fp:precise", "/Od" if DEBUG else "/O2"]
 
 
@@ -51,9 +57,9 @@ class build_flags(build_ext):  # noqa: N801  (setuptools names commands in lower
         one_by_one = self.compiler.compile
 
         def compiled(source, *args, **options):
-            """A flag that comes later wins: the seam calls kernels, and gains nothing by -O3."""
+            """A flag that comes later wins."""
             if SEAM in source and "-O3" in options["extra_postargs"]:
-                options["extra_postargs"] = [*options["extra_postargs"], "-O2"]
+                options["extra_postargs"] = [*options["extra_postargs"], *SMALL]
             return one_by_one([source], *args, **options)
 
         def together(sources, *args, **options):
