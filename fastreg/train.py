@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from fastreg import checkpoint
 from fastreg._core.checks import flag, integer, sequence
 from fastreg._core.checks import path as path_of
 from fastreg._core.seeds import generator
+from fastreg._train.alone import Alone
 from fastreg._train.loop import interruptible, progress_bar
 from fastreg._train.mean import MeanGradient
 from fastreg._train.measure import direct, directions, metrics_of
@@ -79,6 +81,13 @@ class Trainer(Steps):
         Whether more or less of it is better. Left out, the metric says so; a bare function does by
         its name, as scikit-learn's do: ``_score`` is better if higher, ``_loss`` and ``_error`` if
         lower. The ``mode`` of early stopping and of plateau schedules is set to it.
+    comm : communicator, keyword-only
+        ``MPI.COMM_WORLD`` of mpi4py: the ranks train one network together, each on its shards of
+        every batch and with its part of the optimizer's state. The result has the same bits on
+        any number of ranks. See `fastreg.dist`.
+    shards : int, keyword-only
+        Parts into which every batch is cut, 4 by default with ``comm``; at least as many as ranks.
+        Without ``comm``, the same run in one process.
 
     Attributes
     ----------
@@ -120,6 +129,8 @@ class Trainer(Steps):
         metrics: Sequence[Any] = (),
         monitor: str | None = None,
         mode: str | None = None,
+        comm: Any = None,
+        shards: int | None = None,
     ) -> None:
         loss = loss_named("Trainer", loss)
         wanted = {
@@ -138,6 +149,11 @@ class Trainer(Steps):
         for i, callback in enumerate(callbacks):
             check_part("Trainer", f"callbacks[{i}]", callback, "on_train_batch_end")
         super().__init__(model, loss)
+        self._team = Alone()
+        if comm is not None or shards is not None:
+            from fastreg.dist.team import team_of
+
+            self._team = team_of("Trainer", comm, shards, model, optimizer)
         self._link = link_of(loss)
         self.metrics = metrics_of("Trainer", metrics, self._link)
         self._measures = tuple(one for one in self.metrics if one.name != "accuracy")
@@ -268,6 +284,7 @@ class Trainer(Steps):
         }
         if accumulate > 1:
             cut["accumulate"] = accumulate
+        cut |= self._team.cut
         rates, lengths = bound_to(where, self, feed.steps, epochs)
         cut |= lengths
         state = None
@@ -276,14 +293,15 @@ class Trainer(Steps):
             state = checkpoint.load(resume_from)
             check_cut(resume_from, state, cut)
         self._settle(where, feed, validation)
-        with interruptible(self) as presses:
+        with self._team.working(self), interruptible(self) as presses:
             presses.busy = True  # until the run has begun
             self._set_out(resume_from, state, cut, rates, presses)
+            self._team.begin(self)
             with progress_bar(self, epochs) as advance:
                 try:
                     presses.release()
                     self._tell("on_train_begin")
-                    while self.epoch < epochs and not self.stop_training:
+                    while self.epoch < epochs and not self._team.stops(self):
                         if self._train_epoch(feed):
                             self._end_epoch(feed, validation)
                             advance()
@@ -291,6 +309,8 @@ class Trainer(Steps):
                 finally:
                     with presses:
                         self.model.eval()
+                        if sys.exc_info()[0] in (None, FloatingPointError):  # on all ranks
+                            self._team.end(self)
                         self._restore_best()
                         self._good = None
         if self.stop_training and self.stop_reason is None:

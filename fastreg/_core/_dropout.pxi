@@ -51,11 +51,23 @@ cdef void dropout_block(const void *job, Py_ssize_t block) noexcept nogil:
 
 cdef void run_dropout(cnp.ndarray target, cnp.ndarray source, fr_dropout kernel, fr_mask mask,
                       uint64_t first):
+    """Kernels begin at multiples of 64: what is before the first of them is done by itself."""
     cdef DropoutJob job
+    cdef double group[64]
+    cdef Py_ssize_t lead = first % 64, head = 0
+    cdef char *begun = <char *>group
     job.y, job.x = <char *>cnp.PyArray_DATA(target), <const char *>cnp.PyArray_DATA(source)
     job.n, job.itemsize = cnp.PyArray_SIZE(source), cnp.PyArray_ITEMSIZE(source)
-    job.first, job.mask, job.kernel = first, mask, kernel
-    job.stream, job.asked = streams(target, source), asked_threads()
+    job.stream, job.asked = streams(target, source) and lead == 0, asked_threads()
+    if lead:
+        head = min(job.n, <Py_ssize_t>64 - lead)
+        memset(group, 0, sizeof(group))
+        memcpy(begun + lead * job.itemsize, job.x, head * job.itemsize)
+        kernel(begun, begun, lead + head, first - lead, &mask, False)
+        memcpy(job.y, begun + lead * job.itemsize, head * job.itemsize)
+        job.y, job.x = job.y + head * job.itemsize, job.x + head * job.itemsize
+        job.n -= head
+    job.first, job.mask, job.kernel = first + head, mask, kernel
     with nogil:
         fr_run_tasks(dropout_block, &job, (job.n + BLOCK - 1) // BLOCK,
                      2 * job.n * job.itemsize, job.asked, False)
@@ -63,7 +75,7 @@ cdef void run_dropout(cnp.ndarray target, cnp.ndarray source, fr_dropout kernel,
 
 def dropout(str where, str name, object x, object out, uint64_t key, uint64_t call,
             uint64_t threshold, double scale, object shape=None, uint64_t first=0):
-    """``x * mask`` for the mask of (key, call) from element ``first``, a multiple of 64."""
+    """``x * mask`` for the mask of (key, call) from element ``first``."""
     cdef cnp.ndarray source = as_input(where, name, x, shape)
     cdef cnp.ndarray target = as_output(where, out, source)
     run_dropout(target, source, table.kernels[dtype_row(source)].dropout,
@@ -72,12 +84,13 @@ def dropout(str where, str name, object x, object out, uint64_t key, uint64_t ca
 
 
 def alpha_dropout(str where, str name, object x, object out, uint64_t key, uint64_t call,
-                  uint64_t threshold, double scale, double kept_shift, double dropped_shift):
+                  uint64_t threshold, double scale, double kept_shift, double dropped_shift,
+                  uint64_t first=0):
     """``x * scale + kept_shift`` where the mask keeps, ``x * 0 + dropped_shift`` elsewhere."""
     cdef cnp.ndarray source = as_input(where, name, x)
     cdef cnp.ndarray target = as_output(where, out, source)
     run_dropout(target, source, table.kernels[dtype_row(source)].alpha_dropout,
-                fr_mask(key, call, threshold, scale, kept_shift, dropped_shift), 0)
+                fr_mask(key, call, threshold, scale, kept_shift, dropped_shift), first)
     return target
 
 
@@ -164,13 +177,14 @@ def scale_runs(str where, str name, object x, object out, object factors, object
 
 
 def spread_dropout(str where, str name, object x, object out, uint64_t key, uint64_t call,
-                   uint64_t threshold, double scale, object noise_shape, object shape=None):
-    """``x * mask`` for a mask of ``noise_shape`` that broadcasts to x."""
+                   uint64_t threshold, double scale, object noise_shape, object shape=None,
+                   uint64_t first=0):
+    """``x * mask`` for a mask of ``noise_shape`` that broadcasts to x, from its element ``first``."""
     x = as_input(where, name, x, shape)
     dtype = x.dtype
     factors = new_array(np.broadcast_to(np.ones((), dtype), noise_shape))
     factors.fill(1)
-    dropout(where, "mask", factors, factors, key, call, threshold, scale)
+    dropout(where, "mask", factors, factors, key, call, threshold, scale, None, first)
     return scale_runs(where, name, x, out, factors, shape)
 
 

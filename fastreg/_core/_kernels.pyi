@@ -56,6 +56,7 @@ def alpha_dropout(
     scale: float,
     kept_shift: float,
     dropped_shift: float,
+    first: int = ...,
 ) -> NDArray[Any]: ...
 def gaussian_dropout(
     where: str,
@@ -82,6 +83,7 @@ def spread_dropout(
     scale: float,
     noise_shape: Any,
     shape: Any = ...,
+    first: int = ...,
 ) -> NDArray[Any]: ...
 def empty_like(where: str, name: str, x: Any, like: NDArray[Any] | None = ...) -> NDArray[Any]: ...
 def byte_bounds(array: NDArray[Any]) -> tuple[int, int]: ...
@@ -278,6 +280,7 @@ class State:
     assign: Callable[[Any], tuple[int, bool]] | None
     on_nonfinite: str
     clip_norm: float
+    measured: tuple[float, bool] | None
     maximize: bool
     grad_norm: float
     t: int

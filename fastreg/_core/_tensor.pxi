@@ -122,7 +122,7 @@ cdef bint measure_gradients(Step *job, Py_ssize_t n_units, Py_ssize_t n_pieces, 
                             double clip_norm, double more, double *norm) noexcept nogil:
     """Their norm, and in ``job`` the factors that clip it where it counts as ``more`` larger;
     whether all are finite. If not, the job's sums say where."""
-    cdef double total, root, scale, nonfinite = 0.0, unit = 1.0
+    cdef double total, nonfinite = 0.0, unit = 1.0
     total = sum_gradients(job, FR_SUM_scaled_squares, n_units, n_pieces, nbytes)
     if not total < HUGE_VAL:
         nonfinite = sum_gradients(job, FR_SUM_nonfinite, n_units, n_pieces, nbytes)
@@ -137,7 +137,13 @@ cdef bint measure_gradients(Step *job, Py_ssize_t n_units, Py_ssize_t n_pieces, 
     norm[0] = sqrt(total) / unit
     if nonfinite:
         return False
-    root = sqrt(total) + more * unit
+    clip_to(job, clip_norm, sqrt(total) + more * unit, unit)
+    return True
+
+
+cdef void clip_to(Step *job, double clip_norm, double root, double unit) noexcept nogil:
+    """Leave in ``job`` the factors that clip a norm of ``root / unit``."""
+    cdef double scale
     if clip_norm and clip_norm * unit < root:
         scale = clip_norm / root * max(unit, 1.0)
         unit = min(unit, 1.0)
@@ -145,4 +151,3 @@ cdef bint measure_gradients(Step *job, Py_ssize_t n_units, Py_ssize_t n_pieces, 
             unit = 2.0**-60 if scale > 1e-280 else 2.0**-540
             scale = clip_norm / unit / root
         job.scale, job.unit = scale, unit
-    return True

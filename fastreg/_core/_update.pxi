@@ -1,6 +1,6 @@
 # A step of an optimizer, and the order of its events.
 #
-# From _threads: asked_threads; _tensor: measure_gradients, Row, Step, update_unit; _layerwise:
+# From _threads: asked_threads; _tensor: clip_to, measure_gradients, Row, Step, update_unit; _layerwise:
 # step_layerwise; _binding: Binding; _scalars: exchange_averages, step_scalars; _hypers: Group; _state: asker, State.
 
 cdef enum:
@@ -141,16 +141,22 @@ cdef class Updater(State):
         """Read the gradients once: their norm, the factor that clips it, and whether all are
         finite. False if the step is to be skipped."""
         cdef Group group = self.groups[0]
+        cdef double more = 1e-6 if group.hyper.compat == FR_TORCH else 0.0
         cdef bint finite
-        binding.lend(job)
-        with nogil:
-            finite = measure_gradients(
-                job, binding.n_units, binding.n_pieces, binding.grad_bytes, self.clip_norm,
-                1e-6 if group.hyper.compat == FR_TORCH else 0.0, &self.grad_norm)
+        if self.measured is not None:
+            self.grad_norm, finite = self.measured
+            clip_to(job, self.clip_norm if finite else 0.0, self.grad_norm + more, 1.0)
+        else:
+            binding.lend(job)
+            with nogil:
+                finite = measure_gradients(
+                    job, binding.n_units, binding.n_pieces, binding.grad_bytes, self.clip_norm,
+                    more, &self.grad_norm)
         if not finite and self.on_nonfinite == "raise":
+            places = "" if self.measured is not None else f" in {binding.not_finite()}"
             raise FloatingPointError(
-                f"{self.name}.update: grads must be finite, got NaN or infinity in "
-                f"{binding.not_finite()}; nothing was changed"
+                f"{self.name}.update: grads must be finite, got NaN or infinity{places}; nothing "
+                "was changed"
             )
         return finite or self.on_nonfinite != "skip"
 

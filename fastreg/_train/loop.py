@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+SIG_DFL = signal.SIG_DFL
+
 __all__ = ["Presses", "interruptible", "marks", "progress_bar", "rewind"]
 
 
@@ -70,21 +72,26 @@ def interruptible(run: Any) -> Iterator[Presses]:
     presses = Presses(run)
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
+    others = [one for one in run._team.signals[1:] if main and signal.getsignal(one) is SIG_DFL]
     left = getattr(getattr(handler, "__self__", None), "over", False)  # by an interrupted end
     if not main or not (handler is signal.default_int_handler or left is True):
         yield presses
         return
     signal.signal(signal.SIGINT, presses.press)
+    for one in others:
+        signal.signal(one, presses.press)
     try:
         yield presses
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        for one in others:
+            signal.signal(one, SIG_DFL)
 
 
 @contextlib.contextmanager
 def progress_bar(run: Any, epochs: int) -> Iterator[Callable[[], Any]]:
     """Yield a function to call after each epoch."""
-    if not run.progress or not sys.stderr.isatty():
+    if not run.progress or not run._team.first or not sys.stderr.isatty():
         yield lambda: None
         return
     try:

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastreg import checkpoint
 from fastreg._core.checks import path as path_of
+from fastreg._train.alone import Alone
 from fastreg._train.loop import Presses, interruptible, marks, rewind
 from fastreg._train.predictor import Predictor
 from fastreg._train.resume import has_state, state_of, take
@@ -46,6 +47,7 @@ class Run(Predictor):
     stop_training: bool
     stop_reason: str | None
     _good: Any
+    _team: Alone  # what trains
     _cut: Any
     _rates: Any = None  # the schedule, and the same with all its lengths in steps of the last fit
     _measures: tuple[Metric, ...]  # those of the metrics that the loop itself does not record
@@ -126,7 +128,7 @@ class Run(Predictor):
         """Call a hook: of callbacks that keep a state, of those that do not, or of all."""
         for callback in self.callbacks:
             keeps = has_state(callback)
-            if kept is not None and kept is not keeps:
+            if (kept is not None and kept is not keeps) or not self._team.hears(callback):
                 continue
             arguments = () if number is None else (number,)
             try:
@@ -149,7 +151,7 @@ class Run(Predictor):
             If the disk refuses.
         """
         path = path_of("Trainer.save", "path", path)
-        checkpoint.save(path, state_of(self))
+        self._team.save(path, state_of(self))
 
     def load(self, path: PathLike) -> None:
         """Take over a state that `save` wrote; nothing changes unless all of it fits.

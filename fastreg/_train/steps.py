@@ -14,7 +14,6 @@ from fastreg._train.history import (
     begun,
     joined,
     of_epoch,
-    of_gradients,
     of_weights,
     rate_of,
 )
@@ -51,7 +50,7 @@ class Steps(Run):
             value = self._train_step(group, feed, time.perf_counter())
             if self.callbacks:
                 self._tell("on_train_batch_end", self.batch - 1, {"loss": value}, kept=False)
-            if self.stop_training:
+            if self._team.stops(self):
                 break
         return feed.last
 
@@ -70,11 +69,11 @@ class Steps(Run):
             entries = add_step(self._so_far, found)
             if feed.last:
                 entries["learning_rate"] = rate_of(self.optimizer, self.step)
-                entries["gradient_norm"] = of_gradients(self.model)
+                entries["gradient_norm"] = self._team.gradient_norm(self)
             after = entries, self.batch + 1, self.step + 1, None
             seconds.append(0.0)
             if grads is not None:
-                self.optimizer.update(params, grads)
+                self._team.update(self, params, grads)
             # The step is taken: its count allocates nothing, and cannot fail.
             self._so_far, self.batch, self.step, self._broken = after
             seconds[-1] = time.perf_counter() - begin
@@ -97,19 +96,20 @@ class Steps(Run):
         """
         if self._mean is None:
             ((X, y, options),) = batches
-            found = self._backward(X, y, options, before)
+            found = self._team.backward(self, X, y, options, before)
         else:
             found = self._mean_slopes(batches, before)
         if found is None:
             return math.nan, None, None, None
-        value, params, grads = found[0], self.model.params, self.model.grads
+        value, (params, grads) = found[0], self._team.gradients(self)
         if self.penalties:
-            matrices = {name: array for name, array in params.items() if name.endswith(".W")}
+            matrices = {name: W for name, W in self.model.params.items() if name.endswith(".W")}
             for penalty in self.penalties:
                 extra, slopes = penalty.value_and_gradient(matrices)
                 value += extra
                 for name, slope in slopes.items():
-                    grads[name] += slope
+                    if name in grads:
+                        grads[name] += self._team.part(name, slope)
         return value, found, params, grads
 
     def _mean_slopes(self, batches, before):
@@ -117,13 +117,13 @@ class Steps(Run):
         found, mean = None, self._mean
         mean.begin()
         for X, y, options in batches:
-            one = self._backward(X, y, options, before)
+            one = self._team.backward(self, X, y, options, before)
             if one is not None:
                 weight = weight_of(self.loss, y, options)
-                mean.add(self.model.grads, weight)
+                mean.add(self._team.gradients(self)[1], weight)
                 found = one if found is None else joined(found, one, weight / mean.weight)
         if found is not None:
-            mean.put(self.model.grads)
+            mean.put(self._team.gradients(self)[1])
         return found
 
     def _backward(self, X, y, options, before):

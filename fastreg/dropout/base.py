@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ class RandomLayer(Layer):
     _rate_below_one = False
     _noisy: Callable[..., Any]  # each class draws its own
     _batch: tuple[str, ...] = ()  # noise is a few numbers, whatever the batch
+    _row = 0  # of the batch, with which X begins: that of a shard draws what the batch would
 
     def __init_subclass__(cls) -> None:
         cls._forward, cls._backward = f"{cls.__name__}.forward", f"{cls.__name__}.backward"
@@ -176,6 +178,12 @@ class RandomLayer(Layer):
     def _noise_shape_of(self, where: str, name: str, X: Any) -> tuple[int, ...] | None:
         """The shape of the noise; None if every element has its own."""
         return None
+
+    def _first(self, X, noise_shape=None):
+        """The index of the first element of X's noise."""
+        if not self._row or (noise_shape is not None and noise_shape[0] == 1):
+            return 0  # all rows have the same
+        return self._row * math.prod((np.shape(X) if noise_shape is None else noise_shape)[1:])
 
     def _gradient(self, where, name, dout, out, noise, noise_shape, shape):
         """The gradient of noise that multiplies: the same factors."""

@@ -117,9 +117,10 @@ class Dropout(RandomLayer):
     def _noisy(
         self, where, name, X, out, noise: tuple[int, int, int, float], noise_shape, shape=None
     ):
+        first = self._first(X, noise_shape)
         if noise_shape is None:
-            return dropout(where, name, X, out, *noise, shape)
-        return spread_dropout(where, name, X, out, *noise, noise_shape, shape)
+            return dropout(where, name, X, out, *noise, shape, first)
+        return spread_dropout(where, name, X, out, *noise, noise_shape, shape, first)
 
     def _quiet(self, where, name, X, out, rate, shape=None):
         if self._inverted:

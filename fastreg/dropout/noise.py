@@ -72,10 +72,11 @@ class AlphaDropout(RandomLayer):
         return threshold(rate), a, -a * rate * SATURATION, a * (1.0 - rate) * SATURATION
 
     def _noisy(self, where, name, X, out, noise, noise_shape):
-        return alpha_dropout(where, name, X, out, *noise)
+        return alpha_dropout(where, name, X, out, *noise, self._first(X))
 
     def _gradient(self, where, name, dout, out, noise, noise_shape, shape):
-        return dropout(where, name, dout, out, *noise[:4], shape)  # pyright: ignore[reportCallIssue]
+        first = self._first(dout)
+        return dropout(where, name, dout, out, *noise[:4], shape, first)  # pyright: ignore[reportCallIssue]
 
 
 class GaussianDropout(RandomLayer):
@@ -142,4 +143,4 @@ class GaussianDropout(RandomLayer):
         return (math.sqrt(rate / (1.0 - rate)),)
 
     def _noisy(self, where, name, X, out, noise: tuple[int, int, float], noise_shape, shape=None):
-        return gaussian_dropout(where, name, X, out, *noise, shape)
+        return gaussian_dropout(where, name, X, out, *noise, shape, self._first(X))

@@ -1,0 +1,145 @@
+"""Gradients to those who own the parameters, and parameters back to all.
+
+Each is one message per run of a tensor between two ranks, sent as soon as it is there and received
+where it belongs. The order of messages between two ranks is that of the calls, the same on both, so
+that they need no numbers. A sum is taken by its owner, over a fixed tree; no order that MPI chooses
+is in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastreg.dist.pieces import Layout, runs_of
+from fastreg.dist.tree import nodes, tree_sum
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastreg._core.types import Array
+
+__all__ = ["Exchange", "plus"]
+
+TAG = 7411  # the user's own messages on the same communicator have others
+
+
+def plus(one: Array, other: Array) -> Array:
+    """Add in place.
+
+    Examples
+    --------
+    >>> plus(np.ones(2), np.ones(2))
+    array([2., 2.])
+    """
+    one += other
+    return one
+
+
+class Exchange:
+    """The messages of one network's steps.
+
+    Attributes
+    ----------
+    runs : dict
+        The runs of each parameter; see `runs_of`.
+    sent : int
+        Bytes that this rank has sent.
+    """
+
+    def __init__(self, comm: Any, shards: int, params: Mapping[str, Array], whole: bool) -> None:
+        self.comm, self.shards, self.sent = comm, shards, 0
+        self.layouts = {name: Layout(name, array) for name, array in params.items()}
+        self.runs = runs_of(params, comm.size, whole)
+        ranks = range(comm.size)
+        self.bounds = [shards * rank // comm.size for rank in (*ranks, comm.size)]
+        self._nodes = [nodes(0, shards, self.bounds[r], self.bounds[r + 1]) for r in ranks]
+        self._room: dict[Any, Array] = {}
+        self._known: dict[str, dict[Any, Array]] = {}
+        self._open: list[Any] = []
+
+    def owned(self, name: str) -> Any:
+        """Return the elements of a parameter that this rank owns, as a slice of its row, or None.
+
+        They are one run, since each rank's share is.
+        """
+        for run in self.runs[name]:
+            if run.owner == self.comm.rank:
+                return slice(run.start, run.stop)
+        return None
+
+    def _send(self, row: Array, rank: int) -> None:
+        self._open.append((self.comm.Isend(row.view(np.uint8), rank, TAG), row))
+        self.sent += row.nbytes
+
+    def _receive(self, row: Array, rank: int) -> None:
+        self._open.append((self.comm.Irecv(row.view(np.uint8), rank, TAG), row))
+
+    def _wait(self) -> None:
+        for request, _ in self._open:
+            request.Wait()
+        self._open = []
+
+    def give(self, name: str, sums: Mapping[Any, Array], present: Any) -> None:
+        """Begin to send this rank's sums of a gradient to its owners, and to receive theirs.
+
+        ``sums`` are by subtree. ``present`` tells which subtrees have a sum on their rank.
+        """
+        layout, me = self.layouts[name], self.comm.rank
+        rows = {node: layout.row(array) for node, array in sums.items()}
+        for owner, start, stop in self.runs[name]:
+            if owner != me:
+                for row in rows.values():
+                    self._send(row[start:stop], owner)
+                continue
+            known = self._known[name] = {node: row[start:stop] for node, row in rows.items()}
+            for rank, theirs in enumerate(self._nodes):
+                for node in theirs if rank != me else ():
+                    if present(node):
+                        room = self._room.get((name, node))
+                        if room is None:
+                            room = self._room[name, node] = np.empty(stop - start, layout.dtype)
+                        known[node] = room
+                        self._receive(room, rank)
+        for request, _ in self._open:  # MPI moves messages while it is being asked
+            request.Test()
+
+    def summed(self) -> dict[str, Array]:
+        """Return the sums over all shards of what this rank owns."""
+        self._wait()
+        known, self._known = self._known, {}
+        return {
+            name: tree_sum(0, self.shards, parts, plus)
+            for name, parts in known.items()
+        }
+
+    def spread(self, params: Mapping[str, Array]) -> None:
+        """Give the parameters that this rank owns to all others, and take theirs."""
+        me = self.comm.rank
+        for name, array in params.items():
+            row = self.layouts[name].row(array)
+            for owner, start, stop in self.runs[name]:
+                part = row[start:stop]
+                for rank in range(self.comm.size):
+                    if owner == me and rank != me:
+                        self._send(part, rank)
+                if owner != me:
+                    self._receive(part, owner)
+        self._wait()
+
+    def collect(self, name: str, part: Any) -> Array:
+        """Return the whole of an array that is shared out as a parameter is; all ranks get it."""
+        layout, me = self.layouts[name], self.comm.rank
+        dtype = layout.dtype if part is None else part.dtype
+        row = np.empty(layout.size, dtype)
+        for owner, start, stop in self.runs[name]:
+            if owner == me:
+                row[start:stop] = part
+                for rank in range(self.comm.size):
+                    if rank != me:
+                        self._send(row[start:stop], rank)
+            else:
+                self._receive(row[start:stop], owner)
+        self._wait()
+        return layout.tensor(row)
