@@ -168,9 +168,9 @@ class Team(Alone):
         self._copies = Copies(model, low, high, self._gather, self.shards)
         self._mine = range(low, high)
         self._cut_whole, self._parts = whole, {}
-        if self._whole and comm.size > 1:
+        if self._whole:
             self._share_out(run.optimizer)
-        self._whole = comm.size == 1
+        self._whole = False
 
     def _share_out(self, optimizer):
         state = optimizer.state_dict()

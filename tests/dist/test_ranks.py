@@ -1,0 +1,116 @@
+"""Several ranks train as one: the bits of everything are the same."""
+
+import numpy as np
+import pytest
+import ranks
+
+import fastreg
+from fastreg import nn
+from fastreg.callbacks import Checkpoint
+from fastreg.nn import Dense, ReLU, Sequential
+from fastreg.train import Trainer
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((150, 60)).astype(np.float32)
+Y = rng.integers(0, 3, 150)
+OPTIMIZERS = {
+    "SGD": lambda: fastreg.SGD(0.1),
+    "AdamW": lambda: fastreg.AdamW(0.01, weight_decay=0.1),
+    "clipped": lambda: fastreg.Adam(0.01, clip_norm=0.5, ema_decay=0.9),
+    "LAMB": lambda: fastreg.LAMB(0.01),
+}
+
+
+def network():
+    gen = np.random.default_rng(1)
+    layers = [Dense(60, 300, rng=gen), fastreg.BatchNorm(300), ReLU(), fastreg.Dropout(0.3, rng=4)]
+    return Sequential([*layers, Dense(300, 17, rng=gen), ReLU(), fastreg.GaussianDropout(0.2, rng=5),
+                       Dense(17, 3, rng=gen)])  # fmt: skip
+
+
+def trainer(optimizer="AdamW", **options):
+    options = {"rng": 2, "progress": False, **options}
+    return Trainer(network(), nn.softmax_cross_entropy, OPTIMIZERS[optimizer](), **options)
+
+
+def train(comm=None, path=None, shards=4, optimizer="AdamW", callbacks=(), run=None, **options):
+    own = {} if comm is None and shards is None else {"comm": comm, "shards": shards}
+    run = trainer(optimizer, callbacks=callbacks, **own)
+    run.fit(X, Y, X_val=X[:40], y_val=Y[:40], **{"epochs": 2, "batch_size": 44, **options})
+    if path is not None:
+        run.save(path)
+    return run
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_any_number_of_ranks_writes_the_same_file(optimizer, tmp_path):
+    train(path=tmp_path / "alone", optimizer=optimizer)
+    for size in (1, 2, 3, 4):
+        path = tmp_path / str(size)
+        runs = ranks.run(size, lambda comm, path=path: train(comm, path, optimizer=optimizer))
+        assert path.read_bytes() == (tmp_path / "alone").read_bytes()
+        for run in runs:  # every rank has all of it
+            for key, array in run.optimizer.state_dict().items():
+                same = runs[0].optimizer.state_dict()[key]
+                assert np.array_equal(array, same), key
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_run_is_that_of_whole_batches_up_to_rounding(optimizer):
+    """Batch norm sees the whole batch, and dropout draws by the row in it."""
+    plain, cut = train(shards=None, optimizer=optimizer), train(optimizer=optimizer)
+    for key, array in plain.model.arrays.items():
+        if optimizer == "SGD":
+            assert np.allclose(array, cut.model.arrays[key], rtol=1e-3, atol=1e-5), key
+    assert np.allclose(plain.history["loss"], cut.history["loss"], rtol=1e-3)
+    assert np.allclose(plain.history["gradient_norm"], cut.history["gradient_norm"], rtol=0.02)
+
+
+def test_a_file_goes_on_with_another_number_of_ranks(tmp_path):
+    train(path=tmp_path / "whole", epochs=3)
+    ranks.run(3, lambda comm: train(comm, callbacks=[Checkpoint(tmp_path / "some")], epochs=2))
+    ranks.run(
+        2,
+        lambda comm: train(comm, tmp_path / "rest", epochs=3, resume_from=tmp_path / "some"),
+    )
+    assert (tmp_path / "rest").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_ranks_send_little_more_than_they_must():
+    def work(comm):
+        run = train(comm, epochs=1)
+        return run._team.exchange.sent / run.step, run
+
+    found = ranks.run(4, work)
+    size = sum(array.nbytes for array in found[0][1].model.params.values())
+    least = 2 * size * 3  # of all ranks together
+    steps = sum(sent for sent, _ in found)
+    assert 0.9 * least < steps < 2.0 * least  # and the state, once, after the last step
+
+
+def test_what_cannot_be_is_refused_by_name():
+    with pytest.raises(TypeError, match="comm must be a communicator"):
+        trainer(comm=3)
+    with pytest.raises(ValueError, match="shards must be at least the 3 ranks"):
+        ranks.run(3, lambda comm: trainer(comm=comm, shards=2))
+
+
+def test_a_rank_that_fails_ends_all_with_one_message(capsys):
+    class Fail(fastreg.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.trainer._team.comm.rank == 1 and self.trainer.step == 3:
+                raise RuntimeError("no more")
+
+    with pytest.raises((RuntimeError, ranks.AbortedError)):
+        ranks.run(2, lambda comm: train(comm, callbacks=[Fail()]))
+    assert "rank 1 of 2 failed in step 3 and ends the job: RuntimeError: no more" in capsys.readouterr().err
+
+
+def test_one_rank_that_is_told_to_stop_stops_all_after_that_step():
+    class Stop(fastreg.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.trainer._team.comm.rank == 1 and self.trainer.step == 3:
+                self.trainer.stop_training = True
+
+    runs = ranks.run(2, lambda comm: train(comm, callbacks=[Stop()]))
+    assert [run.step for run in runs] == [3, 3]
