@@ -25,7 +25,7 @@ __all__ = ["check_cut", "has_state", "settings_of", "state_of", "take"]
 COUNTERS = ("epoch", "batch", "step")
 EVERY_EPOCH = {"learning_rate", "gradient_norm", "weight_norm", "near_zero"}
 CUT = {"rows", "batch_size", "sample", "weights", "validation rows", "evaluate_training"}
-OPTIONAL = {"epochs", "accumulate", "shards", "source"}  # of a cut: there only if the run depends on it
+OPTIONAL = {"epochs", "accumulate", "shards", "source"}  # there only if the run depends on it
 LAST_STEP = {"learning_rate", "gradient_norm"}
 STATE = {"model", "restored", "best_batches", "parts", "kinds", "settings", "rng", "cursor",
          "history"}  # fmt: skip
