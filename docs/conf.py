@@ -56,6 +56,7 @@ html_sidebars = dict.fromkeys(  # pages without others below them
         "peers",
         "frameworks",
         "clusters",
+        "ranks",
         "promises",
         "reliability",
         "benchmarks",

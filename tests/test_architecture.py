@@ -35,11 +35,20 @@ ALLOWED = {
     "reference": {"numpy"},
     "nn": FAMILY | {"norm", "dropout", "reference"},
     "_train": FAMILY | {"nn", "schedule", "data", "checkpoint", "metrics", "history", "tqdm"},
+    "dist": FAMILY | {"_train", "nn", "norm", "dropout", "optim", "checkpoint", "."},
     "study": FAMILY | {"optim", "joblib", "tqdm"},
     "sklearn": {"numpy", "scipy", "nn", "optim", "schedule", "checkpoint", "."},  # public
     "callbacks": FAMILY | {"_train", "study", "optuna"},  # when asked for
     ".": FAMILY
-    | {"nn", "schedule", "callbacks", "_train", "study", "matplotlib"},  # when it is asked for
+    | {
+        "nn",
+        "schedule",
+        "callbacks",
+        "_train",
+        "dist",
+        "study",
+        "matplotlib",
+    },  # when it is asked for
     "torch": FAMILY | {"torch", "norm", "dropout"},  # and nothing may know it
     "export": FAMILY
     | {"nn", "norm", "dropout", "checkpoint", "data", "onnx", "torch", "."},  # nor it
@@ -242,7 +251,7 @@ def test_what_runs_compiled_code_is_twinned():
         name for name in MODULES if {"fastreg._core._kernels", *SEAMS} & set(imports(FILES[name]))
     }
     compiled -= SEAMS | {"fastreg.config"}
-    compiled = {name for name in compiled if folder(name) not in ("_core", "nn", "torch")}
+    compiled = {name for name in compiled if folder(name) not in ("_core", "dist", "nn", "torch")}
     compiled = {name for name in compiled if FILES[name].name != "__init__.py"}
     assert compiled == {module_of(name) for name in TWINNED}
 

@@ -10,8 +10,6 @@ from fastreg import checkpoint
 from fastreg._train.history import of_gradients
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from fastreg._core.types import Array, PathLike
 
 __all__ = ["Alone"]
@@ -39,10 +37,6 @@ class Alone:
     signals: tuple[Any, ...] = (signal.SIGINT,)
     cut: dict[str, Any] = {}
 
-    def agreeing(self, run: Any, where: str) -> Any:
-        """Return a context for checks, which all ranks pass or all refuse."""
-        return contextlib.nullcontext()
-
     def working(self, run: Any) -> Any:
         """Return a context for a run: an exception inside ends all ranks."""
         return contextlib.nullcontext()
@@ -53,14 +47,9 @@ class Alone:
     def end(self, run: Any) -> None:
         """Be told that they have ended, or that something needs all of the optimizer's state."""
 
-    def batches(self, feed: Any, group: Any) -> Iterable[Any]:
-        """Return what of a step's batches this process works on."""
-        return feed.batches(group)
-
-    def backward(self, run: Any, batch: Any, before: Any) -> Any:
-        """Fill the gradients of a batch; return what `Steps._slopes` adds up, and its weight."""
-        X, y, options = batch
-        return run._backward(X, y, options, before), None
+    def backward(self, run: Any, X: Any, y: Any, options: Any, before: Any) -> Any:
+        """Fill the gradients of a batch; return what `Steps._backward` does."""
+        return run._backward(X, y, options, before)
 
     def gradients(self, run: Any) -> Any:
         """Return the parameters that this process updates, and their gradients."""

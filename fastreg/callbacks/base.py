@@ -16,6 +16,10 @@ class Callback:
         Set before the first hook is called. A hook may set ``trainer.stop_training = True``, which
         ends training after the current step.
 
+    first_rank_only : bool
+        True for what only writes or prints: of several ranks, the first calls it. What may call
+        `Trainer.save`, or stop the training, must be called on all.
+
     Notes
     -----
     ``logs`` is a dict: after a batch it holds the ``loss``, after an epoch the last entry of every
@@ -34,6 +38,7 @@ class Callback:
     """
 
     trainer: Any = None
+    first_rank_only: bool = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Before the first step."""

@@ -50,6 +50,8 @@ class CSVLogger(Callback):
     'run.csv'
     """
 
+    first_rank_only = True
+
     def __init__(self, path: PathLike) -> None:
         self.path: Any = checks.path("CSVLogger", "path", path)
         self._columns: list[str] = []
@@ -107,6 +109,8 @@ class TensorBoard(Callback):
     --------
     >>> TensorBoard("runs/first")  # doctest: +SKIP
     """
+
+    first_rank_only = True
 
     def __init__(self, logdir: PathLike) -> None:
         self.logdir: Any = checks.path("TensorBoard", "logdir", logdir)

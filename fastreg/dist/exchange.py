@@ -109,10 +109,7 @@ class Exchange:
         """Return the sums over all shards of what this rank owns."""
         self._wait()
         known, self._known = self._known, {}
-        return {
-            name: tree_sum(0, self.shards, parts, plus)
-            for name, parts in known.items()
-        }
+        return {name: tree_sum(0, self.shards, parts, plus) for name, parts in known.items()}
 
     def spread(self, params: Mapping[str, Array]) -> None:
         """Give the parameters that this rank owns to all others, and take theirs."""

@@ -14,9 +14,10 @@ from fastreg import checkpoint
 from fastreg._core.checks import integer, shown
 from fastreg._core.functions import magnitudes, squares
 from fastreg._train.alone import Alone
-from fastreg._train.loop import rewind
+from fastreg._train.loop import marks, rewind
 from fastreg._train.mean import weight_of
 from fastreg._train.predict import loss_of
+from fastreg._train.resume import settings_of
 from fastreg.dist.batchnorm import flat
 from fastreg.dist.copies import Copies
 from fastreg.dist.exchange import Exchange
@@ -114,21 +115,6 @@ class Team(Alone):
     def _gather(self, own):
         return flat(self.comm.allgather(own))
 
-    @contextlib.contextmanager
-    def agreeing(self, run: Any, where: str) -> Iterator[None]:
-        """Let all ranks go on, or none: what one refuses is an error of all."""
-        error = None
-        try:
-            yield
-        except Exception as found:
-            error = found
-        said = self.comm.allgather(None if error is None else f"{type(error).__name__}: {error}")
-        if error is not None:
-            raise self._common(error)
-        for rank, one in enumerate(said):
-            if one is not None:
-                raise self._common(RuntimeError(f"{where}: rank {rank} refused: {one}"))
-
     def _common(self, error):
         """Remember an error that all ranks have: they may handle it, and go on together."""
         self._shared = error
@@ -157,6 +143,7 @@ class Team(Alone):
         for layer in model.layers:
             if hasattr(layer, "_next_noise") and layer._key is None:
                 layer._next_noise(None)
+        self._compare(run)
         if comm.size > 1:
             ours = comm.bcast((model.state_dict(), run.rng.bit_generator.state), 0)
             model.load_state_dict(ours[0])
@@ -171,6 +158,20 @@ class Team(Alone):
         if self._whole:
             self._share_out(run.optimizer)
         self._whole = False
+
+    def _compare(self, run):
+        """Refuse ranks whose data or settings are not those of the first."""
+        own = {"data": run._cut, "settings": settings_of(run)}
+        said = self.comm.allgather({key: repr(value) for key, value in own.items()})
+        for rank, one in enumerate(said):
+            for key, value in one.items():
+                if value != said[0][key]:
+                    raise self._common(
+                        ValueError(
+                            f"Trainer.fit: all ranks must be given the same {key}, got on rank "
+                            f"{rank} others than on rank 0: {value} against {said[0][key]}"
+                        )
+                    )
 
     def _share_out(self, optimizer):
         state = optimizer.state_dict()
@@ -193,16 +194,12 @@ class Team(Alone):
             self._whole = True
             run.optimizer.load_state_dict(state)
 
-    def batches(self, feed: Any, group: Any) -> Any:
-        """Return the batches of a step."""
-        return feed.batches(group)
-
-    def backward(self, run: Any, batch: Any, before: Any) -> Any:
+    def backward(self, run: Any, X: Any, y: Any, options: Any, before: Any) -> Any:
         """Go forward and back with this rank's shards; return what is known of all of them."""
-        X, y, options = batch
         n = len(X)
         if not n:
-            raise NoWeightError("all rows of a batch weigh 0")
+            return None
+        here = before if run._mean is None else marks(run.model)
         bounds = [n * j // self.shards for j in range(self.shards + 1)]
         mine = {j: slice(bounds[j], bounds[j + 1]) for j in self._mine if bounds[j] < bounds[j + 1]}
         rows = {j: bounds[j] for j in mine}
@@ -214,7 +211,8 @@ class Team(Alone):
         found = [*self._gather(own).values()]
         total = sum(one[0] for one in found)
         if not total:
-            raise NoWeightError("all shards of a batch weigh 0")
+            rewind(here)
+            return None
         value = sum(one[1] * (one[0] / total) for one in found)
         if not math.isfinite(value):
             rewind(before)
@@ -230,7 +228,7 @@ class Team(Alone):
             slopes[j] = slope * slope.dtype.type(own[j][0] / total)
         self._reduce(slopes, bounds)
         right = None if any(one[3] is None for one in found) else sum(one[3] for one in found)
-        return (value, sum(one[2] for one in found), right, n), total
+        return value, sum(one[2] for one in found), right, n
 
     def _judge(self, run, outputs, y, options):
         """Weight, loss, rows right and outputs of a shard, and the loss's gradient."""

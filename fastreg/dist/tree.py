@@ -44,9 +44,7 @@ def nodes(low: int, high: int, first: int, last: int) -> list[Node]:
     return [*nodes(low, part, first, last), *nodes(part, high, first, last)]
 
 
-def tree_sum(
-    low: int, high: int, parts: Mapping[Node, Any], add: Callable[[Any, Any], Any]
-) -> Any:
+def tree_sum(low: int, high: int, parts: Mapping[Node, Any], add: Callable[[Any, Any], Any]) -> Any:
     """Return the sum over a tree of what is known of its subtrees; None where nothing is.
 
     Examples

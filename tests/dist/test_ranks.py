@@ -23,9 +23,9 @@ OPTIMIZERS = {
 
 def network():
     gen = np.random.default_rng(1)
-    layers = [Dense(60, 300, rng=gen), fastreg.BatchNorm(300), ReLU(), fastreg.Dropout(0.3, rng=4)]
-    return Sequential([*layers, Dense(300, 17, rng=gen), ReLU(), fastreg.GaussianDropout(0.2, rng=5),
-                       Dense(17, 3, rng=gen)])  # fmt: skip
+    layers = [Dense(60, 300, rng=gen), fastreg.BatchNorm(300), ReLU()]
+    layers += [fastreg.Dropout(0.3, rng=4), Dense(300, 17, rng=gen), ReLU()]
+    return Sequential([*layers, fastreg.GaussianDropout(0.2, rng=5), Dense(17, 3, rng=gen)])
 
 
 def trainer(optimizer="AdamW", **options):
@@ -66,6 +66,47 @@ def test_the_run_is_that_of_whole_batches_up_to_rounding(optimizer):
     assert np.allclose(plain.history["gradient_norm"], cut.history["gradient_norm"], rtol=0.02)
 
 
+def others():
+    gen = np.random.default_rng(1)
+    layers = [Dense(60, 33, rng=gen), fastreg.AlphaDropout(0.1, rng=4), nn.Tanh()]
+    layers += [fastreg.Dropout(0.2, rng=7, noise_shape=(None, 1)), fastreg.BatchNorm(33)]
+    return Sequential([*layers, Dense(33, 3, rng=gen)])
+
+
+weights = rng.uniform(0.0, 2.0, 150).astype(np.float32)
+weights[:40] = 0.0
+WAYS = {
+    "accumulate": lambda: ({}, {"accumulate": 2}),
+    "penalties": lambda: ({"penalties": [fastreg.ElasticNet(1e-3, 1e-3)]}, {}),
+    "metrics": lambda: ({"metrics": ["f1"], "monitor": "val_f1"}, {}),
+    "weights": lambda: ({}, {"sample_weight": np.where(weights < 1.7, 0, weights)}),
+    "shards without weight": lambda: ({}, {"sample_weight": weights}),
+    "small batches": lambda: ({}, {"batch_size": 3, "accumulate": 5}),
+    "early stopping": lambda: (
+        {"early_stopping": fastreg.EarlyStopping(1, restore_best=True)}, {"epochs": 8}),
+    "plateau": lambda: ({"schedule": fastreg.ReduceOnPlateau(0.1, patience=1)}, {"epochs": 5}),
+    "other dropouts": lambda: ({"model": others()}, {}),
+    "skipped": lambda: ({"optimizer": fastreg.Adam(0.01, on_nonfinite="skip")}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_train_has_the_bits_of_one_rank(way, tmp_path):
+    def work(comm, path):
+        given, fit = WAYS[way]()
+        own = {"comm": comm, "shards": 4, "rng": 2, "progress": False, **given}
+        model, optimizer = own.pop("model", None), own.pop("optimizer", None)
+        run = Trainer(model or network(), nn.softmax_cross_entropy,
+                      optimizer or fastreg.Adam(0.01), **own)  # fmt: skip
+        run.fit(X, Y, X_val=X[:40], y_val=Y[:40], **{"epochs": 2, "batch_size": 44, **fit})
+        run.save(path)
+
+    work(None, tmp_path / "alone")
+    for size in (2, 3):
+        ranks.run(size, lambda comm, size=size: work(comm, tmp_path / str(size)))
+        assert (tmp_path / str(size)).read_bytes() == (tmp_path / "alone").read_bytes()
+
+
 def test_a_file_goes_on_with_another_number_of_ranks(tmp_path):
     train(path=tmp_path / "whole", epochs=3)
     ranks.run(3, lambda comm: train(comm, callbacks=[Checkpoint(tmp_path / "some")], epochs=2))
@@ -77,15 +118,39 @@ def test_a_file_goes_on_with_another_number_of_ranks(tmp_path):
 
 
 def test_ranks_send_little_more_than_they_must():
+    class Count(fastreg.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.sent = self.trainer._team.exchange.sent
+
     def work(comm):
-        run = train(comm, epochs=1)
-        return run._team.exchange.sent / run.step, run
+        count = Count()
+        run = train(comm, epochs=1, callbacks=[count])
+        return count.sent, run
 
     found = ranks.run(4, work)
-    size = sum(array.nbytes for array in found[0][1].model.params.values())
-    least = 2 * size * 3  # of all ranks together
-    steps = sum(sent for sent, _ in found)
-    assert 0.9 * least < steps < 2.0 * least  # and the state, once, after the last step
+    run = found[0][1]
+    sizes = {name: array.nbytes for name, array in run.model.params.items()}
+    least = 2 * 3 * sum(sizes.values())  # of all four ranks together
+    elsewhere = 3 * (sizes["1.gamma"] + sizes["1.beta"])  # came with the statistics' sums
+    assert sum(sent for sent, _ in found) == run.step * (least - elsewhere)
+
+
+def test_ranks_with_other_data_or_settings_are_told():
+    def work(comm):
+        run = trainer(comm=comm, optimizer="AdamW")
+        run.fit(X, Y, epochs=1, batch_size=44 + comm.rank)
+
+    with pytest.raises(ValueError, match="all ranks must be given the same data, got on rank 1"):
+        ranks.run(2, work)
+
+
+def test_a_file_of_the_history_is_written_by_the_first_rank(tmp_path):
+    def work(comm):
+        log = fastreg.callbacks.CSVLogger(tmp_path / f"{comm.rank}.csv")
+        train(comm, callbacks=[log])
+
+    ranks.run(2, work)
+    assert [path.name for path in tmp_path.iterdir()] == ["0.csv"]
 
 
 def test_what_cannot_be_is_refused_by_name():
@@ -103,7 +168,10 @@ def test_a_rank_that_fails_ends_all_with_one_message(capsys):
 
     with pytest.raises((RuntimeError, ranks.AbortedError)):
         ranks.run(2, lambda comm: train(comm, callbacks=[Fail()]))
-    assert "rank 1 of 2 failed in step 3 and ends the job: RuntimeError: no more" in capsys.readouterr().err
+    assert (
+        "rank 1 of 2 failed in step 3 and ends the job: RuntimeError: no more"
+        in capsys.readouterr().err
+    )
 
 
 def test_one_rank_that_is_told_to_stop_stops_all_after_that_step():

@@ -16,6 +16,7 @@ NOT_HERE = {
     "v.value": "needs Keras",
     "LocalCluster": "starts processes: tests/lab/test_clusters.py does",
     "ray.init": "the same",
+    "COMM_WORLD": "needs MPI: tests/dist/test_mpi.py has it",
 }
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 

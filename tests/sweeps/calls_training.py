@@ -80,6 +80,8 @@ add(
     metrics=(["auc"], listed(lambda value: False)),
     monitor=("val_loss", lambda value: False),
     mode=("min", one_of("min", "max", none=True)),
+    comm=(None, optional_part),
+    shards=(2, integer(1, none=True)),
 )
 _documented = (FloatingPointError,)  # what data that are not finite end in
 FIT = {

@@ -225,6 +225,7 @@ watched = Trainer(
         OptunaPruning(object(), monitor="val_auc"),
     ],
 )  # fmt: skip
+shared = Trainer(model, smooth, fastreg.Adam(), comm=None, shards=4)
 drawn: History = watched.fit(X, labels, epochs=1)
 print(drawn.plot(), drawn.best_epoch("loss", "min"), watched.recorded["loss"])
 scores: list[float] = [
