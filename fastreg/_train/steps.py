@@ -114,7 +114,8 @@ class Steps(Run):
 
     def _mean_slopes(self, batches, before):
         """Leave the mean of several gradients in the model; return what `add_step` takes."""
-        found, mean = None, self._mean
+        found: Any = None
+        mean: Any = self._mean
         mean.begin()
         for X, y, options in batches:
             one = self._team.backward(self, X, y, options, before)

@@ -154,7 +154,8 @@ class Team(Alone):
         low, high = (self.exchange.bounds[comm.rank + k] for k in (0, 1))
         self._copies = Copies(model, low, high, self._gather, self.shards)
         self._mine = range(low, high)
-        self._cut_whole, self._parts = whole, {}
+        self._cut_whole = whole
+        self._parts: dict[str, Array] = {}
         if self._whole:
             self._share_out(run.optimizer)
         self._whole = False
