@@ -91,6 +91,11 @@ def team_of(where: str, comm: Any, shards: Any, model: Any, optimizer: Any) -> A
             f"{where}: optimizer must be one of fastreg's, whose state can be shared out, got "
             f"{shown(optimizer)}"
         )
+    if optimizer._state_dtype is not None:  # its rounding draws by places among all parameters
+        raise ValueError(
+            f"{where}: optimizer must keep its state in full, got state_dtype="
+            f"{optimizer._state_dtype!r}, which cannot be shared out; leave it out"
+        )
     return Team(comm, shards)
 
 
@@ -149,7 +154,6 @@ class Team(Alone):
             model.load_state_dict(ours[0])
             run.rng.bit_generator.state = run._rng_state = ours[1]
         whole = isinstance(run.optimizer, (LAMB, LARS))
-        whole |= run.optimizer.state_dict().get("state_dtype") is not None
         self.exchange = Exchange(comm, self.shards, model.params, whole)
         low, high = (self.exchange.bounds[comm.rank + k] for k in (0, 1))
         self._copies = Copies(model, low, high, self._gather, self.shards)

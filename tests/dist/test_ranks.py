@@ -156,6 +156,9 @@ def test_a_file_of_the_history_is_written_by_the_first_rank(tmp_path):
 def test_what_cannot_be_is_refused_by_name():
     with pytest.raises(TypeError, match="comm must be a communicator"):
         trainer(comm=3)
+    narrow = fastreg.Adam(state_dtype="bfloat16")
+    with pytest.raises(ValueError, match="optimizer must keep its state in full, got state_dtype"):
+        Trainer(network(), nn.softmax_cross_entropy, narrow, shards=2)
     with pytest.raises(ValueError, match="shards must be at least the 3 ranks"):
         ranks.run(3, lambda comm: trainer(comm=comm, shards=2))
 
