@@ -1,9 +1,11 @@
 """All rows of the charter: importing a file of them enters its own."""
 
 import rows_dropout  # noqa: F401
+import rows_files  # noqa: F401
 import rows_memory  # noqa: F401
 import rows_numbers  # noqa: F401
 import rows_owed  # noqa: F401
+import rows_processes  # noqa: F401
 import rows_shipped  # noqa: F401
 from charter import ROWS
 

@@ -1,0 +1,228 @@
+"""F: processes, and N-08: their floating-point mode."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+from charter import HERE, TREE, Broken, kept_by, row
+from rows_files import POSIX, child
+
+import fastreg
+from fastreg import config
+
+
+def bits():
+    X = np.random.default_rng(5).standard_normal((300, 700))
+    W = {"w": X.copy()}
+    fastreg.Adam().update(W, {"w": X[::-1]})
+    return W["w"].tobytes() + fastreg.Dropout(0.5, rng=1).forward(X).tobytes()
+
+
+def one_lock(patch):
+    """A lock around each update, which a child finds as another thread has left it."""
+    plain, lock = fastreg.Adam.update, threading.Lock()
+
+    def update(self, params, grads):
+        with lock:
+            plain(self, params, grads)
+            time.sleep(0.002)
+
+    patch.setattr(fastreg.Adam, "update", update)
+
+
+@row(
+    "F-01",
+    "forks after use, from a second thread, three deep and while another thread computes: no hang, the same bits",
+    "forks",
+    full=10_000,
+    short=40,
+    slow=True,
+    faults=(one_lock,),
+    needs=POSIX,
+)
+def forks(n):
+    with fastreg.num_threads(3):
+        expected = bits()
+
+        def right(depth=0):
+            signal.alarm(10)
+            if bits() != expected:
+                raise Broken("other bits")
+            if depth:
+                joined(depth - 1)
+
+        def joined(depth=0):
+            if os.waitpid(child(lambda: right(depth)), 0)[1]:
+                raise Broken("a child hung, crashed or computed other bits")
+
+        stop = threading.Event()
+
+        def busy():
+            with fastreg.num_threads(3):
+                while not stop.is_set():
+                    bits()
+
+        def four_forms():
+            joined()
+            joined(2)
+
+        for _ in range(n // 8):
+            four_forms()  # four forks
+            failed = []
+
+            def from_thread(failed=failed):
+                try:
+                    joined()
+                except Broken as error:
+                    failed.append(error)
+
+            second = threading.Thread(target=from_thread)
+            second.start()
+            second.join()
+            other = threading.Thread(target=busy)
+            other.start()
+            try:
+                for _ in range(3):
+                    joined()
+            finally:
+                stop.set()
+                other.join()
+                stop.clear()
+            if failed:
+                raise failed[0]
+    return n // 8 * 8
+
+
+def quota_unread(patch):
+    patch.setattr(config, "_quota_cores", lambda: None)
+
+
+kept_by(
+    "F-03",
+    "threads are no more than quotas of cgroups (v1, v2), affinity and OpenMP's limits allow",
+    "tests/core/test_thread_limits.py",
+    times=10,
+    faults=(quota_unread,),
+)
+
+
+def torn(patch):
+    """A step written in pieces between which Python may stop."""
+    plain = fastreg.SGD.update
+
+    def update(self, params, grads):
+        copies = {key: value.copy() for key, value in params.items()}
+        plain(self, copies, grads)
+        for key, value in copies.items():
+            for place in range(0, value.size, 10_000):
+                params[key][place : place + 10_000] = value[place : place + 10_000]
+
+    patch.setattr(fastreg.SGD, "update", update)
+
+
+@row(
+    "F-04",
+    "an interrupt at any moment leaves a whole number of steps, bit for bit",
+    "interrupts",
+    full=5_000,
+    short=60,
+    faults=(torn,),
+    needs=POSIX,
+)
+def interrupted(n):
+    w, g = np.zeros(1_000_000), np.ones(1_000_000)
+    optimizer, done = fastreg.SGD(1.0), 0
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for delay in np.random.default_rng().uniform(0.0005, 0.015, n):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                while True:
+                    optimizer.update({"w": w}, {"w": g})
+            except KeyboardInterrupt:
+                done += 1
+            if not (w == -optimizer.t).all():
+                raise Broken("a step was torn")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    return done
+
+
+EXIT = """
+import atexit, threading, planted
+planted.pytest_configure()
+import numpy as np, fastreg
+fastreg.set_num_threads(3)
+def work(forever=False):
+    w = {"w": np.ones(300_000)}
+    optimizer = fastreg.Adam()
+    while True:
+        optimizer.update(w, {"w": w["w"].copy()})
+        if not forever:
+            return
+atexit.register(work)
+work()
+threading.Thread(target=work, args=(True,), daemon=True).start()
+"""
+
+
+def end_by_abort(patch):
+    """A library that ends a process that used it the hard way."""
+    import atexit
+
+    plain = fastreg.Adam.update
+
+    def update(self, *arguments):
+        plain(self, *arguments)
+        atexit.register(os.abort)
+
+    patch.setattr(fastreg.Adam, "update", update)
+
+
+@row(
+    "F-06",
+    "a process ends well while daemon threads compute, and computes at its exit",
+    "processes",
+    full=1_000,
+    short=2,
+    planted=1,
+    faults=(end_by_abort,),
+)
+def ended(n):
+    path = os.pathsep.join([str(HERE), str(TREE), *filter(None, sys.path)])
+    for _ in range(n):
+        done = subprocess.run(
+            [sys.executable, "-c", EXIT], env={**os.environ, "PYTHONPATH": path}, cwd=TREE,
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        if done.returncode or done.stderr:
+            raise Broken(f"{done.returncode} {done.stderr[-2000:]}")
+    return n
+
+
+def helpers_in_the_default_mode(patch):
+    """With more than one thread, the process's own mode and not the caller's."""
+    plain = fastreg.Momentum.update
+
+    def update(self, params, grads):
+        if fastreg.get_num_threads() > 1:
+            ctypes.CDLL("libm.so.6").fesetenv(ctypes.c_void_p(-1))
+        plain(self, params, grads)
+
+    patch.setattr(fastreg.Momentum, "update", update)
+
+
+kept_by(
+    "N-08",
+    "in every rounding and flush mode one hash for all threads: helpers take the caller's mode. (The "
+    "charter asked for one hash for all modes; but who sets a mode asks for its results, as of NumPy)",
+    "tests/core/test_threads.py::test_helpers_compute_in_the_callers_mode",
+    times=50,
+    faults=(helpers_in_the_default_mode,),
+)
