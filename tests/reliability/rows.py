@@ -1,5 +1,6 @@
 """All rows of the charter: importing a file of them enters its own."""
 
+import rows_bad_input  # noqa: F401
 import rows_dropout  # noqa: F401
 import rows_files  # noqa: F401
 import rows_memory  # noqa: F401

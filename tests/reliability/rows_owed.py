@@ -25,10 +25,6 @@ OWED = {
     "C-03": ("power loss", "not written yet"),
     "C-09": ("old and newer formats", "not written yet"),
     "C-10": ("all or nothing", "kept by `tests/sweeps/test_errors.py`; its row is owed"),
-    "X-01": (
-        "bad input made from the signatures of every public callable",
-        "kept by `tests/sweeps/test_errors.py`; its row is owed",
-    ),
     "X-02": ("mutants of C, Cython and Python", "not written yet"),
     "X-03": ("calls beside a busy neighbour, and 10⁷ calls in flat memory", "not written yet"),
 }
