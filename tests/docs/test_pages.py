@@ -80,7 +80,7 @@ def test_files_and_commands_that_pages_name_exist():
 def test_bytes_of_updates_are_those_of_their_rows_in_c():
     """A rule reads parameter, gradient and slots, and writes all but the gradient."""
     rules = (DOCS.parent / "csrc" / "fastreg.h").read_text("utf-8")
-    slots = {name: int(n) for name, n in re.findall(r"RULE\((\w+), (\d+), -?\d+\)", rules)}
+    slots = {name: int(n) for name, n in re.findall(r"RULE\((\w+), (\d+), -?\d+,", rules)}
     table = (DOCS / "promises.md").read_text("utf-8")
     for name in ("SGD", "Momentum", "Adam"):
         said = re.search(rf"^\| {name} \|.*\| (\d+) \|$", table, re.MULTILINE)
