@@ -74,7 +74,7 @@ def contenders(work: Work) -> list[Contender]:
         fewer = one.threads < most[one.library, one.form]
         compiled = one.form == "compiled"  # which takes some seconds each time
         again = work.dtype == "float64" and (fewer or one.level or compiled)
-        again = again or (fewer and floor and one.library != "fast")
+        again = again or (fewer and floor is not None and one.library != "fast")
         if again or (fewer and compiled and work.kind != "step"):
             found.remove(one)
     if floor is not None:

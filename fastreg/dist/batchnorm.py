@@ -51,6 +51,8 @@ class SyncBatchNorm:
     array([[1.]])
     """
 
+    layer: BatchNorm
+
     def __init__(self, layer: BatchNorm, gather: Any, shards: int) -> None:
         self.layer, self._gather, self._shards = layer, gather, shards
         self._last: Any = None

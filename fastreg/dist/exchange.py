@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastreg._core.types import Array
+    from fastreg.dist.pieces import Run
 
 __all__ = ["Exchange", "plus"]
 
@@ -47,6 +48,13 @@ class Exchange:
     sent : int
         Bytes that this rank has sent.
     """
+
+    comm: Any
+    shards: int
+    sent: int
+    layouts: dict[str, Layout]
+    runs: dict[str, list[Run]]
+    bounds: list[int]
 
     def __init__(self, comm: Any, shards: int, params: Mapping[str, Array], whole: bool) -> None:
         self.comm, self.shards, self.sent = comm, shards, 0

@@ -42,6 +42,10 @@ class Layout:
     True
     """
 
+    shape: tuple[int, ...]
+    dtype: Any
+    size: int
+
     def __init__(self, name: str, array: Array) -> None:
         self.shape, self.dtype, self.size = array.shape, array.dtype, array.size
         self._axes = sorted(range(array.ndim), key=lambda k: -abs(array.strides[k]))

@@ -46,7 +46,8 @@ class Single:
     ['mine']
     """
 
-    rank, size = 0, 1
+    rank: int = 0
+    size: int = 1
 
     def allgather(self, own: Any) -> list[Any]:
         """Return what all ranks give."""
@@ -105,6 +106,12 @@ class Team(Alone):
     Every number that a run decides by is the same on all ranks: sums over shards are taken over a
     fixed tree, and all ranks are given them.
     """
+
+    comm: Any
+    shards: int
+    first: bool
+    signals: tuple[Any, ...]
+    cut: dict[str, Any]
 
     def __init__(self, comm: Any, shards: int) -> None:
         self.comm, self.shards = comm, shards

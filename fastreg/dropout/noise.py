@@ -72,7 +72,8 @@ class AlphaDropout(RandomLayer):
         return threshold(rate), a, -a * rate * SATURATION, a * (1.0 - rate) * SATURATION
 
     def _noisy(self, where, name, X, out, noise, noise_shape):
-        return alpha_dropout(where, name, X, out, *noise, self._first(X))
+        first = self._first(X)
+        return alpha_dropout(where, name, X, out, *noise, first)  # pyright: ignore[reportCallIssue]
 
     def _gradient(self, where, name, dout, out, noise, noise_shape, shape):
         first = self._first(dout)
