@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastreg import checkpoint
 from fastreg._train.history import of_gradients
+from fastreg._train.mean import weight_of
 
 if TYPE_CHECKING:
     from fastreg._core.types import Array, PathLike
@@ -26,6 +27,8 @@ class Alone:
         What ends a run between two steps.
     cut : dict
         What of it a run that goes on must have in common.
+    own : callable or None
+        Which rows of a batch it computes; see `fastreg._train.feed.Feed`.
 
     Examples
     --------
@@ -36,6 +39,7 @@ class Alone:
     first: bool = True
     signals: tuple[Any, ...] = (signal.SIGINT,)
     cut: dict[str, Any] = {}
+    own: Any = None
 
     def working(self, run: Any) -> Any:
         """Return a context for a run: an exception inside ends all ranks."""
@@ -50,6 +54,10 @@ class Alone:
     def backward(self, run: Any, X: Any, y: Any, options: Any, before: Any) -> Any:
         """Fill the gradients of a batch; return what `Steps._backward` does."""
         return run._backward(X, y, options, before)
+
+    def weight(self, run: Any, y: Any, options: Any) -> float:
+        """Return what the last batch weighs in a mean over several."""
+        return weight_of(run.loss, y, options)
 
     def gradients(self, run: Any) -> Any:
         """Return the parameters that this process updates, and their gradients."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastreg._core.arrays import rows_at
+from fastreg._train.pieces import Part
 from fastreg._train.predict import check_table, check_weight, check_weights, counted
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ class Feed:
         Whether all rows are one piece.
     once : bool
         Whether the rows can be read only once.
+    own : callable or None
+        ``own(n)`` says from which row to before which this process computes a batch of n: then a
+        batch's X and y may be `Part`s. None stands for all of them.
     """
 
     cut: dict[str, Any]
@@ -41,6 +45,7 @@ class Feed:
     last: bool = False
     whole: bool = True
     once: bool = False
+    own: Any = None
 
     def epoch(self, rng: Any, epoch: int, first: int) -> Iterator[Any]:
         """Draw the order of an epoch; return its groups from one step on."""
@@ -109,10 +114,21 @@ class ArrayFeed(Feed):
             yield self._batch(begin, min(begin + self._size, end))
 
     def _batch(self, start, stop):
+        if self.own is not None:
+            return self._part(start, stop)
         X = rows_at(self.X, self._order, start, stop, self._rows)
         options = {} if self.weights is None else {"sample_weight": self._weights[start:stop]}
         if self._y is None:
             return X, rows_at(self.y, self._order, start, stop), options
+        return X, self._y[start:stop], options
+
+    def _part(self, start, stop):
+        low, high = self.own(stop - start)
+        here, n = (self._order, start + low, start + high), stop - start
+        X = Part(rows_at(self.X, *here, self._rows), low, n)
+        options = {} if self.weights is None else {"sample_weight": self._weights[start:stop]}
+        if self._y is None:
+            return X, Part(rows_at(self.y, *here), low, n), options
         return X, self._y[start:stop], options
 
     def pieces(self) -> Iterator[Any]:

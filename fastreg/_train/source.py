@@ -10,65 +10,17 @@ import numpy as np
 
 from fastreg._core.checks import integer, shown
 from fastreg._train.feed import ArrayFeed, Feed
+from fastreg._train.pieces import Part, Pieces
 from fastreg._train.predict import check_alike, check_table, check_weight, counted
 from fastreg.data.rows import Rows, sliceable
-from fastreg.nn.targets import option_of, weights
+from fastreg.nn.targets import option_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastreg._core.types import Array
-
 __all__ = ["RowsFeed", "StreamFeed", "feed_of", "is_source", "reader_of", "validation_of"]
 
 BLOCK = 2**20  # bytes of X that are read together
-
-
-class Pieces:
-    """Checks what a source gives: each piece by itself, and all against the first.
-
-    ``names`` are those of the source, and what its shapes are called in messages.
-    """
-
-    def __init__(self, where: str, run: Any, name: str) -> None:
-        self.where, self.run, self.name = where, run, name
-        self._kind: Any = None
-        self._ignored = option_of(run.loss, "ignore_index")
-
-    def read(self, found: Any, place: str, n: int | None = None) -> tuple[Array, Any, Any]:
-        """Return X in the model's dtype, y, and weights or None."""
-        name = f"{self.name}{place}"
-        if not isinstance(found, (tuple, list)) or len(found) not in (2, 3):
-            raise TypeError(
-                f"{self.where}: {name} must be (X, y) or (X, y, sample_weight), got {shown(found)}"
-            )
-        names = f"X of {name}", f"y of {name}"
-        for what, one in zip((*names, f"sample_weight of {name}"), found, strict=False):
-            if n is not None and hasattr(one, "__len__") and len(one) != n:
-                raise ValueError(f"{self.where}: {what} must have {n} rows, got {len(one)}")
-        run = self.run
-        X, y = check_table(self.where, names[0], found[0], names[1], found[1], run.model, run.loss)
-        given = found[2] if len(found) == 3 else None
-        by_row = weights(self.where, f"sample_weight of {name}", given, len(X))
-        kind = {"X.shape[1:]": X.shape[1:], "y.shape[1:]": y.shape[1:], "y.dtype": str(y.dtype),
-                "sample_weight": by_row is not None}  # fmt: skip
-        self._kind = self._kind or kind
-        for what, ours in kind.items():
-            if ours != self._kind[what]:
-                raise ValueError(
-                    f"{self.where}: {name} must be like the first rows, whose {what} is "
-                    f"{self._kind[what]}, got {ours}"
-                )
-        return X, y, by_row
-
-    def counted(self, X: Any, y: Any, by_row: Any) -> Any:
-        """Return X, y and the loss's options of the rows that take part, perhaps of none."""
-        kept = None if by_row is None else by_row > 0
-        if self._ignored is not None and y.ndim == 1:
-            kept = (y != self._ignored) & (True if kept is None else kept)
-        if kept is not None and not kept.all():
-            X, y, by_row = X[kept], y[kept], None if by_row is None else by_row[kept]
-        return X, y, {} if by_row is None else {"sample_weight": by_row}
 
 
 class RowsFeed(Feed):
@@ -95,8 +47,8 @@ class RowsFeed(Feed):
         self.cut = {"rows": self._n, "batch_size": size, "sample": list(X.shape[1:]),
                     "weights": by_row is not None, "source": how}  # fmt: skip
 
-    def _read(self, start, end):
-        return self._pieces.read(self.rows[start:end], f"[{start}:{end}]", end - start)
+    def _read(self, start, end, rows=None):
+        return self._pieces.read(self.rows[start:end], f"[{start}:{end}]", end - start, rows)
 
     def epoch(self, rng: Any, epoch: int, first: int) -> Iterator[Any]:
         """Draw the order of an epoch; return its groups from one step on."""
@@ -107,16 +59,18 @@ class RowsFeed(Feed):
             blocks = rng.permutation(self._blocks)
             seeds = rng.integers(2**63, size=-(-self._blocks // self.rows.window))
         self.last = first >= self.steps
-        windows = self._windows(blocks, seeds, order, first * self._accumulate * self._size)
-        return self._groups(self._batches(windows), first)
+        skip = first * self._accumulate * self._size
+        windows = self._windows(blocks, seeds, order, skip, self.own)
+        return self._groups(self._batches(windows, self._n - skip), first)
 
     def _groups(self, batches, first):
         for step in range(first, self.steps):
             self.last = step == self.steps - 1
             yield islice(batches, self._accumulate)
 
-    def _windows(self, blocks, seeds, order, skip):
+    def _windows(self, blocks, seeds, order, skip, own=None):
         """Yield windows of rows and the order in which to take them, from a row on."""
+        place = skip
         for i in range(0, self._blocks, self.rows.window):
             chosen = np.sort(blocks[i : i + self.rows.window]).tolist()
             count = sum(min(self._block, self._n - b * self._block) for b in chosen)
@@ -128,46 +82,72 @@ class RowsFeed(Feed):
                 picked = np.random.default_rng(seeds[i // self.rows.window]).permutation(count)
             elif picked is None:
                 picked = np.arange(count)
-            yield self._window(chosen, count), picked[skip:]
-            skip = 0
+            picked = picked[skip:]
+            mine = None
+            if own is not None:
+                mine = np.zeros(count, np.bool_)
+                mine[picked[self._are_own(place, place + len(picked))]] = True
+            yield self._window(chosen, count, mine), picked
+            place, skip = place + len(picked), 0
 
-    def _window(self, chosen, count):
-        """Read some blocks; what is returned is valid until the next window."""
+    def _are_own(self, start, stop):
+        """Whether the rows at some places of an epoch are those that this process computes."""
+        batch, place = np.divmod(np.arange(start, stop), self._size)
+        whole, last = self.own(self._size), self.own(self._n % self._size)
+        ends = batch == self._n // self._size
+        low, high = (np.where(ends, a, b) for a, b in zip(last, whole, strict=True))
+        return (low <= place) & (place < high)
+
+    def _window(self, chosen, count, mine):
+        """Read some blocks, perhaps only some of their rows; valid until the next window."""
         if self._held is None:
             room = min(self._n, self._block * self.rows.window)
             self._held = _room(self._few, room)
         start = 0
         for b in chosen:
             end = min((b + 1) * self._block, self._n)
-            found = self._read(b * self._block, end)
             stop = start + end - b * self._block
-            for held, one in zip(self._held, found, strict=True):
-                if held is not None:
-                    held[start:stop] = one
+            rows = None if mine is None else np.flatnonzero(mine[start:stop])
+            if rows is None or len(rows):
+                found = self._read(b * self._block, end, rows)
+                for held, one in zip(self._held, found, strict=True):
+                    if held is not None:
+                        held[start:stop][slice(None) if rows is None else rows] = one
             start = stop
         return [None if held is None else held[:count] for held in self._held]
 
-    def _batches(self, windows):
+    def _batches(self, windows, left):
+        """Cut windows into batches of so many rows; of each, take those that are computed here."""
         size = min(self._size, self._n)
-        X = np.empty((size, *self._few[0].shape[1:]), self._few[0].dtype)
-        filled, (_, y, by_row) = 0, _room(self._few, size)
+        low, high = self._span(min(size, left))
+        X = _room(self._few, high - low + 1)[0]  # spans of smaller batches may be longer by one
+        room, filled = [X[: high - low], *_room(self._few, high - low)[1:]], 0
         for window, order in windows:
             for start in range(0, len(order), size):
                 rest = order[start : start + size]
                 while len(rest):
                     picked, rest = rest[: size - filled], rest[size - filled :]
                     end = filled + len(picked)
-                    for held, one in zip((X, y, by_row), window, strict=True):
-                        if held is not None:
-                            one.take(picked, 0, held[filled:end], "clip")
+                    first, last = max(low, filled), min(high, end)
+                    if first < last:
+                        taken = picked[first - filled : last - filled]
+                        for held, one in zip(room, window, strict=True):
+                            if held is not None:
+                                one.take(taken, 0, held[first - low : last - low], "clip")
                     filled = end
-                    if filled == size:
-                        yield self._pieces.counted(X, y, by_row)
-                        filled, (_, y, by_row) = 0, _room(self._few, size)
-        if filled:
-            yield self._pieces.counted(
-                X[:filled], y[:filled], None if by_row is None else by_row[:filled]
-            )
+                    if filled == min(size, left):
+                        yield self._batch(room, low, filled)
+                        left, filled = left - filled, 0
+                        low, high = self._span(min(size, left))
+                        room = [X[: high - low], *_room(self._few, high - low)[1:]]
+
+    def _span(self, n):
+        return (0, n) if self.own is None else self.own(n)
+
+    def _batch(self, room, low, n):
+        if self.own is None:
+            return self._pieces.counted(*room)
+        return Part(room[0], low, n), Part(room[1], low, n), {}
 
     def pieces(self) -> Iterator[Any]:
         """Yield all rows in their order as (X, y, options), a window at a time."""
@@ -225,14 +205,18 @@ class StreamFeed(Feed):
                 f"{shown(source)}"
             ) from None
 
-    def _pass(self, number):
+    def _pass(self, number, own=None):
         """Yield the checked batches of a pass; say so if there is none."""
         ready, self._ready = self._ready, None
         if number or ready is None:
             ready = self._open(number)
         count = 0
         for count, found in enumerate(ready, 1):
-            yield self._pieces.read(found, f", batch {count - 1} of pass {number},")
+            place = f", batch {count - 1} of pass {number},"
+            if own is None:
+                yield self._pieces.read(found, place)
+            else:
+                yield self._pieces.part(found, place, own)
         wrong = count if self._length is None or self._given else count - self._length
         if not count or (self._length is not None and not self._given and wrong):
             wanted = "at least one batch" if self._length is None else f"{self._length} batches"
@@ -244,7 +228,7 @@ class StreamFeed(Feed):
         """Yield batches of one pass after another."""
         number = 0
         while True:
-            yield from self._pass(number)
+            yield from self._pass(number, self.own)
             number += 1
             if self.once:
                 raise ValueError(
@@ -256,7 +240,7 @@ class StreamFeed(Feed):
         """Return the groups of an epoch from one step on; what comes before is read and dropped."""
         skip = first * self._accumulate
         if self._given is None:
-            stream = self._pass(epoch)
+            stream = self._pass(epoch, self.own)
         elif self._stream is None:
             skip += epoch * self._given * self._accumulate
             stream = self._stream = self._endless()
@@ -318,6 +302,15 @@ def feed_of(
     where: str, run: Any, data: Any, size: int, accumulate: int, steps: Any, epochs: int
 ) -> Feed:
     """Return what feeds a training with the batches of arrays or of a source."""
+    feed = _feed_of(where, run, data, size, accumulate, steps, epochs)
+    # Where rows of a source may take no part, only all of a batch's tell which are whose.
+    left_out = feed.cut["weights"] or option_of(run.loss, "ignore_index") is not None
+    if isinstance(feed, ArrayFeed) or not left_out:
+        feed.own = run._team.own
+    return feed
+
+
+def _feed_of(where, run, data, size, accumulate, steps, epochs):
     X, y, sample_weight = data
     if steps is not None:
         steps = integer(where, "steps_per_epoch", steps, low=1)

@@ -18,7 +18,7 @@ from fastreg._train.history import (
     rate_of,
 )
 from fastreg._train.loop import marks, rewind
-from fastreg._train.mean import MeanGradient, weight_of
+from fastreg._train.mean import MeanGradient
 from fastreg._train.measure import check_watched, gathered, judge, measured
 from fastreg._train.predict import loss_of, outputs_of, weightless
 from fastreg._train.run import Run
@@ -120,7 +120,7 @@ class Steps(Run):
         for X, y, options in batches:
             one = self._team.backward(self, X, y, options, before)
             if one is not None:
-                weight = weight_of(self.loss, y, options)
+                weight = self._team.weight(self, y, options)
                 mean.add(self._team.gradients(self)[1], weight)
                 found = one if found is None else joined(found, one, weight / mean.weight)
         if found is not None:

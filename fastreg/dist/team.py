@@ -121,6 +121,7 @@ class Team(Alone):
             self.signals = (signal.SIGINT, signal.SIGTERM)
         self.cut = {"shards": shards}
         self.exchange: Any = None
+        self._total = 0.0
         self._whole = True
         self._shared: Any = None
 
@@ -206,6 +207,15 @@ class Team(Alone):
             self._whole = True
             run.optimizer.load_state_dict(state)
 
+    def own(self, n: int) -> tuple[int, int]:
+        """Return from which row to before which the shards of this rank are, in a batch of n."""
+        low, high = (self.shards * (self.comm.rank + k) // self.comm.size for k in (0, 1))
+        return n * low // self.shards, n * high // self.shards
+
+    def weight(self, run: Any, y: Any, options: Any) -> float:
+        """Return what the last batch weighs, of which this rank may not have all."""
+        return self._total
+
     def backward(self, run: Any, X: Any, y: Any, options: Any, before: Any) -> Any:
         """Go forward and back with this rank's shards; return what is known of all of them."""
         n = len(X)
@@ -221,7 +231,7 @@ class Team(Alone):
             theirs = {name: value[part] for name, value in options.items()}
             own[j], slopes[j] = self._judge(run, outputs[j], y[part], theirs)
         found = [*self._gather(own).values()]
-        total = sum(one[0] for one in found)
+        total = self._total = sum(one[0] for one in found)
         if not total:
             rewind(here)
             return None
