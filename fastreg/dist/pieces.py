@@ -43,7 +43,7 @@ class Layout:
     """
 
     shape: tuple[int, ...]
-    dtype: Any
+    dtype: np.dtype[Any]
     size: int
 
     def __init__(self, name: str, array: Array) -> None:

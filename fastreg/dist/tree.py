@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    Node = tuple[int, int]  # the shards from the first to before the second
+__all__ = ["Node", "middle", "nodes", "tree_sum"]
 
-__all__ = ["middle", "nodes", "tree_sum"]
+Node = tuple[int, int]  # the shards from the first to before the second
 
 
 def middle(low: int, high: int) -> int:
