@@ -64,9 +64,8 @@ def train(name, comm, path, **options):
 @pytest.mark.parametrize("name", SOURCES)
 def test_sources_have_the_bits_of_one_rank(name, tmp_path):
     train(name, None, tmp_path / "alone")
-    for size in (2, 3):
-        ranks.run(size, lambda comm, size=size: train(name, comm, tmp_path / str(size)))
-        assert (tmp_path / str(size)).read_bytes() == (tmp_path / "alone").read_bytes()
+    ranks.run(3, lambda comm: train(name, comm, tmp_path / "some"))
+    assert (tmp_path / "some").read_bytes() == (tmp_path / "alone").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["blocks", "steps"])
@@ -89,7 +88,7 @@ def test_a_source_goes_on_in_the_middle_of_an_epoch(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["arrays", "blocks", "one window", "batches", "steps"])
-@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("size", [2, 4])
 def test_ranks_read_their_own_rows_alone(name, size, tmp_path, monkeypatch):
     read, real_rows, real_table = {}, feed.rows_at, pieces.check_table
 
