@@ -94,7 +94,37 @@ def page(rows):
             if row.id[0] == letter:
                 lines.append(line(row, known.get(row.id), machines))
         parts.append("\n".join(lines) + "\n")
+    parts.append(mutants())
     return "\n".join(parts)
+
+
+def mutants():
+    """What has been planted so far (mutants.json), and what lives."""
+    known = json.loads((HERE / "mutants.json").read_text("utf-8")).values()
+    lines = [
+        "\n### Mutants so far\n",
+        "A killed one made a test red, a hung one ran into the limit of time of its tests.\n",
+        "| language | planted | killed | hung | live |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for name, ends in (
+        ("Python", (".py",)),
+        ("Cython", (".pyx", ".pxi", ".pxd")),
+        ("C", (".c", ".h")),
+    ):
+        of = [one["result"] for one in known if one["file"].endswith(ends)]
+        counts = (of.count(result) for result in ("killed", "hung", "lived"))
+        lines.append(f"| {name} | {len(of)} | " + " | ".join(map(str, counts)) + " |")
+    lines += ["\n| not killed | line | instead | what of it |", "|---|---|---|---|"]
+    for one in sorted(known, key=lambda one: (one["file"], one["line"])):
+        if one["result"] != "killed":
+            text, old, new = (
+                " ".join(one[key].replace("|", "¦").replace("`", "'").split())
+                for key in ("text", "old", "new")
+            )
+            why = one.get("why") or ("hung" if one["result"] == "hung" else "a test is owed")
+            lines.append(f"| {one['file']} | `{text}` | `{old}` → `{new or '(nothing)'}` | {why} |")
+    return "\n".join(lines) + "\n"
 
 
 def line(row, result, machines):

@@ -2,8 +2,10 @@
 
 import rows_bad_input  # noqa: F401
 import rows_dropout  # noqa: F401
+import rows_exact  # noqa: F401
 import rows_files  # noqa: F401
 import rows_memory  # noqa: F401
+import rows_mutants  # noqa: F401
 import rows_numbers  # noqa: F401
 import rows_owed  # noqa: F401
 import rows_processes  # noqa: F401

@@ -1,8 +1,12 @@
 """S: what is shipped."""
 
+import os
 import subprocess
+import sys
 
-from charter import absent, kept_by
+from charter import HERE, TREE, Broken, absent, kept_by, row
+
+import fastreg
 
 
 def lazily_bound(patch):
@@ -34,4 +38,64 @@ absent(
 )
 absent("S-05", "every wheel lists what is in it", "`make wheel` does; its fault is owed")
 absent("S-06", "workflows without findings of zizmor", "not written yet")
-absent("S-07", "NumPy alone; no network, no process at import or run", "not written yet")
+
+
+QUIET = """
+import os, sys
+if os.environ.get("FASTREG_FAULT"):
+    import planted
+    planted.pytest_configure()
+found, known = [], set(sys.modules)
+def hook(event, arguments):
+    if event.split(".")[0] in ("socket", "subprocess", "urllib", "http", "ftplib", "smtplib") or (
+        event in ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn")
+    ):
+        found.append(event)
+import numpy as np
+known |= set(sys.modules)
+sys.addaudithook(hook)
+import fastreg
+from fastreg import nn
+w, X = {"w": np.ones((300, 700), "f")}, np.ones((300, 700), "f")
+fastreg.Adam().update(w, {"w": X})
+for layer in (fastreg.Dropout(0.5, rng=1), fastreg.BatchNorm(700), nn.Dense(700, 5, rng=1)):
+    layer.backward(layer.forward(X))
+nn.softmax_cross_entropy(X, np.zeros(300, int))
+foreign = {name.split(".")[0] for name in set(sys.modules) - known}
+print(found, sorted(n for n in foreign - set(sys.stdlib_module_names) - {"fastreg", "numpy"} if "cython" not in n))
+"""
+
+
+def calls_home(patch):
+    """A library that opens a socket."""
+    import socket
+
+    plain = fastreg.Adam.update
+
+    def update(self, *arguments):
+        socket.socket().close()
+        plain(self, *arguments)
+
+    patch.setattr(fastreg.Adam, "update", update)
+
+
+@row(
+    "S-07",
+    "import and work load NumPy alone beside the standard library, open no socket and start no process (audit hook)",
+    "processes",
+    full=20,
+    short=1,
+    faults=(calls_home,),
+)
+def alone(n):
+    path = os.pathsep.join([str(HERE), str(TREE), *filter(None, sys.path)])
+    for _ in range(n):
+        done = subprocess.run(
+            [sys.executable, "-c", QUIET], capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": path}, timeout=600,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(done.stderr[-2000:])
+        if done.stdout.split("\n")[0] != "[] []":
+            raise Broken(done.stdout)
+    return n

@@ -1,0 +1,216 @@
+"""N-02 to N-04 and N-11: numbers against exact arithmetic."""
+
+import functools
+
+import mpmath
+import numpy as np
+from charter import Broken, kept_by, row
+
+import fastreg
+from fastreg import nn, schedule
+
+LR, TINY = 0.01, 1e-8
+
+
+def first_steps():
+    """Rules with their first step from a state of zeros, and the ulps of it that may be lost."""
+    root = mpmath.sqrt
+    return [
+        (fastreg.SGD(LR), lambda g: LR * g, 2),
+        (fastreg.Momentum(LR), lambda g: LR * g, 2),
+        (fastreg.Adam(LR), lambda g: LR * g / (abs(g) + TINY), 4),
+        (fastreg.RMSprop(LR), lambda g: LR * g / root((1 - mpmath.mpf(0.9)) * g * g + TINY), 4),
+        (fastreg.AdaGrad(LR), lambda g: LR * g / root(g * g + TINY), 4),
+    ]
+
+
+def two_ulps_more(patch):
+    """Updates that round their parameters upwards, twice."""
+    plain = fastreg.SGD.update
+
+    def update(self, params, grads):
+        plain(self, params, grads)
+        params["w"][...] = np.nextafter(np.nextafter(params["w"], np.inf), np.inf)
+
+    patch.setattr(fastreg.SGD, "update", update)
+
+
+@row(
+    "N-02",
+    "a first step of SGD, Momentum, Adam, RMSprop and Adagrad is within ½ ulp of the parameter and 2 to 4 of the step of its formula (mpmath), all over the range",
+    "points",
+    full=1_000_000,
+    short=1_000,
+    faults=(two_ulps_more,),
+)
+def exact_steps(n):
+    rng, count = np.random.default_rng(), 0
+    each = max(1, n // 10)
+    for dtype, widest in ((np.float32, 15), (np.float64, 120)):
+        with mpmath.workdps(50), np.errstate(all="ignore"):
+            for rule, formula, ulps in first_steps():
+                w, g = (
+                    (rng.choice([-1, 1], each) * 10 ** rng.uniform(-widest, widest, each)).astype(
+                        dtype
+                    )
+                    for _ in range(2)
+                )
+                w[::3] = (10 ** rng.uniform(-3, 3, each)).astype(dtype)[::3]
+                after = {"w": w.copy()}
+                rule.update(after, {"w": g})
+                for x, slope, got in zip(w, g, after["w"], strict=True):
+                    move = formula(mpmath.mpf(float(slope)))
+                    exact = mpmath.mpf(float(x)) - move
+                    allowed = 0.5 * float(np.spacing(max(abs(got), abs(dtype(exact)))))
+                    allowed += ulps * float(np.spacing(abs(dtype(move))))
+                    if abs(mpmath.mpf(float(got)) - exact) > allowed:
+                        raise Broken(f"{rule}: {x!r} less {slope!r} is {got!r}, not {exact}")
+                    count += 1
+    return count
+
+
+def variance_off(patch):
+    """Variances that are one in a thousand off."""
+    plain = fastreg.BatchNorm.forward
+
+    def forward(self, X, **how):
+        Y = plain(self, X, **how)
+        self.running_var[...] *= 1.001
+        return Y
+
+    patch.setattr(fastreg.BatchNorm, "forward", forward)
+
+
+kept_by(
+    "N-03",
+    "means and variances against exact rationals, with means up to 10⁷ times the spread; none of constant data",
+    "tests/norm/test_batch.py::test_statistics_against_exact_rationals",
+    "tests/norm/test_batch.py::test_a_large_mean_comes_out_right",
+    "tests/norm/test_batch.py::test_constant_columns_have_variance_zero",
+    "tests/norm/test_batch_statistics.py::test_running_statistics_follow_the_chapter",
+    "tests/norm/test_rows.py::test_statistics_against_exact_rationals",
+    "tests/norm/test_rows.py::test_a_large_mean_comes_out_right",
+    "tests/norm/test_rows.py::test_constant_rows_have_variance_zero",
+    times=20,
+    faults=(variance_off,),
+    slow=True,
+)
+
+
+def slope_off(patch):
+    """Gradients that are 10⁻¹¹ of themselves off."""
+    for layer in (fastreg.BatchNorm, fastreg.LayerNorm):
+        plain = layer.backward
+        patch.setattr(
+            layer, "backward", lambda self, dY, plain=plain: plain(self, dY) * (1 + 1e-11)
+        )
+
+
+def normed(x, axis, mean=True):
+    """The formula of a normalisation over an object array of mpmath's numbers."""
+    n = x.shape[axis]
+    centred = x - x.sum(axis=axis, keepdims=True) / n if mean else x
+    square = (centred * centred).sum(axis=axis, keepdims=True) / n
+    return centred / np.vectorize(mpmath.sqrt, otypes=[object])(square + mpmath.mpf(1e-5))
+
+
+def cross_entropy(x, labels):
+    e = np.vectorize(mpmath.exp, otypes=[object])(x)
+    p = e / e.sum(axis=1, keepdims=True)
+    return -sum(mpmath.log(p[i, k]) for i, k in enumerate(labels)) / len(x)
+
+
+def slopes(loss, x):
+    """Central differences of a function of an array, in 50 digits."""
+    step = mpmath.mpf(10) ** -20
+    exact = np.vectorize(lambda v: mpmath.mpf(float(v)), otypes=[object])(x)
+    found = np.empty(x.shape)
+    for place in np.ndindex(*x.shape):
+        ends = []
+        for sign in (1, -1):
+            moved = exact.copy()
+            moved[place] += sign * step
+            ends.append(loss(moved))
+        found[place] = float((ends[0] - ends[1]) / (2 * step))
+    return found
+
+
+@row(
+    "N-04",
+    "gradients of BatchNorm, LayerNorm, RMSNorm and softmax cross-entropy are those of 50-digit differences, to 10⁻¹² of the largest of them and of the terms that they are sums of",
+    "shapes",
+    full=2_000,
+    short=8,
+    faults=(slope_off,),
+)
+def exact_slopes(n):
+    rng = np.random.default_rng()
+    for k in range(n):
+        rows, cols = rng.integers(2, 6, 2)
+        x, dy = rng.standard_normal((2, rows, cols)) * 10 ** rng.uniform(-1, 1)
+        with mpmath.workdps(50):
+            if k % 4 == 3:
+                labels = rng.integers(0, cols, rows)
+                got = nn.softmax_cross_entropy(x, labels)[1]
+                loss = functools.partial(cross_entropy, labels=labels)
+            else:
+                make, axis, mean = (
+                    (fastreg.BatchNorm, 0, True),
+                    (fastreg.LayerNorm, 1, True),
+                    (fastreg.RMSNorm, 1, False),
+                )[k % 4]
+                layer = make(int(cols), epsilon=1e-5)
+                layer.forward(x)
+                got = layer.backward(dy)
+
+                def loss(v, axis=axis, mean=mean, dy=dy):
+                    return (normed(v, axis, mean) * dy).sum()
+
+            want = slopes(loss, x)
+        far, size = np.abs(got - want).max(), np.abs(want).max()
+        if k % 4 < 3:  # terms of this size may cancel
+            square = (x * x).mean(axis=1) if k % 4 == 2 else x.var(axis=axis)
+            size = max(size, np.abs(dy).max() / np.sqrt(square.min() + 1e-5))
+        if far > 1e-12 * size:
+            raise Broken(f"kind {k % 4}, {x.shape}: {far} of {size}")
+    return n
+
+
+def one_step_late(patch):
+    """Schedules that are a step behind."""
+    plain = schedule.cosine._at
+    patch.setattr(schedule.cosine, "_at", lambda self, t: plain(self, np.maximum(t - 1, 0)))
+
+
+@row(
+    "N-11",
+    "schedules at any step of a million are within 2 ulp of the start of their closed forms (mpmath)",
+    "values",
+    full=1_000_000,
+    short=2_000,
+    faults=(one_step_late,),
+)
+def exact_schedules(n):
+    rng, last = np.random.default_rng(), 10**6
+    with mpmath.workdps(40):
+        start, end = mpmath.mpf(0.3), mpmath.mpf(0.1)
+        rate = mpmath.mpf(0.99999)
+        forms = [
+            (
+                schedule.cosine(0.3, last, 0.1),
+                lambda t: end + (start - end) * (1 + mpmath.cos(mpmath.pi * t / last)) / 2,
+            ),
+            (schedule.linear(0.3, 0.1, last), lambda t: start + (end - start) * t / last),
+            (
+                schedule.polynomial(0.3, 0.1, last, power=2.0),
+                lambda t: end + (start - end) * (1 - mpmath.mpf(t) / last) ** 2,
+            ),
+            (schedule.exponential(0.3, 0.99999), lambda t: start * rate**t),
+            (schedule.step(0.3, 0.99999, 1), lambda t: start * rate**t),
+            (schedule.inverse_time(0.3, 3.0, decay_steps=last), lambda t: start / (1 + 3 * mpmath.mpf(t) / last)),
+        ]  # fmt: skip
+        for now in rng.integers(0, last, -(-n // len(forms))).tolist():
+            for made, formula in forms:
+                if abs(made(now) - formula(now)) > 2 * np.spacing(0.3):
+                    raise Broken(f"{made} at {now}: {made(now)!r}, not {formula(now)}")
+    return -(-n // len(forms)) * len(forms)
