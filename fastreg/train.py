@@ -268,31 +268,34 @@ class Trainer(Steps):
         that is complete. A third does not wait for them either; the run is not saved then.
         """
         where = "Trainer.fit"
-        epochs = integer(where, "epochs", epochs, low=1)
-        batch_size = integer(where, "batch_size", batch_size, low=1)
-        evaluate_training = flag(where, "evaluate_training", evaluate_training)
-        accumulate = integer(where, "accumulate", accumulate, low=1)
-        data = X, y, sample_weight
-        feed = feed_of(where, self, data, batch_size, accumulate, steps_per_epoch, epochs)
-        if evaluate_training and feed.once:
-            raise ValueError(f"{where}: evaluate_training must be False with an iterator, got True")
-        validation = validation_of(where, self, X_val, y_val, feed)
-        cut = {
-            **feed.cut,
-            "validation rows": 0 if validation is None else validation.cut["rows"],
-            "evaluate_training": evaluate_training,
-        }
-        if accumulate > 1:
-            cut["accumulate"] = accumulate
-        cut |= self._team.cut
-        rates, lengths = bound_to(where, self, feed.steps, epochs)
-        cut |= lengths
-        state = None
-        if resume_from is not None:
-            resume_from = path_of(where, "resume_from", resume_from)
-            state = checkpoint.load(resume_from)
-            check_cut(resume_from, state, cut)
-        self._settle(where, feed, validation)
+        with self._team.checking():
+            epochs = integer(where, "epochs", epochs, low=1)
+            batch_size = integer(where, "batch_size", batch_size, low=1)
+            evaluate_training = flag(where, "evaluate_training", evaluate_training)
+            accumulate = integer(where, "accumulate", accumulate, low=1)
+            data = X, y, sample_weight
+            feed = feed_of(where, self, data, batch_size, accumulate, steps_per_epoch, epochs)
+            if evaluate_training and feed.once:
+                raise ValueError(
+                    f"{where}: evaluate_training must be False with an iterator, got True"
+                )
+            validation = validation_of(where, self, X_val, y_val, feed)
+            cut = {
+                **feed.cut,
+                "validation rows": 0 if validation is None else validation.cut["rows"],
+                "evaluate_training": evaluate_training,
+            }
+            if accumulate > 1:
+                cut["accumulate"] = accumulate
+            cut |= self._team.cut
+            rates, lengths = bound_to(where, self, feed.steps, epochs)
+            cut |= lengths
+            state = None
+            if resume_from is not None:
+                resume_from = path_of(where, "resume_from", resume_from)
+                state = checkpoint.load(resume_from)
+                check_cut(resume_from, state, cut)
+            self._settle(where, feed, validation)
         with self._team.working(self), interruptible(self) as presses:
             presses.busy = True  # until the run has begun
             self._set_out(resume_from, state, cut, rates, presses)

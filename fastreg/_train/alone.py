@@ -41,6 +41,10 @@ class Alone:
     cut: dict[str, Any] = {}
     own: Any = None
 
+    def checking(self) -> Any:
+        """Return a context for the checks of a fit's arguments."""
+        return contextlib.nullcontext()
+
     def working(self, run: Any) -> Any:
         """Return a context for a run: an exception inside ends all ranks."""
         return contextlib.nullcontext()
@@ -50,6 +54,10 @@ class Alone:
 
     def end(self, run: Any) -> None:
         """Be told that they have ended, or that something needs all of the optimizer's state."""
+
+    def whole(self, run: Any) -> Any:
+        """Return a context in which the optimizer has all of its state."""
+        return contextlib.nullcontext()
 
     def backward(self, run: Any, X: Any, y: Any, options: Any, before: Any) -> Any:
         """Fill the gradients of a batch; return what `Steps._backward` does."""

@@ -171,7 +171,7 @@ class Run(Predictor):
         """
         path = path_of("Trainer.load", "path", path)
         state = checkpoint.load(path)
-        with interruptible(self) as presses, presses:
+        with interruptible(self) as presses, presses, self._team.whole(self):
             take(self, path, state)
             presses.due |= presses.count > 0
 

@@ -134,6 +134,21 @@ class Team(Alone):
         return error
 
     @contextlib.contextmanager
+    def checking(self) -> Iterator[None]:
+        """Let none begin if one refuses its arguments: the others raise what that rank does."""
+        error = None
+        try:
+            yield
+        except Exception as found:
+            error = found
+        said = self.comm.allgather(None if error is None else f"{type(error).__name__}: {error}")
+        if error is not None:
+            raise error
+        for rank, one in enumerate(said):
+            if one is not None:
+                raise ValueError(f"Trainer.fit: rank {rank} refuses its arguments: {one}")
+
+    @contextlib.contextmanager
     def working(self, run: Any) -> Iterator[None]:
         """End the job, with one message, if this rank alone cannot go on."""
         try:
@@ -206,6 +221,18 @@ class Team(Alone):
             state = self.state_of(run.optimizer)
             self._whole = True
             run.optimizer.load_state_dict(state)
+
+    @contextlib.contextmanager
+    def whole(self, run: Any) -> Iterator[None]:
+        """Share the optimizer's state out again afterwards, if it is."""
+        shared = not self._whole
+        self.end(run)
+        try:
+            yield
+        finally:
+            if shared:
+                self._share_out(run.optimizer)
+                self._whole = False
 
     def own(self, n: int) -> tuple[int, int]:
         """Return from which row to before which the shards of this rank are, in a batch of n."""

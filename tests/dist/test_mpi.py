@@ -32,6 +32,20 @@ class Fail(fastreg.callbacks.Callback):
 saving = fastreg.callbacks.Checkpoint(sys.argv[1])
 test_ranks.train(MPI.COMM_WORLD, callbacks=[saving, Fail()])
 """
+TOLD = """
+import os, signal, sys
+from mpi4py import MPI
+import fastreg, test_ranks
+
+class Told(fastreg.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if MPI.COMM_WORLD.rank == 1 and self.trainer.step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+run = test_ranks.train(MPI.COMM_WORLD, sys.argv[1], callbacks=[Told()])
+assert (run.step, run.stop_reason) == (5, "interrupt"), (run.step, run.stop_reason)
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+"""
 
 
 def mpi(size, script, path):
@@ -67,5 +81,15 @@ def test_a_rank_that_fails_ends_the_job_and_leaves_the_last_checkpoint(tmp_path)
     assert done.returncode
     assert done.stderr.count("rank 1 of 2 failed in step 5 and ends the job") == 1
     test_ranks.train(None, tmp_path / "rest", resume_from=tmp_path / "last")
+    test_ranks.train(None, tmp_path / "whole")
+    assert (tmp_path / "rest").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_a_rank_that_is_told_to_terminate_stops_all_after_that_step(tmp_path):
+    import test_ranks
+
+    done = mpi(2, TOLD, tmp_path / "some")
+    assert done.returncode == 0, done.stderr
+    test_ranks.train(None, tmp_path / "rest", resume_from=tmp_path / "some")
     test_ranks.train(None, tmp_path / "whole")
     assert (tmp_path / "rest").read_bytes() == (tmp_path / "whole").read_bytes()

@@ -185,3 +185,36 @@ def test_one_rank_that_is_told_to_stop_stops_all_after_that_step():
 
     runs = ranks.run(2, lambda comm: train(comm, callbacks=[Stop()]))
     assert [run.step for run in runs] == [3, 3]
+
+
+def test_a_callback_that_loads_a_file_inside_fit_does_so_on_all_ranks(tmp_path):
+    class Back(fastreg.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.trainer.step == 6:
+                self.trainer.load(tmp_path / "some")
+                self.trainer.stop_training = True
+
+    def work(comm, path):
+        run = train(comm, path, callbacks=[Back()], epochs=2)
+        return {key: value for key, value in run.optimizer.state_dict().items()}
+
+    train(path=tmp_path / "some", epochs=1)
+    work(None, tmp_path / "alone")
+    for size in (1, 3):
+        path = tmp_path / str(size)
+        ranks.run(size, lambda comm, path=path: work(comm, path))
+        assert path.read_bytes() == (tmp_path / "alone").read_bytes()
+
+
+def test_one_rank_that_refuses_its_arguments_ends_the_fit_of_all():
+    errors = {}
+
+    def work(comm):
+        try:
+            trainer(comm=comm).fit(X, Y[: 150 - comm.rank], epochs=1)
+        except ValueError as error:
+            errors[comm.rank] = str(error)
+
+    ranks.run(2, work)
+    assert "one row per sample" in errors[1]
+    assert errors[0] == f"Trainer.fit: rank 1 refuses its arguments: ValueError: {errors[1]}"
