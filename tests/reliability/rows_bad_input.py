@@ -6,7 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from charter import TREE, Broken, row
+import numpy as np
+from charter import TREE, Broken, kept_by, row
 
 import fastreg
 
@@ -88,3 +89,25 @@ def bad_calls(n):
         if faults:
             raise Broken("\n".join(faults[:20]))
     return count
+
+
+def draws_first(patch):
+    """A layer that draws a number before it looks at its arguments."""
+    plain = fastreg.Dropout.forward
+
+    def forward(self, *arguments, **how):
+        np.random.random()
+        return plain(self, *arguments, **how)
+
+    patch.setattr(fastreg.Dropout, "forward", forward)
+
+
+kept_by(
+    "C-10",
+    "all or nothing: what is refused, arguments, states and files, changes no array, no state and no generator",
+    "tests/sweeps/test_errors.py::test_bad_arguments_are_refused_by_name",
+    "tests/optim/test_bad_updates.py",
+    times=1,
+    faults=(draws_first,),
+    slow=True,
+)

@@ -1,4 +1,4 @@
-"""N-02 to N-04 and N-11: numbers against exact arithmetic."""
+"""N-02 to N-05 and N-11: numbers against exact arithmetic."""
 
 import functools
 
@@ -7,7 +7,7 @@ import numpy as np
 from charter import Broken, kept_by, row
 
 import fastreg
-from fastreg import nn, schedule
+from fastreg import nn, reference, schedule
 
 LR, TINY = 0.01, 1e-8
 
@@ -214,3 +214,53 @@ def exact_schedules(n):
                 if abs(made(now) - formula(now)) > 2 * np.spacing(0.3):
                     raise Broken(f"{made} at {now}: {made(now)!r}, not {formula(now)}")
     return -(-n // len(forms)) * len(forms)
+
+
+def one_range_off(patch):
+    """A threshold that is an ulp off in a hundredth of an octave."""
+    plain = fastreg.soft_threshold
+
+    def threshold(x, amount):
+        return np.where((x > 1) & (x < 1.02), np.nextafter(plain(x, amount), x), plain(x, amount))
+
+    patch.setattr(fastreg, "soft_threshold", threshold)
+
+
+MAPS = {
+    "soft_threshold": (
+        lambda x: fastreg.soft_threshold(x, 0.25),
+        lambda x: reference.soft_threshold(x, 0.25),
+    ),
+    "ReLU": (lambda x: nn.ReLU().forward(x), lambda x: np.where(x <= 0, np.float32(0), x)),
+    "LeakyReLU": (
+        lambda x: nn.LeakyReLU(0.25).forward(x),
+        lambda x: np.where(x > 0, x, x * np.float32(0.25)),
+    ),
+    "l1_gradient": (
+        lambda x: fastreg.l1_gradient(x, 0.25),
+        lambda x: np.sign(x) * np.float32(0.25),
+    ),
+}
+
+
+@row(
+    "N-05",
+    "soft threshold, ReLU, LeakyReLU and the gradient of L1 have the bits of their formulas in NumPy for all 2³² float32, or as many spread over them",
+    "inputs per map, 4 maps",
+    full=1 << 32,
+    short=1 << 16,
+    faults=(one_range_off,),
+)
+def all_float32(n):
+    spread, chunk = 2_654_435_761, 1 << 22  # odd: a permutation of all, any part of it spread
+    for begin in range(0, n, chunk):
+        bits = np.arange(begin, min(begin + chunk, n), dtype=np.uint64) * spread
+        x = (bits & 0xFFFFFFFF).astype(np.uint32).view(np.float32)
+        for name, (made, formula) in MAPS.items():
+            with np.errstate(all="ignore"):
+                got, want = made(x), formula(x).astype(np.float32)
+            same = (got.view(np.uint32) == want.view(np.uint32)) | (np.isnan(got) & np.isnan(want))
+            if not same.all():
+                k = int(np.argmin(same))
+                raise Broken(f"{name} of {x[k]!r} is {got[k]!r}, not {want[k]!r}")
+    return n

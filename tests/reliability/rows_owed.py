@@ -3,18 +3,15 @@
 from charter import absent
 
 OWED = {
-    "N-05": ("one-input maps for all 2³² float32 inputs", "not written yet"),
     "N-07c": (
         "the same hash under gcc and clang, at -O1 and -O3",
         "`make compilers` compares them; its row is owed",
     ),
     "N-10": ("more than 2³¹ elements in every kernel", "not written yet: arrays of 9 GB"),
-    "F-02": ("beside other runtimes, in all orders of import", "not written yet"),
     "F-05": ("nested use", "not written yet"),
     "F-07": ("no room for threads", "kept by `tests/core/test_thread_limits.py`; its row is owed"),
     "C-03": ("power loss", "not written yet"),
     "C-09": ("old and newer formats", "not written yet"),
-    "C-10": ("all or nothing", "kept by `tests/sweeps/test_errors.py`; its row is owed"),
     "X-03b": ("calls beside a busy neighbour within 3 times their time", "not written yet"),
 }
 for name, (promise, why) in OWED.items():

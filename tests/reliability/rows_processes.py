@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.util import find_spec
+from itertools import permutations
 
 import numpy as np
 from charter import HERE, TREE, Broken, kept_by, row
@@ -226,3 +228,71 @@ kept_by(
     times=50,
     faults=(helpers_in_the_default_mode,),
 )
+
+
+BESIDE = """
+import hashlib, os, sys
+import planted
+planted.pytest_configure()
+for name in sys.argv[1:]:
+    __import__(name)
+import numpy as np, fastreg
+def work():
+    w = {"w": np.ones(300_000)}
+    optimizer = fastreg.Adam()
+    for _ in range(3):
+        optimizer.update(w, {"w": w["w"] * 3})
+    return hashlib.sha256(w["w"].tobytes()).hexdigest()
+def others():
+    if "sklearn" in sys.modules:
+        from sklearn.cluster import KMeans
+        KMeans(2, n_init=1).fit(np.arange(20_000.0).reshape(-1, 2))
+    if "torch" in sys.modules:
+        sys.modules["torch"].ones(200_000).exp().sum()
+first = work()
+others()
+child = os.fork()
+if not child:
+    os._exit(0 if work() == first else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert work() == first
+print(first)
+"""
+
+
+def other_bits_beside(patch):
+    """A rule that minds what else is loaded."""
+    plain = fastreg.Adam.update
+
+    def update(self, params, grads):
+        plain(self, params, grads)
+        params["w"][:1] += len(sys.argv)
+
+    patch.setattr(fastreg.Adam, "update", update)
+
+
+@row(
+    "F-02",
+    "beside scikit-learn and torch, in all orders of import: use, theirs, a fork, use; the same bits and no hang",
+    "processes",
+    full=15,
+    planted=4,
+    slow=True,
+    faults=(other_bits_beside,),
+    needs=lambda: "" if find_spec("torch") and find_spec("sklearn") else "needs torch and sklearn",
+)
+def beside(n):
+    names, path = ("fastreg", "sklearn", "torch"), [str(HERE), str(TREE), *filter(None, sys.path)]
+    orders = [order for many in (1, 2, 3) for order in permutations(names, many)]
+    found = set()
+    for order in orders[:n]:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", BESIDE, *order], capture_output=True, text=True,
+            timeout=600, env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+        )  # fmt: skip
+        if done.returncode:
+            raise Broken(f"{order}: {done.returncode}\n{done.stderr[-2000:]}")
+        found.add(done.stdout)
+    if len(found) != 1:
+        raise Broken(f"{len(found)} results")
+    return min(n, len(orders))

@@ -1,6 +1,7 @@
 """S: what is shipped."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -37,7 +38,46 @@ absent(
     "S-04", "published by the index's trust alone", "needs the index; the workflow is `wheels.yml`"
 )
 absent("S-05", "every wheel lists what is in it", "`make wheel` does; its fault is owed")
-absent("S-06", "workflows without findings of zizmor", "not written yet")
+
+
+def workflows():
+    return {
+        path.name: path.read_text("utf-8")
+        for path in (TREE / ".github" / "workflows").glob("*.yml")
+    }
+
+
+def a_tag(patch):
+    """An action by a tag, which may be moved."""
+    plain = workflows
+    patch.setattr(
+        "rows_shipped.workflows", lambda: plain() | {"x": "permissions: {}\nuses: a/b@v4"}
+    )
+
+
+@row(
+    "S-06",
+    "workflows have no rights of their own, actions by the hash of their commit, checkouts that keep no credentials, and no text of an event in a command (zizmor itself is owed)",
+    "workflows",
+    full=1,
+    short=1,
+    faults=(a_tag,),
+)
+def pinned(n):
+    texts = workflows()
+    if not texts:
+        raise Broken("no workflows")
+    for name, text in texts.items():
+        if not re.search(r"^permissions: \{\}$", text, re.MULTILINE):
+            raise Broken(f"{name} has rights that no job asks for")
+        for action in re.findall(r"uses: (\S+)", text):
+            if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action):
+                raise Broken(f"{name}: {action}")
+        if text.count("actions/checkout@") != text.count("persist-credentials: false"):
+            raise Broken(f"{name}: a checkout keeps its credentials")
+        if re.search(r"\$\{\{\s*github\.(event|head_ref)", text):
+            raise Broken(f"{name}: text of an event")
+    return len(texts)
 
 
 QUIET = """
