@@ -50,12 +50,16 @@ def _softmax(Z, labels, *, sample_weight=None, label_smoothing=0.0, largest=math
     value, gradient = softmax_cross_entropy(
         Z, labels, sample_weight=sample_weight, label_smoothing=label_smoothing
     )
-    room = largest - math.log(Z.shape[1])  # within which no row's loss can be that large
-    far = float(Z.max()) - float(Z.min())  # infinite, without a warning, where it is too far
-    if value * len(Z) > largest and not label_smoothing and far > room:
+    if value * len(Z) > largest and not label_smoothing and _is_far(Z, largest):
         rows = -log_softmax(Z)[np.arange(len(Z)), labels]
         value = _mean(np.minimum(rows, largest), sample_weight)
     return value, gradient
+
+
+def _is_far(Z, largest):
+    """Whether some row's loss can be that large."""
+    far = float(Z.max()) - float(Z.min())  # infinite, without a warning, where it is too far
+    return far > largest - math.log(Z.shape[1])
 
 
 def _logistic(Z, targets, *, sample_weight=None, label_smoothing=0.0, largest=math.inf):
