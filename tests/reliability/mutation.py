@@ -300,7 +300,7 @@ class Copy:
             return "hung", ""
         if done.returncode < 0:
             return "killed", f"signal {-done.returncode}"
-        found = re.search(r"^(?:FAILED|ERROR) (\S+?\.py(?:::\S+)?)(?: |$)", done.stdout, re.M)
+        found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
         if not found:
             if "rror" in done.stderr + done.stdout:
                 return "killed", "nothing can be imported"
@@ -312,7 +312,7 @@ class Copy:
         if "::" not in test:
             return True
         if test not in self.green:
-            self.green[test] = self.pytest(test.split("[")[0]).returncode == 0
+            self.green[test] = self.pytest(test).returncode == 0
         return self.green[test]
 
 
