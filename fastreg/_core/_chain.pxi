@@ -376,7 +376,10 @@ cdef class Places:
         cdef list found = []
         cdef tuple place
         for place in self.places:
-            found.append((place[1], place[2], attribute(place[1], place[2], place[3])))
+            value = attribute(place[1], place[2], place[3])
+            if value is None:  # or the attribute has been deleted, which is an error
+                value = getattr(place[1], place[2])
+            found.append((place[1], place[2], value))
         return found
 
 

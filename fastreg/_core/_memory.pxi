@@ -32,13 +32,33 @@ cdef extern from *:
     static PyArrayObject *fr_kept[KEPT_SETS][KEPT_WAYS];
     static unsigned fr_turn[KEPT_SETS];
 
+    /* NumPy itself has one object per type: others have a byte order or metadata of their own. */
+    static int fr_is_usual_type(PyArray_Descr *type, int kind)
+    {
+        PyArray_Descr *usual = PyArray_DescrFromType(kind);
+        Py_DECREF(usual);
+        return type == usual;
+    }
+
+    /* An axis of length 1 may have been given any stride, and the array is still contiguous. */
+    static int fr_has_usual_strides(PyArrayObject *array)
+    {
+        npy_intp stride = PyArray_ITEMSIZE(array);
+        for (int axis = PyArray_NDIM(array) - 1; axis >= 0; axis--) {
+            if (PyArray_STRIDE(array, axis) != stride)
+                return 0;
+            stride *= PyArray_DIM(array, axis) ? PyArray_DIM(array, axis) : 1;
+        }
+        return 1;
+    }
+
     static int fr_is_free(PyArrayObject *array, int ndim, const npy_intp *shape, int kind)
     {
         enum { AS_MADE = NPY_ARRAY_CARRAY | NPY_ARRAY_OWNDATA };
         const PyArrayObject_fields *fields = (const PyArrayObject_fields *)array;
         return array && Py_REFCNT(array) == 1 && PyArray_NDIM(array) == ndim
                && !memcmp(PyArray_DIMS(array), shape, ndim * sizeof *shape)
-               && fields->descr->type_num == kind && PyArray_ISNBO(fields->descr->byteorder)
+               && fr_has_usual_strides(array) && fr_is_usual_type(fields->descr, kind)
                && (fields->flags & AS_MADE) == AS_MADE && !fields->base && !fields->weakreflist;
     }
 

@@ -95,8 +95,9 @@ class Steps(Run):
         Returns the loss with penalties, what `add_step` takes, parameters and gradients.
         """
         if self._mean is None:
-            ((X, y, options),) = batches
-            found = self._team.backward(self, X, y, options, before)
+            found = None
+            for X, y, options in batches:  # one, and only valid until the next is asked for
+                found = self._team.backward(self, X, y, options, before)
         else:
             found = self._mean_slopes(batches, before)
         if found is None:

@@ -111,3 +111,17 @@ def test_gradients_that_somebody_keeps_stay_what_they_were():
         X = X * np.float32(1.01)
     for array, copy in zip(kept, copies, strict=True):
         np.testing.assert_array_equal(array, copy)
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (5, 1)])
+@pytest.mark.filterwarnings("ignore:Setting the:DeprecationWarning")
+def test_nobody_is_given_the_strides_or_metadata_that_another_set(shape):
+    usual = product(shape=shape).strides
+    for name in ("strides", "dtype"):
+        Y = product(shape=shape)
+        odd = tuple(8000 if n == 1 else s for n, s in zip(shape, usual, strict=True))
+        setattr(Y, name, odd if name == "strides" else np.dtype("f8", metadata={"mine": 1}))
+        del Y
+        found = [product(shape=shape) for _ in range(9)]
+        assert {Y.strides for Y in found} == {usual}
+        assert all(Y.dtype.metadata is None for Y in found)

@@ -60,12 +60,12 @@ def test_a_step_is_that_of_one_larger_batch(case):
 
 def test_it_can_tell_a_mean_from_one_that_forgets_the_weights(monkeypatch):
     """The test above would see a last group whose batches count alike."""
-    from fastreg._train import steps
+    from fastreg._train import alone
 
     X, y = data()
     right, wrong = run(), run()
     right.fit(X, y, epochs=3, batch_size=SIZE, accumulate=4)
-    monkeypatch.setattr(steps, "weight_of", lambda *arguments: 1.0)
+    monkeypatch.setattr(alone, "weight_of", lambda *arguments: 1.0)
     wrong.fit(X, y, epochs=3, batch_size=SIZE, accumulate=4)
     assert not np.allclose(right.model.params["0.W"], wrong.model.params["0.W"], rtol=1e-7)
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from runs import blobs, cumulative, everything, fit, stop, trainer
+from runs import blobs, cumulative, everything, fit, stop, trainer, weights
 
 from fastreg import checkpoint, schedule
 from fastreg.callbacks import Callback
@@ -547,3 +547,24 @@ def test_what_cannot_be_evaluated_is_refused_by_name():
         trainer().evaluate(Rows(X))
     with pytest.raises(ValueError, match="Trainer.evaluate: X must give at least one batch"):
         trainer().evaluate(iter([]))
+
+
+@pytest.mark.parametrize("how", [{}, {"accumulate": 2}, {"steps_per_epoch": 3}])
+def test_batches_may_all_be_in_one_buffer(how):
+    """A batch is used before the next one is asked for, which may take its memory."""
+
+    class Filled:
+        def __init__(self, given):
+            self.given = given
+
+        def __iter__(self):
+            X, y = (np.empty_like(part[:15]) for part in self.given)
+            for start in range(0, 75, 15):
+                X[:], y[:] = (part[start : start + 15] for part in self.given)
+                yield X, y
+
+    X, y = blobs(75)
+    own = [(X[i : i + 15].copy(), y[i : i + 15].copy()) for i in range(0, 75, 15)]
+    one, two = trainer(), trainer()
+    one.fit(Filled((X, y)), epochs=2, **how), two.fit(lambda: own, epochs=2, **how)
+    assert weights(one.model) == weights(two.model)
