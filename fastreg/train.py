@@ -151,7 +151,7 @@ class Trainer(Steps):
         super().__init__(model, loss)
         self._team = Alone()
         if comm is not None or shards is not None:
-            from fastreg.dist.team import team_of
+            from fastreg.dist.comm import team_of
 
             self._team = team_of("Trainer", comm, shards, model, optimizer)
         self._link = link_of(loss)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastreg import checkpoint
-from fastreg._core.checks import integer, shown
 from fastreg._core.functions import magnitudes, squares
 from fastreg._train.alone import Alone
 from fastreg._train.loop import marks, rewind
@@ -22,7 +21,6 @@ from fastreg.dist.batchnorm import flat
 from fastreg.dist.copies import Copies
 from fastreg.dist.exchange import Exchange
 from fastreg.dist.pieces import PIECE
-from fastreg.nn.sequential import Sequential
 from fastreg.nn.targets import NoWeightError, rows_right
 from fastreg.optim import LAMB, LARS, Optimizer
 
@@ -31,73 +29,7 @@ if TYPE_CHECKING:
 
     from fastreg._core.types import Array, PathLike
 
-__all__ = ["SHARDS", "Single", "Team", "team_of"]
-
-SHARDS = 4
-METHODS = ("rank", "size", "allgather", "bcast", "Isend", "Irecv", "Abort")
-
-
-class Single:
-    """The communicator of one rank.
-
-    Examples
-    --------
-    >>> Single().allgather("mine")
-    ['mine']
-    """
-
-    rank: int = 0
-    size: int = 1
-
-    def allgather(self, own: Any) -> list[Any]:
-        """Return what all ranks give."""
-        return [own]
-
-    def bcast(self, own: Any, root: int = 0) -> Any:
-        """Return what one rank gives."""
-        return own
-
-
-def team_of(where: str, comm: Any, shards: Any, model: Any, optimizer: Any) -> Alone:
-    """Return the team of a communicator, or of this process alone if there are shards.
-
-    Examples
-    --------
-    >>> type(team_of("Trainer", None, None, None, None)).__name__
-    'Alone'
-    """
-    if comm is None and shards is None:
-        return Alone()
-    comm = Single() if comm is None else comm
-    missing = [name for name in METHODS if not hasattr(comm, name)]
-    if missing and type(comm) is not Single:
-        raise TypeError(
-            f"{where}: comm must be a communicator such as MPI.COMM_WORLD, got {shown(comm)} "
-            f"without {', '.join(missing)}"
-        )
-    shards = integer(where, "shards", SHARDS if shards is None else shards, low=1)
-    if shards < comm.size:
-        raise ValueError(
-            f"{where}: shards must be at least the {comm.size} ranks, got {shards}; a run has the "
-            "same result on any number of ranks up to its shards"
-        )
-    forward = type(model).forward if isinstance(model, Sequential) else None
-    if forward is not Sequential.forward:
-        raise TypeError(
-            f"{where}: model must be a Sequential, whose layers the shards go through, got "
-            f"{shown(model)}"
-        )
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(
-            f"{where}: optimizer must be one of fastreg's, whose state can be shared out, got "
-            f"{shown(optimizer)}"
-        )
-    if optimizer._state_dtype is not None:  # its rounding draws by places among all parameters
-        raise ValueError(
-            f"{where}: optimizer must keep its state in full, got state_dtype="
-            f"{optimizer._state_dtype!r}, which cannot be shared out; leave it out"
-        )
-    return Team(comm, shards)
+__all__ = ["Team"]
 
 
 class Team(Alone):
