@@ -9,7 +9,7 @@ and ``_scalars.pxi``, what it holds in ``_hypers.pxi`` and ``_state.pxi``, its s
 ``_rownorm.pxi`` run layers (``_extremes.pxi`` where values are near the ends of the range),
 ``_product.pxi`` multiplies matrices, ``_dense.pxi`` does what surrounds a product,
 ``_activation.pxi`` functions of one element, ``_loss.pxi`` losses, ``_rows.pxi`` gathers batches, ``_chain.pxi`` runs layers as
-one; ``_penalty.pxi`` sums over weights. Each says at its head what it takes from the others. This
+one, whose attributes ``_places.pxi`` reads and changes; ``_penalty.pxi`` sums over weights. Each says at its head what it takes from the others. This
 file picks the table of kernels that all of them call.
 
 Arrays are checked through NumPy's C API and passed on as pointers. Typed memoryviews would fit
@@ -104,6 +104,7 @@ include "_dropout.pxi"
 include "_norm.pxi"
 include "_extremes.pxi"
 include "_dense.pxi"
+include "_places.pxi"
 include "_chain.pxi"
 include "_activation.pxi"
 include "_loss.pxi"
