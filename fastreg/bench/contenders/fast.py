@@ -23,11 +23,11 @@ __all__ = ["NAME", "dropout", "given", "layer", "loss", "penalty", "product", "s
 
 NAME = "fastreg"
 THREADS = int(os.environ.get("FASTREG_BENCH_THREADS", "1"))
-fastreg.set_num_threads(THREADS if THREADS == 1 else None)  # None: each call chooses
 
 
 def given(form: str) -> dict[str, Any]:
-    """Say what takes part."""
+    """Set the number of threads, once in a process of its own; say what takes part."""
+    fastreg.set_num_threads(THREADS if THREADS == 1 else None)  # None: each call chooses
     return {
         "library": f"fastreg {fastreg.__version__}",
         "form": form,
