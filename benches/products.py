@@ -11,13 +11,12 @@ import functools
 import itertools
 import json
 import math
-import os
 import statistics
-import subprocess
 import sys
 import time
 
 import numpy as np
+from process import Process
 
 SQUARES = [32, 48, 64, 128, 256, 512, 1024, 2048]
 NETWORKS = [(64, (64, 64, 32, 10)), (128, (784, 256, 128, 10)), (128, (784, 1024, 1024, 10))]
@@ -60,7 +59,7 @@ def worker(contender, threads):
         multiply = fastreg.matmul if contender == "fastreg" else np.dot
         call = functools.partial(multiply, a, b, out=out)
         call()
-        print("ready", flush=True)
+        print("true", flush=True)
         for line in sys.stdin:
             number = json.loads(line)
             if not number:
@@ -72,30 +71,6 @@ def worker(contender, threads):
             print(json.dumps((time.perf_counter() - began) / number), flush=True)
 
 
-class Worker:
-    """A process that times one contender."""
-
-    def __init__(self, contender, threads, **environment):
-        """Start it."""
-        here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", contender, "--threads", str(threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": here, "OPENBLAS_NUM_THREADS": str(threads)}
-            | environment,
-        )  # fmt: skip
-
-    def tell(self, what):
-        """Send a line."""
-        self.process.stdin.write(json.dumps(what) + "\n")
-        self.process.stdin.flush()
-
-    def ask(self, what):
-        """Send a line and read the answer."""
-        self.tell(what)
-        return self.process.stdout.readline()
-
-
 def measure(workers, shape, dtype):
     """Return the median seconds of each worker."""
     taken = {name: [] for name in workers}
@@ -103,12 +78,12 @@ def measure(workers, shape, dtype):
         each.ask((*shape, dtype))
     numbers = {}
     for name, each in workers.items():
-        known = json.loads(each.ask(3))
+        known = each.ask(3)
         numbers[name] = max(1, math.ceil(SAMPLE / known))
     for _ in range(ROUNDS):
         for name, each in workers.items():
             time.sleep(SETTLE)
-            taken[name].append(json.loads(each.ask(numbers[name])))
+            taken[name].append(each.ask(numbers[name]))
     for each in workers.values():
         each.tell(0)
     return {name: statistics.median(times) for name, times in taken.items()}
@@ -129,9 +104,10 @@ def main():
     own = {"FASTREG_ISA": options.level} if options.level else {}
     theirs = {"OPENBLAS_CORETYPE": options.coretype} if options.coretype else {}
     for threads in options.threads:
+        blas = {"OPENBLAS_NUM_THREADS": str(threads)}
         workers = {
-            "fastreg": Worker("fastreg", threads, **own),
-            "numpy": Worker("numpy", threads, **theirs),
+            name: Process(__file__, name, "--threads", str(threads), **blas, **environment)
+            for name, environment in (("fastreg", own), ("numpy", theirs))
         }
         ratios = {}
         print(f"{options.dtype}, threads: {threads} · GFLOP/s of fastreg, NumPy · ratio")
@@ -148,7 +124,7 @@ def main():
         mean = math.exp(statistics.fmean(map(math.log, ratios.values())))
         print(f"  geometric mean {mean:.2f}x, least {min(ratios.values()):.2f}x", flush=True)
         for each in workers.values():
-            each.process.kill()
+            each.close()
     return None
 
 

@@ -18,6 +18,7 @@ import sys
 import time
 
 import numpy as np
+from process import Process
 
 WORK = {  # what is timed, seconds between calls
     "loop 128x784x256": ("loop", (128, 784, 256), 0),
@@ -111,25 +112,15 @@ def worker():
         print(json.dumps(taken), flush=True)
 
 
-class Worker:
+class Worker(Process):
     """A process that times calls with the fastreg of one tree."""
-
-    def __init__(self, tree):
-        """Start it."""
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": tree},
-        )  # fmt: skip
 
     def time(self, *what, neighbour=None):
         """Seconds of each call of a block."""
         for _ in range(40):
             time.sleep(SETTLE)
             began, before = time.perf_counter(), foreign(self.process, neighbour)
-            self.process.stdin.write(json.dumps(what) + "\n")
-            self.process.stdin.flush()
-            taken = json.loads(self.process.stdout.readline())
+            taken = self.ask(what)
             beside = foreign(self.process, neighbour) - before
             if beside < FOREIGN * (time.perf_counter() - began) + 0.02:  # two ticks
                 return taken
@@ -196,10 +187,9 @@ def main():
     options = parser.parse_args()
     if options.worker:
         return worker()
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    workers = {"own": Worker(here)}
+    workers = {"own": Worker(__file__)}
     if options.base:
-        workers["base"] = Worker(options.base)
+        workers["base"] = Worker(__file__, tree=options.base)
     for busy in {"no": [False], "yes": [True], "both": [False, True]}[options.busy]:
         spin = [sys.executable, "-c", "while True: pass"]
         neighbour = subprocess.Popen(spin) if busy else None

@@ -11,13 +11,12 @@ by block, and each falls asleep before the next begins.
 import argparse
 import itertools
 import json
-import os
-import subprocess
 import sys
 import time
 from functools import partial
 
 import numpy as np
+from process import Process
 
 SIZES = (784, 256, 128, 10)
 BATCH = 128
@@ -115,38 +114,18 @@ def serve(step_of):
         print(json.dumps(taken), flush=True)
 
 
-class Contender:
-    """A process that does the work in one way."""
-
-    def __init__(self, script, *what):
-        """Start it."""
-        tree = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        self.process = subprocess.Popen(
-            [sys.executable, script, "--worker"], text=True,
-            env={"PYTHONPATH": tree, **os.environ},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        self.taken = []
-        self.ask(what)
-
-    def ask(self, what):
-        """Send a line and wait for the answer."""
-        self.process.stdin.write(json.dumps(what) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-
 def measure(script, names, work, seconds):
     """Return the median microseconds of every contender."""
-    contenders = {name: Contender(script, name, work) for name in names}
+    contenders, taken = {name: Process(script) for name in names}, {name: [] for name in names}
+    for name, one in contenders.items():
+        one.ask((name, work))
     for _ in range(5):
-        for one in contenders.values():
+        for name, one in contenders.items():
             time.sleep(SETTLE)
-            one.taken += one.ask(seconds / 5)
+            taken[name] += one.ask(seconds / 5)
     for one in contenders.values():
-        one.process.stdin.close()
-        one.process.wait()
-    return {name: 1e6 * float(np.median(one.taken)) for name, one in contenders.items()}
+        one.close()
+    return {name: 1e6 * float(np.median(times)) for name, times in taken.items()}
 
 
 def main():
