@@ -7,7 +7,7 @@ import tracemalloc
 import harness
 import numpy as np
 import pytest
-from optim.test_rules import RULES, SERVICES, VARIANTS, gradients
+from optim.test_rules import RULES, SERVICES, VARIANTS, same_steps
 from train.runs import blobs, everything, network, trainer
 
 import fastreg
@@ -52,15 +52,7 @@ def test_same_bits_as_reference(rule, options, level, guarded, rng):
         getattr(library, rule)(learning_rate=0.01, **options, **NARROW)
         for library in (optim, reference)
     )
-    params = [guarded(rng.normal(size=n).astype("f4"), offset=n % 3) for n in harness.SIZES]
-    expected = [value.copy() for value in params]
-    steps = zip(*(gradients(rng, size, np.float32, 4) for size in harness.SIZES), strict=True)
-    for step, grads in enumerate(steps):
-        with fastreg.num_threads(1 + step):
-            fast.update(params, [guarded(g, offset=g.size % 2) for g in grads])
-        slow.update(expected, list(grads))
-    for actual, wanted in zip(params, expected, strict=True):
-        harness.same_bits(actual, wanted)
+    same_steps(fast, slow, guarded, rng, np.float32, 4)
     same_slots(fast, slow)
 
 

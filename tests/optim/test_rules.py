@@ -96,21 +96,25 @@ def same_state(fast, slow):
         harness.same_bits(fast.ema[name], np.asarray(average))
 
 
-@pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide):RuntimeWarning")
-@pytest.mark.parametrize(("rule", "options"), VARIANTS)
-def test_same_bits_as_reference(rule, options, level, dtype, guarded, rng):
-    """All sizes and special values, on one thread and on three."""
-    fast, slow = twins(rule, learning_rate=0.01, **options)
+def same_steps(fast, slow, guarded, rng, dtype, steps=3):
+    """Take steps with parameters of all sizes, each on one thread more, and compare their bits."""
     params = [guarded(rng.normal(size=n).astype(dtype), offset=n % 3) for n in harness.SIZES]
     expected = [value.copy() for value in params]
-    for step, grads in enumerate(
-        zip(*(gradients(rng, size, dtype) for size in harness.SIZES), strict=True)
-    ):
+    taken = zip(*(gradients(rng, size, dtype, steps) for size in harness.SIZES), strict=True)
+    for step, grads in enumerate(taken):
         with fastreg.num_threads(1 + step):
             fast.update(params, [guarded(g, offset=g.size % 2) for g in grads])
         slow.update(expected, list(grads))
     for actual, wanted in zip(params, expected, strict=True):
         harness.same_bits(actual, wanted)
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide):RuntimeWarning")
+@pytest.mark.parametrize(("rule", "options"), VARIANTS)
+def test_same_bits_as_reference(rule, options, level, dtype, guarded, rng):
+    """All sizes and special values, on one thread and on three."""
+    fast, slow = twins(rule, learning_rate=0.01, **options)
+    same_steps(fast, slow, guarded, rng, dtype)
     same_state(fast, slow)
 
 
