@@ -67,15 +67,15 @@ cdef extern from *:
     #if defined(Py_GIL_DISABLED) || defined(__SANITIZE_ADDRESS__)
         return PyArray_EMPTY(ndim, shape, kind, 0);
     #else
-        size_t set = !ndim ? 0 : (size_t)shape[0] + 7 * (size_t)shape[ndim - 1] + (size_t)ndim;
-        PyArrayObject **kept = fr_kept[(set ^ set >> 4) % KEPT_SETS], *array, *before;
-        unsigned *turn = &fr_turn[(set ^ set >> 4) % KEPT_SETS];
+        size_t sizes = !ndim ? 0 : (size_t)shape[0] + 7 * (size_t)shape[ndim - 1] + (size_t)ndim;
+        size_t set = (sizes ^ sizes >> 4) % KEPT_SETS;
+        PyArrayObject **kept = fr_kept[set], *array, *before;
         for (int way = 0; way < KEPT_WAYS; way++)
             if (fr_is_free(kept[way], ndim, shape, kind))
                 return Py_NewRef((PyObject *)kept[way]);
         array = (PyArrayObject *)PyArray_EMPTY(ndim, shape, kind, 0);
         if (array) {
-            unsigned way = (*turn)++ % KEPT_WAYS;
+            unsigned way = fr_turn[set]++ % KEPT_WAYS;
             before = kept[way];
             kept[way] = (PyArrayObject *)Py_NewRef((PyObject *)array);
             Py_XDECREF(before);

@@ -114,22 +114,15 @@ class ArrayFeed(Feed):
             yield self._batch(begin, min(begin + self._size, end))
 
     def _batch(self, start, stop):
+        n = stop - start
+        low, high = (0, n) if self.own is None else self.own(n)
+        here = self._order, start + low, start + high
+        X = rows_at(self.X, *here, self._rows)
+        y = rows_at(self.y, *here) if self._y is None else self._y[start:stop]
+        options = {} if self.weights is None else {"sample_weight": self._weights[start:stop]}
         if self.own is not None:
-            return self._part(start, stop)
-        X = rows_at(self.X, self._order, start, stop, self._rows)
-        options = {} if self.weights is None else {"sample_weight": self._weights[start:stop]}
-        if self._y is None:
-            return X, rows_at(self.y, self._order, start, stop), options
-        return X, self._y[start:stop], options
-
-    def _part(self, start, stop):
-        low, high = self.own(stop - start)
-        here, n = (self._order, start + low, start + high), stop - start
-        X = Part(rows_at(self.X, *here, self._rows), low, n)
-        options = {} if self.weights is None else {"sample_weight": self._weights[start:stop]}
-        if self._y is None:
-            return X, Part(rows_at(self.y, *here), low, n), options
-        return X, self._y[start:stop], options
+            X, y = Part(X, low, n), Part(y, low, n) if self._y is None else y
+        return X, y, options
 
     def pieces(self) -> Iterator[Any]:
         """Return the one piece that all rows are, as (X, y, options)."""

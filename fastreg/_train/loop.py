@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SIG_DFL = signal.SIG_DFL
-
 __all__ = ["Presses", "interruptible", "marks", "progress_bar", "rewind"]
 
 
@@ -72,7 +70,7 @@ def interruptible(run: Any) -> Iterator[Presses]:
     presses = Presses(run)
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
-    others = [one for one in run._team.signals[1:] if main and signal.getsignal(one) is SIG_DFL]
+    others = [one for one in run._team.signals[1:] if signal.getsignal(one) is signal.SIG_DFL]
     left = getattr(getattr(handler, "__self__", None), "over", False)  # by an interrupted end
     if not main or not (handler is signal.default_int_handler or left is True):
         yield presses
@@ -85,7 +83,7 @@ def interruptible(run: Any) -> Iterator[Presses]:
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for one in others:
-            signal.signal(one, SIG_DFL)
+            signal.signal(one, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

@@ -8,12 +8,13 @@ is in it.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastreg.dist.pieces import Layout, runs_of
-from fastreg.dist.tree import nodes, tree_sum
+from fastreg.dist.tree import cuts, nodes, tree_sum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,9 +61,8 @@ class Exchange:
         self.comm, self.shards, self.sent = comm, shards, 0
         self.layouts = {name: Layout(name, array) for name, array in params.items()}
         self.runs = runs_of(params, comm.size, whole)
-        ranks = range(comm.size)
-        self.bounds = [shards * rank // comm.size for rank in (*ranks, comm.size)]
-        self._nodes = [nodes(0, shards, self.bounds[r], self.bounds[r + 1]) for r in ranks]
+        self.bounds = cuts(shards, comm.size)
+        self._nodes = [nodes(0, shards, *pair) for pair in itertools.pairwise(self.bounds)]
         self._room: dict[Any, Array] = {}
         self._known: dict[str, dict[Any, Array]] = {}
         self._open: list[Any] = []

@@ -21,6 +21,7 @@ from fastreg.dist.batchnorm import flat
 from fastreg.dist.copies import Copies
 from fastreg.dist.exchange import Exchange
 from fastreg.dist.pieces import PIECE
+from fastreg.dist.tree import cuts
 from fastreg.nn.targets import NoWeightError, rows_right
 from fastreg.optim import LAMB, LARS, Optimizer
 
@@ -110,7 +111,7 @@ class Team(Alone):
             run.rng.bit_generator.state = run._rng_state = ours[1]
         whole = isinstance(run.optimizer, (LAMB, LARS))
         self.exchange = Exchange(comm, self.shards, model.params, whole)
-        low, high = (self.exchange.bounds[comm.rank + k] for k in (0, 1))
+        low, high = self.exchange.bounds[comm.rank :][:2]
         self._copies = Copies(model, low, high, self._gather, self.shards)
         self._mine = range(low, high)
         self._cut_whole = whole
@@ -168,8 +169,9 @@ class Team(Alone):
 
     def own(self, n: int) -> tuple[int, int]:
         """Return from which row to before which the shards of this rank are, in a batch of n."""
-        low, high = (self.shards * (self.comm.rank + k) // self.comm.size for k in (0, 1))
-        return n * low // self.shards, n * high // self.shards
+        low, high = cuts(self.shards, self.comm.size)[self.comm.rank :][:2]
+        bounds = cuts(n, self.shards)
+        return bounds[low], bounds[high]
 
     def weight(self, run: Any, y: Any, options: Any) -> float:
         """Return what the last batch weighs, of which this rank may not have all."""
@@ -181,7 +183,7 @@ class Team(Alone):
         if not n:
             return None
         here = before if run._mean is None else marks(run.model)
-        bounds = [n * j // self.shards for j in range(self.shards + 1)]
+        bounds = cuts(n, self.shards)
         mine = {j: slice(bounds[j], bounds[j + 1]) for j in self._mine if bounds[j] < bounds[j + 1]}
         rows = {j: bounds[j] for j in mine}
         outputs = self._copies.forward({j: X[rows] for j, rows in mine.items()}, rows)

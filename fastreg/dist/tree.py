@@ -12,9 +12,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Node", "middle", "nodes", "tree_sum"]
+__all__ = ["Node", "cuts", "middle", "nodes", "tree_sum"]
 
 Node = tuple[int, int]  # the shards from the first to before the second
+
+
+def cuts(n: int, parts: int) -> list[int]:
+    """Return where n things are cut into parts of almost one size, from 0 to n.
+
+    Examples
+    --------
+    >>> cuts(10, 4)
+    [0, 2, 5, 7, 10]
+    """
+    return [n * k // parts for k in range(parts + 1)]
 
 
 def middle(low: int, high: int) -> int:
