@@ -199,4 +199,5 @@ def _draw(history, ax, watched, best):
     if best is not None:
         told = f"best {watched}: epoch {best}"
         lines.append(ax.axvline(best, color="0.5", linewidth=1, label=told))
-    places[-1][0].legend(handles=lines, fontsize="small")  # above the lines of all axes
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False}  # covers no line
+    ax.legend(handles=lines, fontsize="small", ncols=math.ceil(len(lines) / 2), **above)

@@ -37,6 +37,7 @@ FAMILIES = {
         "fastreg.sklearn": "scikit-learn's estimators",
         "fastreg.torch": "torch's optimizers and modules",
         "fastreg.export": "networks as ONNX, torch modules, plain arrays",
+        "fastreg.dist": "one training on several processes or machines",
     },
     "Families: where the names of `fastreg` are defined": {
         "fastreg.optim": "optimizers",

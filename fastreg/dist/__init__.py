@@ -3,3 +3,5 @@
 `fastreg.train.Trainer` comes here if it is given ``comm`` or ``shards``. Any object with mpi4py's
 ``rank``, ``size``, ``allgather``, ``bcast``, ``Isend``, ``Irecv`` and ``Abort`` is a communicator.
 """
+
+__all__: list[str] = []
