@@ -129,7 +129,7 @@ FR_INLINE uint16_t half_beyond(uint16_t half)
 {
     return (uint16_t)((half & 0x7FFFu) + (0x7FFFu - 0x5D80u));
 }
-_Static_assert(LARGE == 0x1p60f, "0x5D80 is 2^60");
+_Static_assert((uint64_t)LARGE == (uint64_t)1 << 60, "0x5D80 is 2^60"); /* clang wants integers */
 
 /* Whether some of FR_RUN elements from index `begin` needs care: numbers so large that squares or
  * roundings might leave the range. */
