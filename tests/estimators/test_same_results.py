@@ -1,5 +1,7 @@
 """With equal settings the results are scikit-learn's: loss curves, weights, predictions, counts."""
 
+import inspect
+
 import numpy as np
 import pytest
 import sklearn.neural_network as theirs
@@ -53,6 +55,15 @@ SETTINGS = {
     "strong penalty": {"alpha": 1.0},
     "other moments": {"beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-3},
 }
+
+
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+def test_settings_have_scikit_learn_s_names_and_defaults(name):
+    expected = inspect.signature(getattr(theirs, name)).parameters
+    got = inspect.signature(getattr(ours, name)).parameters
+    assert {k: (p.default, p.kind) for k, p in expected.items()} == {
+        k: (got[k].default, got[k].kind) for k in expected
+    }
 
 
 def both(data, settings, **more):

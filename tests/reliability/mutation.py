@@ -2,38 +2,22 @@
 
 Every operator, comparison, number, statement and pair of arguments is a place for a fault, in all
 sources but the commands that only measure (`fastreg.lab`, `fastreg.bench`). A hash of the place and
-its line orders them, so that the first 300 are the same 300 until their lines change. Each is
-planted in a copy of the tree, where the tests of that source (mutation_tests.json) run until the
-first is red; this test must be green without the fault. What does not compile is passed over.
+its line orders those of a file, and files take turns, so that the first 300 are spread over all
+files, and are the same 300 until their lines change. What does not compile is passed over.
 
-``python tests/reliability/mutation.py python 80`` tries the first 80 places in Python,
-``… compiled 20`` the first 20 in C and Cython, and writes them to mutants.json.
+`verdicts` judges them: it plants each in a copy of the tree and runs the tests of that source
+(mutation_tests.json) until the first is red.
 """
 
 import ast
+import collections
 import dataclasses
-import fcntl
 import hashlib
-import json
-import os
 import re
-import resource
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
 TREE = HERE.parents[1]
-FILE = HERE / "mutants.json"
-LIMIT = 300  # seconds of the processor for the tests of one mutant; six times as long by the clock
-
-#: Which tests look at a source: the longest beginning of its path counts.
-TESTS = json.loads((HERE / "mutation_tests.json").read_text("utf-8"))
-
 COMPARED = {
     ast.Lt: ("<", "<="),
     ast.LtE: ("<=", "<"),
@@ -89,11 +73,11 @@ class Mutant:
     def start(self):
         return (TREE / self.file).read_bytes().rfind(b"\n", 0, self.at)
 
-    def plant(self, folder):
-        path = folder / self.file
-        data, old = path.read_bytes(), self.old.encode()
+    def planted(self, data):
+        """The file's bytes with the fault."""
+        old = self.old.encode()
         assert data[self.at : self.at + len(old)] == old
-        path.write_bytes(data[: self.at] + self.new.encode() + data[self.at + len(old) :])
+        return data[: self.at] + self.new.encode() + data[self.at + len(old) :]
 
 
 class Places(ast.NodeVisitor):
@@ -244,124 +228,13 @@ def balanced(text):
 
 
 def first(kind):
-    """The mutants of a kind, in the order of their keys."""
+    """The mutants of a kind: one of each file, then a second of each, by a hash of the place."""
     found = in_python() if kind == "python" else in_compiled()
-    return [mutant for _, mutant in sorted({m.key: m for m in found}.items())]
-
-
-def tests_of(file):
-    return TESTS[max((name for name in TESTS if file.startswith(name)), key=len)]
-
-
-class Copy:
-    """A copy of the tree, with one mutant at a time."""
-
-    def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="fastreg-")) / "tree"
-        ignored = shutil.ignore_patterns(".git", "__pycache__", ".*_cache", ".hypothesis")
-        shutil.copytree(TREE, self.folder, ignore=ignored, symlinks=True)
-        self.green = {}
-
-    def remove(self):
-        shutil.rmtree(self.folder.parent)
-
-    def pytest(self, *tests):
-        return subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no"]
-            + [*tests],
-            cwd=self.folder, capture_output=True, text=True, timeout=6 * LIMIT,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT)),
-            env={**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"},
-        )  # fmt: skip
-
-    def build(self):
-        done = subprocess.run(
-            [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
-            cwd=self.folder, capture_output=True, text=True, timeout=900,
-        )  # fmt: skip
-        return done.returncode == 0
-
-    def try_one(self, mutant):
-        """``(result, the test that noticed)``; None if the mutant does not compile."""
-        path, compiled = self.folder / mutant.file, not mutant.file.endswith(".py")
-        before = path.read_bytes()
-        mutant.plant(self.folder)
-        try:
-            if compiled and not self.build():
-                return None, ""
-            done = self.pytest(*tests_of(mutant.file))
-        except subprocess.TimeoutExpired:
-            return "hung", ""
-        finally:
-            path.write_bytes(before)
-        if done.returncode == 0:
-            return "lived", ""
-        if -done.returncode in (signal.SIGKILL, signal.SIGXCPU):
-            return "hung", ""
-        if done.returncode < 0:
-            return "killed", f"signal {-done.returncode}"
-        found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
-        if not found:
-            if "rror" in done.stderr + done.stdout:
-                return "killed", "nothing can be imported"
-            raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
-        return "killed", found[1]
-
-    def is_green(self, test):
-        """Whether a test that noticed a mutant holds without it."""
-        if "::" not in test:
-            return True
-        if test not in self.green:
-            self.green[test] = self.pytest(test).returncode == 0
-        return self.green[test]
-
-
-def load():
-    return json.loads(FILE.read_text("utf-8")) if FILE.exists() else {}
-
-
-def record(mutant, result, test, seconds):
-    with open(__file__, "rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        known = load()
-        why = known.get(mutant.key, {}).get("why", "")
-        known[mutant.key] = {
-            "file": mutant.file, "line": mutant.line, "text": mutant.text, "old": mutant.old,
-            "new": mutant.new, "result": result, "test": test, "seconds": round(seconds, 1),
-            **({"why": why} if why else {}),
-        }  # fmt: skip
-        FILE.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", "utf-8")
-
-
-def run(kind, n, again=False, skip=0):
-    """Try the first ``n`` mutants of a kind; what is known already only if ``again``."""
-    copy, done = Copy(), []
-    compiled = kind != "python"
-    known = {} if again else load()
-    try:
-        for mutant in first(kind)[skip:]:
-            if len(done) == n:
-                break
-            if mutant.key in known:
-                done.append(known[mutant.key])
-                continue
-            began = time.time()
-            result, test = copy.try_one(mutant)
-            if result is None:
-                continue
-            if compiled and test:
-                copy.build()
-            if not copy.is_green(test):
-                print(f"{test} is red without a mutant", flush=True)
-                continue
-            record(mutant, result, test, time.time() - began)
-            done.append({"result": result})
-            said = f"{mutant.file}:{mutant.line}: {mutant.old!r} -> {mutant.new!r}"
-            print(f"{result} {said} {test} {time.time() - began:.1f} s", flush=True)
-    finally:
-        copy.remove()
-    return done
-
-
-if __name__ == "__main__":
-    run(sys.argv[1], int(sys.argv[2]), skip=int(sys.argv[3]) if len(sys.argv) > 3 else 0)
+    if kind != "python":
+        found = [one for one in found if one.file.startswith("csrc/") == (kind == "c")]
+    ranks = collections.Counter()
+    ordered = []
+    for key, mutant in sorted({one.key: one for one in found}.items()):
+        ordered.append((ranks[mutant.file], key, mutant))
+        ranks[mutant.file] += 1
+    return [mutant for _, _, mutant in sorted(ordered, key=lambda one: one[:2])]
