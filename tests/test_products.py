@@ -151,6 +151,18 @@ def test_the_reference_rounds_once(dtype, rng):
             np.testing.assert_array_equal(found, np.array(wanted).astype(dtype))
 
 
+ENDS = (-1074, -1000, -901, -899, -632, -520, -401, -399, 0, 399, 401, 520, 632, 899, 901, 1023)
+
+
+def test_the_reference_rounds_once_on_either_side_of_its_limits():
+    """Factors and terms of every size: where errors of products are no numbers, and beside it."""
+    a, b, c = np.stack(np.meshgrid(ENDS, ENDS, ENDS)).reshape(3, -1)
+    near = np.ldexp(np.array([[1 + 2.0**-30], [1 + 3.0**-20], [-1 - 5.0**-15]]), [a, b, c])
+    found = products.fma(*near[:, :, None])[:, 0]
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(found, [fused(*one, np.float64) for one in near.T])
+
+
 @pytest.mark.parametrize("depth", [1, 32, 256, 2000])
 def test_error_bound(dtype, depth, fixed_rng):
     """Within that of a sum of 256 + K / 256 terms, for any signs."""

@@ -47,6 +47,11 @@ def test_they_change_training_and_repeat_by_the_seed(settings):
                   **settings).score(*IRIS) > 0.9  # fmt: skip
 
 
+def test_scores_between_epochs_leave_later_ones_their_dropout():
+    settings = {"dropout": 0.3, "batch_size": 30, "early_stopping": True, "n_iter_no_change": 20}
+    assert same(fitted(**settings), fitted(callbacks=[Callback()], **settings))
+
+
 def test_no_rates_are_the_network_without_dropout():
     assert same(fitted(), fitted(dropout=0.0, input_dropout=0.0))
     assert same(fitted(), fitted(dropout=[0.0]))

@@ -1,5 +1,6 @@
 """Schedules against closed forms written out here, and against properties of all of them."""
 
+import inspect
 import math
 import pickle
 from decimal import Decimal, getcontext
@@ -69,6 +70,30 @@ def test_closed_form_at_the_ends_and_at_a_million_steps(schedule, first, million
 def test_every_family_is_in_the_table():
     families = {type(schedule).__name__ for schedule in PLAIN} | {"linear"}
     assert families == set(module.__all__)
+
+
+POSITIONAL = {
+    "constant": "value",
+    "cosine": "initial_value total_steps final_value",
+    "exponential": "initial_value decay_rate",
+    "inverse_time": "initial_value decay_rate",
+    "join": "schedules boundaries",
+    "linear": "initial_value final_value total_steps",
+    "multi_step": "initial_value milestones drop_factor",
+    "one_cycle": "peak_value total_steps",
+    "polynomial": "initial_value final_value total_steps",
+    "step": "initial_value drop_factor drop_every",
+    "warm_restarts": "initial_value period final_value",
+    "warmup": "schedule warmup_steps",
+    "warmup_stable_decay": "peak_value warmup_steps stable_steps decay_steps",
+}
+
+
+@pytest.mark.parametrize("name", module.__all__)
+def test_further_arguments_are_given_by_name(name):
+    parameters = inspect.signature(getattr(module, name)).parameters.values()
+    positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    assert positional == POSITIONAL[name].split()
 
 
 @pytest.mark.parametrize("schedule", PLAIN, ids=IDS)
