@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["CheckpointError", "load", "save"]
 
 FORMAT = "fastreg checkpoint 1"
+OURS = re.compile(r"fastreg checkpoint \d+")  # of any version
 BLANK = "0" * 64
 REFERENCE = "$array"
 HEADER_LIMIT = 100_000_000  # bytes, as in the safetensors library
@@ -181,10 +182,7 @@ def decode(data: Any) -> Any:
     arrays, metadata, start = unpack(data)
     _check_sum(data[:start], memoryview(data)[start:], metadata.get("sha256"))
     if metadata.get("format") != FORMAT:
-        found = metadata.get("format")
-        raise CheckpointError(
-            f"not a checkpoint of this version; its format is {found!r}, expected {FORMAT!r}"
-        )
+        raise _other_format(metadata.get("format"))
     try:
         tree = json.loads(metadata["state"], object_pairs_hook=_distinct)
         tree = _with_arrays(tree, arrays)
@@ -237,6 +235,7 @@ def layout(data: Any, size: int) -> Any:
         text = bytes(data[8:start]).decode("utf-8")
         header = json.loads(text, object_pairs_hook=_distinct)
         metadata = header.pop("__metadata__", {})
+        _check_format(metadata)
         places, end = {}, 0
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             place = end
@@ -252,6 +251,19 @@ def layout(data: Any, size: int) -> Any:
     if not isinstance(metadata, dict):
         raise CheckpointError("damaged or not a safetensors file; its metadata is no object")
     return places, metadata, start
+
+
+def _check_format(metadata):
+    """Refuse our other formats by name before anything else, for all else may be new in them."""
+    found = metadata.get("format") if isinstance(metadata, dict) else None
+    if isinstance(found, str) and found != FORMAT and OURS.fullmatch(found):
+        raise _other_format(found)
+
+
+def _other_format(found):
+    return CheckpointError(
+        f"not a checkpoint of this version; its format is {found!r}, expected {FORMAT!r}"
+    )
 
 
 def _distinct(pairs):

@@ -208,6 +208,17 @@ def test_a_whole_file_of_another_version_is_refused_by_its_version(path, monkeyp
 
 
 @pytest.mark.parametrize(
+    "entry", [{"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}, {"kind": "sparse"}]
+)
+def test_another_version_is_refused_by_its_version_whatever_is_new_in_it(path, entry):
+    header = {"__metadata__": {"format": "fastreg checkpoint 2", "sha512": "…"}, "w": entry}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"\0" * 4)
+    with pytest.raises(CheckpointError, match=r"run.ckpt: .*'fastreg checkpoint 2', expected"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
     ("state", "message"),
     [
         ([], "state must be a dict"),
