@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import tracemalloc
 
 import numpy as np
@@ -33,6 +34,16 @@ def test_csv_files(text, options, X, y, dtype, tmp_path):
     np.testing.assert_array_equal(found_X, X)
     np.testing.assert_array_equal(found_y, y)
     assert found_y.dtype == dtype
+
+
+def test_an_error_lists_ten_columns_and_says_how_many_there_are(tmp_path):
+    for width, more in ((10, ""), (11, ", … (11 in all)")):
+        names = [f"c{k}" for k in range(width)]
+        path = tmp_path / f"{width}.csv"
+        path.write_text(",".join(names) + "\n" + ",".join("1" * width) + "\n")
+        listed = ", ".join(map(repr, names[:10]))
+        with pytest.raises(ValueError, match=re.escape(f"got [{listed}{more}]; correct target")):
+            read_csv(path, target="price")
 
 
 @pytest.mark.parametrize(

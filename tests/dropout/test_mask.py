@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastreg import Dropout, reference
-from fastreg._core import _kernels
+from fastreg._core import _kernels, seeds
 
 RATES = (0.0, 1e-10, 0.1, 0.5, 0.9, 1 - 2**-16, 1 - 1e-5, 1.0)
 
@@ -196,6 +196,16 @@ def test_numpys_global_seed_governs_layers_without_rng():
     np.random.seed(42)
     np.testing.assert_array_equal(Dropout(0.5).forward(np.ones(100)), first)
     assert not np.array_equal(Dropout(0.5).forward(np.ones(100)), first)
+
+
+def test_keys_and_generators_from_the_global_state_have_all_their_bits():
+    np.random.seed(42)
+    keys = [divmod(seeds.key("x", None), 2**32) for _ in range(100)]
+    entropy = [seeds.generator("x", None).bit_generator.seed_seq.entropy for _ in range(100)]
+    for words in (keys, entropy):
+        for word in zip(*words, strict=True):
+            assert np.bitwise_or.reduce(word) == 2**32 - 1
+            assert np.bitwise_and.reduce(word) == 0
 
 
 @pytest.mark.parametrize("seed", [5, np.random.SeedSequence(5), np.random.default_rng(5)])

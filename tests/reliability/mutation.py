@@ -168,6 +168,11 @@ class Places(ast.NodeVisitor):
     def visit_Raise(self, node):
         self.drop(node)  # and nothing in it: a message is not arithmetic
 
+    def visit_If(self, node):
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = []  # never run
+        self.generic_visit(node)
+
     def visit_AnnAssign(self, node):
         if node.value:
             self.visit(node.value)
