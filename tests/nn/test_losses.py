@@ -10,13 +10,20 @@ from hypothesis.extra.numpy import arrays
 
 from fastreg import reference
 from fastreg._core import _kernels
-from fastreg.nn import (
-    binary_cross_entropy,
-    mse,
-    softmax_cross_entropy,
-)
+from fastreg.nn import binary_cross_entropy, links, mse, softmax_cross_entropy
 
 few = settings(derandomize=True, max_examples=40, deadline=None)
+
+
+def test_logarithms_of_probabilities_are_those_of_their_formulas(dtype, rng):
+    X = rng.normal(scale=5, size=(50, 7)).astype(dtype)
+    wide = X.astype(np.longdouble)
+    below = wide - wide.max(axis=1, keepdims=True)
+    close = {"rtol": 20 * np.finfo(dtype).eps, "atol": 4 * np.finfo(dtype).eps}
+    expected = below - np.log(np.exp(below).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(links.log_softmax(X), expected.astype(float), **close)
+    expected = -np.logaddexp(0, -wide)
+    np.testing.assert_allclose(links.log_sigmoid(X), expected.astype(float), **close)
 
 
 LOSSES = {

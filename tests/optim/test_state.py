@@ -53,6 +53,18 @@ def test_resume_is_bit_exact(rule, options, rng):
 
 
 @pytest.mark.parametrize("rule", RULES)
+def test_state_that_has_a_name_is_that_of_the_dictionary(rule, rng):
+    optimizer, params = trained(rule, rng, {})
+    state, found = optimizer.state_dict(), 0
+    for name in optimizer._slots:
+        if hasattr(type(optimizer), name):
+            for key, entry in getattr(optimizer, name).items():
+                np.testing.assert_array_equal(entry, state[f"{key}.{name}"])
+                found += 1
+    assert found == len(params) * len(set(optimizer._slots) & set(dir(type(optimizer))))
+
+
+@pytest.mark.parametrize("rule", RULES)
 def test_groups_and_exclusions_survive_pickling(rule, rng):
     optimizer, params = trained(rule, rng, SERVED | {"exclude": ["c"]})
     again = pickle.loads(pickle.dumps(optimizer))

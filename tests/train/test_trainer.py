@@ -22,6 +22,7 @@ from fastreg.nn import (
 )
 from fastreg.plateau import ReduceOnPlateau
 from fastreg.stopping import EarlyStopping
+from fastreg.study import diagnose
 from fastreg.train import Trainer
 
 # --- stopping ------------------------------------------------------------------------------
@@ -197,9 +198,11 @@ def test_penalties_make_weights_smaller():
 def test_live_diagnosis_reports_while_training():
     said = []
     diagnosis = LiveDiagnosis(every=3, report=said.append)
-    fit(trainer(callbacks=[diagnosis]))
+    run = trainer(callbacks=[diagnosis])
+    fit(run)
     assert len(said) == 2
     assert diagnosis.last is said[-1]
+    assert diagnosis.last == diagnose(run.history["loss"][:6], run.history["val_loss"][:6])
 
 
 # --- predictions and data ------------------------------------------------------------------
