@@ -256,6 +256,15 @@ def test_what_runs_compiled_code_is_twinned():
     assert compiled == {module_of(name) for name in TWINNED}
 
 
+def test_twins_are_found_where_all_of_them_are():
+    """What the modules of `reference` offer; those that only the others use are left out."""
+    inner = {"narrow", "random"}
+    names = {path.stem for path in (PACKAGE / "reference").glob("[!_]*.py")} - inner
+    modules = [importlib.import_module(f"fastreg.reference.{name}") for name in sorted(names)]
+    missing = {name for module in modules for name in module.__all__} - set(reference.__all__)
+    assert not missing
+
+
 @pytest.mark.parametrize("name", sorted(set(nn.__all__) - {"PARAMETERS", "Sequential", "mlp"}))
 def test_names_of_networks_have_a_twin(name):
     fast, slow = getattr(nn, name), getattr(reference, name)

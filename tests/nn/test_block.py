@@ -148,12 +148,13 @@ def test_special_values_pass_the_gate_as_they_pass_the_layers(dtype, guarded):
     same_bits(_kernels.gate_backward("f", dY, Y, 1.0, None), layer.backward(dY))
 
 
-def test_a_tie_of_the_mask_is_settled_as_in_dropout(dtype, guarded):
-    rate = 1 - 0.5 - 2.0**-17  # the threshold's lower half is not 0, so ties occur
-    X = np.ones((64, 4096), dtype)
+#: With the threshold's lower half not 0, and 0: draws equal to the upper half are then dropped.
+@pytest.mark.parametrize("rate", [1 - 0.5 - 2.0**-17, 0.5])
+def test_a_tie_of_the_mask_is_settled_as_in_dropout(rate, dtype, guarded):
+    X = np.ones((64, 16384), dtype)
     ours, theirs = Dropout(rate, rng=6), Dropout(rate, rng=6)
     draw = ours._next_noise(X)
-    assert draw[2] & 0xFFFF
+    assert bool(draw[2] & 0xFFFF) == (rate != 0.5)
     same_bits(_kernels.bias_gate(guarded(X), None, True, draw), theirs.forward(X))
 
 

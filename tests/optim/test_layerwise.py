@@ -25,14 +25,15 @@ def by_hand(rule, theta, grads, *, rate, decay):
     return theta
 
 
+@pytest.mark.parametrize("decay", [0.05, 1.0])
 @pytest.mark.parametrize("size", [1, 5, 16_384, 16_385, 100_003])
 @pytest.mark.parametrize("rule", RULES)
-def test_steps_are_those_of_the_formula(rule, size, fixed_rng):
+def test_steps_are_those_of_the_formula(rule, size, decay, fixed_rng):
     start, grads = fixed_rng.normal(size=size), fixed_rng.normal(size=(4, size))
-    params, optimizer = {"w": start.copy()}, getattr(optim, rule)(0.1, weight_decay=0.05)
+    params, optimizer = {"w": start.copy()}, getattr(optim, rule)(0.1, weight_decay=decay)
     for g in grads:
         optimizer.update(params, {"w": g})
-    wanted = by_hand(rule, start, grads, rate=0.1, decay=0.05)
+    wanted = by_hand(rule, start, grads, rate=0.1, decay=decay)
     np.testing.assert_allclose(params["w"], wanted, rtol=1e-12, atol=1e-14)
 
 
