@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import fastreg
+from fastreg import reference
 
 WATCHED = (
     "AdaGrad",
@@ -51,3 +52,21 @@ def test_an_extreme_element_is_as_if_alone_wherever_it_stands(
             expected = np.repeat(ordinary, n)
             expected[place] = alone[0]
             harness.same_bits(stepped(rule, services, w, g), expected)
+
+
+@pytest.mark.parametrize("rule", WATCHED)
+def test_gradients_of_every_size_have_the_bits_of_the_twin(rule, dtype, rng):
+    """Every power of two, where squares fit and where they are taken in units."""
+    ends = np.finfo(dtype)
+    powers = np.arange(ends.minexp - ends.nmant, ends.maxexp)
+    fast, slow = getattr(fastreg, rule)(0.1), getattr(reference, rule)(0.1)
+    mine, expected = {"w": np.ones(powers.size, dtype)}, {"w": np.ones(powers.size, dtype)}
+    for turn in range(4):
+        signs = rng.choice([-1.0, 1.0], powers.size)
+        grad = np.ldexp(rng.uniform(1, 2, powers.size) * signs, np.roll(powers, turn // 2))
+        fast.update(mine, {"w": grad.astype(dtype)})
+        with np.errstate(all="ignore"):
+            slow.update(expected, {"w": grad.astype(dtype)})
+        harness.same_bits(mine["w"], expected["w"])
+        for k, state in enumerate(slow.state.values()):
+            harness.same_bits(fast._updater.slot(k)["w"], np.asarray(state["w"]))

@@ -103,18 +103,22 @@ def mutants():
     known = json.loads((HERE / "mutants.json").read_text("utf-8")).values()
     lines = [
         "\n### Mutants so far\n",
-        "A killed one made a test red, a hung one ran into the limit of time of its tests.\n",
-        "| language | planted | killed | hung | live |",
-        "|---|--:|--:|--:|--:|",
+        "A killed one made a test red, a hung one ran into the limit of time of a test. One that "
+        "changes no result is explained below, and is not counted in the share.\n",
+        "| language | planted | killed | hung | change nothing | live | noticed |",
+        "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for name, ends in (
         ("Python", (".py",)),
         ("Cython", (".pyx", ".pxi", ".pxd")),
         ("C", (".c", ".h")),
+        ("all", ("",)),
     ):
-        of = [one["result"] for one in known if one["file"].endswith(ends)]
-        counts = (of.count(result) for result in ("killed", "hung", "lived"))
-        lines.append(f"| {name} | {len(of)} | " + " | ".join(map(str, counts)) + " |")
+        of = [fate(one) for one in known if one["file"].endswith(ends)]
+        counts = [of.count(one) for one in ("killed", "hung", "explained", "lived")]
+        killed, hung, _, lived = counts
+        share = f"{(killed + hung) / max(1, killed + hung + lived):.1%}"
+        lines.append(f"| {name} | {len(of)} | " + " | ".join(map(str, counts)) + f" | {share} |")
     lines += ["\n| not killed | line | instead | what of it |", "|---|---|---|---|"]
     for one in sorted(known, key=lambda one: (one["file"], one["line"])):
         if one["result"] != "killed":
@@ -125,6 +129,10 @@ def mutants():
             why = one.get("why") or ("hung" if one["result"] == "hung" else "a test is owed")
             lines.append(f"| {one['file']} | `{text}` | `{old}` → `{new or '(nothing)'}` | {why} |")
     return "\n".join(lines) + "\n"
+
+
+def fate(one):
+    return "explained" if one["result"] == "lived" and one.get("why") else one["result"]
 
 
 def line(row, result, machines):
