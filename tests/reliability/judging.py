@@ -89,7 +89,7 @@ class Judge:
         self.written = 1_000_000_000
 
     def remove(self):
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)  # what was ended may still write
 
     def write(self, file, data):
         """Change a file; each change has its second, since .pyc files know sources by it."""

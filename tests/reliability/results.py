@@ -101,6 +101,7 @@ def page(rows):
 def mutants():
     """What has been planted so far (mutants.json), and what lives."""
     known = json.loads((HERE / "mutants.json").read_text("utf-8")).values()
+    known = [one for one in known if one["result"] != "open"]
     lines = [
         "\n### Mutants so far\n",
         "A killed one made a test red, a hung one ran into the limit of time of a test. One that "

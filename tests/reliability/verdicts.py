@@ -63,6 +63,11 @@ class Session:
         self.judge, self.known, self.narrow = judge, known, narrow
         self.pending, self.results = [], []
 
+    def is_settled(self, mutant):
+        """Whether another process has judged it since this one began."""
+        found = load().get(mutant.key)
+        return found is not None and found != self.known.get(mutant.key)
+
     def judged(self, mutant, number=0):
         """Run the tests of a mutant that is planted, stage by stage."""
         began, run = time.time(), None
@@ -83,22 +88,22 @@ class Session:
         if tests and self.judge.run(tests).result != "green":
             bad = {one for one in tests if self.judge.run([one]).result != "green"}
         for mutant, run, seconds in self.pending:
-            if self.narrow and run.result == "green":
-                continue
             if run.test in bad:
                 print(f"{run.test} is red without a mutant", flush=True)
                 continue
-            result = {"green": "lived", "hung": "hung"}.get(run.result, "killed")
+            lived = "open" if self.narrow else "lived"  # until wide tests have run, too
+            result = {"green": lived, "hung": "hung"}.get(run.result, "killed")
             said = ", by a signal" if run.result == "died" else ""
-            record(mutant, result, (run.test or "nothing can be imported") + said, seconds)
-            if result == "lived":
-                record(mutant, result, "", seconds)
+            test = "" if result == lived else (run.test or "nothing can be imported") + said
+            record(mutant, result, test, seconds)
             self.results.append(result)
         self.pending = []
 
 
 def planted_in_python(session, mutants):
     for k, mutant in enumerate(mutants, 1):
+        if session.is_settled(mutant):
+            continue
         data = (TREE / mutant.file).read_bytes()
         session.judge.write(mutant.file, mutant.planted(data))
         session.judged(mutant)
@@ -115,6 +120,8 @@ def planted_in_builds(session, mutants, together):
     data = path.read_bytes()
     session.judge.write(mutant_builds.OUTPUT, data)
     for k, mutant in enumerate([one for one in mutants if one.key in numbers], 1):
+        if session.is_settled(mutant):
+            continue
         session.judged(mutant, numbers[mutant.key])
         if k % SETTLED == 0:
             session.settle()
@@ -138,7 +145,8 @@ def run(kind, n, skip=0, afresh=False, only=(), narrow=False):
     mutants = first(kind)[skip : skip + n]
     if only:
         mutants = [one for one in first(kind) if one.key in only]
-    missing = mutants if afresh or only else [one for one in mutants if one.key not in known]
+    settled = {key for key, one in known.items() if narrow or one["result"] != "open"}
+    missing = mutants if afresh or only else [one for one in mutants if one.key not in settled]
     if not missing:
         return []
     judge = judging.Judge(TREE)
@@ -183,7 +191,7 @@ def main():
     parser.add_argument("--narrow", action="store_true", help="leave those that need wide tests")
     asked = parser.parse_args()
     if asked.narrow:
-        judging.LIMIT = 12
+        judging.LIMIT = 5
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # and what was made is removed
     if asked.kind == "again":
         print(again(asked.n))  # the last line
