@@ -59,6 +59,16 @@ def example():
     }
 
 
+def test_a_checksum_without_memory_is_a_memory_error(monkeypatch, tmp_path):
+    def starved(*_):
+        raise ValueError("[digital envelope routines] malloc failure")
+
+    monkeypatch.setattr(hashlib, "sha256", starved)
+    with pytest.raises(MemoryError, match="SHA-256: .*malloc"):
+        checkpoint.save(tmp_path / "file", {"a": 1})
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "run.ckpt"

@@ -55,6 +55,12 @@ def test_any_number_of_ranks_writes_the_same_file(optimizer, tmp_path):
                 assert np.array_equal(array, same), key
 
 
+def test_a_communicator_alone_means_four_shards():
+    four, usual = train(shards=4), ranks.run(2, lambda comm: train(comm, shards=None))[0]
+    for key, array in four.model.arrays.items():
+        np.testing.assert_array_equal(usual.model.arrays[key], array)
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_run_is_that_of_whole_batches_up_to_rounding(optimizer):
     """Batch norm sees the whole batch, and dropout draws by the row in it."""

@@ -60,6 +60,13 @@ def test_the_same_bits_for_every_level_thread_count_and_layout(shape, axis, leve
         harness.same_bits(actual, expected)
 
 
+def test_a_group_whose_norm_is_the_threshold_becomes_0(dtype):
+    for strength, kept in ((5.0, False), (4.0, True)):
+        for library in (fastreg, reference):
+            found = library.GroupLasso(strength, axis=(0, 1)).prox(np.array([[5.0]], dtype))
+            assert (found != 0).any() == kept, (library, strength)
+
+
 @pytest.mark.parametrize(("shape", "axis"), CASES)
 def test_close_to_the_reference(shape, axis, dtype, fixed_rng):
     w = normed(shape, axis, fixed_rng, dtype)
