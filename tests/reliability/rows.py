@@ -7,11 +7,13 @@ import rows_files  # noqa: F401
 import rows_formats  # noqa: F401
 import rows_memory  # noqa: F401
 import rows_mutants  # noqa: F401
+import rows_nested  # noqa: F401
 import rows_numbers  # noqa: F401
 import rows_owed  # noqa: F401
 import rows_power  # noqa: F401
 import rows_processes  # noqa: F401
 import rows_shipped  # noqa: F401
+import rows_starved  # noqa: F401
 from charter import ROWS
 
 __all__ = ["ROWS"]

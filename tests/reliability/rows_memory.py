@@ -128,8 +128,6 @@ kept_by(
 )
 
 
-absent("M-07", "each allocation fails in turn: MemoryError, and nothing has changed",
-       "kept by `tests/sweeps/test_starved.py`; its row and fault are owed")  # fmt: skip
 absent(
     "M-08",
     "every line and branch of C is run",

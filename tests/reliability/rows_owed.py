@@ -8,8 +8,6 @@ OWED = {
         "`make compilers` compares them; its row is owed",
     ),
     "N-10": ("more than 2³¹ elements in every kernel", "not written yet: arrays of 9 GB"),
-    "F-05": ("nested use", "not written yet"),
-    "F-07": ("no room for threads", "kept by `tests/core/test_thread_limits.py`; its row is owed"),
     "X-03b": ("calls beside a busy neighbour within 3 times their time", "not written yet"),
 }
 for name, (promise, why) in OWED.items():

@@ -1,0 +1,93 @@
+"""M-07: no memory."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from charter import HERE, TREE, Broken, row
+from rows_nested import library
+
+import fastreg
+
+SWEEPS = TREE / "tests" / "sweeps"
+SLICES = 100  # of the table of calls
+FORMS = (1, 20, 0)  # one allocation fails; twenty in a row; one of C's and of the pool
+PROGRAM = """
+import runpy, sys
+import planted
+planted.pytest_configure()
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def torn(patch):
+    """A step that allocates when it has begun to write."""
+    plain = fastreg.Adadelta.update
+
+    def update(self, params, grads):
+        before = {key: value.copy() for key, value in params.items()}
+        plain(self, params, grads)
+        {key: value - before[key] for key, value in params.items()}  # noqa: B018
+
+    patch.setattr(fastreg.Adadelta, "update", update)
+
+
+def swallowed(patch):
+    """A layer that is out of memory and says something else."""
+    plain = fastreg.Dropout.forward
+
+    def forward(self, *arguments, **options):
+        try:
+            return plain(self, *arguments, **options)
+        except MemoryError:
+            raise ValueError("bad input") from None
+
+    patch.setattr(fastreg.Dropout, "forward", forward)
+
+
+def starved(order, form, folder):
+    """How many calls one slice of the table has; each of their allocations failed once."""
+    shim = []
+    if not form:
+        shim = [library(folder, "starved", (SWEEPS / "starved.c").read_text())]
+        if shim == [None]:
+            return 0
+    paths = [str(SWEEPS), str(HERE), str(TREE), *filter(None, sys.path)]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(SWEEPS / "starve.py"), str(order), str(SLICES),
+         str(form or 1), *shim],
+        env={
+            **os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONMALLOC": "malloc",
+            "MALLOC_PERTURB_": "165", "OPENBLAS_NUM_THREADS": "1",
+            **({"LD_PRELOAD": shim[0]} if shim else {}),
+        },
+        capture_output=True, text=True, timeout=1800,
+    )  # fmt: skip
+    if done.returncode:
+        raise Broken(f"slice {order}: {done.stdout}{done.stderr[-2000:]}")
+    return len(re.findall(" …$", done.stderr, re.MULTILINE))
+
+
+def of_what(n):
+    """The first n of all slices in all forms; slice 0 holds a whole training and is the last."""
+    return [(order % SLICES, form) for form in FORMS for order in range(1, SLICES + 1)][:n]
+
+
+@row(
+    "M-07",
+    "each allocation of every public call and of a training fails in turn, one or twenty in a row, those of C and of the pool too: MemoryError, nothing has changed, and the next attempt gives what it would have",
+    "calls",
+    full=SLICES * len(FORMS),
+    short=2,
+    planted=1,
+    faults=(swallowed, torn),
+    needs=lambda: "" if importlib.util.find_spec("_testcapi") else "needs _testcapi",
+)
+def no_memory(n):
+    with tempfile.TemporaryDirectory() as folder:
+        return sum(starved(order, form, Path(folder)) for order, form in of_what(n))
