@@ -1,12 +1,15 @@
 """All rows of the charter: importing a file of them enters its own."""
 
 import rows_bad_input  # noqa: F401
+import rows_compilers  # noqa: F401
 import rows_dropout  # noqa: F401
 import rows_exact  # noqa: F401
 import rows_files  # noqa: F401
 import rows_formats  # noqa: F401
+import rows_independence  # noqa: F401
 import rows_memory  # noqa: F401
 import rows_mutants  # noqa: F401
+import rows_neighbour  # noqa: F401
 import rows_nested  # noqa: F401
 import rows_numbers  # noqa: F401
 import rows_owed  # noqa: F401

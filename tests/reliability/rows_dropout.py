@@ -100,50 +100,6 @@ def keep_rates(n):
     return n
 
 
-def counter_reused(patch):
-    """Each call draws the numbers of the call before."""
-    plain = _kernels.dropout
-    patch.setattr(_kernels, "dropout", lambda *a: plain(*a[:5], a[5] // 2, *a[6:]))
-
-
-@row(
-    "D-04",
-    "masks are independent between calls, seeds and places: correlations at 66 lags, by place in the group, between "
-    "neighbouring calls and keys; 2²⁰ draws each, on new keys, no z beyond ±7",
-    "draws",
-    full=2**33,
-    short=2**21,
-    planted=2**21,
-    faults=(counter_reused,),
-)
-def independence(n):
-    size, done, key = 1 << 20, 0, np.random.default_rng().integers(2**63)
-    ones = np.ones(size)
-    lags = [*range(1, 65), 256, 1024]
-
-    def signs(key, call):
-        kept = _kernels.dropout(
-            "D-04", "x", ones, np.empty_like(ones), int(key), call, 1 << 31, 2.0, None, 0
-        )
-        return kept - 1.0
-
-    while done < n:
-        here, call = signs(key, done // size), done // size
-        z = {"mean": here.sum() / math.sqrt(size)}
-        for lag in lags:
-            z[f"lag {lag}"] = here[lag:] @ here[:-lag] / math.sqrt(size - lag)
-        places = here.reshape(-1, 64).sum(axis=0) / math.sqrt(size / 64)
-        z |= {f"place {k}": value for k, value in enumerate(places)}
-        z["next call"] = here @ signs(key, call + 1) / math.sqrt(size)
-        z["next key"] = here @ signs(key + 1, call) / math.sqrt(size)
-        wrong = {name: float(value) for name, value in z.items() if abs(value) > 7}
-        if wrong:
-            raise Broken(f"key {key}, call {call}: {wrong}")
-        done += size
-        key = np.random.default_rng().integers(2**63)
-    return done
-
-
 def wrong_tail(patch):
     """A test of normal deviations that finds everything likely."""
     patch.setattr(math, "erfc", lambda z: 1.0)

@@ -14,7 +14,7 @@ from rows_nested import library
 import fastreg
 
 SWEEPS = TREE / "tests" / "sweeps"
-SLICES = 100  # of the table of calls
+SLICES = 300  # of the table of calls
 FORMS = (1, 20, 0)  # one allocation fails; twenty in a row; one of C's and of the pool
 PROGRAM = """
 import runpy, sys
@@ -26,15 +26,14 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def torn(patch):
-    """A step that allocates when it has begun to write."""
-    plain = fastreg.Adadelta.update
+    """A layer that needs memory when it has drawn its numbers."""
+    plain = fastreg.Dropout.forward
 
-    def update(self, params, grads):
-        before = {key: value.copy() for key, value in params.items()}
-        plain(self, params, grads)
-        {key: value - before[key] for key, value in params.items()}  # noqa: B018
+    def forward(self, *arguments, **options):
+        drawn = plain(self, *arguments, **options)
+        return bytes(10_000) and drawn
 
-    patch.setattr(fastreg.Adadelta, "update", update)
+    patch.setattr(fastreg.Dropout, "forward", forward)
 
 
 def swallowed(patch):
@@ -83,7 +82,7 @@ def of_what(n):
     "each allocation of every public call and of a training fails in turn, one or twenty in a row, those of C and of the pool too: MemoryError, nothing has changed, and the next attempt gives what it would have",
     "calls",
     full=SLICES * len(FORMS),
-    short=2,
+    short=1,
     planted=1,
     faults=(swallowed, torn),
     needs=lambda: "" if importlib.util.find_spec("_testcapi") else "needs _testcapi",
