@@ -195,10 +195,15 @@ FR_INLINE void pack(real *to, ptrdiff_t width, const real *from, ptrdiff_t line,
                                      : (int)left,
                        room >= WIDTH ? WIDTH : (int)room, n);
         }
-    } else if (line == 1 && lines == width && width % WIDTH == 0) {
+    } else if (line == 1 && width % WIDTH == 0 && (WIDTH > 1 || lines == width)) {
         for (ptrdiff_t k = 0; k < n; k++)
-            for (ptrdiff_t l = 0; l < width; l += WIDTH)
-                store(to + k * width + l, load(from + k * step + l));
+            for (ptrdiff_t l = 0; l < width; l += WIDTH) {
+                const ptrdiff_t left = lines - l;
+                const real *at = from + k * step + l;
+                store(to + k * width + l, left >= WIDTH ? load(at)
+                                          : left > 0    ? load_part(at, (int)left)
+                                                        : splat(0));
+            }
     } else if (line == 1 && lines == width) {
         for (ptrdiff_t k = 0; k < n; k++)
             memcpy(to + k * width, from + k * step, (size_t)width * sizeof(real));
@@ -382,16 +387,21 @@ FR_INLINE void down_panels(const fr_product *p, tile_at *at, ptrdiff_t top, ptrd
     }
 }
 
-/* Tile by tile: along packed panels, which stay in L2, with rows of a that stay in L1. The rows
- * of c are then read along memory: down it, every tile would touch TILE_ROWS other pages. */
+/* Tile by tile: along packed panels, which stay in L2, or along a b so small that all of it stays
+ * in L1, with rows of a that stay in L1. The rows of c are then read along memory: down it, every
+ * tile would touch TILE_ROWS other pages. */
 FR_INLINE void along_panels(const fr_product *p, tile_at *at, ptrdiff_t top, ptrdiff_t bottom,
                             ptrdiff_t left, ptrdiff_t right, ptrdiff_t begin, int is_last)
 {
     for (ptrdiff_t i = top; i < bottom; i += TILE_ROWS) {
         at->a = tile_of_a(p, i, begin, at->steps);
         for (ptrdiff_t j = left; j < right; j += TILE_COLS) {
-            at->b = packed_b(p, j, begin, at->steps);
-            at->b_k = ceiling(at_most(TILE_COLS, p->cols - j), WIDTH) * WIDTH;
+            if (p->shared_b) {
+                at->b = packed_b(p, j, begin, at->steps);
+                at->b_k = ceiling(at_most(TILE_COLS, p->cols - j), WIDTH) * WIDTH;
+            } else {
+                at->b = (const real *)p->b + begin * p->b_row + j, at->b_k = p->b_row;
+            }
             run_tile(p, at, i, j, bottom, right, is_last);
         }
     }
@@ -452,7 +462,7 @@ static void product(const void *product_, ptrdiff_t task)
         const int is_last = p->depth - begin <= FR_PRODUCT_BLOCK;
         at.steps = at_most(FR_PRODUCT_BLOCK, p->depth - begin);
         at.add = begin > 0, at.relu = is_last && p->relu;
-        if (p->shared_b)
+        if (p->shared_b || (!p->pack_b && p->cols * at.steps <= NEAR_BYTES / (int)sizeof(real)))
             along_panels(p, &at, top, bottom, left, right, begin, is_last);
         else
             down_panels(p, &at, top, bottom, left, right, begin, is_last);

@@ -39,7 +39,6 @@ cdef extern from *:
     ctypedef struct fr_dl_table:
         fr_dl_header header
         int (*borrow)(void *, fr_dl_tensor *) except -1
-    void *PyCapsule_GetPointer(object, const char *) except NULL
 
 
 cdef const fr_dl_table *table_of(str where, capsule) except NULL:

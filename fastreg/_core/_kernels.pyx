@@ -27,6 +27,7 @@ from cpython.mem cimport (
     PyMem_RawMalloc,
     PyMem_Realloc,
 )
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.contextvars cimport PyContextVar_Get
 from cpython.object cimport PyObject

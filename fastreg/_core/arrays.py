@@ -1,4 +1,4 @@
-"""Input arrays: real numbers of some dtype, or a refusal that says what to do; and their rows."""
+"""Input arrays: real numbers of some dtype, or a refusal that says what to do; rows in an order."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastreg._core._kernels import rows_at
+from fastreg._core._kernels import rows_at, shuffle
 from fastreg._core.checks import cure, shown
 
 if TYPE_CHECKING:
     from fastreg._core.types import Array
 
-__all__ = ["float_dtype", "real", "rows_at"]
+__all__ = ["float_dtype", "real", "rows_at", "shuffle"]
 
 
 def real(

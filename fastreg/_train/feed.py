@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastreg._core.arrays import rows_at
+from fastreg._core.arrays import rows_at, shuffle
 from fastreg._train.pieces import Part
 from fastreg._train.predict import check_table, check_weight, check_weights, counted
 
@@ -89,8 +89,8 @@ class ArrayFeed(Feed):
 
     def epoch(self, rng: Any, epoch: int, first: int) -> Iterator[Any]:
         """Draw the order of an epoch; return where its groups begin, from one step on."""
-        order = rng.permutation(len(self.X))
-        self._order = np.ascontiguousarray(order, np.int64)
+        self._order = order = np.arange(len(self.X), dtype=np.int64)
+        shuffle(rng, order)  # the orders of rng.permutation
         # What is short is put in order at once: a batch is a slice of it.
         self._y = rows_at(self.y, self._order, 0, len(order)) if self._is_short else None
         if self.weights is not None:

@@ -53,7 +53,7 @@ def l1_regularization_loss(weights: Weights, lambda_l1: float = 0.01) -> float:
     """
     where = "l1_regularization_loss"
     lambda_l1 = _strength(where, "lambda_l1", lambda_l1)
-    return _penalty(where, "weights", weights, lambda_l1, 0.0)[0]
+    return _value(where, weights, lambda_l1, "abs")
 
 
 def l1_gradient(
@@ -108,7 +108,7 @@ def l2_regularization_loss(weights: Weights, lambda_l2: float = 0.01) -> float:
     """
     where = "l2_regularization_loss"
     lambda_l2 = _strength(where, "lambda_l2", lambda_l2)
-    return _penalty(where, "weights", weights, 0.0, lambda_l2)[0]
+    return _value(where, weights, lambda_l2, "squares")
 
 
 def l2_gradient(
@@ -300,6 +300,13 @@ class ElasticNet:
 
 def _strength(where, name, value):
     return number(where, name, value, low=0.0)
+
+
+def _value(where, weights, strength, kind):
+    """Return ``strength`` times the sum of one kind, 0 for a strength of 0."""
+    weights = listed(weights)
+    totals, _ = sweep(where, "weights", weights, (kind,) if strength else ())
+    return times_total(where, weights, strength, totals[0], kind) if totals else 0.0
 
 
 def _kind(l1, l2):

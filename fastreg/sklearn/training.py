@@ -130,9 +130,7 @@ def train(
     try:
         for _ in range(estimator.max_iter):
             if estimator.shuffle:
-                mixed = np.arange(n)  # as sklearn.utils.shuffle does, with the same numbers
-                random_state.shuffle(mixed)
-                order = order[mixed]
+                random_state.shuffle(order)  # the orders of sklearn.utils.shuffle
             steps.show(model.params, averages=False)
             run.tell("on_epoch_begin", run.epoch, {})
             total = _epoch(estimator, run, steps, loss, data, batches, order)
@@ -190,10 +188,10 @@ def _epoch(estimator, run, steps, loss, data, batches, order):
     in_order = estimator.shuffle and targets.nbytes <= SHORT * len(targets)
     if in_order:  # batches are then slices of them
         targets = targets[order]
-    hooks = bool(estimator.callbacks)
+    hooks, shuffled = bool(estimator.callbacks), estimator.shuffle
     total, weight, options = 0.0, 0.0, {}
     for k, batch in enumerate(batches):
-        picked = order[batch] if estimator.shuffle else batch
+        picked = order[batch] if shuffled else batch
         if hooks:
             run.tell("on_train_batch_begin", k, {})
             if run.stop_training:

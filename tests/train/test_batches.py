@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import fastreg
-from fastreg._core._kernels import count_right, rows_at
+from fastreg._core._kernels import count_right, rows_at, shuffle
 from fastreg.nn import mlp, softmax_cross_entropy
 from fastreg.train import fit
 
@@ -45,6 +45,37 @@ def test_rows_that_are_not_there_are_refused():
     for room in (np.zeros((1, 2)), np.zeros((3, 3)), np.zeros((3, 2), np.float32), np.zeros(3)):
         with pytest.raises(ValueError, match="room must be"):
             rows_at(source, order, 0, 3, room)
+
+
+SOURCES_OF_DRAWS = [np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64]
+
+
+@pytest.mark.parametrize("kind", SOURCES_OF_DRAWS, ids=lambda kind: kind.__name__)
+def test_orders_are_those_that_numpy_draws(kind):
+    for n in (0, 1, 2, 3, 4, 5, 31, 32, 33, 1000, 1025):
+        ours, theirs = (np.random.Generator(kind(n)) for _ in range(2))
+        for rng in ours, theirs:
+            rng.integers(0, 9, 1, dtype=np.int32)  # half of a draw is left over
+        for _ in range(2):
+            order = np.arange(n, dtype=np.int64)
+            shuffle(ours, order)
+            np.testing.assert_array_equal(order, theirs.permutation(n))
+        assert str(ours.bit_generator.state) == str(theirs.bit_generator.state)
+
+
+def test_what_is_no_plain_order_is_shuffled_by_its_generator():
+    class Backwards(np.random.Generator):
+        def shuffle(self, order):
+            order[:] = order[::-1].copy()
+
+    order = np.arange(9)
+    shuffle(Backwards(np.random.PCG64(0)), order)
+    assert order.tolist() == list(range(9))[::-1]
+    for order in (np.arange(18)[::2], np.arange(9, dtype=np.int32), np.arange(9.0)):
+        wanted = order.copy()
+        np.random.default_rng(1).shuffle(wanted)
+        shuffle(np.random.default_rng(1), order)
+        np.testing.assert_array_equal(order, wanted, strict=True)
 
 
 def test_a_run_does_not_depend_on_the_layout_of_the_targets(rng):
