@@ -256,13 +256,20 @@ def test_what_runs_compiled_code_is_twinned():
     assert compiled == {module_of(name) for name in TWINNED}
 
 
-def test_twins_are_found_where_all_of_them_are():
-    """What the modules of `reference` offer; those that only the others use are left out."""
-    inner = {"narrow", "random"}
-    names = {path.stem for path in (PACKAGE / "reference").glob("[!_]*.py")} - inner
-    modules = [importlib.import_module(f"fastreg.reference.{name}") for name in sorted(names)]
-    missing = {name for module in modules for name in module.__all__} - set(reference.__all__)
-    assert not missing
+STARRED = re.compile(r"^from (fastreg\.[\w.]+) import \*", re.MULTILINE)
+GATHERED = {
+    ".".join(path.parent.relative_to(PACKAGE.parent).parts): STARRED.findall(path.read_text())
+    for path in sorted(PACKAGE.glob("**/__init__.py"))
+}
+
+
+@pytest.mark.parametrize("name", [name for name, found in GATHERED.items() if found])
+def test_packages_offer_all_that_their_modules_do(name):
+    if name == "fastreg.torch":
+        pytest.importorskip("torch")
+    package = importlib.import_module(name)
+    offered = [set(importlib.import_module(module).__all__) for module in GATHERED[name]]
+    assert set().union(*offered) <= set(package.__all__)
 
 
 @pytest.mark.parametrize("name", sorted(set(nn.__all__) - {"PARAMETERS", "Sequential", "mlp"}))

@@ -7,6 +7,7 @@ import ranks
 import fastreg
 from fastreg import nn
 from fastreg.callbacks import Checkpoint
+from fastreg.callbacks import Callback
 from fastreg.nn import Dense, ReLU, Sequential
 from fastreg.train import Trainer
 
@@ -53,6 +54,25 @@ def test_any_number_of_ranks_writes_the_same_file(optimizer, tmp_path):
             for key, array in run.optimizer.state_dict().items():
                 same = runs[0].optimizer.state_dict()[key]
                 assert np.array_equal(array, same), key
+
+
+def test_callbacks_are_told_on_every_rank_unless_they_say_otherwise():
+    class Told(Callback):
+        def __init__(self):
+            self.epochs = []
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.epochs.append(epoch)
+
+    class Once(Told):
+        first_rank_only = True
+
+    def told(comm):
+        callbacks = [Told(), Once()]
+        train(comm, callbacks=callbacks)
+        return [one.epochs for one in callbacks]
+
+    assert ranks.run(2, told) == [[[0, 1], [0, 1]], [[0, 1], []]]
 
 
 def test_a_communicator_alone_means_four_shards():
