@@ -6,8 +6,7 @@ import ranks
 
 import fastreg
 from fastreg import nn
-from fastreg.callbacks import Checkpoint
-from fastreg.callbacks import Callback
+from fastreg.callbacks import Callback, Checkpoint
 from fastreg.nn import Dense, ReLU, Sequential
 from fastreg.train import Trainer
 
