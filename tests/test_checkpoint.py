@@ -59,6 +59,13 @@ def example():
     }
 
 
+def test_axes_longer_than_any_memory_are_damage():
+    entry = {"dtype": "F64", "shape": [0, 2**62, 2**62], "data_offsets": [0, 0]}
+    header = json.dumps({"a": entry}).encode()
+    with pytest.raises(CheckpointError, match="damaged or not a safetensors file"):
+        checkpoint.unpack(len(header).to_bytes(8, "little") + header)
+
+
 def test_a_checksum_without_memory_is_a_memory_error(monkeypatch, tmp_path):
     def starved(*_):
         raise ValueError("[digital envelope routines] malloc failure")

@@ -5,6 +5,7 @@ import ctypes.util
 import functools
 import itertools
 import math
+import pickle
 import platform
 import sys
 from fractions import Fraction
@@ -117,6 +118,11 @@ def test_special_values(level, dtype):
     lone[17, 35] = np.inf
     found = fastreg.matmul(np.zeros((20, 30), dtype), lone)
     assert np.isnan(found[:, 35]).all() and np.isnan(found).sum() == 20
+
+
+def test_names_lead_back_to_the_function():
+    assert fastreg.matmul.__module__ == "fastreg.product"
+    assert pickle.loads(pickle.dumps(fastreg.matmul)) is fastreg.matmul
 
 
 def test_signs_of_zero(level, dtype):

@@ -115,3 +115,18 @@ def test_symbolic_traces_have_the_module_as_it_is(name):
                 torch.manual_seed(1)
                 results.append(m.train(then)(X))
             assert_same(*[[r] for r in results])
+
+
+def test_who_watches_torch_sees_torch_work():
+    """Under a dispatch mode a module leaves the work to torch, which the mode then sees."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            seen.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    seen, module = [], fastreg.torch.LayerNorm(5)
+    with Watch():
+        module(torch.ones(2, 5))
+    assert any("layer_norm" in name for name in seen), seen

@@ -198,3 +198,21 @@ def test_a_network_with_a_forward_of_its_own_is_no_layer():
     residual = Residual([Dense(3, 3, rng=0)])
     with pytest.raises(TypeError, match=r"layers\[1\] must be a layer.*Residual with a forward"):
         Sequential([ReLU(), residual])
+
+
+def test_a_state_of_another_network_is_refused_with_all_that_differs():
+    network = Sequential([Dense(3, 2, rng=0), ReLU(), Dense(2, 1, rng=1)])
+    before, state = network.state_dict(), network.state_dict()
+    state = {**state, "0.W": np.ones((2, 3)), "0.b": [0.0, 0.0], "9.W": np.ones(1)}
+    del state["2.b"]
+    with pytest.raises(ValueError, match="Sequential.load_state_dict: state must fit") as refused:
+        network.load_state_dict(state)
+    for said in (
+        "2.b is missing",
+        "9.W is not in",
+        "0.W is float64 of shape (2, 3)",
+        "0.b is list",
+    ):
+        assert said in str(refused.value)
+    for key, array in network.state_dict().items():
+        np.testing.assert_array_equal(array, before[key])

@@ -14,7 +14,8 @@ from collections import Counter
 import numpy
 import switches
 
-FLAGS = "-std=c11 -fPIC -fvisibility=hidden -fno-math-errno -fno-trapping-math -ffp-contract=off"
+FLAGS = "-std=c11 -fPIC -fvisibility=hidden -fstack-protector-strong "
+FLAGS += "-fno-math-errno -fno-trapping-math -ffp-contract=off"
 CYTHON = {
     "boundscheck": False, "initializedcheck": False, "auto_pickle": False, "cdivision": True,
     "freethreading_compatible": True, "emit_code_comments": False,

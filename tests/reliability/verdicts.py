@@ -23,6 +23,7 @@ FILE = HERE / "mutants.json"
 TESTS = json.loads((HERE / "mutation_tests.json").read_text("utf-8"))
 ONLY = "FASTREG_MUTANT_TESTS"  # look at these alone: what the row's own fault does
 SHARES = {"c": 0.4, "cython": 0.2, "python": 0.4}
+SIGNAL = ", by a signal"
 SETTLED = 8  # mutants whose tests are run without them in one go
 
 
@@ -38,8 +39,8 @@ def stages(mutant, known):
     """Lists of tests, one after another: that which noticed it before, narrow ones, wide ones."""
     if os.environ.get(ONLY):
         return [os.environ[ONLY].split()]
-    before = known.get(mutant.key, {}).get("test", "")
-    return [[before]] * ("::" in before) + [one.split() for one in tests_of(mutant.file)]
+    before = known.get(mutant.key, {}).get("test", "").removesuffix(SIGNAL)
+    return [[before]] * before.startswith("tests/") + [one.split() for one in tests_of(mutant.file)]
 
 
 def record(mutant, result, test, seconds):
@@ -93,7 +94,7 @@ class Session:
                 continue
             lived = "open" if self.narrow else "lived"  # until wide tests have run, too
             result = {"green": lived, "hung": "hung"}.get(run.result, "killed")
-            said = ", by a signal" if run.result == "died" else ""
+            said = SIGNAL if run.result == "died" else ""
             test = "" if result == lived else (run.test or "nothing can be imported") + said
             record(mutant, result, test, seconds)
             self.results.append(result)
