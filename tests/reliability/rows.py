@@ -13,6 +13,7 @@ import rows_neighbour  # noqa: F401
 import rows_nested  # noqa: F401
 import rows_numbers  # noqa: F401
 import rows_owed  # noqa: F401
+import rows_packages  # noqa: F401
 import rows_power  # noqa: F401
 import rows_processes  # noqa: F401
 import rows_shipped  # noqa: F401

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-from charter import HERE, TREE, Broken, absent, kept_by, row
+from charter import HERE, TREE, Broken, kept_by, row
 
 import fastreg
 
@@ -30,14 +30,6 @@ kept_by(
     times=1,
     faults=(lazily_bound,),
 )
-absent("S-01", "two builds give the same bytes", "`make wheel` does; its fault is owed")
-absent(
-    "S-02", "the wheel and its tests without the sources", "`make wheel` does; its fault is owed"
-)
-absent(
-    "S-04", "published by the index's trust alone", "needs the index; the workflow is `wheels.yml`"
-)
-absent("S-05", "every wheel lists what is in it", "`make wheel` does; its fault is owed")
 
 
 def workflows():
