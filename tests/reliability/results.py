@@ -140,7 +140,7 @@ def line(row, result, machines):
     command = f'`make reliability ARGS="{row.id}"`'
     if row.why_not:
         return f"| {row.id} | {row.promise} | – | – | – | – | {row.why_not} | – |"
-    full = f"{row.full:,} times" if row.tests else f"{row.full:,}"
+    full = f"{row.full:,} times" if row.unit == "tests" else f"{row.full:,}"
     if result is None:
         done, said, when = "–", "not run yet", "–"
     else:

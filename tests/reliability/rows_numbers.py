@@ -4,7 +4,7 @@ import hashlib
 
 import harness
 import numpy as np
-from charter import Broken, kept_by, row
+from charter import Broken, kept_by, passed, row
 
 import fastreg
 from fastreg import nn, reference
@@ -38,9 +38,7 @@ kept_by(
     faults=(one_ulp,),
     slow=True,
 )
-kept_by(
-    "N-06",
-    "properties hold for random cases that hypothesis draws, 20,000 per property",
+PROPERTIES = (
     "tests/optim/test_rules.py::test_any_mix_of_tensors",
     "tests/dropout/test_mask.py::test_any_shape_rate_and_seed",
     "tests/dropout/test_layers.py::test_any_noise_shape",
@@ -49,12 +47,22 @@ kept_by(
     "tests/nn/test_losses.py",
     "tests/nn/test_block.py",
     "tests/nn/test_sequential.py",
-    times=1,
-    select=("-m", "hypothesis"),
-    environment={"FASTREG_TEST_EXAMPLES": "20000"},
+)
+
+
+@row(
+    "N-06",
+    "properties hold for random cases that hypothesis draws, other ones in every run",
+    "cases per property",
+    full=20_000,
+    planted=50,
+    tests=PROPERTIES,
     faults=(one_ulp,),
     slow=True,
 )
+def properties(n):
+    passed(*PROPERTIES, "-m", "hypothesis", FASTREG_TEST_EXAMPLES=str(n))
+    return n
 
 
 def nan_lost(patch):
