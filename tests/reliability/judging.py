@@ -9,6 +9,7 @@ takes as long, or that waits for something that never comes, hangs.
 import contextlib
 import dataclasses
 import importlib
+import itertools
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import time
 import traceback
 from pathlib import Path
 
+import mutant_builds
 import pytest
 
 LIMIT = 40  # seconds of the processor for one run
@@ -74,6 +76,44 @@ class Watch:
         if time.process_time() > LIMIT:
             item.session.shouldstop = "enough"
 
+    def say(self, green):
+        """What came of it: to be stopped in time is green as well."""
+        self.path.write_text(json.dumps(["red" if self.red or not green else "green", self.red]))
+
+
+class Each(Watch):
+    """Runs the tests for each mutant of the build in a fork of the process that collected them."""
+
+    def __init__(self, judge, lines, numbers):
+        super().__init__(judge.said)
+        self.judge, self.lines, self.numbers = judge, lines, numbers
+
+    def pytest_runtestloop(self, session):
+        if session.testsfailed:
+            return None  # to collect, which says why
+        for number in self.numbers:
+            began = time.time()
+            self.path.write_text(json.dumps(["hung", ""]))
+            child = os.fork()
+            if not child:
+                self.one(session, number)
+            run = self.judge.told(self.judge.wait(child), began)
+            with open(self.lines, "a") as file:
+                file.write(json.dumps([number, *dataclasses.astuple(run)]) + "\n")
+        return True
+
+    def one(self, session, number):
+        """In the child: never returns."""
+        try:
+            mutant_builds.turn_on(number)
+            for item, after in itertools.zip_longest(session.items, session.items[1:]):
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+                if self.red or session.shouldstop:
+                    break
+            self.say(True)
+        finally:
+            os._exit(0)
+
 
 class Judge:
     """A copy of the tree, and runs of its tests."""
@@ -98,26 +138,48 @@ class Judge:
         self.written += 1
         os.utime(path, (self.written, self.written))
 
-    def run(self, tests, number=0):
-        """Run tests, with the mutant of a number if the extension has some."""
-        here = [one for one in tests if (self.tree / one.split("::")[0]).exists()]
+    def run(self, tests):
+        """Run tests as the tree is."""
+        here = self.here(tests)
         if not here:
             return Run("green")
         began = time.time()
         self.said.write_text(json.dumps(["hung", ""]))
         child = os.fork()
         if not child:
-            self.inside(here, number)
-        status = self.wait(child)
+            self.inside(here, Watch(self.said))
+        return self.told(self.wait(child), began)
+
+    def run_each(self, tests, numbers):
+        """Collect tests once and run them for each mutant of the build: (number, `Run`) each."""
+        lines, here, read = self.folder / "each.jsonl", self.here(tests), 0
+        lines.write_text("")
+        child = os.fork()
+        if not child:
+            self.inside(here, Each(self, lines, numbers))
+        done = not here
+        while not done:
+            time.sleep(TICK)
+            done = os.waitpid(child, os.WNOHANG)[0]
+            for line in lines.read_text().splitlines()[read:]:
+                number, *found = json.loads(line)
+                read += 1
+                yield number, Run(*found)
+        if read < len(numbers):
+            raise RuntimeError((self.folder / "output.txt").read_text()[-2000:])
+
+    def here(self, tests):
+        return [one for one in tests if (self.tree / one.split("::")[0]).exists()]
+
+    def told(self, status, began):
+        """What a run said before it ended, or how it ended without a word."""
         result, test = json.loads(self.said.read_text())
-        if result == "hung" and os.WIFSIGNALED(status):
-            if os.WTERMSIG(status) not in (signal.SIGKILL, signal.SIGXCPU):
-                result = "died"
-        elif result == "hung":
-            result = "died"  # it left without a word
+        ended = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGKILL, signal.SIGXCPU)
+        if result == "hung" and not ended:
+            result = "died"
         return Run(result, test, time.time() - began)
 
-    def inside(self, tests, number):
+    def inside(self, tests, watch):
         """In the child: never returns."""
         try:
             quiet = os.open(self.folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -126,18 +188,14 @@ class Judge:
             resource.setrlimit(resource.RLIMIT_CPU, (2 * LIMIT, 2 * LIMIT))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             os.chdir(self.tree)
-            os.environ.update(FASTREG_MUTANT=str(number), PYTHONPATH=str(self.tree))
+            os.environ.update(FASTREG_MUTANT="0", PYTHONPATH=str(self.tree))
             os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(self.folder / "examples")
             sys.path.insert(0, str(self.tree))
-            watch = Watch(self.said)
-            beside = [f"--ignore=tests/core/{one}.py" for one in BESIDE]
-            options = ["-x", "-q", "-p", "no:cacheprovider", "--tb=short", *beside]
+            options = ["-x", "-q", "-p", "no:cacheprovider", "--tb=short"]
+            options += [f"--ignore=tests/core/{one}.py" for one in BESIDE]
             options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
             code = pytest.main([*options, *tests], [watch])
-            green = code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-            stopped = code == pytest.ExitCode.INTERRUPTED and not watch.red
-            result = ["green", ""] if green or stopped else ["red", watch.red]
-            self.said.write_text(json.dumps(result))
+            watch.say(code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED))
             sys.stdout.flush()
         except BaseException:
             traceback.print_exc()

@@ -4,7 +4,9 @@ Everything is compiled at -O1, and the seam, which only calls kernels, at -O0: b
 not depend on it. An object whose preprocessed source was seen before is not compiled again.
 """
 
+import ctypes
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +27,19 @@ OUTPUT = SEAM + sysconfig.get_config_var("EXT_SUFFIX")
 WRONG = re.compile(r"^(?:In file included.*?)?((?:csrc|fastreg)/[\w./]+):(\d+):\d+: (?!warn|note)")
 
 
+def turn_on(number):
+    """Turn on a mutant of the extension that is loaded: each object has its own `fr_mutant`."""
+    os.environ["FASTREG_MUTANT"] = str(number)  # for processes that tests start
+    path = sys.modules["fastreg._core._kernels"].__file__
+    symbols = [line.split() for line in subprocess.getoutput(f"nm {path}").splitlines()]
+    place = {name: int(at, 16) for at, *_, name in symbols if name == "PyInit__kernels"}
+    entry = ctypes.cast(ctypes.PyDLL(path).PyInit__kernels, ctypes.c_void_p).value
+    for at, *_, name in symbols:
+        if name == "fr_mutant":
+            where = entry - place["PyInit__kernels"] + int(at, 16)
+            ctypes.c_int.from_address(where).value = number
+
+
 class NotBuilt(Exception):  # noqa: N818
     """The compiler or Cython refuses; the places of their errors, as (file, line)."""
 
@@ -38,8 +53,9 @@ class Builds:
     """Copies of the sources, and what was compiled from them."""
 
     def __init__(self, tree, folder):
-        self.tree, self.folder, self.objects = tree, folder, folder / "objects"
-        self.objects.mkdir(parents=True, exist_ok=True)
+        self.tree, self.folder, self.objects = tree, folder, folder.parent / "objects"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.objects.mkdir(exist_ok=True)
         (folder / "fr_mutant.h").write_text(switches.HEADER)
         self.files = {
             str(path.relative_to(tree)): path.read_text("utf-8")

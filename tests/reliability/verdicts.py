@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import time
 
 import judging
 import mutant_builds
@@ -69,18 +68,36 @@ class Session:
         found = load().get(mutant.key)
         return found is not None and found != self.known.get(mutant.key)
 
-    def judged(self, mutant, number=0):
-        """Run the tests of a mutant that is planted, stage by stage."""
-        began, run = time.time(), None
+    def stages(self, mutant):
         chosen = stages(mutant, self.known)
-        for tests in (chosen[:-1] or chosen) if self.narrow else chosen:
-            run = self.judge.run(tests, number)
+        return (chosen[:-1] or chosen) if self.narrow else chosen
+
+    def judged(self, mutant):
+        """Run the tests of a mutant that is planted, stage by stage."""
+        for tests in self.stages(mutant):
+            run = self.judge.run(tests)
             if run.result != "green":
                 break
-        seconds = time.time() - began
-        self.pending.append((mutant, run, seconds))
+        self.enter(mutant, run)
+
+    def judged_together(self, mutants, numbers):
+        """The same for mutants of one build, those with the same tests one after another."""
+        left = {one: self.stages(one) for one in mutants if not self.is_settled(one)}
+        while left:
+            groups = {}
+            for mutant, tests in left.items():
+                groups.setdefault(tuple(tests.pop(0)), {})[numbers[mutant.key]] = mutant
+            for tests, group in groups.items():
+                for number, run in self.judge.run_each(tests, list(group)):
+                    if run.result != "green" or not left[group[number]]:
+                        del left[group[number]]
+                        self.enter(group[number], run)
+                self.settle()
+
+    def enter(self, mutant, run):
+        self.pending.append((mutant, run, run.seconds))
         where = f"{mutant.file}:{mutant.line}: {mutant.old!r} -> {mutant.new!r}"
-        print(f"{run.result} {where} {run.test} {seconds:.1f} s", flush=True)
+        print(f"{run.result} {where} {run.test} {run.seconds:.1f} s", flush=True)
 
     def settle(self):
         """Write down what is pending, unless its test is red without a mutant."""
@@ -114,19 +131,13 @@ def planted_in_python(session, mutants):
     session.settle()
 
 
-def planted_in_builds(session, mutants, together):
+def planted_in_builds(session, mutants, together, kind):
     """Those that can stand in one build, then each of the others in its own."""
-    builds = mutant_builds.Builds(TREE, BUILDS)
+    builds = mutant_builds.Builds(TREE, BUILDS / kind)
     path, numbers = builds.switched(together)
     data = path.read_bytes()
     session.judge.write(mutant_builds.OUTPUT, data)
-    for k, mutant in enumerate([one for one in mutants if one.key in numbers], 1):
-        if session.is_settled(mutant):
-            continue
-        session.judged(mutant, numbers[mutant.key])
-        if k % SETTLED == 0:
-            session.settle()
-    session.settle()
+    session.judged_together([one for one in mutants if one.key in numbers], numbers)
     for mutant in mutants:
         if mutant.key not in numbers:
             try:
@@ -156,7 +167,7 @@ def run(kind, n, skip=0, afresh=False, only=(), narrow=False):
         if kind == "python":
             planted_in_python(session, missing)
         else:
-            planted_in_builds(session, missing, mutants)
+            planted_in_builds(session, missing, mutants, kind)
         return session.results
     finally:
         judge.remove()
