@@ -295,3 +295,9 @@ def test_thread_counts(n, error):
     with pytest.raises(error, match="n must be"), fastreg.num_threads(n):
         pass
     assert fastreg.get_num_threads() == before
+
+
+@pytest.mark.parametrize("value", [np.ones(1), np.ones((1, 1)), np.ma.ones(())])
+def test_arrays_of_one_element_are_no_numbers(value):
+    with pytest.raises(TypeError, match="SGD: learning_rate must be a number"):
+        fastreg.SGD(value)

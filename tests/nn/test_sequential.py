@@ -1,6 +1,7 @@
 """Dense, ReLU, Sequential and the loss, against finite differences and formulas."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -216,3 +217,14 @@ def test_a_state_of_another_network_is_refused_with_all_that_differs():
         assert said in str(refused.value)
     for key, array in network.state_dict().items():
         np.testing.assert_array_equal(array, before[key])
+
+
+@pytest.mark.parametrize("kind", [Dense, fastreg.BatchNorm])
+def test_a_pickle_has_the_names_of_a_layer_and_not_its_gradients(kind):
+    layer = Dense(3, 3, rng=0, dtype=np.float64) if kind is Dense else fastreg.BatchNorm(3)
+    layer.forward(np.random.default_rng(0).normal(size=(5, 3)))
+    layer.backward(np.ones((5, 3)))
+    again = pickle.loads(pickle.dumps(layer))
+    assert set(vars(again)) == set(vars(layer))
+    gradients = {"dW", "db", "dgamma", "dbeta"} & set(vars(layer))
+    assert gradients and all(vars(again)[name] is None for name in gradients)
