@@ -301,3 +301,16 @@ def test_thread_counts(n, error):
 def test_arrays_of_one_element_are_no_numbers(value):
     with pytest.raises(TypeError, match="SGD: learning_rate must be a number"):
         fastreg.SGD(value)
+
+
+def test_what_a_gradient_is_wanted_of_is_no_number():
+    """As torch's tensors are: the number would leave their graph unnoticed."""
+
+    class Wanted:
+        requires_grad = True
+
+        def __float__(self):
+            return 0.1
+
+    with pytest.raises(TypeError, match="SGD: learning_rate must be a number"):
+        fastreg.SGD(Wanted())
