@@ -117,6 +117,32 @@ static void gate_sums(void *dx_, double *dbias, const void *dy_, const void *y_,
     }
 }
 
+static void fold_sums(void *total_, double *sums, ptrdiff_t chunks, ptrdiff_t cols)
+{
+    real *total = total_;
+    fr_add_rows(sums, chunks, cols);
+    for (ptrdiff_t c = 0; c < cols; c++)
+        total[c] = (real)sums[c];
+}
+
+static void gate_slopes(void *dx, void *dbias, const void *dy, const void *y, fr_panel panel,
+                        ptrdiff_t chunk_rows, double scale)
+{
+    double sums[2 * FR_PANEL_COLS];
+    ptrdiff_t begin = 0;
+    do { /* once where there are no rows: the sums are 0 */
+        const ptrdiff_t at = begin * panel.stride;
+        gate_sums(y ? (real *)dx + at : NULL, sums + (begin ? panel.cols : 0),
+                  (const real *)dy + at, y ? (const real *)y + at : NULL,
+                  chunk_at(panel, begin, chunk_rows), scale);
+        if (begin)
+            fr_add_rows(sums, 2, panel.cols);
+        begin += chunk_rows;
+    } while (begin < panel.rows);
+    if (dbias)
+        fold_sums(dbias, sums, 1, panel.cols);
+}
+
 /* The sums are those of batch norm alone, from the whole panel, so that they have its bits. */
 static void norm_gate_sums(void *dx, double *dscale, double *dbeta, const void *dy, const void *x,
                            const void *y, fr_panel panel, const double *mean, double scale)
@@ -170,22 +196,6 @@ static void norm_gate_slopes(void *dx, double *gradients, ptrdiff_t width, void 
     for (ptrdiff_t k = 0; k < 2; k++)
         memcpy(gradients + k * width, own + k * cols, (size_t)cols * sizeof(double));
     norm_backward(dx, dx, x, panel, channels, own + 2 * cols, own + 3 * cols, 0);
-    if (!dbias)
-        return;
-    for (ptrdiff_t begin = 0; begin < panel.rows; begin += chunk_rows) {
-        gate_sums(NULL, sums[0] + (begin ? cols : 0), (real *)dx + begin * panel.stride, NULL,
-                  chunk_at(panel, begin, chunk_rows), 1.0);
-        if (begin)
-            fr_add_rows(sums[0], 2, cols);
-    }
-    for (ptrdiff_t c = 0; c < cols; c++)
-        ((real *)dbias)[c] = (real)sums[0][c];
-}
-
-static void fold_sums(void *total_, double *sums, ptrdiff_t chunks, ptrdiff_t cols)
-{
-    real *total = total_;
-    fr_add_rows(sums, chunks, cols);
-    for (ptrdiff_t c = 0; c < cols; c++)
-        total[c] = (real)sums[c];
+    if (dbias)
+        gate_slopes(NULL, dbias, dx, NULL, panel, chunk_rows, 1.0);
 }

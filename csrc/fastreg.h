@@ -365,6 +365,10 @@ typedef void (*fr_norm_gate)(void *y, const void *x, fr_panel panel, fr_channels
  * dbias = sum dy, and dx is not written. */
 typedef void (*fr_gate_sums)(void *dx, double *dbias, const void *dy, const void *y,
                              fr_panel panel, double scale);
+/* The same for whole columns, all rows at once: dbias, in the element type, unless it is NULL.
+ * Sums are those of chunks of chunk_rows. */
+typedef void (*fr_gate_slopes)(void *dx, void *dbias, const void *dy, const void *y,
+                               fr_panel panel, ptrdiff_t chunk_rows, double scale);
 /* d = dy * (y > 0 ? scale : 0) to dx, dbeta = sum d, dscale = sum d * (x - mean). */
 typedef void (*fr_norm_gate_sums)(void *dx, double *dscale, double *dbeta, const void *dy,
                                   const void *x, const void *y, fr_panel panel,
@@ -499,6 +503,7 @@ typedef void (*fr_row_backward)(void *dx, double *dgamma, double *dbeta, const v
     K(fr_bias_gate, bias_gate)                                                                   \
     K(fr_norm_gate, norm_gate)                                                                   \
     K(fr_gate_sums, gate_sums)                                                                   \
+    K(fr_gate_slopes, gate_slopes)                                                               \
     K(fr_norm_gate_sums, norm_gate_sums)                                                         \
     K(fr_norm_gate_columns, norm_gate_columns)                                                   \
     K(fr_norm_gate_slopes, norm_gate_slopes)                                                     \
@@ -522,6 +527,7 @@ typedef void (*fr_row_backward)(void *dx, double *dgamma, double *dbeta, const v
     K(fr_plan_product, plan_product)                                                             \
     K(fr_product_task, pack_product)                                                             \
     K(fr_product_task, product)                                                                  \
+    K(fr_product_task, product_columns)                                                          \
     K(fr_philox, philox_block)                                                                   \
     K(fr_normals, normal_of_words)
 

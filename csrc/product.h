@@ -25,7 +25,8 @@ typedef struct {
 } fr_product;
 
 typedef void (*fr_plan_product)(fr_product *product, int threads);
-/* Rectangle k of an fr_product, or part k of what is packed: tasks of a team. */
+/* Rectangle k of an fr_product, part k of what is packed, or block k of its columns, all rows:
+ * tasks of a team. */
 typedef void (*fr_product_task)(const void *product, ptrdiff_t k);
 
 #endif

@@ -434,16 +434,9 @@ static void turned_panels(const fr_product *p, tile_at *at, ptrdiff_t left, ptrd
     }
 }
 
-static void product(const void *product_, ptrdiff_t task)
+/* The rectangle of c from row `top` and column `left`. */
+static void rectangle(const fr_product *p, ptrdiff_t top, ptrdiff_t left)
 {
-    const fr_product *p = product_;
-    const ptrdiff_t across = ceiling(p->cols, p->col_block);
-    const ptrdiff_t down = ceiling(p->rows, p->row_block);
-    /* A thread's tasks are neighbours: they share rows of a where c is tall, panels of b where it
-     * is wide, so that each thread reads its own half of the larger side. */
-    const int by_rows = p->cols < 2 * p->rows;
-    const ptrdiff_t top = (by_rows ? task / across : task % down) * p->row_block;
-    const ptrdiff_t left = (by_rows ? task % across : task / down) * p->col_block;
     const ptrdiff_t bottom = top + at_most(p->row_block, p->rows - top);
     const ptrdiff_t right = left + at_most(p->col_block, p->cols - left);
     _Alignas(64) real panel[PANEL];
@@ -468,4 +461,23 @@ static void product(const void *product_, ptrdiff_t task)
             down_panels(p, &at, top, bottom, left, right, begin, is_last);
         begin += at.steps;
     } while (begin < p->depth);
+}
+
+static void product(const void *product_, ptrdiff_t task)
+{
+    const fr_product *p = product_;
+    const ptrdiff_t across = ceiling(p->cols, p->col_block);
+    const ptrdiff_t down = ceiling(p->rows, p->row_block);
+    /* A thread's tasks are neighbours: they share rows of a where c is tall, panels of b where it
+     * is wide, so that each thread reads its own half of the larger side. */
+    const int by_rows = p->cols < 2 * p->rows;
+    rectangle(p, (by_rows ? task / across : task % down) * p->row_block,
+              (by_rows ? task % across : task / down) * p->col_block);
+}
+
+static void product_columns(const void *product_, ptrdiff_t k)
+{
+    const fr_product *p = product_;
+    for (ptrdiff_t top = 0; top < p->rows; top += p->row_block)
+        rectangle(p, top, k * p->col_block);
 }

@@ -3,8 +3,8 @@
 #
 # From _lock: attributes, Whole; _places: Pending; _dropout: LAST_CALL;
 # _arrays: dtype_row, empty_like, is_dense, shape_of; _matrix: doubles, row_of; _norm:
-# blend_row, statistics_of; _dense: bias_gate, dense_gradients, dense_product, gate_backward,
-# norm_forward, norm_gate, norm_gate_backward.
+# blend_row, statistics_of; _product: Product; _dense: bias_gate, dense_product, gate_backward, gated,
+# input_gradient, norm_forward, norm_gate, norm_gate_backward, weight_gradient.
 
 cdef object ONE_BY_ONE = object()  # a chain's answer where its layers must run one after the other
 
@@ -84,7 +84,7 @@ cdef class Chain:
         """The output; what it makes of the layers' attributes is left in ``pending``."""
         cdef dict dense = None, norm = None, dropout = None
         cdef object draw = None
-        cdef bint gated = False
+        cdef Product product = None
         cdef cnp.ndarray x, y, statistics = None
         cdef double scale = 1.0
         if not isinstance(given, cnp.ndarray) or cnp.PyArray_NDIM(<cnp.ndarray>given) != 2:
@@ -103,17 +103,21 @@ cdef class Chain:
             scale = draw[3]
         if self.dense is not None:
             dense = attributes(self.dense)
-            gated = norm is None and dropout is None and self.relu  # in the product's own pass
-            x = dense_product(given, dense["W"], dense["b"], gated, dense["products"])
+            product = dense_product(
+                given, dense["W"], dense["b"], self.relu and norm is None, dense["products"])
+            x = product.target
         elif not cnp.PyArray_CheckExact(given) or dtype_row(given) < 0 or not is_dense(given):
             return ONE_BY_ONE
         else:
             x = given
-        if norm is None:
-            y = x if gated or not self.relu else bias_gate(x, None, True, draw)
-        else:
-            statistics, y = norm_forward(x, norm["epsilon"], norm["gamma"], norm["beta"], draw)
+        if norm is not None:
+            statistics, y = norm_forward(
+                x, product, norm["epsilon"], norm["gamma"], norm["beta"], draw)
             move_norm(pending, norm, x, statistics)
+        elif draw is not None:
+            y = gated(product, draw)
+        else:
+            y = product.compute()
         if dense is not None:
             pending.change(dense, "_last", given)
         if dropout is not None:
@@ -135,19 +139,21 @@ cdef class Chain:
             return ONE_BY_ONE
         dense = attributes(self.dense)
         if self.norm is None:
-            return dense_product(given, dense["W"], dense["b"], self.relu, dense["products"])
+            return dense_product(
+                given, dense["W"], dense["b"], self.relu, dense["products"]).compute()
         norm = attributes(self.norm)
         if not is_plain_norm(norm, False) or not self.fits_norm(norm, given):
             return ONE_BY_ONE
-        x = dense_product(given, dense["W"], dense["b"], False, dense["products"])
+        x = dense_product(given, dense["W"], dense["b"], False, dense["products"]).compute()
         statistics = statistics_of(
             <const double *>cnp.PyArray_DATA(norm["running_mean"]),
             <const double *>cnp.PyArray_DATA(norm["running_var"]), cnp.PyArray_DIM(x, 1),
             norm["epsilon"])
         return norm_gate(x, statistics, norm["gamma"], norm["beta"], True, None, True)
 
-    cdef object fused_backward(self, object dy, bint input_gradient, Pending pending):
+    cdef object fused_backward(self, object dy, bint wanted, Pending pending):
         cdef cnp.ndarray db = None
+        cdef Product dw = None
         cdef dict dense = None, norm
         cdef Py_ssize_t n
         if self.own["last"] is None or (not self.relu and self.has_own_methods()):
@@ -159,8 +165,9 @@ cdef class Chain:
                 return ONE_BY_ONE
             if dense["b"] is not None:
                 db = empty_like("Dense.backward", "b", dense["b"])
+            dw = weight_gradient(dense["_last"], dense["W"], dense["products"])
         if self.norm is None:
-            dx = gate_backward("Dense.backward", dy, y if self.relu else None, scale, db)
+            dx = gate_backward("Dense.backward", dy, y if self.relu else None, scale, db, dw)
         else:
             norm = attributes(self.norm)
             n = cnp.PyArray_DIM(statistics, 1)
@@ -170,15 +177,14 @@ cdef class Chain:
                 gamma, _ = self.norm._affine("BatchNorm.backward")
                 slopes = self.norm._new_slopes()
             dx = norm_gate_backward(
-                "BatchNorm.backward", dy, y, x, statistics, gamma, scale, slopes, db)
+                "BatchNorm.backward", dy, y, x, statistics, gamma, scale, slopes, db, dw)
             dgamma, dbeta = slopes or (None, None)
             pending.change(norm, "dgamma", dgamma)
             pending.change(norm, "dbeta", dbeta)
         if dense is not None:
-            dx, dw = dense_gradients(
-                dense["_last"], dense["W"], dx, input_gradient, dense["products"])
-            pending.change(dense, "dW", dw)
+            pending.change(dense, "dW", dw.target)
             pending.change(dense, "db", db)
+            return input_gradient(dx, dense["W"], dw) if wanted else None
         return dx
 
 

@@ -1,10 +1,13 @@
 # What surrounds a matrix product: bias, ReLU, dropout and batch norm in one pass.
 #
+# A pass over whole columns takes the product along: each block of columns is multiplied and gated
+# by one thread while it is in cache; on the way back it is gated, then multiplied to its part of dW.
+#
 # From _threads: asked_here, product_scopes; _memory: new_array; _arrays: as_input, dtype_row,
 # float_array, is_dense, same_shape, shape_of; _matrix: channels_from, column_task, cut_by_columns,
 # doubles, matrix_job, matrix_task, MatrixJob, MatrixTask, row_of, run_matrix, Sums, sums_of; _norm:
 # batch_backward, batch_normalize, batch_statistics, check_slopes, norm_backward_task,
-# refuse_changed, write_slopes; _extremes: extreme_channels; _product: layer_product.
+# refuse_changed, write_slopes; _extremes: extreme_channels; _product: Product, product_of.
 
 cdef struct DenseJob:
     MatrixJob batch  # the first member: its address, which `run_matrix` takes, is the job's
@@ -15,6 +18,7 @@ cdef struct DenseJob:
     double scale, epsilon
     fr_gate gate
     fr_mask mask
+    const fr_product *product  # computed along with the columns, or NULL
 
 
 cdef void bias_gate_task(const void *job, Py_ssize_t k) noexcept nogil:
@@ -50,9 +54,29 @@ cdef void norm_gate_sums_task(const void *job, Py_ssize_t k) noexcept nogil:
         j.batch.channels.mean + t.col, j.scale)
 
 
+cdef void gate_columns_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const DenseJob *j = <const DenseJob *>job
+    cdef MatrixTask t = column_task(&j.batch, k)
+    j.batch.kernels.product_columns(j.product, k)
+    j.batch.kernels.bias_gate(
+        j.batch.target + t.first, NULL, t.panel, t.first // j.batch.itemsize, &j.gate)
+
+
+cdef void gate_slopes_task(const void *job, Py_ssize_t k) noexcept nogil:
+    cdef const DenseJob *j = <const DenseJob *>job
+    cdef MatrixTask t = column_task(&j.batch, k)
+    j.batch.kernels.gate_slopes(
+        j.batch.target + t.first, j.dbias + t.col * j.batch.itemsize if j.dbias else NULL,
+        j.batch.dy + t.first, j.y + t.first if j.y else NULL, t.panel, j.batch.chunk_rows, j.scale)
+    if j.product:
+        j.batch.kernels.product_columns(j.product, k)
+
+
 cdef void columns_task(const void *job, Py_ssize_t k) noexcept nogil:
     cdef const DenseJob *j = <const DenseJob *>job
     cdef MatrixTask t = column_task(&j.batch, k)
+    if j.product:
+        j.batch.kernels.product_columns(j.product, k)
     j.batch.kernels.norm_gate_columns(
         j.batch.target + t.first, j.found + t.col, j.batch.cols, j.batch.x + t.first, t.panel,
         j.batch.chunk_rows, channels_from(&j.batch.channels, t.col), j.epsilon,
@@ -67,6 +91,8 @@ cdef void slopes_task(const void *job, Py_ssize_t k) noexcept nogil:
         j.dbias + t.col * j.batch.itemsize if j.dbias else NULL, j.batch.dy + t.first,
         j.batch.x + t.first, j.y + t.first, t.panel, j.batch.chunk_rows,
         channels_from(&j.batch.channels, t.col), j.scale)
+    if j.product:
+        j.batch.kernels.product_columns(j.product, k)
 
 
 cdef int set_gate(DenseJob *job, bint relu, object draw) except -1:
@@ -110,11 +136,13 @@ cdef bint is_blas(object products) except -1:
     return asked_here(product_scopes, 0) if products is None else products == "blas"
 
 
-cpdef object dense_product(object x, object weights, object bias=None, bint relu=False,
-                           object products=None):
-    """``x @ weights + bias`` for the input, W and b of a dense layer, and its ReLU if asked for."""
+cdef Product dense_product(object x, object weights, object bias, bint relu, object products):
+    """``x @ weights + bias`` for the input, W and b of a dense layer, and its ReLU if asked for.
+
+    It is for the caller to compute; BLAS has been called already."""
     cdef str where = "Dense.forward"
     cdef cnp.ndarray w = weight_matrix(where, weights), array
+    cdef Product product
     if not isinstance(x, cnp.ndarray):
         raise TypeError(f"{where}: X must be an array, got {type(x).__name__}")
     array = x
@@ -126,34 +154,67 @@ cpdef object dense_product(object x, object weights, object bias=None, bint relu
             f"{where}: X must be {w.dtype}, got {x.dtype}; convert it, or give the layer that "
             "dtype")
     check_bias(bias, cnp.PyArray_DIM(w, 1), w)
-    if is_blas(products):
-        array = layer_product(array, False, w, False, None, False, True)
-        return array if bias is None and not relu else bias_gate(array, bias, relu, None)
-    return layer_product(array, False, w, False, bias, relu)
+    product = product_of(array, False, cnp.PyArray_DIM(w, 1), is_blas(products))
+    product.take_right(w, False)
+    if product.blas:
+        product.compute()
+        if bias is not None or relu:
+            bias_gate(product.target, bias, relu, None)
+    else:
+        product.finish_with(bias, relu)
+    return product
 
 
-cpdef object dense_gradients(cnp.ndarray x, object weights, cnp.ndarray dy,
-                    bint input_gradient, object products=None):
-    """``dy @ weights.T``, or None, and ``x.T @ dy`` for the X of the last forward call."""
-    cdef str where = "Dense.backward"
-    cdef cnp.ndarray w = weight_matrix(where, weights)
+def dense_forward(x, weights, bias, bint relu=False, products=None):
+    """``x @ weights + bias``, and its ReLU if asked for."""
+    return dense_product(x, weights, bias, relu, products).compute()
+
+
+cdef Product weight_gradient(cnp.ndarray x, object weights, object products):
+    """``x.T @ dy`` for the X of the last forward call; dy is still to be named."""
+    cdef cnp.ndarray w = weight_matrix("Dense.backward", weights)
     if cnp.PyArray_NDIM(x) != 2 or cnp.PyArray_DIM(x, 1) != cnp.PyArray_DIM(w, 0) or (
             dtype_row(x) != dtype_row(w)):
         raise ValueError(
-            f"{where}: W must fit the X of the last forward call, {x.dtype} of shape "
+            f"Dense.backward: W must fit the X of the last forward call, {x.dtype} of shape "
             f"{np.shape(x)}, got {w.dtype} of shape {np.shape(w)}")
-    if cnp.PyArray_NDIM(dy) != 2 or cnp.PyArray_DIM(dy, 0) != cnp.PyArray_DIM(x, 0) or (
-            cnp.PyArray_DIM(dy, 1) != cnp.PyArray_DIM(w, 1) or dtype_row(dy) != dtype_row(w)):
-        shape = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(w, 1)
-        raise ValueError(f"{where}: dY must be {w.dtype} of shape {shape}, got {dy.dtype} of "
-                         f"shape {np.shape(dy)}")
-    cdef bint blas = is_blas(products)
-    dw = layer_product(x, True, dy, False, None, False, blas)
-    dx = layer_product(dy, False, w, True, None, False, blas) if input_gradient else None
-    return dx, dw
+    return product_of(x, True, cnp.PyArray_DIM(w, 1), is_blas(products))
 
 
-cpdef object bias_gate(cnp.ndarray y, object bias, bint relu, object draw):
+cdef int take_slopes(Product dw, cnp.ndarray dy) except -1:
+    """Name dW's second side, the gradient of the layer's output, if it fits."""
+    if cnp.PyArray_NDIM(dy) != 2 or cnp.PyArray_DIM(dy, 0) != dw.job.depth or (
+            cnp.PyArray_DIM(dy, 1) != dw.job.cols or dtype_row(dy) != dtype_row(dw.target)):
+        shape = dw.job.depth, dw.job.cols
+        raise ValueError(f"Dense.backward: dY must be {dw.target.dtype} of shape {shape}, got "
+                         f"{dy.dtype} of shape {np.shape(dy)}")
+    return dw.take_right(dy, False)
+
+
+cdef object input_gradient(cnp.ndarray dy, cnp.ndarray weights, Product dw):
+    """``dy @ weights.T``, computed as dW was."""
+    cdef Product dx = product_of(dy, False, cnp.PyArray_DIM(weights, 0), dw.blas)
+    dx.take_right(weights, True)
+    return dx.compute()
+
+
+def dense_backward(cnp.ndarray x not None, weights, dy, cnp.ndarray dbias, bint wants_input,
+                   products):
+    """``dy @ weights.T``, or None, and ``x.T @ dy``; the column sums of dy into ``dbias``."""
+    cdef Product dw = weight_gradient(x, weights, products)
+    grad = gate_backward("Dense.backward", dy, None, 1.0, dbias, dw)
+    return input_gradient(grad, weights, dw) if wants_input else None, dw.target
+
+
+cdef int cut_product(DenseJob *job, Product product) except -1:
+    """Have the columns of a job take their product along, if there is one and it is as good so."""
+    job.product = NULL
+    if product is not None and product.cut_by_columns(job.batch.panel_cols, job.batch.panels):
+        job.product, job.batch.besides = &product.job, product.job.cost
+    return 0
+
+
+cpdef cnp.ndarray bias_gate(cnp.ndarray y, object bias, bint relu, object draw):
     """``dropout(relu(y + bias))`` in place; each part only if asked for. ``y`` is returned."""
     cdef DenseJob job
     job.batch = matrix_job(y)
@@ -164,6 +225,20 @@ cpdef object bias_gate(cnp.ndarray y, object bias, bint relu, object draw):
     set_gate(&job, relu, draw)
     run_matrix(bias_gate_task, &job.batch, 2)
     return y
+
+
+cdef cnp.ndarray gated(Product product, object draw):
+    """A product with dropout."""
+    cdef DenseJob job
+    job.batch = matrix_job(product.target)
+    if cut_by_columns(&job.batch):
+        cut_product(&job, product)
+        if job.product:
+            job.batch.target = <char *>cnp.PyArray_DATA(product.target)
+            set_gate(&job, False, draw)
+            run_matrix(gate_columns_task, &job.batch, 2, False, True)
+            return product.target
+    return bias_gate(product.compute(), None, False, draw)
 
 
 cdef cnp.ndarray norm_gate(cnp.ndarray x, cnp.ndarray statistics,
@@ -186,13 +261,18 @@ cdef cnp.ndarray norm_gate(cnp.ndarray x, cnp.ndarray statistics,
     return target
 
 
-cdef tuple norm_forward(cnp.ndarray x, double epsilon, cnp.ndarray gamma, cnp.ndarray beta,
-                        object draw):
-    """The `batch_statistics` of x, and `norm_gate` with them and ReLU as a new array."""
+cdef tuple norm_forward(cnp.ndarray x, Product product, double epsilon, cnp.ndarray gamma,
+                        cnp.ndarray beta, object draw):
+    """The `batch_statistics` of x, and `norm_gate` with them and ReLU as a new array.
+
+    x may be the target of a product, which is computed then."""
     cdef cnp.ndarray target, statistics
     cdef DenseJob job
     job.batch = matrix_job(x)
     if cut_by_columns(&job.batch):
+        cut_product(&job, product)
+        if product is not None:
+            product.compute()  # unless that is for the columns to do
         target, statistics = new_array(x), doubles(3, job.batch.cols)
         job.batch.target, job.found = <char *>cnp.PyArray_DATA(target), row_of(statistics, 0)
         job.batch.channels.gamma = <double *>cnp.PyArray_DATA(gamma)
@@ -203,6 +283,8 @@ cdef tuple norm_forward(cnp.ndarray x, double epsilon, cnp.ndarray gamma, cnp.nd
         run_matrix(columns_task, &job.batch, 4, False, True)
         if extreme_channels(x, statistics) is None:
             return statistics, target
+    elif product is not None:
+        product.compute()
     statistics = batch_statistics(x, epsilon)
     return statistics, norm_gate(x, statistics, gamma, beta, True, draw, False)
 
@@ -220,17 +302,20 @@ cdef int check_bias_gradient(str where, cnp.ndarray dbias, cnp.ndarray grad) exc
     return 0
 
 
-cpdef object gate_backward(str where, object dy, object y, double scale, cnp.ndarray dbias):
-    """The gradient before the gate whose output was ``y``, its column sums into ``dbias``.
+cpdef cnp.ndarray gate_backward(str where, object dy, object y, double scale, cnp.ndarray dbias,
+                                Product dw=None):
+    """The gradient before the gate whose output was ``y``, its column sums into ``dbias``; dW is
+    computed from it.
 
-    With ``y`` None the gate was open: ``dy`` itself is returned."""
+    With ``y`` None the gate was open: the gradient is ``dy`` itself."""
     cdef cnp.ndarray grad = as_input(where, "dY", dy)
     cdef cnp.ndarray target = grad, output
     cdef DenseJob job
+    cdef MatrixJob *batch = &job.batch
     if cnp.PyArray_NDIM(grad) != 2:
         raise ValueError(f"{where}: dY must have shape (N, n_out), got {np.shape(grad)}")
     check_bias_gradient(where, dbias, grad)
-    job.y, job.scale = NULL, scale
+    job.y, job.dbias, job.scale = NULL, NULL, scale
     if y is not None:
         output = y
         if not is_matrix(grad, output):
@@ -238,28 +323,41 @@ cpdef object gate_backward(str where, object dy, object y, double scale, cnp.nda
                              f"{grad.dtype} of shape {np.shape(grad)}")
         job.y = <const char *>cnp.PyArray_DATA(output)
         target = new_array(grad)
-    elif dbias is None:
-        return grad
-    job.batch = matrix_job(grad)
-    job.batch.dy = <const char *>cnp.PyArray_DATA(grad)
-    job.batch.target = <char *>cnp.PyArray_DATA(target)
-    cdef Sums sums = sums_of(job.batch.chunks, job.batch.cols)
-    job.batch.sum_1 = sums.row(0)
-    run_matrix(gate_sums_task, &job.batch, 3)
-    if dbias is not None:
-        if job.batch.chunks:
-            job.batch.kernels.fold_sums(cnp.PyArray_DATA(dbias), job.batch.sum_1,
-                                        job.batch.chunks, job.batch.cols)
-        else:
-            dbias.fill(0)
+    if dw is not None:
+        take_slopes(dw, target)
+    if y is not None or dbias is not None:
+        job.batch = matrix_job(grad)
+        batch.dy = <const char *>cnp.PyArray_DATA(grad)
+        batch.target = <char *>cnp.PyArray_DATA(target)
+        if dbias is not None:
+            job.dbias = <char *>cnp.PyArray_DATA(dbias)
+        gate_slopes(&job, dw)
+    if dw is not None:
+        dw.compute()
     return target
+
+
+cdef int gate_slopes(DenseJob *job, Product dw) except -1:
+    """The pass of `gate_backward`: by columns, which may take dW along, or by chunks of rows."""
+    cdef MatrixJob *batch = &job.batch
+    cdef Sums sums
+    if cut_by_columns(batch):
+        cut_product(job, dw)
+        run_matrix(gate_slopes_task, batch, 3, False, True)
+        return 0
+    sums = sums_of(max(batch.chunks, 1), batch.cols)
+    batch.sum_1 = sums.row(0)
+    run_matrix(gate_sums_task, batch, 3)
+    if job.dbias:
+        batch.kernels.fold_sums(job.dbias, batch.sum_1, batch.chunks, batch.cols)
+    return 0
 
 
 cdef object norm_gate_backward(str where, object dy, cnp.ndarray y, cnp.ndarray x,
                                cnp.ndarray statistics, cnp.ndarray gamma, double scale,
-                               list slopes, cnp.ndarray dbias):
+                               list slopes, cnp.ndarray dbias, Product dw):
     """dx of ``norm_gate`` with the batch's own statistics; ``slopes`` as for `batch_backward`, the
-    column sums of dx into ``dbias``."""
+    column sums of dx into ``dbias``; dW is computed from it."""
     cdef cnp.ndarray grad = as_input(where, "dY", dy, shape_of(y), y.dtype)
     cdef cnp.ndarray target = new_array(grad)
     cdef DenseJob job
@@ -279,11 +377,18 @@ cdef object norm_gate_backward(str where, object dy, cnp.ndarray y, cnp.ndarray 
     batch.stream = False
     batch.channels.mean, batch.channels.inv_std = row_of(statistics, 0), row_of(statistics, 2)
     batch.channels.gamma = batch.channels.beta = <double *>cnp.PyArray_DATA(gamma)
+    if dw is not None:
+        take_slopes(dw, target)
     if cut_by_columns(batch):
+        cut_product(&job, dw)
         run_matrix(slopes_task, batch, 8, False, True)
         if extreme_channels(x, statistics, gradients.row(0)) is None:
             write_slopes(slopes, gradients.row(0), gradients.row(1))
+            if dw is not None:
+                dw.compute()
             return target
+        if dw is not None:
+            dw.done = False  # it is of another dx
     sums = sums_of(2 * batch.chunks, batch.cols)
     batch.sum_1, batch.sum_2 = sums.row(0), sums.row(batch.chunks)
     batch.mean_dy, batch.slope = gradients.row(2), gradients.row(3)
@@ -296,4 +401,4 @@ cdef object norm_gate_backward(str where, object dy, cnp.ndarray y, cnp.ndarray 
         batch.dy = batch.target
         run_matrix(norm_backward_task, batch, 3)
         write_slopes(slopes, gradients.row(0), gradients.row(1))
-    return target if dbias is None else gate_backward("Dense.backward", target, None, 1.0, dbias)
+    return gate_backward("Dense.backward", target, None, 1.0, dbias, dw)

@@ -133,6 +133,9 @@ cdef extern from "fastreg.h" nogil:
     ctypedef void (*fr_gate_sums)(
         void *dx, double *dbias, const void *dy, const void *y, fr_panel,
         double scale) noexcept
+    ctypedef void (*fr_gate_slopes)(
+        void *dx, void *dbias, const void *dy, const void *y, fr_panel, Py_ssize_t chunk_rows,
+        double scale) noexcept
     ctypedef void (*fr_norm_gate_sums)(
         void *dx, double *dscale, double *dbeta, const void *dy, const void *x, const void *y,
         fr_panel, const double *mean, double scale) noexcept
@@ -155,8 +158,8 @@ cdef extern from "fastreg.h" nogil:
         const void *bias
         Py_ssize_t rows, cols, depth
         Py_ssize_t c_row, a_row, a_col, b_row, b_col
-        int relu
-        Py_ssize_t tasks, packs, cost
+        int relu, turned, shared_b
+        Py_ssize_t col_block, tasks, packs, cost
         size_t packed_bytes
         void *packed
     ctypedef void (*fr_plan_product)(fr_product *product, int threads) noexcept
@@ -242,6 +245,7 @@ cdef extern from "fastreg.h" nogil:
         fr_bias_gate bias_gate
         fr_norm_gate norm_gate
         fr_gate_sums gate_sums
+        fr_gate_slopes gate_slopes
         fr_norm_gate_sums norm_gate_sums
         fr_norm_gate_columns norm_gate_columns
         fr_norm_gate_slopes norm_gate_slopes
@@ -265,6 +269,7 @@ cdef extern from "fastreg.h" nogil:
         fr_plan_product plan_product
         fr_product_task pack_product
         fr_product_task product
+        fr_product_task product_columns
         fr_philox philox_block
         fr_normals normal_of_words
     ctypedef struct fr_table:

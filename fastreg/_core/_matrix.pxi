@@ -27,6 +27,7 @@ cdef struct MatrixJob:
     fr_channels channels
     const double *mean_dy
     const double *slope
+    Py_ssize_t besides  # bytes moved in the time of what else the tasks do
     int asked
     bint stream
 
@@ -77,6 +78,7 @@ cdef MatrixJob matrix_job(cnp.ndarray x, bint channels_last=False) noexcept:
     if job.run == 1 and has_a_panel_each(&job):
         share_panels(&job, job.chunks)
     job.x = job.origin = <const char *>cnp.PyArray_DATA(x)
+    job.besides = 0
     return job
 
 
@@ -119,7 +121,7 @@ cdef void run_matrix(fr_task task, const MatrixJob *job, int arrays, bint backwa
     """One pass that reads and writes this many arrays of the matrix's size.
 
     The GIL is kept where the pass is over before another thread could start."""
-    cdef Py_ssize_t moved = arrays * job.rows * job.cols * job.run * job.itemsize
+    cdef Py_ssize_t moved = arrays * job.rows * job.cols * job.run * job.itemsize + job.besides
     cdef Py_ssize_t tasks = job.panels if by_columns else job.chunks * job.panels
     if moved < BRIEF:
         fr_run_tasks(task, job, tasks, moved, job.asked, backwards)

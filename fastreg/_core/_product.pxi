@@ -80,23 +80,34 @@ cdef cnp.ndarray product_target(object out, int ndim, cnp.npy_intp *shape, cnp.n
     return array
 
 
-cdef void run_product(const fr_kernels *kernels, const fr_product *job, int asked) noexcept nogil:
-    """The whole of a product that has been planned and has its room."""
+cdef void run_packs(const fr_kernels *kernels, const fr_product *job, int asked) noexcept nogil:
+    """What a planned product packs beforehand."""
     if job.packs:
         fr_run_tasks(kernels.pack_product, job, job.packs, 2 * job.packed_bytes, asked, False)
+
+
+cdef void run_product(const fr_kernels *kernels, const fr_product *job, int asked) noexcept nogil:
+    """The whole of a product that has been planned and has its room."""
+    run_packs(kernels, job, asked)
     fr_run_tasks(kernels.product, job, job.tasks, job.cost, asked, False)
+
+
+cdef cnp.ndarray give_room(fr_product *job):
+    """The array that a planned product packs into, which must outlive it, or None."""
+    cdef cnp.ndarray room = None
+    if job.packed_bytes:
+        room = doubles(1, (job.packed_bytes + 7) // 8)
+        job.packed = cnp.PyArray_DATA(room)
+    return room
 
 
 cdef int compute(fr_product *job, const fr_kernels *kernels) except -1:
     """Plan a product whose sides and target are known, and run it."""
-    cdef cnp.ndarray room
     cdef int asked = asked_threads()
     if not job.rows or not job.cols:
         return 0
     kernels.plan_product(job, asked or team_threads)
-    if job.packed_bytes:
-        room = doubles(1, (job.packed_bytes + 7) // 8)
-        job.packed = cnp.PyArray_DATA(room)
+    room = give_room(job)
     if job.cost < BRIEF:
         run_product(kernels, job, asked)
     else:
@@ -105,34 +116,87 @@ cdef int compute(fr_product *job, const fr_kernels *kernels) except -1:
     return 0
 
 
-cdef cnp.ndarray layer_product(cnp.ndarray left, bint left_turned, cnp.ndarray right,
-                               bint right_turned, object bias=None, bint relu=False,
-                               bint blas=False):
-    """The product of two float matrices of one dtype that fit, either of them turned if it says so.
+@cython.final
+@cython.freelist(8)
+cdef class Product:
+    """A product of two float matrices of one dtype that fit: where it goes is known before its
+    second side is, and it may be computed in the midst of a pass over that or over the result."""
 
-    Then ``+ bias``, a row of that dtype, and ReLU, in the same pass; BLAS leaves both out."""
-    cdef cnp.ndarray a = matrix_side(left), b = matrix_side(right), target
-    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(a)
-    cdef cnp.npy_intp[2] shape
     cdef fr_product job
-    shape[0] = job.rows = cnp.PyArray_DIM(a, left_turned)
-    shape[1] = job.cols = cnp.PyArray_DIM(b, not right_turned)
-    target = pooled(2, shape, cnp.PyArray_TYPE(a))
-    if blas:
-        np.dot(np.asarray(a.T if left_turned else a), np.asarray(b.T if right_turned else b),
-               target)
-        return target
-    job.depth = cnp.PyArray_DIM(b, right_turned)
-    job.a_row = cnp.PyArray_STRIDES(a)[left_turned] // size
-    job.a_col = cnp.PyArray_STRIDES(a)[not left_turned] // size
-    job.b_row = cnp.PyArray_STRIDES(b)[right_turned] // size
-    job.b_col = cnp.PyArray_STRIDES(b)[not right_turned] // size
-    job.a, job.b, job.c = cnp.PyArray_DATA(a), cnp.PyArray_DATA(b), cnp.PyArray_DATA(target)
-    job.c_row, job.relu, job.bias = job.cols, relu, NULL
-    if bias is not None:
-        job.bias = cnp.PyArray_DATA(<cnp.ndarray>bias)
-    compute(&job, table.kernels[dtype_row(a)])
-    return target
+    cdef const fr_kernels *kernels
+    cdef cnp.ndarray left, right, target, room
+    cdef object bias
+    cdef bint left_turned, right_turned, blas, done
+
+    cdef int take_right(self, cnp.ndarray right, bint turned) except -1:
+        """Name the second side, turned if it says so."""
+        cdef Py_ssize_t size
+        self.right, self.right_turned = matrix_side(right), turned
+        size = cnp.PyArray_ITEMSIZE(self.right)
+        self.job.b = cnp.PyArray_DATA(self.right)
+        self.job.b_row = cnp.PyArray_STRIDES(self.right)[turned] // size
+        self.job.b_col = cnp.PyArray_STRIDES(self.right)[not turned] // size
+        return 0
+
+    cdef int finish_with(self, object bias, bint relu) except -1:
+        """Have the product's own pass add a bias, a row of its dtype or None, then ReLU."""
+        self.bias, self.job.relu = bias, relu
+        if bias is not None:
+            self.job.bias = cnp.PyArray_DATA(<cnp.ndarray>bias)
+        return 0
+
+    cdef cnp.ndarray compute(self):
+        """The result. BLAS leaves bias and ReLU out."""
+        if self.done:
+            return self.target
+        if self.blas:
+            np.dot(np.asarray(self.left.T if self.left_turned else self.left),
+                   np.asarray(self.right.T if self.right_turned else self.right), self.target)
+        else:
+            compute(&self.job, self.kernels)
+        self.done = True
+        return self.target
+
+    cdef bint cut_by_columns(self, Py_ssize_t panel_cols, Py_ssize_t panels) except -1:
+        """Whether the pass that does so many columns at a time may compute these as it goes.
+
+        If so all is prepared, and the product is done once that pass is."""
+        cdef int asked = asked_threads(), threads = asked or team_threads
+        cdef fr_product job = self.job  # a plan may exchange the sides
+        if self.done or self.blas or not job.rows:
+            return False
+        self.kernels.plan_product(&job, threads)
+        if job.turned or job.shared_b or (panels < threads and job.tasks > 1):
+            return False
+        self.job = job
+        self.job.col_block = panel_cols
+        if job.packs:
+            self.room = give_room(&self.job)
+            with nogil:
+                run_packs(self.kernels, &self.job, asked)
+        self.done = True
+        return True
+
+
+cdef Product product_of(cnp.ndarray left, bint turned, Py_ssize_t cols, bint blas):
+    """The product of a float matrix, turned if it says so, with one of so many columns."""
+    cdef Product product = Product.__new__(Product)
+    cdef Py_ssize_t size
+    cdef cnp.npy_intp[2] shape
+    product.left = matrix_side(left)
+    product.left_turned, product.blas, product.done = turned, blas, False
+    product.kernels = table.kernels[dtype_row(product.left)]
+    size = cnp.PyArray_ITEMSIZE(product.left)
+    shape[0], shape[1] = cnp.PyArray_DIM(product.left, turned), cols
+    product.target = pooled(2, shape, cnp.PyArray_TYPE(product.left))
+    product.job.c, product.job.a = (
+        cnp.PyArray_DATA(product.target), cnp.PyArray_DATA(product.left))
+    product.job.rows, product.job.cols = shape[0], cols
+    product.job.depth = cnp.PyArray_DIM(product.left, not turned)
+    product.job.a_row = cnp.PyArray_STRIDES(product.left)[turned] // size
+    product.job.a_col = cnp.PyArray_STRIDES(product.left)[not turned] // size
+    product.job.c_row, product.job.relu, product.job.bias = cols, False, NULL
+    return product
 
 
 def matmul(object a, object b, *, object out=None):

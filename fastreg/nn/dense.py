@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastreg._core._kernels import (
-    dense_gradients,
-    dense_product,
-    empty_like,
-    gate_backward,
-    normals,
-)
+from fastreg._core._kernels import dense_backward, dense_forward, empty_like, normals
 from fastreg._core.arrays import float_dtype
 from fastreg._core.checks import LARGEST, Checked, flag, number, products_of, shown, size
 from fastreg._core.layer import Layer
@@ -133,7 +127,7 @@ class Dense(Layer):
     def forward(self, X: Array) -> Array:
         """Return ``X W + b`` for X of shape (N, n_in)."""
         with self._lock:
-            Y = dense_product(X, self.W, self.b, False, self.products)
+            Y = dense_forward(X, self.W, self.b, False, self.products)
             self._last = X
             return Y
 
@@ -145,8 +139,7 @@ class Dense(Layer):
         input_gradient = flag("Dense.backward", "input_gradient", input_gradient)
         with self._lock:
             X, db = self._forwarded(self._last), self._bias_gradient()
-            dY = gate_backward("Dense.backward", dY, None, 1.0, db)
-            dX, dW = dense_gradients(X, self.W, dY, input_gradient, self.products)
+            dX, dW = dense_backward(X, self.W, dY, db, input_gradient, self.products)
             self.dW, self.db = dW, db
             return dX
 

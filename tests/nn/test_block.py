@@ -8,6 +8,7 @@ import pytest
 from harness import same_bits
 from hypothesis import settings
 
+import fastreg
 from fastreg import BatchNorm, Dropout, reference
 from fastreg._core import _kernels
 from fastreg.nn import Dense, ReLU, Sequential
@@ -126,6 +127,32 @@ def test_levels_and_threads_do_not_change_a_bit(parts, dtype, level, threads, rn
         expected = run()
     for ours, theirs in zip(here, expected, strict=True):
         same_bits(ours, theirs)
+
+
+@pytest.mark.parametrize("parts", [(1, 0, 0), (1, 0, 1), (1, 1, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(64, 20, 70), (40, 300, 140), (20, 30, 1100), (33, 300, 12)])
+def test_products_within_a_pass_are_those_of_the_definition(shape, parts, dtype, level, rng):
+    """Whole, cut by columns, with a packed side, with the sides exchanged."""
+    rows, n_in, n_out = shape
+    X = rng.normal(size=(rows, n_in)).astype(dtype)
+    dY = rng.normal(size=(rows, n_out)).astype(dtype)
+    dense, *rest = alone = chain(parts, n_in, n_out, dtype)
+    expected = reference.matmul(X, dense.W) + dense.b
+    for layer in rest:
+        expected = layer.forward(expected)
+    slope = dY
+    for layer in reversed(rest):
+        slope = layer.backward(slope)
+    dX, dW = reference.matmul(slope, dense.W.T), reference.matmul(X.T, slope)
+    for n in (1, 2, 3, 7):
+        layers = chain(parts, n_in, n_out, dtype)
+        with fastreg.num_threads(n):
+            block = Block.of(layers)
+            same_bits(block.forward(X) + dtype(0), expected + dtype(0))
+            same_bits(block.backward(dY) + dtype(0), dX + dtype(0))
+        same_bits(layers[0].dW + dtype(0), dW + dtype(0))
+        for ours, theirs in zip(state(layers[1:]), state(alone[1:]), strict=True):
+            np.testing.assert_array_equal(ours, theirs, strict=True)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (33, 7), (40, 300)], ids=str)
