@@ -3,8 +3,8 @@
 #
 # From _lock: attributes, Whole; _places: Pending; _dropout: LAST_CALL;
 # _arrays: dtype_row, empty_like, is_dense, shape_of; _matrix: doubles, row_of; _norm:
-# blend_row, statistics_of; _product: Product; _dense: bias_gate, dense_product, gate_backward, gated,
-# input_gradient, norm_forward, norm_gate, norm_gate_backward, weight_gradient.
+# blend_row, statistics_of; _product: Product; _gate: gate_backward, gated, norm_forward, norm_gate,
+# norm_gate_backward; _dense: dense_product, input_gradient, weight_gradient.
 
 cdef object ONE_BY_ONE = object()  # a chain's answer where its layers must run one after the other
 

@@ -4,13 +4,14 @@ One extension, one topic per file: ``_threads.pxi`` decides how many threads run
 where results live, ``_arrays.pxi`` what an array must look like, ``_matrix.pxi`` how a matrix is
 cut into tasks. An optimizer's tensors are in ``_gradient.pxi``, ``_tensor.pxi``, ``_binding.pxi``
 and ``_scalars.pxi``, what it holds in ``_hypers.pxi`` and ``_state.pxi``, its steps in
-``_update.pxi`` and ``_layerwise.pxi``, and those over another library's tensors, which ``_exchange.pxi`` reads, in
-``_tensor_parts.pxi`` and ``_tensor_steps.pxi``. ``_dropout.pxi``, ``_norm.pxi`` and
-``_rownorm.pxi`` run layers (``_extremes.pxi`` where values are near the ends of the range),
-``_product.pxi`` multiplies matrices, ``_dense.pxi`` does what surrounds a product,
-``_activation.pxi`` functions of one element, ``_loss.pxi`` losses, ``_rows.pxi`` gathers batches, ``_chain.pxi`` runs layers as
-one, whose attributes ``_places.pxi`` reads and changes; ``_penalty.pxi`` sums over weights. Each says at its head what it takes from the others. This
-file picks the table of kernels that all of them call.
+``_update.pxi`` and ``_layerwise.pxi``, and those over another library's tensors, which
+``_exchange.pxi`` reads, in ``_tensor_parts.pxi`` and ``_tensor_steps.pxi``. ``_dropout.pxi``,
+``_norm.pxi`` and ``_rownorm.pxi`` run layers (``_extremes.pxi`` where values are near the ends of
+the range), ``_product.pxi`` multiplies matrices, ``_gate.pxi`` does what surrounds a product and
+``_dense.pxi`` checks a layer's, ``_activation.pxi`` functions of one element, ``_loss.pxi`` losses,
+``_rows.pxi`` gathers batches, ``_chain.pxi`` runs layers as one, whose attributes ``_places.pxi``
+reads and changes; ``_penalty.pxi`` sums over weights. Each says at its head what it takes from the
+others. This file picks the table of kernels that all of them call.
 
 Arrays are checked through NumPy's C API and passed on as pointers. Typed memoryviews would fit
 only vectors of one known type, and the first of them brings 110 KB of support code: a seventh of
@@ -104,6 +105,7 @@ include "_tensor_steps.pxi"
 include "_dropout.pxi"
 include "_norm.pxi"
 include "_extremes.pxi"
+include "_gate.pxi"
 include "_dense.pxi"
 include "_places.pxi"
 include "_chain.pxi"

@@ -157,7 +157,7 @@ cdef class Product:
         self.done = True
         return self.target
 
-    cdef bint cut_by_columns(self, Py_ssize_t panel_cols, Py_ssize_t panels) except -1:
+    cdef bint cut_like(self, Py_ssize_t panel_cols, Py_ssize_t panels) except -1:
         """Whether the pass that does so many columns at a time may compute these as it goes.
 
         If so all is prepared, and the product is done once that pass is."""
