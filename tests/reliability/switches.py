@@ -28,9 +28,11 @@ QUOTED = {
 }  # fmt: skip
 BEGIN = {
     False: re.compile(r"\b(?:return|case|else|do)$"),
-    True: re.compile(r"\b(?:if|elif|else|while|for|in|return|assert|with|as|not in|yield)$"),
+    True: re.compile(
+        r"\b(?:if|elif|else|while|for|return|assert|with|as|yield|for (?:(?! in | if )[^:])* in)$"
+    ),
 }
-END = re.compile(r"(?:if|else|for|as|not in|in)\b")  # Cython's alone
+END = re.compile(r"(?:if|else|for|as)\b")  # Cython's alone
 HEAD = re.compile(r"\s*(?:else\s+)?(?:if|while|for|switch)\s*(?=\()")  # `if (…) i++`
 
 
@@ -77,7 +79,7 @@ def around(text, begin, end, cython, stop=True):
         here = not depth and not text[begin].isidentifier()
         if not depth and stop and assigns(text, begin - 1):
             break
-        if here and BEGIN[cython].search(text[max(0, begin - 9) : begin]):
+        if here and BEGIN[cython].search(text[max(0, begin - 60) : begin]):
             break
         begin -= 1
     while end < len(text):

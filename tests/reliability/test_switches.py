@@ -23,6 +23,11 @@ CYTHON = [
     ("    total += a * b", " += ", " -= ", 
      "    total += (-(a * b) if fr_mutant == 1 else (a * b))"),
     ("    self.n = n", "self.n = n", "pass", "    if fr_mutant != 1: self.n = n"),
+    ("if a is None and n[i] not in g:", "and", "or",
+     "if ((a is None or n[i] not in g) if fr_mutant == 1 else (a is None and n[i] not in g)):"),
+    ("[k for k in n if k - 1 in b]", "1", "2",
+     "[k for k in n if ((k - 2 in b) if fr_mutant == 1 else (k - 1 in b))]"),
+    ("    for k in n + 1:", "1", "2", "    for k in ((n + 2) if fr_mutant == 1 else (n + 1)):"),
     ("x = a if b < c else d", " < ", " <= ",
      "x = a if ((b <= c) if fr_mutant == 1 else (b < c)) else d"),
 ]  # fmt: skip
