@@ -19,11 +19,11 @@ import fastreg
 from fastreg._core import _kernels
 from fastreg.bench.contenders import Contender, known
 from fastreg.bench.turns import Effort, Taken, Turns
-from fastreg.bench.work import Work
+from fastreg.bench.work import CHECKED, Work
 
 __all__ = ["Side", "compared", "side"]
 
-FULL = Effort(rounds=11, sample=25e-3, budget=4.0)
+FULL = Effort(rounds=9, sample=15e-3, budget=2.0)
 QUICK = Effort(rounds=6, sample=10e-3, budget=0.25, least=2)
 TINY = Effort(rounds=2, sample=0.0, budget=0.0, least=2)
 MEASURED = pytest.StashKey[dict]()
@@ -58,10 +58,10 @@ def threads() -> list[int]:
 def contenders(work: Work) -> list[Contender]:
     """List who could take part; where memory bounds the work, the machine itself does, too.
 
-    What would only say again what other works say is left out, so that a full run ends in some two
-    hours: float64 on fewer threads, with older instruction sets and compiled by torch; other
-    libraries on fewer threads where memory is the limit; and what torch compiles on fewer threads,
-    but for whole steps.
+    What would only say again what other works say is left out, so that a full run ends in about an
+    hour: float64 on fewer threads, with older instruction sets and compiled by torch; other
+    libraries on fewer threads where memory is the limit; and what torch compiles, but for whole
+    steps and, on all threads, the works of a million elements or more.
     """
     counts = threads()
     found = known(work.kind, counts, list(reversed(_kernels.levels()))[1:])
@@ -75,7 +75,8 @@ def contenders(work: Work) -> list[Contender]:
         compiled = one.form == "compiled"  # which takes some seconds each time
         again = work.dtype == "float64" and (fewer or one.level or compiled)
         again = again or (fewer and floor is not None and one.library != "fast")
-        if again or (fewer and compiled and work.kind != "step"):
+        small = fewer or work.elements < CHECKED
+        if again or (compiled and small and work.kind != "step"):
             found.remove(one)
     if floor is not None:
         found.append(Contender("machine", floor.name, counts[0]))

@@ -108,35 +108,53 @@ class Turns:
 
     def measure(self, work: Work, contenders: Iterable[Contender]) -> dict[str, Taken]:
         """Check everyone's result, then time those whose result is right, in turns."""
-        found, ready, given = {}, {}, {}
-        taking_part = list(contenders)
-        for contender in taking_part:  # all processes start at once, where they are new
-            key = contender.process
-            if key not in self.processes:
-                self.processes[key] = Process(contender, self.log)
-        for contender in taking_part:
-            process = self.processes[contender.process]
-            try:
-                case = work.floor() if contender.library == "machine" else None
-                process.tell("prepare", contender.name, (case or work).to_json(), contender.form)
-                said = process.answer_within(PATIENCE)
-            except (EOFError, BrokenPipeError) as error:
-                self.processes.pop(contender.process).end()
-                said = {"missing": f"{contender.library}: {error}"}
-            if "given" in said:
-                ready[contender.name], given[contender.name] = process, said["given"]
-            else:
-                found[contender.name] = Taken(
-                    [], {}, said.get("missing", ""), said.get("wrong", "")
-                )
+        contenders = list(contenders)
+        answers: dict[str, Any] = {}
+        learners = [one for one in contenders if one.library == "fast" or one.form == "compiled"]
+        self._prepare(work, [one for one in contenders if one not in learners], answers)
+        for one in learners:
+            self._prepare(work, [one], answers)
+        ready = {
+            one.name: self.processes[one.process]
+            for one in contenders
+            if "given" in answers[one.name] and one.process in self.processes
+        }
         samples = interleave(
             {name: self._sampler(process, name) for name, process in ready.items()}, self.effort
         )
         for name, process in ready.items():
             process.tell("drop", name)
             process.answer()
-            found[name] = Taken(samples[name], given[name])
-        return found
+        return {
+            name: Taken(samples[name], said["given"])
+            if name in ready
+            else Taken([], {}, said.get("missing", "its process ended"), said.get("wrong", ""))
+            for name, said in answers.items()
+        }
+
+    def _prepare(self, work, contenders, answers):
+        """Ask all before the first answer is read: they import and compile beside one another.
+
+        Who learns from the first calls how to do the work (fastreg, whether threads are worth it;
+        what a compiler tunes) is to be asked alone.
+        """
+        for contender in contenders:
+            key = contender.process
+            if key not in self.processes:
+                self.processes[key] = Process(contender, self.log)
+            case = work.floor() if contender.library == "machine" else None
+            with contextlib.suppress(BrokenPipeError):  # which its answer will say
+                self.processes[key].tell(
+                    "prepare", contender.name, (case or work).to_json(), contender.form
+                )
+        for contender in contenders:
+            process = self.processes.get(contender.process)
+            try:
+                said = process.answer_within(PATIENCE) if process else {}
+            except EOFError as error:
+                self.processes.pop(contender.process).end()
+                said = {"missing": f"{contender.library}: {error}"}
+            answers[contender.name] = said
 
     @staticmethod
     def _sampler(process, name):
@@ -170,14 +188,14 @@ def interleave(
     samples : dict of list
         Seconds per call, by round.
     """
-    numbers = {}
+    numbers, taken = {}, {}
     for name, sample in samplers.items():
         number, seconds = 1, sample(1)
+        taken[name] = [seconds] if seconds >= effort.budget else []  # too long to be made again
         while number * seconds < effort.sample / 10:
             number *= 10
             seconds = sample(number)
         numbers[name] = max(1, math.ceil(effort.sample / max(seconds, 1e-9)))
-    taken: dict[str, list[float]] = {name: [] for name in samplers}
     for _ in range(effort.rounds):
         for name, sample in samplers.items():
             spent = sum(taken[name]) * numbers[name]

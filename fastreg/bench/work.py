@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["DRAM", "SIZES", "Work"]
+__all__ = ["CHECKED", "DRAM", "SIZES", "Work"]
 
 SIZES = {"1K": 1_000, "100K": 100_000, "1M": 1_000_000, "25M": 25_000_000}
 DRAM = 150_000_000  # bytes from which on memory sets the time

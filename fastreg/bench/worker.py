@@ -85,17 +85,19 @@ def prepared(module: Any, work: Any, form: str) -> Any:
 
 
 def seconds_of(call: Any, number: int) -> float:
-    """Return the seconds of one of so many calls in a row.
+    """Return the seconds of one of at least so many pieces of work in a row.
 
-    Short calls, of which a sample has several, come after as many others: they wake the threads and
-    bring the arrays back into the caches. `Repeated` calls do their work several times.
+    A `Repeated` call does several pieces. Short calls, of which a sample has several, come after as
+    many others: they wake the threads and bring the arrays back into the caches.
     """
-    for _ in range(number if number > 1 else 0):
+    pieces = getattr(call, "calls", 1)
+    calls = -(-number // pieces)
+    for _ in range(calls if calls > 1 else 0):
         call()
     began = time.perf_counter()
-    for _ in range(number):
+    for _ in range(calls):
         call()
-    return (time.perf_counter() - began) / number / getattr(call, "calls", 1)
+    return (time.perf_counter() - began) / calls / pieces
 
 
 def fall_asleep() -> None:

@@ -15,10 +15,14 @@ import numpy as np
 __all__ = ["close", "draw"]
 
 
-def draw(shape: Any, dtype: str, *, seed: int = 0) -> Any:
-    """Draw standard normal numbers, the same for a seed; after a million they come again."""
+def draw(shape: Any, dtype: str, *, seed: int = 0, least: float = 0.0) -> Any:
+    """Draw standard normal numbers, the same for a seed; after a million they come again.
+
+    Those nearer to 0 than ``least`` are that instead.
+    """
     size = int(np.prod(shape))
     few = np.random.default_rng(seed).standard_normal(min(size, 1 << 20), dtype=np.dtype(dtype))
+    few[np.abs(few) < least] = least
     return np.resize(few, size).reshape(shape)
 
 

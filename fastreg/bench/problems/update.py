@@ -55,11 +55,11 @@ def inputs(work: Any) -> Any:
 
     Gradients are 0.01 at least: libraries place epsilon differently, which shows beside it alone.
     """
-    arrays = [draw(work.shape, work.dtype, seed=i) for i in range(work.count)]
-    params = {f"w{i}": array for i, array in enumerate(arrays)}
-    grads = {name: array[::-1].copy() for name, array in params.items()}
-    for grad in grads.values():
-        grad[np.abs(grad) < 0.01] = 0.01
+    names, n = [f"w{i}" for i in range(work.count)], work.count
+    params = {name: draw(work.shape, work.dtype, seed=i) for i, name in enumerate(names)}
+    grads = {
+        name: draw(work.shape, work.dtype, seed=n + i, least=0.01) for i, name in enumerate(names)
+    }
     return params, grads
 
 
