@@ -33,7 +33,9 @@ def search(attempt: Any, names: Any, rates: Any, *, common: Any, method: Any = N
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    span = {"rate": optuna.distributions.FloatDistribution(rates[0], rates[-1], log=True)}
+    span: dict[str, Any] = {
+        "rate": optuna.distributions.FloatDistribution(rates[0], rates[-1], log=True)
+    }
     studies = {}
     for name in names:  # seeded alike: the first draws are the same for all
         sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=4)
