@@ -118,16 +118,17 @@ cdef bint is_first(const real_t *outputs, Py_ssize_t k) noexcept nogil:
 
 cdef Py_ssize_t right_rows(const real_t *outputs, const int64_t *labels, Py_ssize_t rows,
                            Py_ssize_t cols) noexcept nogil:
-    cdef Py_ssize_t i, k, label, count = 0
+    cdef Py_ssize_t i, k, count = 0
     cdef int wrong
     cdef real_t wanted
     for i in range(rows):
-        label = labels[i]
-        if 0 <= label < cols:
-            wanted, wrong = outputs[label], 0
-            for k in range(cols):  # without branches: neither row nor label can be foreseen
-                wrong |= not ((outputs[k] < wanted) | ((k >= label) & (outputs[k] == wanted)))
-            count += is_first(outputs, label) if wanted != wanted else not wrong
+        if 0 <= labels[i] < cols:
+            wanted, wrong = outputs[labels[i]], 0
+            for k in range(labels[i]):  # without branches: what a row holds cannot be foreseen
+                wrong |= not (outputs[k] < wanted)
+            for k in range(labels[i] + 1, cols):
+                wrong |= not (outputs[k] <= wanted)
+            count += is_first(outputs, labels[i]) if wanted != wanted else not wrong
         outputs += cols
     return count
 

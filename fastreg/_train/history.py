@@ -53,13 +53,12 @@ def add_step(so_far: dict[str, Any], found: Any) -> dict[str, Any]:
     if found is None:
         return dict(so_far)
     loss, weight, right, rows = found
-    return {
-        **so_far,
-        "loss": so_far["loss"] + loss * weight,
-        "weight": so_far["weight"] + weight,
-        "right": None if right is None else so_far["right"] + right,
-        "rows": so_far["rows"] + rows,
-    }
+    after = dict(so_far)
+    after["loss"] += loss * weight
+    after["weight"] += weight
+    after["right"] = None if right is None else after["right"] + right
+    after["rows"] += rows
+    return after
 
 
 def joined(one: Any, other: Any, share: float) -> Any:
