@@ -1,7 +1,8 @@
 """The extension as data: sources, flags per compiler, and three switches.
 
-FASTREG_THREADS=0 builds without threads; FASTREG_DEBUG=1 without optimisation and with bounds
-checks; FASTREG_SANITIZE=address,undefined under those sanitizers (gcc and clang).
+FASTREG_THREADS=0 builds without threads; FASTREG_DEBUG=1 without optimisation and with checks of
+bounds and of sums of integers; FASTREG_SANITIZE=address,undefined under those sanitizers (gcc and
+clang).
 """
 
 import os
@@ -108,6 +109,7 @@ directives = {
     "language_level": 3,
     "boundscheck": DEBUG,
     "initializedcheck": DEBUG,
+    "overflowcheck": DEBUG,
     "auto_pickle": False,
     "cdivision": True,
     "freethreading_compatible": True,

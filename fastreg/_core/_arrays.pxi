@@ -146,7 +146,7 @@ def byte_bounds(cnp.ndarray array not None):
     for axis in range(cnp.PyArray_NDIM(array)):
         reach = cnp.PyArray_STRIDES(array)[axis] * (cnp.PyArray_DIMS(array)[axis] - 1)
         if reach < 0:
-            low += <uintptr_t>reach
+            low -= <uintptr_t>-reach
         else:
             high += <uintptr_t>reach
     return low, high + <uintptr_t>cnp.PyArray_ITEMSIZE(array)

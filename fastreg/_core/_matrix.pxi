@@ -9,7 +9,7 @@ cdef enum:
     CHUNK = 65536  # elements of a chunk of rows
     NARROW = 64  # columns that a panel is not cut below: a group of dropout's draws
     SHORT = 1024  # rows whose narrowest panel stays in L2, with all that a pass makes of it
-    BRIEF = 64 * 1024  # bytes moved in a time for which the GIL is not worth giving up
+    BRIEF = 0x10000  # bytes moved in a time for which the GIL is not worth giving up
 
 
 cdef struct MatrixJob:

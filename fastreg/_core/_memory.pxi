@@ -129,11 +129,11 @@ cdef extern from *:
     int fr_small_arrays() noexcept
 
 cdef enum:
-    POOL_LIMIT_BYTES = 1024 * 1024 * 1024  # idle blocks hold no more than this together,
+    POOL_LIMIT_BYTES = 0x40000000  # idle blocks hold no more than this together,
     POOL_LIMIT_BLOCKS = 64               # nor are there more of them
     # Outputs from here on are written past the caches. Measured on a server core with 2 MB of L2:
     # writing and then reading 8 MB is 10 % faster that way, 16 MB 27 %; 4 MB is 30 % slower.
-    STREAM_BYTES = 8 * 1024 * 1024
+    STREAM_BYTES = 0x800000
 
 cdef struct Idle:
     void *memory

@@ -77,7 +77,7 @@ def shuffle(object rng, cnp.ndarray order not None):
 
 
 cdef enum:
-    GATHERED = 32 * 1024  # bytes that a task copies
+    GATHERED = 0x8000  # bytes that a task copies
 
 
 cdef struct RowsJob:

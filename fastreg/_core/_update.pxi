@@ -4,7 +4,7 @@
 # step_layerwise; _binding: Binding; _scalars: exchange_averages, step_scalars; _hypers: Group; _state: asker, State.
 
 cdef enum:
-    HOLD_GIL_BYTES = 64 * 1024  # a step this small is over before another thread could start
+    HOLD_GIL_BYTES = 0x10000  # a step this small is over before another thread could start
 
 cdef long long LAST_STEP = 2**62  # a counter ends here
 

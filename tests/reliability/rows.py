@@ -1,18 +1,20 @@
 """All rows of the charter: importing a file of them enters its own."""
 
 import rows_bad_input  # noqa: F401
+import rows_builds  # noqa: F401
 import rows_compilers  # noqa: F401
 import rows_dropout  # noqa: F401
 import rows_exact  # noqa: F401
 import rows_files  # noqa: F401
 import rows_formats  # noqa: F401
+import rows_growth  # noqa: F401
 import rows_independence  # noqa: F401
+import rows_large  # noqa: F401
 import rows_memory  # noqa: F401
 import rows_mutants  # noqa: F401
 import rows_neighbour  # noqa: F401
 import rows_nested  # noqa: F401
 import rows_numbers  # noqa: F401
-import rows_owed  # noqa: F401
 import rows_packages  # noqa: F401
 import rows_power  # noqa: F401
 import rows_processes  # noqa: F401

