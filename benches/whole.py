@@ -3,7 +3,8 @@
     python benches/whole.py [--seconds 4] [--only predict]
 
 A loop of one's own in plain NumPy, with `fastreg.matmul` for ``@`` and without; predictions against
-their matrix products alone. Median microseconds. Threads of a BLAS spin for a while after a call,
+their matrix products alone; epochs of `Trainer.fit` against the same steps in a loop of one's own
+that draws its batches. Median microseconds. Threads of a BLAS spin for a while after a call,
 on the cores of the next contender: so each has its own process, they take turns block
 by block, and each falls asleep before the next begins.
 """
@@ -21,13 +22,18 @@ from process import Process
 SIZES = (784, 256, 128, 10)
 BATCH = 128
 ROWS = 4096  # predicted together
+SMALL, SMALL_BATCH, STEPS, EPOCHS = (64, 64, 32, 10), 64, 49, 10  # of the epochs
 TARGETS = {  # (slower one, faster one): how many times as long the first takes at least
     "loop": ("@", "matmul", 1.3),
     "predict": ("products", "fastreg", 1 / 1.15),
+    "epochs": ("loop", "fit", 1 / 1.08),
+    "epochs, dropout + BN": ("loop", "fit", 1 / 1.08),
 }
 CONTENDERS = {
     "loop": ("matmul", "@"),
     "predict": ("fastreg", "products"),
+    "epochs": ("fit", "loop"),
+    "epochs, dropout + BN": ("fit", "loop"),
 }
 
 SETTLE = 0.3  # seconds until the threads of the contender before are asleep
@@ -91,12 +97,41 @@ def prediction(contender):
     return call
 
 
+def epochs(contender, more):
+    """Return a call that trains some epochs by `Trainer.fit`, or step by step."""
+    import fastreg
+    from fastreg.nn import mlp, softmax_cross_entropy
+    from fastreg.train import Trainer
+
+    rng, n = np.random.default_rng(0), STEPS * SMALL_BATCH
+    X = rng.standard_normal((n, SMALL[0]), dtype=np.float32)
+    y = rng.integers(0, SMALL[-1], n)
+    model = mlp(SMALL, batch_norm=more, dropout=0.5 if more else 0.0, rng=0)
+    optimizer = fastreg.AdamW(1e-6, weight_decay=0.01)
+    if contender == "fit":
+        trainer = Trainer(model, softmax_cross_entropy, optimizer, rng=0, progress=False)
+        return partial(trainer.fit, X, y, epochs=EPOCHS, batch_size=SMALL_BATCH)
+
+    def call():
+        for _ in range(EPOCHS):
+            order = rng.permutation(n)
+            for start in range(0, n, SMALL_BATCH):
+                rows = order[start : start + SMALL_BATCH]
+                _, gradient = softmax_cross_entropy(model.forward(X[rows]), y[rows])
+                model.backward(gradient, input_gradient=False)
+                optimizer.update(model.params, model.grads)
+
+    return call
+
+
 def step_of(contender, work):
     """Return a call."""
     import fastreg
 
     if work == "predict":
         return prediction(contender)
+    if work.startswith("epochs"):
+        return epochs(contender, work != "epochs")
     return own_loop(fastreg.matmul if contender == "matmul" else np.matmul)
 
 
