@@ -5,7 +5,7 @@ from fastreg.bench.plugin import compared
 from fastreg.bench.work import SIZES, Work
 
 TENSORS = {size: ((n,), 1) for size, n in SIZES.items()} | {"100×1K": ((SIZES["1K"],), 100)}
-README = {("Adam", "100×1K"), ("Adam", "100K"), ("Adam", "25M"), ("NAdam", "25M")}
+README = {("Adam", "100×1K"), ("Adam", "100K"), ("Adam", "25M"), ("NAdam", "1M")}
 FUSED = ("Adam", "AdamW", "AdaGrad", "SGD", "Momentum")  # in torch, on a CPU
 
 

@@ -188,14 +188,14 @@ def interleave(
     samples : dict of list
         Seconds per call, by round.
     """
-    numbers, taken = {}, {}
+    numbers = {}
     for name, sample in samplers.items():
-        number, seconds = 1, sample(1)
-        taken[name] = [seconds] if seconds >= effort.budget else []  # too long to be made again
+        number, seconds = 1, sample(1)  # no sample of its own: some compile in their first call
         while number * seconds < effort.sample / 10:
             number *= 10
             seconds = sample(number)
         numbers[name] = max(1, math.ceil(effort.sample / max(seconds, 1e-9)))
+    taken: dict[str, list[float]] = {name: [] for name in samplers}
     for _ in range(effort.rounds):
         for name, sample in samplers.items():
             spent = sum(taken[name]) * numbers[name]

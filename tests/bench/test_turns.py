@@ -36,6 +36,12 @@ def test_short_calls_are_repeated_until_a_sample_is_long_enough():
     assert [number for _, number in log] == [1, 10, 100, 800]
 
 
+def test_a_first_call_that_compiles_is_no_sample():
+    seconds = iter([9.0, 1.0, 1.0, 1.0])
+    effort = Effort(rounds=3, sample=0.1, budget=0.5, least=2)
+    assert interleave({"a": lambda number: next(seconds)}, effort) == {"a": [1.0, 1.0]}
+
+
 def test_slow_contenders_sit_out_but_for_the_least():
     log = []
     samplers = {"slow": recorder(log, "slow", 2.0), "quick": recorder(log, "quick", 0.1)}
