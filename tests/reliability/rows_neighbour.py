@@ -1,5 +1,6 @@
 """X-03b: a call beside busy neighbours."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -13,7 +14,6 @@ import fastreg
 TRIES = 3  # a machine may do something else for a while; a library does it each time
 MOST = 3.0  # times
 SIZES = (40_000, 400_000, 4_000_000)  # elements: 0.5, 5 and 50 MB that a step moves
-SHARES = (0.9, 0.99)  # one call may meet a whole slice of time, which medians and means show
 SPIN = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True: pass"
 
 
@@ -42,7 +42,7 @@ def timed(steps, threads):
 
 
 def excess(n, size):
-    """How many times as long as on one thread the library's choice takes, by quantile.
+    """How many times as long as on one thread the library's choice takes in 99 of 100 calls.
 
     Of n calls of each, in turns, so that both have the same neighbours."""
     w, g = {"w": np.zeros(size, np.float32)}, {"w": np.ones(size, np.float32)}
@@ -52,17 +52,17 @@ def excess(n, size):
     for _ in range(n):
         team.append(timed(lambda: optimizer.update(w, g), None))
         alone.append(timed(lambda: optimizer.update(w, g), 1))
-    return {share: float(np.quantile(team, share) / np.quantile(alone, share)) for share in SHARES}
+    return float(np.quantile(team, 0.99) / np.quantile(alone, 0.99))
 
 
 def waits_for_a_helper(patch):
-    """A call on more than one thread that waits until a helper has its core back."""
-    plain = fastreg.Adam.update
+    """Calls on more than one thread of which each fiftieth waits for a helper that lost its core."""
+    plain, calls = fastreg.Adam.update, itertools.count()
 
     def update(self, params, grads):
         plain(self, params, grads)
-        if fastreg.get_num_threads() > 1:
-            time.sleep(0.001)
+        if fastreg.get_num_threads() > 1 and next(calls) % 50 == 0:
+            time.sleep(0.1)
 
     patch.setattr(fastreg.Adam, "update", update)
 
@@ -75,22 +75,23 @@ def needs():
 
 @row(
     "X-03b",
-    "beside a process that computes without end on each core, what the library chooses takes no more than 3 times as long as one thread there: in 90 and in 99 of 100 calls, for steps of 0.5 to 50 MB (in one of three tries, since machines have other work, too)",
+    "beside a process that computes without end on each core, what the library chooses takes no more than 3 times as long as one thread there: in 99 of 100 calls, for steps of 0.5 to 50 MB (in one of three tries, since machines have other work, too)",
     "pairs of calls",
-    full=6_000,
-    short=600,
+    full=100_000,
+    short=8_000,
+    planted=500,
     faults=(waits_for_a_helper,),
     needs=needs,
 )
 def beside_neighbours(n):
     done = 0
-    for size, share in zip(SIZES, (0.6, 0.35, 0.05), strict=True):
-        calls, tried = max(20, int(n * share)), []
+    for size, share in zip(SIZES, (0.9, 0.09, 0.01), strict=True):
+        calls, tried = max(50, int(n * share)), []
         while True:
             with Neighbours():
                 tried.append(excess(calls, size))
             done += calls
-            if max(tried[-1].values()) <= MOST:
+            if tried[-1] <= MOST:
                 break
             if len(tried) == TRIES:
                 raise Broken(f"{size} elements: {tried}")
