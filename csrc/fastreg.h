@@ -264,6 +264,22 @@ typedef void (*fr_narrow)(const fr_span *span, const fr_step *step, const fr_dra
 typedef void (*fr_measure_narrow)(const fr_span *span, const fr_step *step, const fr_draws *draws,
                                   double squares[2]);
 
+/* Parameters of 16 bits: their rule, their type, whether their state is kept in fewer bits, and
+ * the floats that take the steps in their place, or NULL. Their state is that of floats. */
+typedef struct {
+    int rule, type, narrow;
+    float *master;
+} fr_half;
+
+/* Their step, the sums of squares of a layerwise rule, one of the sums over a span of their type,
+ * and what floats round to. */
+typedef void (*fr_half_update)(const fr_span *span, const fr_step *step, const fr_draws *draws,
+                               const fr_half *half);
+typedef void (*fr_half_measure)(const fr_span *span, const fr_step *step, const fr_draws *draws,
+                                const fr_half *half, double squares[2]);
+typedef double (*fr_half_sum)(const void *x, ptrdiff_t n, double number, int sum, int type);
+typedef void (*fr_half_nearest)(void *to, const float *from, ptrdiff_t n, int type);
+
 /* y = x under the mask, for the n elements from index `first`, a multiple of FR_MASK_GROUP. y may
  * be x. */
 typedef void (*fr_dropout)(void *y, const void *x, ptrdiff_t n, uint64_t first,
@@ -535,8 +551,12 @@ typedef void (*fr_row_backward)(void *dx, double *dgamma, double *dbeta, const v
 typedef struct {
     fr_update update[FR_RULE_COUNT];
     fr_measure measure[FR_LAYERWISE_COUNT];
-    fr_narrow narrow[FR_RULE_COUNT];     /* of float alone, as the next */
+    fr_narrow narrow[FR_RULE_COUNT];     /* of float alone, as the next five */
     fr_measure_narrow measure_narrow[1]; /* LAMB's */
+    fr_half_update half_update[1];
+    fr_half_measure half_measure[1];
+    fr_half_sum half_sum[1];
+    fr_half_nearest half_nearest[1];
     fr_sum sum[FR_SUM_COUNT];
     fr_map map[FR_MAP_COUNT];
     fr_function function[FR_FUNCTION_COUNT];
@@ -545,7 +565,9 @@ typedef struct {
     FR_KERNELS(FR_DECLARE_KERNEL)
 } fr_kernels;
 
+/* The element types that have kernels; and those of parameters alone. */
 enum { FR_FLOAT32, FR_FLOAT64, FR_DTYPE_COUNT };
+enum { FR_BFLOAT16 = FR_DTYPE_COUNT, FR_FLOAT16 };
 enum {
     FR_MASK_GROUP = 64,     /* elements drawn together */
     FR_PANEL_COLS = 256,    /* widest panel */
@@ -554,6 +576,8 @@ enum {
     FR_SUM_LANES = 16,      /* running sums of a span */
     FR_RUN = 64,            /* elements of an update that are looked at before it */
     FR_NARROW_RUN = 256,    /* elements whose state is widened together */
+    FR_HALF_RUN = 1024,     /* parameters of 16 bits that are widened together */
+    FR_PARAM_DRAW = 15,     /* the number of their draw; those of slots are from 0 */
     FR_DRAFT = 1024,        /* elements of a step that sit in L1 while it is measured */
     FR_MASK_BATCH = 1024,   /* elements whose noise sits in L1 together */
     FR_ROW_LANES = 32,      /* accumulators along a row */

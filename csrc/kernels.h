@@ -4,6 +4,9 @@
  * a type_*.h the element type. Everything but the table is static, so objects cannot mix at link
  * time.
  */
+#define FR_NAMED_(level, type) fr_##level##_##type
+#define FR_NAMED(level, type) FR_NAMED_(level, type)
+
 #include "philox.h"
 #include "exp.h"
 #include "log.h"
@@ -24,6 +27,7 @@
 #include "update_tmpl.h"
 #include "layerwise_tmpl.h" /* over the steps of an element above */
 #include "narrow_tmpl.h"    /* the same with their state in fewer bits */
+#include "half_tmpl.h"      /* both, of parameters that have fewer */
 #include "dense_tmpl.h"     /* composes the ones above */
 #include "product_tmpl.h"
 #include "activation_tmpl.h"
@@ -40,8 +44,6 @@
 #define FR_SLOPE_ENTRY(name) [FR_SLOPE_##name] = slope_##name,
 #define FR_LOSS_ENTRY(name) [FR_LOSS_##name] = loss_##name,
 #define FR_ENTRY(type, name) .name = name,
-#define FR_NAMED_(level, type) fr_##level##_##type
-#define FR_NAMED(level, type) FR_NAMED_(level, type)
 
 const fr_kernels FR_NAMED(FR_LEVEL, FR_TYPE) = {
     .update = {FR_RULES(FR_UPDATE_ENTRY) FR_LAYERWISE(FR_UPDATE_ENTRY)},
@@ -49,6 +51,10 @@ const fr_kernels FR_NAMED(FR_LEVEL, FR_TYPE) = {
 #if FR_BYTES == 4
     .narrow = {FR_RULES(FR_NARROW_ENTRY) FR_LAYERWISE(FR_NARROW_ENTRY)},
     .measure_narrow = {measure_narrow_lamb},
+    .half_update = {half_update},
+    .half_measure = {half_measure},
+    .half_sum = {sum_halves},
+    .half_nearest = {half_nearest},
 #endif
     .sum = {FR_SUMS(FR_SUM_ENTRY)},
     .map = {FR_MAPS(FR_MAP_ENTRY)},

@@ -8,6 +8,7 @@ the whole file, computed with 64 zeros in its own place. Nothing in it is ever e
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -38,6 +39,8 @@ DTYPES = {
 }  # fmt: skip
 # By text, since without memory a dtype has another hash.
 NAMES = {np.dtype(code).str: name for name, code in DTYPES.items()}
+BFLOAT16 = "BF16"  # not NumPy's: arrays of ml_dtypes, written as their bits
+DTYPES[BFLOAT16] = "<u2"
 
 
 class CheckpointError(Exception):
@@ -70,8 +73,8 @@ def save(path: PathLike, state: Any) -> None:
     path : str or path
         The file to write. An existing regular file is replaced, anything else is refused.
     state : dict
-        Keys are strings; values are arrays of numbers or bools, JSON values, lists, or dicts of
-        these. Tuples come back as lists, NumPy numbers as Python's.
+        Keys are strings; values are arrays of numbers or bools (of bfloat16, those of ml_dtypes),
+        JSON values, lists, or dicts of these. Tuples come back as lists, NumPy numbers as Python's.
 
     Raises
     ------
@@ -116,6 +119,8 @@ def load(path: PathLike) -> Any:
         If the file is not one that `save` wrote, byte for byte.
     TypeError
         If the path is not a path.
+    ImportError
+        If the file holds bfloat16 arrays, and ml_dtypes, which makes them, is not installed.
     MemoryError
         If there is no room for it; the error is a CheckpointError, too, and names the file.
     OSError
@@ -201,7 +206,7 @@ def pack(arrays: Any, metadata: Any) -> Any:
     for name, array in arrays.items():
         start, end = end, end + array.nbytes
         header[name] = {
-            "dtype": NAMES[array.dtype.str], "shape": array.shape, "data_offsets": [start, end]
+            "dtype": _name_of(array), "shape": array.shape, "data_offsets": [start, end]
         }  # fmt: skip
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # so that the arrays are aligned
@@ -213,14 +218,32 @@ def unpack(data: Any) -> Any:
     """Return the arrays, the metadata and the place of the first array of a safetensors file."""
     places, metadata, start = layout(data, len(data))
     arrays = {}
-    for name, (dtype, shape, place) in places.items():
-        n = math.prod(shape)
+    for name, (kind, shape, place) in places.items():
+        n, dtype = math.prod(shape), np.dtype(DTYPES[kind])
         flat: Any = np.frombuffer(data, dtype, n, start + place) if n else []
         try:
-            arrays[name] = np.array(flat, dtype.newbyteorder("=")).reshape(shape)
+            array = np.array(flat, dtype.newbyteorder("=")).reshape(shape)
+            arrays[name] = array.view(_bfloat16()) if kind == BFLOAT16 else array
         except ValueError as error:  # an empty array whose axes are longer than any memory
             raise CheckpointError(f"damaged or not a safetensors file; {error}") from None
     return arrays, metadata, start
+
+
+def _bfloat16():
+    """NumPy's type for bfloat16, from the library of that type."""
+    try:
+        return importlib.import_module("ml_dtypes").bfloat16
+    except ImportError:
+        raise ImportError(
+            "load: the file holds bfloat16 arrays, which need ml_dtypes; install it"
+        ) from None
+
+
+def _name_of(array):
+    """The format's name for an array's type, or None."""
+    if array.dtype.name == "bfloat16":
+        return BFLOAT16
+    return NAMES.get(array.dtype.newbyteorder("<").str)
 
 
 def layout(data: Any, size: int) -> Any:
@@ -239,8 +262,8 @@ def layout(data: Any, size: int) -> Any:
         places, end = {}, 0
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             place = end
-            dtype, shape, end = _read_entry(entry, end)
-            places[name] = dtype, shape, place
+            kind, shape, end = _read_entry(entry, end)
+            places[name] = kind, shape, place
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"damaged or not a safetensors file; {error}") from None
     if end != size - start:
@@ -277,14 +300,14 @@ def _distinct(pairs):
 def _read_entry(entry, expected_start):
     """Type, shape and end of an array that must begin where the one before ended."""
     start, end = entry["data_offsets"]
-    dtype, shape = np.dtype(DTYPES[entry["dtype"]]), tuple(entry["shape"])
+    kind, shape = entry["dtype"], tuple(entry["shape"])
     if len(shape) > MOST_AXES:
         raise ValueError(f"an array has {len(shape)} axes")
     if any(type(n) is not int or not 0 <= n < 2**63 for n in (start, end, *shape)):
         raise ValueError("sizes must be integers")
-    if start != expected_start or end - start != math.prod(shape) * dtype.itemsize:
+    if start != expected_start or end - start != math.prod(shape) * np.dtype(DTYPES[kind]).itemsize:
         raise ValueError("an array's size does not fit its shape")
-    return dtype, shape, end
+    return kind, shape, end
 
 
 def _check_sum(head, arrays, found):
@@ -302,12 +325,12 @@ def _check_sum(head, arrays, found):
 def _without_arrays(value, where, arrays):
     """The tree with references for arrays, which are collected in native little-endian order."""
     if isinstance(value, np.ndarray):
-        dtype = value.dtype.newbyteorder("<")
-        if dtype.str not in NAMES:
+        if _name_of(value) is None:
             raise TypeError(f"save: {where} must have a dtype of numbers, got {value.dtype}")
         name = where.removeprefix("state/")
         while name in arrays or name == "__metadata__":  # "a/b" and "a" with "b" are two arrays
             name += "'"
+        dtype = value.dtype.newbyteorder("<")
         arrays[name] = np.ascontiguousarray(value, dtype).reshape(value.shape)
         return {REFERENCE: name}
     if isinstance(value, dict):

@@ -1,12 +1,12 @@
 # The tensors of an optimizer. Parameters are bound once: checked, given state, cut into blocks. A
 # step then checks only gradients and runs every block of every tensor in one parallel region.
 #
-# From _arrays: dtype_row, float_array, is_block, is_masked, same_layout; _matrix: BLOCK;
-# _gradient: laid_out, scalar_type; _tensor: Piece, Row, Step, Tensor.
+# From _arrays: is_block, is_masked, same_layout; _halves: is_half, param_array, param_row; _matrix:
+# BLOCK; _gradient: laid_out, scalar_type; _tensor: Piece, Row, Step, Tensor.
 
 cdef cnp.ndarray check_target(str where, str name, object value):
     """A parameter is written in place, so it is taken as it is or refused."""
-    cdef cnp.ndarray array = float_array(where, name, value)
+    cdef cnp.ndarray array = param_array(where, name, value)
     if not is_block(array):
         raise ValueError(
             f"{where}: {name} must be contiguous, in any order of its axes, and aligned to be "
@@ -40,6 +40,8 @@ cdef class Binding:
     cdef list states     # per tensor, a list of slot arrays and then the average, if any
     cdef object container  # the params of the last call, whose scalar entries are replaced
     cdef const char *kinds  # how each slot is rounded to fewer bits; NULL: as the parameters
+    cdef bint averaged, mastered  # the states end with an average, with a master; see add
+    cdef bint draws      # some parameter of 16 bits has no master
     cdef bint any_scalars
     cdef bint partial    # this step leaves some tensor alone
     cdef bint newborn    # a tensor that had been left alone until now has a gradient
@@ -54,13 +56,15 @@ cdef class Binding:
     cdef Py_ssize_t n_tensors, n_rows, n_pieces, n_units, n_targets, grad_bytes, bytes_moved
 
     def __cinit__(self, str where, list names, list values, list known, list initial,
-                  dict before, dict born, int narrow_rule):
+                  dict before, dict born, int narrow_rule, bint averaged, bint mastered):
         """``known``: for each slot a dictionary of state by name; ``initial``: its first value,
         None for a copy of the parameter. The names ``before`` have state, that of all others
         among the ``born`` begins now, and the rest have none. ``narrow_rule``: the rule
-        whose state is kept in bfloat16, or -1."""
+        whose state is kept in bfloat16, or -1. ``averaged``, ``mastered``: whether averages come
+        after the slots, and then masters, which parameters of 16 bits alone have."""
         cdef Py_ssize_t i
         self.where, self.names = where, names
+        self.averaged, self.mastered = averaged, mastered
         self.kinds = fr_rules[narrow_rule].kinds if narrow_rule >= 0 else NULL
         self.n_tensors = len(names)
         self.params, self.scalars, self.states = [], [], []
@@ -84,19 +88,27 @@ cdef class Binding:
         """Check one parameter and give it its state."""
         cdef Py_ssize_t k
         cdef list states = []
+        cdef bint half
         kind = None
         if not isinstance(value, cnp.ndarray):
             kind = scalar_type(self.where, name, value)
             value = np.array(value, dtype=kind)
         array = check_target(self.where, f"params[{name!r}]", value)
-        if self.kinds and dtype_row(array) != FR_FLOAT32:
+        if self.kinds and param_row(array) == FR_FLOAT64:
             raise TypeError(
-                f"{self.where}: params[{name!r}] must be float32 where state_dtype is 'bfloat16', "
-                f"got {array.dtype}; convert it with astype (a norm's gamma and beta may be assigned), "
+                f"{self.where}: params[{name!r}] must be float32 where state_dtype is 'bfloat16', or "
+                f"have 16 bits, got {array.dtype}; convert it with astype (a norm's gamma and beta may be assigned), "
                 "or leave state_dtype out"
             )
+        half = is_half(param_row(array))
+        if half and self.averaged and not self.mastered:
+            raise TypeError(
+                f"{self.where}: params[{name!r}] must be float32 or float64 to have an average, got "
+                f"{array.dtype}; give the optimizer master=True"
+            )
+        self.draws |= half and not self.mastered
         if born:
-            for k in range(len(initial)):
+            for k in range(len(initial) - (self.mastered and not half)):
                 state = known[k].get(name) if known is not None else None
                 states.append(self.state_of(
                     name, array, state, initial[k], is_halved(self.kinds, k)))
@@ -108,9 +120,10 @@ cdef class Binding:
     cdef object state_of(self, object name, object param, object state, object initial,
                          bint halved):
         """The slot array of a tensor in the tensor's layout: new, or what is known of it."""
-        dtype = np.uint16 if halved else param.dtype
+        half = is_half(param_row(param))
+        dtype = np.uint16 if halved else np.float32 if half else param.dtype
         if state is None and initial is None:
-            return np.array(param, order="K", copy=True, subok=False)
+            return np.array(param, dtype, order="K", copy=True, subok=False)
         if state is None and initial == 0:
             return np.zeros_like(param, dtype, subok=False)
         if state is None:
@@ -169,7 +182,7 @@ cdef class Binding:
         for i in range(self.n_tensors):
             param = self.params[i]
             n = param.size
-            self.tensors[i].dtype = dtype_row(param)
+            self.tensors[i].dtype = param_row(param)
             self.tensors[i].span.param = cnp.PyArray_DATA(param)
             self.tensors[i].span.n = n
             self.grad_bytes += param.nbytes
@@ -203,8 +216,10 @@ cdef class Binding:
             for k in range(len(states)):
                 if k < n_slots:
                     self.tensors[i].span.slot[k] = cnp.PyArray_DATA(states[k])
-                else:
+                elif k == n_slots and self.averaged:
                     self.tensors[i].span.average = cnp.PyArray_DATA(states[k])
+                else:
+                    self.tensors[i].master = <float *>cnp.PyArray_DATA(states[k])
             count, memory = born.get(self.names[i], (0, 1.0))
             group, penalised = kinds[i]
             key = group, penalised, count, memory
@@ -267,7 +282,7 @@ cdef class Binding:
             return False
         array, states = <cnp.ndarray>value, <list>self.states[i]
         return (cnp.PyArray_DATA(array) == self.tensors[i].span.param
-                and dtype_row(array) == self.tensors[i].dtype
+                and param_row(array) == self.tensors[i].dtype
                 and (same_layout(array, <cnp.ndarray>states[0]) if states
                      else cnp.PyArray_SIZE(array) == self.tensors[i].span.n)
                 and cnp.PyArray_ISWRITEABLE(array) and is_block(array))

@@ -70,10 +70,18 @@ cdef inline int type_of(const fr_dl_tensor *t) noexcept:
     return FR_FLOAT32 if t.dtype.bits == 32 else FR_FLOAT64 if t.dtype.bits == 64 else -1
 
 
-cdef bint lies_alike(const fr_dl_tensor *a, const fr_dl_tensor *b) noexcept:
-    """Whether two tensors have equal types, shapes and, where they count, strides."""
+cdef inline int param_type_of(const fr_dl_tensor *t) noexcept:
+    """The same, also of a parameter of 16 bits."""
+    if t.device.type != 1 or t.dtype.bits != 16 or t.dtype.lanes != 1:
+        return type_of(t)
+    return FR_FLOAT16 if t.dtype.code == 2 else FR_BFLOAT16 if t.dtype.code == 4 else -1
+
+
+cdef bint lies_alike(const fr_dl_tensor *a, const fr_dl_tensor *b, int dtype) noexcept:
+    """Whether a tensor is of this type and has the shape and, where they count, the strides of
+    another."""
     cdef int axis
-    if a.ndim != b.ndim or type_of(a) != type_of(b):
+    if a.ndim != b.ndim or param_type_of(a) != dtype:
         return False
     for axis in range(a.ndim):
         if a.shape[axis] != b.shape[axis]:

@@ -1,6 +1,6 @@
 # The forms in which a gradient may be given, and the copy of one that a kernel cannot read.
 #
-# From _arrays: float_array, is_masked.
+# From _arrays: is_masked; _halves: param_array.
 
 cdef object scalar_type(str where, object name, object value):
     """float64 for a Python number, the NumPy type for a NumPy scalar."""
@@ -36,9 +36,9 @@ cdef cnp.ndarray laid_out(str where, str name, object value, cnp.ndarray param):
     if type(value) in (list, tuple, float, int, bool):
         array = listed_numbers(where, name, value)
     elif isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biu":
-        array = value if not is_masked(value) else float_array(where, name, value)
+        array = value if not is_masked(value) else param_array(where, name, value)
     else:
-        array = float_array(where, name, np.asarray(value) if plain else value)
+        array = param_array(where, name, np.asarray(value) if plain else value)
         if array.dtype != param.dtype:
             raise TypeError(
                 f"{where}: {name} must have its parameter's dtype {param.dtype}, got "

@@ -33,6 +33,8 @@ cdef extern from "fastreg.h" nogil:
         FR_DTYPE_COUNT
         FR_FLOAT32
         FR_FLOAT64
+        FR_BFLOAT16
+        FR_FLOAT16
         FR_MASK_GROUP
         FR_PANEL_COLS
         FR_PANEL_ROWS
@@ -79,6 +81,18 @@ cdef extern from "fastreg.h" nogil:
         const fr_span *, const fr_step *, const fr_draws *) noexcept
     ctypedef void (*fr_measure_narrow)(
         const fr_span *, const fr_step *, const fr_draws *, double *squares) noexcept
+    ctypedef struct fr_half:
+        int rule, type, narrow
+        float *master
+    ctypedef void (*fr_half_update)(
+        const fr_span *, const fr_step *, const fr_draws *, const fr_half *) noexcept
+    ctypedef void (*fr_half_measure)(
+        const fr_span *, const fr_step *, const fr_draws *, const fr_half *,
+        double *squares) noexcept
+    ctypedef double (*fr_half_sum)(
+        const void *x, Py_ssize_t n, double number, int sum, int type) noexcept
+    ctypedef void (*fr_half_nearest)(
+        void *to, const float *from_, Py_ssize_t n, int type) noexcept
     ctypedef void (*fr_dropout)(
         void *y, const void *x, Py_ssize_t n, uint64_t first, const fr_mask *mask,
         int stream) noexcept
@@ -231,6 +245,10 @@ cdef extern from "fastreg.h" nogil:
         fr_measure measure[1]
         fr_narrow narrow[1]
         fr_measure_narrow measure_narrow[1]
+        fr_half_update half_update[1]
+        fr_half_measure half_measure[1]
+        fr_half_sum half_sum[1]
+        fr_half_nearest half_nearest[1]
         fr_sum sum[1]
         fr_map map[1]
         fr_function function[1]

@@ -289,6 +289,10 @@ class State:
     skipped: int
     start: int
     swapped: bool
+    averaged: bool
+    mastered: bool
+    keyed: bool
+    draws: bool
     key: int
     def __new__(
         cls,
@@ -298,7 +302,8 @@ class State:
         initial: tuple[float | None, ...] = ...,
         averaged: bool = ...,
         narrow: bool = ...,
-        key: int = ...,
+        key: int | None = ...,
+        mastered: bool = ...,
     ) -> Self: ...
     def get_hyper(self, key: str, group: int = ...) -> Any: ...
     def set_hyper(self, key: str, value: Any, group: int = ...) -> None: ...
@@ -310,7 +315,7 @@ class State:
     def rule_name(self) -> str: ...
     def snapshot(self) -> _Snapshot: ...
     def set_state(
-        self, snapshot: _Snapshot, hypers: dict[str, tuple[float, list[int]]], key: int
+        self, snapshot: _Snapshot, hypers: dict[str, tuple[float, list[int]]], key: int | None
     ) -> None: ...
 
 class Updater(State):
@@ -377,6 +382,7 @@ class TensorSteps(TensorParts):
     grad_norm: float
     clip_norm: float
     on_nonfinite: str
-    def step(self, groups: list[Any], state: Any) -> bool: ...
+    draws: bool
+    def step(self, groups: list[Any], state: Any, key: int) -> bool: ...
 
 def matmul(a: NDArray[Any], b: NDArray[Any], *, out: NDArray[Any] | None = ...) -> Any: ...

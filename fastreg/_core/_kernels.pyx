@@ -42,6 +42,7 @@ import os
 
 import numpy as np
 
+from fastreg._core import seeds
 from fastreg._core.checks import cure, shown
 
 cnp.import_array()
@@ -91,6 +92,7 @@ include "_threads.pxi"
 include "_memory.pxi"
 include "_arrays.pxi"
 include "_matrix.pxi"
+include "_halves.pxi"
 include "_gradient.pxi"
 include "_tensor.pxi"
 include "_layerwise.pxi"

@@ -1,13 +1,19 @@
 # Steps of rules whose rate is each tensor's own (csrc/layerwise_tmpl.h): the norms of every tensor
 # and of its step first, then the step.
 #
-# From _tensor: draws_of, Piece, span_of, Step, Tensor, update_span; _matrix: BLOCK.
+# From _halves: is_half; _tensor: draws_of, half_of_piece, Piece, span_of, Step, Tensor, update_span; _matrix: BLOCK.
 
 cdef inline void measure_piece(const Step *s, const Piece *piece, const double *units, int again,
                                double *squares) noexcept nogil:
     cdef const Tensor *tensor = &s.tensors[piece.tensor]
     cdef fr_span span = span_of(tensor, piece)
     cdef fr_draws draws
+    cdef fr_half half
+    if is_half(tensor.dtype):
+        draws, half = draws_of(s, piece), half_of_piece(s, piece)
+        table.kernels[FR_FLOAT32].half_measure[0](
+            &span, &s.scalars[tensor.row], &draws, &half, squares)
+        return
     if tensor.kinds and s.rule == FR_RULE_lamb:  # the others measure without their state
         draws = draws_of(s, piece)
         table.kernels[FR_FLOAT32].measure_narrow[0](&span, &s.scalars[tensor.row], &draws, squares)

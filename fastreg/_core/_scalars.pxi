@@ -1,15 +1,21 @@
 # Parameters that are plain numbers, which the caller's container gets anew where an array is
 # written in place; and the exchange of parameters of both kinds with their averages.
 #
-# From _lock: exchange_bytes; _tensor: bytes_of, Step, Tensor, update_piece; _layerwise:
+# From _lock: exchange_bytes; _tensor: state_bytes_of, Step, Tensor, update_piece; _layerwise:
 # whole_piece; _binding: Binding.
 
 cdef void exchange_average(Binding binding, Py_ssize_t i) noexcept nogil:
     """Exchange a parameter with its average, if it has one."""
     cdef const Tensor *tensor = &binding.tensors[i]
-    if tensor.span.average:
-        exchange_bytes(<char *>tensor.span.param, <char *>tensor.span.average,
-                       bytes_of(tensor, tensor.span.n))
+    cdef char *param = <char *>tensor.span.param
+    if not tensor.span.average:
+        return
+    if tensor.master:
+        param = <char *>tensor.master
+    exchange_bytes(param, <char *>tensor.span.average, state_bytes_of(tensor, tensor.span.n))
+    if tensor.master:
+        table.kernels[FR_FLOAT32].half_nearest[0](
+            tensor.span.param, tensor.master, tensor.span.n, tensor.dtype)
 
 
 cdef exchange_averages(Binding binding, object container):

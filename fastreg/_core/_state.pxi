@@ -28,28 +28,32 @@ cdef class State:
     cdef readonly long long t, skipped
     cdef readonly long long start      # the count of parameters that join in the next step
     cdef readonly bint swapped         # parameters and averages have changed places
-    cdef readonly uint64_t key           # of what the rounding of a narrow state draws
+    cdef readonly bint averaged, mastered  # averages and masters come after the rule's slots
+    cdef readonly uint64_t key           # of what rounding draws
+    cdef readonly bint keyed, draws      # the key has been given; it has been used or will be
     cdef readonly double grad_norm     # of the last step that needed it
     cdef readonly str name
 
     def __cinit__(self, str name, str rule, int n_groups=1, tuple initial=(),
-                  bint averaged=False, bint narrow=False, uint64_t key=0):
+                  bint averaged=False, bint narrow=False, key=None, bint mastered=False):
         """``initial``: the first value of each slot, None for a copy of the parameter;
-        ``narrow``: whether state is kept in bfloat16, rounded by draws of ``key``."""
+        ``narrow``: whether state is kept in bfloat16, rounded by draws of ``key``, which is drawn
+        where it is None; ``mastered``: whether parameters of 16 bits have masters."""
         cdef int k
         self.name = name
         self.lock, self.asking, self.members = Lock(name, "update"), set(), {}
         self.rule = list(rules()).index(rule)
         self.n_slots = fr_rules[self.rule].slots
-        self.narrow_rule, self.key = self.rule if narrow else -1, key
+        self.narrow_rule = self.rule if narrow else -1
+        self.averaged, self.mastered, self.draws = averaged, mastered, narrow
+        self.keyed, self.key = key is not None, key or 0
         self.groups, self.slots, self.born = [], [], {}
         self.initial = list(initial) or [0.0] * self.n_slots
         for k in range(n_groups):
             self.groups.append(Group())
-        for k in range(self.n_slots + averaged):
+        for k in range(self.n_slots + averaged + mastered):
             self.slots.append({})
-        if averaged:
-            self.initial.append(None)
+        self.initial += [None] * (averaged + mastered)
         self.on_nonfinite = "propagate"
         self.grad_norm = float("nan")
 
@@ -88,7 +92,7 @@ cdef class State:
         return fr_rules[self.rule].name.decode()
 
     def slot(self, int k):
-        """State slot ``k`` by parameter name; the averages come after the rule's own."""
+        """State slot ``k`` by parameter name; averages and masters come after the rule's own."""
         return self.slots[k]
 
     def set_slot(self, int k, dict entries):
@@ -156,22 +160,23 @@ cdef class State:
     def __reduce__(self):
         cdef list groups = []
         made = (self.name, self.rule_name(), len(self.groups),
-                tuple(self.initial[:self.n_slots]), len(self.slots) > self.n_slots,
-                self.narrow_rule >= 0, self.key)
+                tuple(self.initial[:self.n_slots]), self.averaged, self.narrow_rule >= 0,
+                self.key if self.keyed else None, self.mastered)
         snapshot = self.snapshot()
         for group in self.groups:
             groups.append((<Group>group).numbers())
         return type(self), made, (groups, self.assign, self.on_nonfinite, self.clip_norm,
-                                  self.maximize, snapshot)
+                                  self.maximize, self.draws, snapshot)
 
     def __setstate__(self, state):
-        groups, self.assign, self.on_nonfinite, self.clip_norm, self.maximize, snapshot = state
+        (groups, self.assign, self.on_nonfinite, self.clip_norm, self.maximize, self.draws,
+         snapshot) = state
         (self.t, self.skipped, self.start, self.swapped, self.born, self.slots) = snapshot
         for group, numbers in zip(self.groups, groups):
             (<Group>group).take(numbers)
 
-    def set_state(self, tuple snapshot, dict hypers, uint64_t key):
-        """Take over a state that has been checked."""
+    def set_state(self, tuple snapshot, dict hypers, key):
+        """Take over a state that has been checked; ``key``: None leaves this one as it is."""
         cdef Group group
         cdef list places = [], numbers = []
         cdef Py_ssize_t i
@@ -184,7 +189,9 @@ cdef class State:
         self.begin("load_state_dict")
         try:
             self.t, self.skipped, self.start, self.swapped, self.born, self.slots = snapshot
-            self.binding, self.key = None, key
+            self.binding = None
+            if key is not None:
+                self.key, self.keyed, self.draws = key, True, True
             for i in range(len(places)):
                 place = places[i]
                 (<double *>place)[0] = numbers[i]

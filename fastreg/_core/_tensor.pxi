@@ -2,12 +2,15 @@
 #
 # Each tensor has its own count of steps. Tensors of one group that have taken part in the same
 # steps share a row: their count, and the scalars of a step, which are computed once per row.
+#
+# From _halves: is_half.
 
 cdef struct Tensor:
     fr_span span            # grad is NULL where this step leaves the tensor alone
     int dtype
     Py_ssize_t row          # of the step's scalars
-    const char *kinds       # how each slot is rounded to fewer bits; NULL: state as the parameter
+    const char *kinds       # how each slot is rounded to fewer bits; NULL: none is
+    float *master           # the floats that are stepped instead of a parameter of 16 bits, or NULL
     uint64_t first          # the number of its first element among those that draw
     bint born               # it has its state and a count: it has had a gradient
     const void *disjoint    # the gradient last proven to share no memory with any target
@@ -36,12 +39,18 @@ cdef struct Step:
 
 cdef inline Py_ssize_t bytes_of(const Tensor *tensor, Py_ssize_t n) noexcept nogil:
     """The size of n elements of a tensor."""
-    return n * (4 if tensor.dtype == FR_FLOAT32 else 8)
+    return n * (2 if is_half(tensor.dtype) else state_bytes_of(tensor, 1))
+
+
+cdef inline Py_ssize_t state_bytes_of(const Tensor *tensor, Py_ssize_t n) noexcept nogil:
+    """The size of n elements of its average or of a slot that is not kept in fewer bits."""
+    return n * (8 if tensor.dtype == FR_FLOAT64 else 4)
 
 
 cdef inline fr_span span_of(const Tensor *tensor, const Piece *piece) noexcept nogil:
     """One piece of a tensor."""
     cdef Py_ssize_t offset = bytes_of(tensor, piece.start)
+    cdef Py_ssize_t state_offset = state_bytes_of(tensor, piece.start)
     cdef fr_span span
     cdef int k
     span.param = <char *>tensor.span.param + offset
@@ -52,18 +61,29 @@ cdef inline fr_span span_of(const Tensor *tensor, const Piece *piece) noexcept n
         elif tensor.kinds and tensor.kinds[k] != c"f":
             span.slot[k] = <char *>tensor.span.slot[k] + 2 * piece.start
         else:
-            span.slot[k] = <char *>tensor.span.slot[k] + offset
-    span.average = <char *>tensor.span.average + offset if tensor.span.average else NULL
+            span.slot[k] = <char *>tensor.span.slot[k] + state_offset
+    span.average = NULL
+    if tensor.span.average:
+        span.average = <char *>tensor.span.average + state_offset
     span.n = piece.n
     return span
 
 
 cdef inline fr_draws draws_of(const Step *s, const Piece *piece) noexcept nogil:
-    """What the rounding of a piece's state draws."""
+    """What the rounding of a piece draws."""
     cdef fr_draws draws
     draws.mask = s.draws
     draws.first = s.tensors[piece.tensor].first + <uint64_t>piece.start
     return draws
+
+
+cdef inline fr_half half_of_piece(const Step *s, const Piece *piece) noexcept nogil:
+    """How a piece of a parameter of 16 bits is stepped."""
+    cdef const Tensor *tensor = &s.tensors[piece.tensor]
+    cdef fr_half half
+    half.rule, half.type, half.narrow = s.rule, tensor.dtype, tensor.kinds != NULL
+    half.master = tensor.master + piece.start if tensor.master else NULL
+    return half
 
 
 cdef inline void update_span(const Step *s, const Piece *piece, const fr_span *span,
@@ -71,7 +91,11 @@ cdef inline void update_span(const Step *s, const Piece *piece, const fr_span *s
     """Take the step of a rule on a span of a tensor."""
     cdef const Tensor *tensor = &s.tensors[piece.tensor]
     cdef fr_draws draws
-    if tensor.kinds:
+    cdef fr_half half
+    if is_half(tensor.dtype):
+        draws, half = draws_of(s, piece), half_of_piece(s, piece)
+        table.kernels[FR_FLOAT32].half_update[0](span, step, &draws, &half)
+    elif tensor.kinds:
         draws = draws_of(s, piece)
         table.kernels[FR_FLOAT32].narrow[s.rule](span, step, &draws)
     else:
@@ -98,12 +122,18 @@ cdef void sum_unit(const void *job, Py_ssize_t unit) noexcept nogil:
     """Sum over the gradients of one unit, piece by piece."""
     cdef const Step *s = <const Step *>job
     cdef const Tensor *tensor
-    cdef Py_ssize_t p
+    cdef const char *grad
+    cdef Py_ssize_t p, n
     for p in range(s.units[unit], s.units[unit + 1]):
-        tensor = &s.tensors[s.pieces[p].tensor]
-        s.sums[p] = table.kernels[tensor.dtype].sum[s.summed](
-            <const char *>tensor.span.grad + bytes_of(tensor, s.pieces[p].start), s.pieces[p].n,
-            s.scale) if tensor.span.grad else 0.0
+        tensor, n = &s.tensors[s.pieces[p].tensor], s.pieces[p].n
+        grad = <const char *>tensor.span.grad + bytes_of(tensor, s.pieces[p].start)
+        if not tensor.span.grad:
+            s.sums[p] = 0.0
+        elif is_half(tensor.dtype):
+            s.sums[p] = table.kernels[FR_FLOAT32].half_sum[0](
+                grad, n, s.scale, s.summed, tensor.dtype)
+        else:
+            s.sums[p] = table.kernels[tensor.dtype].sum[s.summed](grad, n, s.scale)
 
 
 cdef double sum_gradients(Step *job, int what, Py_ssize_t n_units, Py_ssize_t n_pieces,

@@ -5,8 +5,9 @@
 # has been moved, reloaded or replaced since. The state, too, is the other library's own tensors,
 # counts of steps among them.
 #
-# From _lock: Lock; _matrix: BLOCK; _tensor: bytes_of, Piece, Row, Tensor; _exchange: fr_dl_table,
-# fr_dl_tensor, is_compact, lies_alike, number_at, place_of, size_of, table_of, type_of.
+# From _lock: Lock; _matrix: BLOCK; _halves: is_half; _tensor: bytes_of, Piece, Row, state_bytes_of,
+# Tensor; _exchange: fr_dl_table, fr_dl_tensor, is_compact, lies_alike, number_at, param_type_of,
+# place_of, size_of, table_of, type_of.
 
 cdef extern from "Python.h":
     bint next_entry "PyDict_Next"(object, Py_ssize_t *, PyObject **, PyObject **)
@@ -29,7 +30,7 @@ cdef struct Clock:
 @cython.final
 cdef class Part:
     """A parameter with its state: tensors by key, of which the first are the rule's slots, then the
-    average if there is one. ``count`` and ``memory`` are tensors of one element, or None."""
+    average if there is one, then the master. ``count`` and ``memory`` are tensors of one element, or None."""
 
     cdef readonly object param, count, memory
     cdef readonly str name
@@ -78,6 +79,7 @@ cdef class TensorParts:
     cdef Py_ssize_t n_groups, n_parts, n_pieces, n_units, n_batches, grad_bytes
     cdef bint shared            # some parts share memory
     cdef bint begun             # nothing of the parts is fresh
+    cdef readonly bint draws    # some parameter of 16 bits has no master
 
     def __cinit__(self, str name, table, list fields, list flags, rule_of, refused, laid_out,
                   written):
@@ -127,9 +129,10 @@ cdef class TensorParts:
             self.lock.leave()
 
     cdef allocate(self, list parts, Py_ssize_t n_groups):
-        cdef Py_ssize_t n = len(parts) + 1, count = 0, i
+        cdef Py_ssize_t n = len(parts) + 1, count = 0, drawn = 0, i
         cdef fr_dl_tensor t
         cdef Part part
+        self.draws = False
         self.tensors = <Tensor *>PyMem_Calloc(n, sizeof(Tensor))
         self.clocks = <Clock *>PyMem_Calloc(n, sizeof(Clock))
         self.params = <fr_dl_tensor *>PyMem_Calloc(n, sizeof(fr_dl_tensor))
@@ -145,8 +148,11 @@ cdef class TensorParts:
             part = parts[i]
             self.table.borrow(<void *>part.param, &t)
             self.tensors[i].span.n = size_of(&t)
-            self.tensors[i].dtype = type_of(&t)
+            self.tensors[i].dtype = param_type_of(&t)
             self.tensors[i].row = i
+            self.tensors[i].first = <uint64_t>drawn
+            drawn += (size_of(&t) + FR_MASK_GROUP - 1) // FR_MASK_GROUP * FR_MASK_GROUP
+            self.draws |= is_half(self.tensors[i].dtype) and "master" not in part.keys
             count += (self.tensors[i].span.n + BLOCK - 1) // BLOCK
         self.pieces = <Piece *>PyMem_Malloc((count + 1) * sizeof(Piece))
         self.units = <Py_ssize_t *>PyMem_Malloc((count + n + 2) * sizeof(Py_ssize_t))
@@ -175,7 +181,8 @@ cdef class TensorParts:
             ranges.append((<uintptr_t>place_of(&t), bytes_of(&self.tensors[i], size_of(&t))))
             for tensor in part.tensors:
                 self.table.borrow(<void *>tensor, &t)
-                ranges.append((<uintptr_t>place_of(&t), bytes_of(&self.tensors[i], size_of(&t))))
+                ranges.append(
+                    (<uintptr_t>place_of(&t), state_bytes_of(&self.tensors[i], size_of(&t))))
             self.tensors[i].disjoint = NULL
         ranges.sort()
         for start, nbytes in ranges:
@@ -201,7 +208,8 @@ cdef class TensorParts:
                 batch.nbytes = filled = 0
             n = self.tensors[i].span.n
             self.grad_bytes += bytes_of(&self.tensors[i], n)
-            batch.nbytes += bytes_of(&self.tensors[i], n) * (3 + 2 * len(part.tensors))
+            batch.nbytes += bytes_of(&self.tensors[i], n) * 3
+            batch.nbytes += state_bytes_of(&self.tensors[i], n) * 2 * len(part.tensors)
             batch.last = i
             for start in range(0, n, BLOCK):
                 self.pieces[self.n_pieces] = Piece(i, start, min(BLOCK, n - start))
@@ -321,22 +329,26 @@ cdef class TensorParts:
         for i in range(self.n_parts):
             part, tensor, param = <Part>self.parts[i], &self.tensors[i], &self.params[i]
             self.table.borrow(<void *>part.param, param)
-            if type_of(param) != tensor.dtype or size_of(param) != tensor.span.n or (
+            if param_type_of(param) != tensor.dtype or size_of(param) != tensor.span.n or (
                     not is_compact(param)):
                 return False
             moved[0] |= tensor.span.param != place_of(param)
             tensor.span.param = place_of(param)
             for k in range(len(part.tensors)):
                 self.table.borrow(<void *>part.tensors[k], &t)
-                if not lies_alike(&t, param):
+                if not lies_alike(
+                        &t, param, FR_FLOAT32 if is_half(tensor.dtype) else tensor.dtype):
                     return False
                 place = place_of(&t)
                 if k < fr_rules[part.rule].slots:
                     moved[0] |= tensor.span.slot[k] != place
                     tensor.span.slot[k] = place
-                else:
+                elif part.keys[k] == "ema":
                     moved[0] |= tensor.span.average != place
                     tensor.span.average = place
+                else:
+                    moved[0] |= <char *>tensor.master != place
+                    tensor.master = <float *>place
             if part.count is not None:
                 self.table.borrow(<void *>part.count, &t)
                 if type_of(&t) < 0 or size_of(&t) != 1:

@@ -24,15 +24,16 @@ cdef class TensorSteps(TensorParts):
     def __cinit__(self, *_):
         self.on_nonfinite, self.grad_norm = "propagate", float("nan")
 
-    def step(self, list groups, state):
-        """Take one step; False if the parts must be bound anew first."""
+    def step(self, list groups, state, uint64_t key):
+        """Take one step; False if the parts must be bound anew first. ``key``: of what rounding
+        draws, if it ``draws``."""
         self.lock.enter("step")
         try:
-            return self.advance(groups, state)
+            return self.advance(groups, state, key)
         finally:
             self.lock.leave()
 
-    cdef bint advance(self, list groups, state) except -1:
+    cdef bint advance(self, list groups, state, uint64_t key) except -1:
         """Check everything, then run; the lock is held."""
         cdef Step job
         cdef Batch *batch
@@ -47,6 +48,7 @@ cdef class TensorSteps(TensorParts):
             self.order()
         self.take(grads, moving)
         job.tensors, job.pieces, job.sums = self.tensors, self.pieces, self.sums
+        job.draws.key, job.draws.call = key, <uint64_t>3 << 62
         job.scalars, job.scale, job.unit, job.asked = self.steps, 1.0, 1.0, asked_threads()
         if (self.clip_norm or self.on_nonfinite != "propagate") and not self.measure(&job):
             self.skipped += 1
@@ -76,7 +78,7 @@ cdef class TensorSteps(TensorParts):
             grad, part = grads[i], <Part>self.parts[i]
             if grad is None:
                 continue
-            if (not self.reads(grad, &t) or not lies_alike(&t, &self.params[i])
+            if (not self.reads(grad, &t) or not lies_alike(&t, &self.params[i], self.tensors[i].dtype)
                     or not self.is_apart(i, &t)
                     # The imaginary part of a conjugate; of more elements its strides tell.
                     or (self.tensors[i].span.n == 1 and grad.is_neg())):

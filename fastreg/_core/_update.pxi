@@ -94,6 +94,10 @@ cdef class Updater(State):
         if binding.newborn:
             binding = self.new_binding(params, grads)
             held = binding.take_gradients(grads)
+        if binding.draws and not self.draws:
+            if not self.keyed:
+                self.key, self.keyed = seeds.key(self.name, None), True
+            self.draws = True
         job.rule, job.scalars, job.scale, job.unit = self.rule, binding.steps, 1.0, 1.0
         job.draws.key, job.draws.call = self.key, <uint64_t>self.t | <uint64_t>3 << 62
         job.asked = asked_threads() if binding.bytes_moved >= FR_SERIAL_BYTES else 1
@@ -172,7 +176,7 @@ cdef class Updater(State):
     cdef swap(self, str where, object params):
         cdef Binding binding = self.binding
         cdef list undo = None
-        if len(self.slots) == self.n_slots or (params is None and binding is None):
+        if not self.averaged or (params is None and binding is None):
             raise RuntimeError(
                 f"{where}: needs ema_decay= and at least one update first, or the parameters")
         if params is None:
@@ -236,7 +240,7 @@ cdef class Updater(State):
                 if i not in born and grads[i] is not None:
                     born[i] = self.start, 1.0
         binding = Binding(where, names, values, self.slots, self.initial, self.born, born,
-                          self.narrow_rule)
+                          self.narrow_rule, self.averaged, self.mastered)
         if isinstance(params, tuple) and binding.any_scalars:
             raise TypeError(f"{where}: params must be a list to hold floats, got a tuple")
         binding.aim(self.n_slots, kinds, born)

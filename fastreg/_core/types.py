@@ -107,6 +107,7 @@ class ServicesOfAll(TypedDict, total=False):
     maximize: bool
     compat: Compat | None
     state_dtype: Literal["bfloat16"] | None
+    master: bool
     rng: Seed
 
 

@@ -70,9 +70,12 @@ class Optimizer(State):
         Whose formula and default hyper-parameters to use where libraries disagree.
     state_dtype : {None, "bfloat16"}
         Keep the state as the parameters are, or in half the bytes; see the notes.
+    master : bool, default False
+        Keep a float32 copy of each parameter of 16 bits, which takes the steps; see the notes.
     rng : optional
         Anything :func:`numpy.random.default_rng` takes; it determines the stochastic rounding of a
-        bfloat16 state. Left out, a seed is drawn from NumPy's global state where there is one.
+        bfloat16 state and of parameters of 16 bits. Left out, a seed is drawn from NumPy's global
+        state when it is first needed.
 
     Attributes
     ----------
@@ -103,8 +106,18 @@ class Optimizer(State):
     be 0 with an ``epsilon`` of 0. What no number of the dtype can hold, such as a tenth of its
     smallest number, is rounded as any result is.
 
-    With ``state_dtype="bfloat16"`` parameters and gradients are float32, and what a rule keeps of
-    them is bfloat16, the upper halves of float32 numbers, in arrays of uint16:
+    Parameters and gradients may be float16 or bfloat16, the type of that name in ml_dtypes. Steps
+    and state are then those of float32. A step of less than half of a parameter's last place would
+    never move it if it were rounded to the nearest. So the result is rounded up or down by chance,
+    right in the mean, from bits that depend on the seed, ``t`` and the element's place alone; below
+    the last place of float32 a step is lost, as it is there. With ``master=True`` float32 copies
+    (``masters``) take the steps, and parameters are what these round to: 4 bytes more for each, and
+    nothing is left to chance. Who writes to a parameter is heard: a copy that does not round to its
+    parameter is replaced by it. Averages need ``master=True``. What is finite stays finite: where
+    float16 ends, so does the parameter, at 65504.
+
+    With ``state_dtype="bfloat16"`` parameters and gradients are float32 or have 16 bits, and what a
+    rule keeps of them is bfloat16, the upper halves of float32 numbers, in arrays of uint16:
     ``(m.astype(np.uint32) << 16).view(np.float32)`` are the numbers. A batch norm, whose gamma and
     beta are float64, is given others: ``norm.gamma = norm.gamma.astype("f4")``. Steps are computed
     in float32. First moments are rounded to the nearest. Second moments, of which a step changes a
@@ -133,6 +146,17 @@ class Optimizer(State):
     >>> optimizer.update(params, {"w": np.array([1, 2, 3], "f4")})
     >>> optimizer.m["w"].nbytes, (optimizer.m["w"].astype(np.uint32) << 16).view(np.float32)
     (6, array([0.10009766, 0.20019531, 0.30078125], dtype=float32))
+
+    Parameters in half the bytes, which small steps move by chance, or with a float32 copy:
+
+    >>> params = {"w": np.ones(4, np.float16)}
+    >>> fastreg.SGD(0.0005, rng=0).update(params, {"w": -np.ones(4, np.float16)})
+    >>> params["w"]
+    array([1.   , 1.   , 1.001, 1.   ], dtype=float16)
+    >>> optimizer, params = fastreg.SGD(0.0005, master=True), {"w": np.ones(4, np.float16)}
+    >>> optimizer.update(params, {"w": -np.ones(4, np.float16)})
+    >>> optimizer.masters["w"]
+    array([1.0005, 1.0005, 1.0005, 1.0005], dtype=float32)
     """
 
     def __init__(
@@ -150,6 +174,7 @@ class Optimizer(State):
         maximize: bool = False,
         compat: Compat | None = None,
         state_dtype: str | None = None,
+        master: bool = False,
         rng: Seed = None,
         **services: Any,
     ) -> None:
@@ -187,14 +212,22 @@ class Optimizer(State):
         if state_dtype is not None:
             checks.choice(self._name, "state_dtype", state_dtype, ("bfloat16",))
         narrow = state_dtype is not None
-        key = seeds.key(self._name, rng) if narrow or rng is not None else 0
+        self._mastered = checks.flag(self._name, "master", master)
+        key = seeds.key(self._name, rng) if narrow or rng is not None else None
         initial = values.pop(INITIAL, 0.0)
         begins = tuple(
             None if name in self._copies else initial if name in self._accumulators else 0.0
             for name in slots
         )
         self._updater = Updater(
-            self._name, rule, len(self._overrides), begins, self._averaged, narrow, key
+            self._name,
+            rule,
+            len(self._overrides),
+            begins,
+            self._averaged,
+            narrow,
+            key,
+            self._mastered,
         )
         self._state_dtype = state_dtype
         for group, own in enumerate(self._overrides):
@@ -261,15 +294,21 @@ class Optimizer(State):
         """Averages of the parameters, by name; empty without ``ema_decay`` or one of the rule's."""
         return MappingProxyType(self._updater.slot(len(self._slots)) if self._averaged else {})
 
+    @property
+    def masters(self) -> Mapping[Any, Array]:
+        """Float32 copies of parameters of 16 bits, by name; empty without ``master=True``."""
+        k = len(self._slots) + self._averaged
+        return MappingProxyType(self._updater.slot(k) if self._mastered else {})
+
     def update(self, params: Parameters, grads: Gradients) -> None:
         """Advance every parameter by one step, in place.
 
         Parameters
         ----------
         params : dict or list of ndarray
-            float32 or float64 arrays of any shape, contiguous in any order of their axes,
-            writeable, sharing no memory; the two dtypes may be mixed. New names may join at any
-            step; each has a count of steps of its own. Python floats and NumPy scalars are
+            float32 or float64 arrays, float16 or bfloat16, of any shape, contiguous in any order
+            of their axes, writeable, sharing no memory; dtypes may be mixed. New names may join at
+            any step; each has a count of steps of its own. Python floats and NumPy scalars are
             allowed as values; such an entry is replaced by the new number.
         grads : dict or list of ndarray
             One gradient per parameter, of its name, shape and dtype, in any memory layout;

@@ -153,6 +153,7 @@ class HyperParameters:
     _compat: str | None
     _state_dtype: str | None
     _averaged: bool
+    _mastered: bool
 
     @property
     def _name(self):

@@ -73,10 +73,12 @@ class State(HyperParameters):
             "memory": [memory for _, memory in born.values()],
         }
         if self._state_dtype is not None:
-            state |= {"state_dtype": self._state_dtype, "state_key": self._updater.key}
+            state["state_dtype"] = self._state_dtype
+        if self._updater.draws:
+            state["state_key"] = self._updater.key
         for key in self._hyper_names():
             state[f"hyper.{key}"] = saved(self._updater.get_hyper(key))
-        for slot_name, known in zip(self._slot_names(), arrays, strict=True):
+        for slot_name, known in zip(self._slot_names(masters=True), arrays, strict=True):
             state.update({f"{name}.{slot_name}": array for name, array in known.items()})
         return state
 
@@ -90,6 +92,8 @@ class State(HyperParameters):
         (schedules, predicates) are not saved: give the constructor one where the saved optimizer
         had one, and it continues from step ``t``. A state in bfloat16 is widened for an optimizer
         that keeps float32, and one in float32 rounded for an optimizer that keeps bfloat16.
+        Float32 copies of parameters (``master``) are taken where this optimizer keeps them, and
+        made of the parameters where the state has none.
 
         Parameters
         ----------
@@ -105,12 +109,15 @@ class State(HyperParameters):
         where = f"{self._name}.load_state_dict"
         if not isinstance(state, dict):
             raise TypeError(f"{where}: state must be a dict, got {type(state).__name__}")
-        state = self._later | state
+        state = self._later | state  # a copy
         theirs = state.pop("state_dtype", None)
         if theirs is not None:
             checks.choice(where, "state['state_dtype']", theirs, ("bfloat16",))
-        seed = state.pop("state_key", None) if theirs else self._updater.key
-        seed = checks.integer(where, "state['state_key']", seed, low=0, high=2**64 - 1)
+        seed = None
+        if theirs or "state_key" in state:
+            seed = state.pop("state_key", None)
+            seed = checks.integer(where, "state['state_key']", seed, low=0, high=2**64 - 1)
+        masters = self._taken_masters(where, state)
         self._check_fixed(where, state)
         names = self._checked_names(where, state)
         t = self._checked_count(where, "t", state["t"])
@@ -144,8 +151,10 @@ class State(HyperParameters):
             }
             for k, slot in enumerate(self._slot_names())
         ]
+        if self._mastered:
+            loaded.append(masters)
         for name in names:
-            if len({(own[name].shape, own[name].dtype) for own in loaded}) > 1:
+            if len({(own[name].shape, own[name].dtype) for own in loaded if name in own}) > 1:
                 raise ValueError(
                     f"{where}: the arrays of {name!r} must be alike in shape and dtype"
                 )
@@ -156,10 +165,24 @@ class State(HyperParameters):
                         f"{where}: the arrays of {name!r} must be float32 where state_dtype is "
                         f"{self._state_dtype!r}, got {array.dtype}"
                     )
-                if self._updater.halved(k):
+                if k < len(self._slots) and self._updater.halved(k):
                     own[name] = halves_of(array)
         born = dict(zip(names, zip(steps, memory, strict=True), strict=True))
         self._updater.set_state((t, skipped, start, swapped, born, loaded), shared, seed)
+
+    def _taken_masters(self, where, state):
+        """The masters in a state by name, out of it; they are checked though nobody needs them."""
+        names, masters = state.get("names"), {}
+        known = names if isinstance(names, list) else []
+        for name in (name for name in known if isinstance(name, (str, int))):
+            key = f"{name}.master"
+            if key in state:
+                masters[name] = state_array(where, f"state['{key}']", state.pop(key))
+                if masters[name].dtype != np.float32:
+                    raise TypeError(
+                        f"{where}: state['{key}'] must be float32, got {masters[name].dtype}"
+                    )
+        return masters
 
     def _wide_entry(self, where, name, value, k, theirs):
         """A saved array as floats; bfloat16 is rounded back to what it was."""
@@ -220,8 +243,9 @@ class State(HyperParameters):
             self._checked(key, number, ".load_state_dict: state")
         return number
 
-    def _slot_names(self):
-        return [*self._slots, "ema"] if self._averaged else list(self._slots)
+    def _slot_names(self, masters=False):
+        names = [*self._slots, "ema"] if self._averaged else list(self._slots)
+        return [*names, "master"] if masters and self._mastered else names
 
 
 def _copied(value):

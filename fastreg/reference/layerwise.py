@@ -20,7 +20,7 @@ __all__ = ["LAMB", "LARS"]
 
 def trust(s: Any, move: Any, more: float = 0.0) -> float:
     """The norm of the parameter over that of its step; 1 if one of them is 0."""
-    weight, size = norm_of(s["theta"]), norm_of(move)
+    weight, size = norm_of(s["theta"], s["half"]), norm_of(move, s["half"])
     if not s["penalised"] or weight == 0.0 or size == 0.0:
         return 1.0
     return s["trust"] * weight / (size + more)

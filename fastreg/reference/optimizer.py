@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastreg.reference.halves import PARAM_DRAW, RUN, is_half, rounded, widened
 from fastreg.reference.narrow import NARROW_KINDS, narrowed, pieces_of, wide
 from fastreg.reference.random import draw_key
 
@@ -27,7 +28,7 @@ BLOCK, LANES = 16384, 16
 def laid_out(grad: Any, theta: Any) -> Any:
     """A gradient in its parameter's dtype and layout; a plain number is every element's."""
     grad = np.asarray(grad)
-    if grad.dtype.kind == "f" and grad.shape == np.shape(theta):
+    if (grad.dtype.kind == "f" or is_half(grad)) and grad.shape == np.shape(theta):
         laid = np.empty_like(theta, dtype=grad.dtype, subok=False)
     else:
         laid = np.empty_like(theta, subok=False)
@@ -75,29 +76,37 @@ def root_mean_square(
     return held(mean, root, back), root
 
 
-def squares(x: Any, unit: Any = 1.0) -> Any:
-    """Sums of x^2 over blocks, in float64 and in the kernels' order: lanes, pairs of lanes."""
-    x = np.ravel(x, order="K").astype(np.float64)
+def sum_of_squares(x: Any) -> float:
+    """The sum of a run in float64, in the kernels' order: lanes, pairs of lanes."""
+    lanes = np.pad(x, (0, -x.size % LANES)).reshape(-1, LANES)
+    sums = np.add.reduce(lanes * lanes, axis=0)
+    while sums.size > 1:
+        sums = sums[: sums.size // 2] + sums[sums.size // 2 :]
+    return float(sums[0])
+
+
+def squares(x: Any, unit: Any = 1.0, half: bool = False) -> Any:
+    """Sums of x^2 over blocks; where parameters have 16 bits, a block is summed run by run."""
+    run = RUN if half or is_half(x) else BLOCK
+    x = unit * np.ravel(x, order="K").astype(np.float64)
     for start in range(0, x.size, BLOCK):
-        block = x[start : start + BLOCK]
-        lanes = unit * np.pad(block, (0, -block.size % LANES)).reshape(-1, LANES)
-        sums = np.add.reduce(lanes * lanes, axis=0)
-        while sums.size > 1:
-            sums = sums[: sums.size // 2] + sums[sums.size // 2 :]
-        yield float(sums[0])
+        total, stop = 0.0, min(start + BLOCK, x.size)
+        for i in range(start, stop, run):
+            total += sum_of_squares(x[i : min(i + run, stop)])  # in this order: sum() compensates
+        yield total
 
 
-def total_of(arrays: Any, unit: Any = 1.0) -> Any:
+def total_of(arrays: Any, unit: Any = 1.0, half: bool = False) -> Any:
     """The sum of all squares, block by block."""
     total = 0.0
-    for block in (block for array in arrays for block in squares(array, unit)):
-        total += block  # in this order: sum() would compensate
+    for block in (block for array in arrays for block in squares(array, unit, half)):
+        total += block
     return total
 
 
-def norm_of(x: Any) -> float:
+def norm_of(x: Any, half: bool = False) -> float:
     """The root of the sum of all squares, which is right where they leave the range of float64."""
-    total, unit = total_of([x]), 1.0
+    total, unit = total_of([x], 1.0, half), 1.0
     if np.asarray(x).dtype == np.float64 and not 1e-280 <= total < math.inf:
         unit = 2.0**540 if total < 1e-280 else 2.0**-540
         total = total_of([x], unit)
@@ -132,7 +141,9 @@ class Optimizer:
     initial: Any
     maximize: bool
     state_dtype: str | None
-    key: int
+    master: bool
+    masters: Any
+    key: Any
 
     #: How a slot is rounded where state is narrow: to the nearest, drawn, or kept in full.
     kinds: dict[str, str] = NARROW_KINDS
@@ -161,6 +172,7 @@ class Optimizer:
         maximize: bool = False,
         compat: Any = None,
         state_dtype: str | None = None,
+        master: bool = False,
         rng: Seed = None,
     ) -> None:
         services = {"weight_decay": weight_decay, "lambda_l2": lambda_l2, "lambda_l1": lambda_l1}
@@ -168,7 +180,8 @@ class Optimizer:
         self.l1_mode, self.clip_norm, self.exclude = l1_mode, clip_norm, exclude
         self.groups, self.on_nonfinite = groups or {}, on_nonfinite
         self.ema_decay, self.maximize, self.compat = ema_decay, maximize, compat
-        self.state_dtype, self.key = state_dtype, draw_key(rng) if state_dtype else 0
+        self.state_dtype, self.master, self.masters = state_dtype, master, {}
+        self.key = draw_key(rng) if state_dtype or rng is not None else None
         self.state: dict[str, Any] = {name: {} for name in slots}
         self.initial = dict.fromkeys(slots, 0.0)
         self.ema, self.last = {}, {}
@@ -269,7 +282,10 @@ class Optimizer:
 
     def step(self, params: Any, name: Any, g: Any, scale: Any, h: Any, s: Any) -> None:
         """Advance one parameter by its group's hyper-parameters and scalars."""
-        theta = params[name]
+        kept, theta = params[name], params[name]
+        s["half"] = is_half(kept)
+        if s["half"]:
+            theta, g = self.floats_of(name, kept), widened(g)
         penalised = not self.excluded(name)
         decay = h["weight_decay"] if penalised else 0.0
         coupled = self.compat in self.couples
@@ -287,11 +303,11 @@ class Optimizer:
         for slot, known in self.state.items():
             first = self.initial[slot]
             first = np.array(theta) if first is None else np.full_like(theta, first, subok=False)
-            kept = known[name] if name in known and name in self.steps else None
+            before = known[name] if name in known and name in self.steps else None
             narrow = self.state_dtype is not None and self.kinds[slot] != "f"
-            kept = wide(kept) if narrow and kept is not None else kept
-            first = wide(narrowed(first)) if narrow and kept is None else first
-            state[slot] = first if kept is None else kept
+            before = wide(before) if narrow and before is not None else before
+            first = wide(narrowed(first)) if narrow and before is None else first
+            state[slot] = first if before is None else before
         if self.ema_decay is not None:
             fresh = self.count == 1 and self.compat in ("torch", "keras")
             s["average"] = 0.0 if fresh else self.ema_decay
@@ -315,7 +331,9 @@ class Optimizer:
             moved = s["beta1"] * average + (1.0 - s["beta1"]) * moved
         for slot, known in self.state.items():
             known[name] = self.narrow(slot, state[slot], s)
-        if isinstance(theta, np.ndarray):
+        if s["half"]:
+            self.put_half(name, kept, np.asarray(moved), s)
+        elif isinstance(theta, np.ndarray):
             theta[...] = moved
         else:
             params[name] = np.asarray(moved)[()]
@@ -331,6 +349,29 @@ class Optimizer:
         return narrowed(
             np.asarray(value), pieces_of(self.key, self.count - 1, first, np.size(value))
         )
+
+    def floats_of(self, name: Any, theta: Any) -> Any:
+        """What takes the steps of a parameter of 16 bits: its master, if nobody has written to it.
+
+        A parameter that is not what its master rounds to is what counts.
+        """
+        floats, master = widened(theta), self.masters.get(name)
+        if master is None:
+            return floats
+        same = rounded(master, theta.dtype).view(np.uint16) == theta.view(np.uint16)
+        return np.where(same, master, floats)
+
+    def put_half(self, name: Any, theta: Any, moved: Any, s: Any) -> None:
+        """Round to a parameter of 16 bits: to the nearest from a master, else by draws."""
+        if self.master:
+            self.masters[name] = moved
+            theta[...] = rounded(moved, theta.dtype)
+            return
+        if self.key is None:
+            self.key = draw_key(None)
+        first = s["number"] + (PARAM_DRAW << 60)
+        pieces = pieces_of(self.key, self.count - 1, first, theta.size)
+        theta[...] = rounded(moved, theta.dtype, pieces)
 
     def slow(self, s: Any) -> bool:
         """Whether first moments forget less than a hundredth per step; they are drawn then."""
@@ -356,6 +397,9 @@ class Optimizer:
         names = self.last if isinstance(self.last, dict) else range(len(self.last))
         for name in filter(self.ema.__contains__, names):
             live, average = np.array(self.last[name]), self.ema[name]
+            if is_half(live):
+                live, self.masters[name] = self.masters[name], average
+                average = rounded(average, self.last[name].dtype)
             if isinstance(self.last[name], np.ndarray):
                 self.last[name][...] = average
             else:

@@ -17,11 +17,15 @@ may also stand in a parameter group:
                           ``named_parameters()`` gave, or a function of the parameter
 ``on_nonfinite``          "propagate" (default), "skip" or "raise" where a gradient is not finite;
                           ``skipped`` counts
+``master``                whether parameters of 16 bits have a float32 copy (``state["master"]``)
+                          that takes the steps; else small steps move them by chance
 ========================  ========================================================================
 
-Parameters are dense float32 or float64 tensors on the CPU, contiguous in any order of their axes;
-others are refused by name. In the ranges that float32 holds squares of, the state is torch's number
-for number; beyond, an entry of v may be minus its root (see :class:`fastreg.optim.Optimizer`).
+Parameters are dense tensors on the CPU, float64, float32, float16 or bfloat16, contiguous in any
+order of their axes; others are refused by name. Those of 16 bits have their state in float32, which
+torch's class rounds when it loads it; their rounding is drawn from torch's generator. In the ranges
+that float32 holds squares of, the state is torch's number for number; beyond, an entry of v may be
+minus its root (see :class:`fastreg.optim.Optimizer`).
 Each step checks the settings in the groups and the state, whoever changed them, by the bounds of
 the constructor, and ``load_state_dict`` checks what it loads before it takes it over.
 

@@ -12,6 +12,7 @@ import torch.optim.optimizer as hooks  # where the hooks of all optimizers are
 
 from fastreg._core import checks
 from fastreg._core._kernels import Part, TensorSteps, rules
+from fastreg.torch.dropout import draw
 from fastreg.torch.groups import (
     EXTRAS,
     FIELDS,
@@ -21,7 +22,14 @@ from fastreg.torch.groups import (
     checked_state,
     refused,
 )
-from fastreg.torch.state import checked_entry, checked_parameter, fresh_entries, laid_out
+from fastreg.torch.state import (
+    HALVES,
+    checked_entry,
+    checked_parameter,
+    fresh_entries,
+    laid_out,
+    restored,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +39,7 @@ __all__ = ["Fused"]
 RULES: dict[str, int] = {name: k for k, name in enumerate(rules())}
 
 #: What a rule's state has only since a setting was changed.
-LATE = ("momentum_buffer", "max_exp_avg_sq", "grad_avg", "ema")
+LATE = ("momentum_buffer", "max_exp_avg_sq", "grad_avg", "ema", "master")
 
 
 class Fused(torch.optim.Optimizer):
@@ -55,6 +63,7 @@ class Fused(torch.optim.Optimizer):
         clip_norm: float | None = None,
         exclude: Sequence[str] | Callable[[torch.Tensor], bool] = (),
         on_nonfinite: str = "propagate",
+        master: bool = False,
         **kwargs: Any,
     ) -> None:
         name = type(self).__name__
@@ -81,7 +90,10 @@ class Fused(torch.optim.Optimizer):
         self._settings: dict[str, Any] = dict(
             clip_norm=clip_norm, exclude=patterns, on_nonfinite=on_nonfinite, swapped=False
         )
+        self._settings["master"] = checks.flag(name, "master", master)
         super().__init__(*args, **kwargs)
+        for entries in self.state.values():  # Adagrad's begins here
+            entries.update({k: v.float() for k, v in entries.items() if v.dtype in HALVES})
         self._step_supports_amp_scaling = False  # GradScaler unscales the gradients first
         self._new_steps().check(self.param_groups)
 
@@ -107,10 +119,16 @@ class Fused(torch.optim.Optimizer):
         numbers = {"step": 0.0} if self._counts else {}
         return numbers | ({} if self._memory is None else {self._memory: 1.0})
 
-    def _keys_of(self, group):
-        """The entries of the state that are tensors like the parameter."""
-        averaged = group.get("ema_decay") is not None
-        return self._keys(self._rule(group)) + (("ema",) if averaged else ())
+    def _keys_of(self, group, p, where):
+        """The entries of a parameter's state that are tensors like it."""
+        averaged, half = group.get("ema_decay") is not None, p.dtype in HALVES
+        mastered = half and self._settings.get("master", False)
+        if half and averaged and not mastered:
+            raise TypeError(
+                f"{type(self).__name__}: {where} must have 32 or 64 bits to have an average, got "
+                f"{p.dtype}; give the optimizer master=True"
+            )
+        return self._keys(self._rule(group)) + ("ema",) * averaged + ("master",) * mastered
 
     # torch's own methods -------------------------------------------------------------------
 
@@ -134,6 +152,7 @@ class Fused(torch.optim.Optimizer):
                 if p.requires_grad:
                     place = self._place(len(self.param_groups) - 1, i)
                     checked_parameter(type(self).__name__, p, place)
+                    self._keys_of(group, p, place)
         except BaseException:
             self.param_groups.pop()
             raise
@@ -149,6 +168,7 @@ class Fused(torch.optim.Optimizer):
             if own is not None:
                 self._own_defaults, self._settings, skipped = own
             else:
+                self._take_floats(state)
                 self._check_loaded(state)
             super().__setstate__(state)
             for group in self.param_groups:
@@ -179,15 +199,33 @@ class Fused(torch.optim.Optimizer):
         """
         if not self._optimizer_load_state_dict_pre_hooks:  # which may take other forms
             checked_state(type(self).__name__, state_dict)
-        super().load_state_dict(state_dict)
+        kept = self.register_load_state_dict_pre_hook(self._keep_loading)
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            kept.remove()
+            self.__dict__.pop("_loading", None)
+
+    def _keep_loading(self, _, state_dict):
+        """Keep what torch is about to load, as the hooks before have left it."""
+        self._loading = state_dict
+
+    def _take_floats(self, state):
+        """Undo what loading has rounded, and leave masters that nobody keeps."""
+        saved = self.__dict__.pop("_loading", None)
+        if saved is not None:
+            restored(state["state"], state["param_groups"], saved)
+        for entries in state["state"].values():
+            if isinstance(entries, dict) and not self._settings.get("master", False):
+                entries.pop("master", None)
 
     def _check_loaded(self, state):
         """Check what torch's ``load_state_dict`` is about to take over."""
         where = f"{type(self).__name__}.load_state_dict"
         self._new_steps().check([self.defaults | group for group in state["param_groups"]])
         for g, group in enumerate(state["param_groups"]):
-            keys = self._keys_of(self.defaults | group)
             for i, p in enumerate(group["params"]):
+                keys = self._keys_of(self.defaults | group, p, self._place(g, i))
                 place = f"{where}: the state of {self._place(g, i)}"
                 entries = state["state"].get(p, {})
                 checked_entry(place, p, entries, self._numbers(), keys, LATE)
@@ -218,7 +256,7 @@ class Fused(torch.optim.Optimizer):
         Raises
         ------
         TypeError, ValueError
-            If a parameter or gradient is not a dense float32 or float64 tensor on the CPU.
+            If a parameter or gradient is not a dense float tensor on the CPU.
         FloatingPointError
             If a gradient is not finite and ``on_nonfinite="raise"``.
         RuntimeError
@@ -249,7 +287,8 @@ class Fused(torch.optim.Optimizer):
                 "swap_ema() once more first"
             )
         for _ in range(8):
-            if steps.step(self.param_groups, self.state):
+            key = draw() if steps.draws else 0
+            if steps.step(self.param_groups, self.state, key):
                 return loss
             steps.bind(self._parts(), len(self.param_groups), self.state)
         raise RuntimeError(f"{type(self).__name__}.step: parameters change while it looks at them")
@@ -286,16 +325,21 @@ class Fused(torch.optim.Optimizer):
             for i, p in enumerate(group["params"]):
                 if p in self.state and "ema" in self.state[p]:
                     place = f"{type(self).__name__}.swap_ema: the state of {self._place(g, i)}"
-                    checked_entry(place, p, self.state[p], {}, ("ema",), ())
-                    pairs.append((p, self.state[p]["ema"]))
+                    half = ("master",) if p.dtype in HALVES else ()
+                    checked_entry(place, p, self.state[p], {}, ("ema", *half), ())
+                    pairs.append((p, self.state[p]["ema"], self.state[p].get("master")))
         if not pairs:
             raise RuntimeError(
                 f"{type(self).__name__}.swap_ema: needs ema_decay= and at least one step first"
             )
-        for p, average in pairs:
-            kept = p.clone()
-            p.copy_(average)
+        for p, average, master in pairs:
+            live = p if p.dtype not in HALVES else master
+            kept = live.clone()
+            live.copy_(average)
             average.copy_(kept)
+            if live is not p:  # the nearest; what is finite stays finite
+                most = torch.finfo(p.dtype).max
+                p.copy_(torch.where(live.isfinite(), live.clamp(-most, most), live))
         self._settings["swapped"] = not self._settings["swapped"]
 
     # How a step finds its tensors ----------------------------------------------------------
@@ -327,13 +371,14 @@ class Fused(torch.optim.Optimizer):
         parts: list[Part] = []
         new: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
         for g, group in enumerate(self.param_groups):
-            rule, keys = self._rule(group), self._keys_of(group)
+            rule = self._rule(group)
             for i, p in enumerate(group["params"]):
                 where = self._place(g, i)
                 state = self.state.get(p) if isinstance(p, torch.Tensor) else None
                 if isinstance(p, torch.Tensor) and p.grad is None and not state:
                     continue
                 checked_parameter(name, p, where)
+                keys = self._keys_of(group, p, where)
                 joins = state is None
                 if id(p) in new:  # the same parameter twice
                     state, fresh = new[id(p)]

@@ -8,10 +8,24 @@ import torch
 
 from fastreg._core import checks
 
-__all__ = ["checked_entry", "checked_parameter", "fresh_entries", "laid_out"]
+__all__ = [
+    "HALVES",
+    "checked_entry",
+    "checked_parameter",
+    "fresh_entries",
+    "laid_out",
+    "restored",
+    "state_type",
+]
 
 DISPATCH: Any = getattr(torch.Tensor, "__torch_dispatch__")  # noqa: B009
 FLOATS = (torch.float32, torch.float64)
+HALVES = (torch.bfloat16, torch.float16)
+
+
+def state_type(p: torch.Tensor) -> torch.dtype:
+    """The type of a parameter's state: floats for one of 16 bits."""
+    return torch.float32 if p.dtype in HALVES else p.dtype
 
 
 def is_compact(p: torch.Tensor) -> bool:
@@ -32,7 +46,7 @@ def checked_parameter(name: str, p: Any, where: str) -> None:
         got = str(p.layout)
     elif p.device.type != "cpu":
         got = f"one on {p.device}"
-    elif p.dtype not in FLOATS:
+    elif p.dtype not in FLOATS + HALVES:
         got = str(p.dtype)
     elif p.is_neg():
         got = "one that is negated where it is read"
@@ -41,7 +55,7 @@ def checked_parameter(name: str, p: Any, where: str) -> None:
     else:
         return
     raise TypeError(
-        f"{name}: {where} must be a contiguous float32 or float64 tensor on the CPU, got "
+        f"{name}: {where} must be a contiguous float tensor of 16, 32 or 64 bits on the CPU, got "
         f"{got}; use torch.optim.{name} for such parameters"
     )
 
@@ -98,10 +112,10 @@ def checked_entry(
             checked_number(where, key, value)
         elif not isinstance(value, torch.Tensor):
             raise TypeError(f"{where}: {key!r} must be a tensor, got {checks.shown(value)}")
-        elif (value.shape, value.device, value.dtype) != (p.shape, p.device, p.dtype):
+        elif (value.shape, value.device, value.dtype) != (p.shape, p.device, state_type(p)):
             raise ValueError(
                 f"{where}: {key!r} must have its parameter's shape {tuple(p.shape)} and "
-                f"{p.dtype} on {p.device}, got {tuple(value.shape)} and {value.dtype} on "
+                f"{state_type(p)} on {p.device}, got {tuple(value.shape)} and {value.dtype} on "
                 f"{value.device}; load a state_dict after converting the model, or make a new "
                 "optimizer"
             )
@@ -138,7 +152,23 @@ def fresh_entries(p: torch.Tensor, state: Any, numbers: Any, keys: Any) -> dict[
     for key in keys:
         known = state.get(key)
         if known is None:
-            fresh[key] = (p.clone() if key == "ema" else torch.zeros_like(p)).detach()
+            fresh[key] = torch.zeros_like(p, dtype=state_type(p)).detach()
+            if key in ("ema", "master"):
+                fresh[key].copy_(p)
         elif known.stride() != p.stride():
-            state[key] = torch.empty_like(p).copy_(known)
+            state[key] = torch.empty_like(p, dtype=state_type(p)).copy_(known)
     return fresh
+
+
+def restored(state: Any, groups: Any, saved: Any) -> None:
+    """Give parameters of 16 bits the state that was saved, in floats.
+
+    torch's ``load_state_dict`` has rounded it to the parameters' type.
+    """
+    theirs = [i for group in saved["param_groups"] for i in group["params"]]
+    ours = [p for group in groups for p in group["params"]]
+    for p, i in zip(ours, theirs, strict=True):
+        if p.dtype in HALVES and isinstance(saved["state"].get(i), dict) and p in state:
+            for key, value in saved["state"][i].items():
+                if key != "step" and isinstance(value, torch.Tensor):
+                    state[p][key] = value.to(device=p.device, dtype=torch.float32, copy=True)

@@ -41,7 +41,7 @@ UPDATES = [
     ({"w": np.ones(3)}, {}, ValueError, r"missing \['w'\]"),
     ({"w": np.ones(3)}, {"v": np.ones(3)}, ValueError, r"missing \['w'\].*not in params \['v'\]"),
     ({"w": np.ones(3, int)}, {"w": np.ones(3, int)}, TypeError, r"params\['w'\].*int64"),
-    ({"w": np.ones(3, np.float16)}, {"w": np.ones(3, np.float16)}, TypeError, r"params\['w'\].*16"),
+    ({"w": np.ones(3, ">f2")}, {"w": np.ones(3, ">f2")}, TypeError, r"params\['w'\].*16"),
     ({"w": np.ones(3, SWAPPED)}, {"w": np.ones(3, SWAPPED)}, TypeError, r"params\['w'\].*native"),
     ({"w": [1.0]}, {"w": [1.0]}, TypeError, r"params\['w'\].*list"),
     ({"w": "x"}, {"w": 1.0}, TypeError, r"params\['w'\].*str"),

@@ -44,6 +44,7 @@ SERVICES = {
     "maximize": (True, flag),
     "compat": (None, one_of("torch", "keras", "optax", none=True)),
     "state_dtype": ("bfloat16", one_of("bfloat16", none=True)),
+    "master": (True, flag),
     "rng": (0, seed),
 }
 OWN = {
@@ -99,7 +100,7 @@ def slots(name):
     """Slots that may be assigned, and the exchange with the averages."""
     for attribute in dir(getattr(optim, name)):
         found = getattr(stepped(name), attribute)
-        if isinstance(found, MappingProxyType) and attribute not in ("ema", "x"):
+        if isinstance(found, MappingProxyType) and attribute not in ("ema", "masters", "x"):
             add(
                 f"{name}.{attribute}=",
                 lambda attribute=attribute: Assign(stepped(name), attribute),

@@ -46,6 +46,7 @@ optimizers: list[fastreg.Optimizer] = [
     fastreg.Adam(1e-3, amsgrad=True, groups={"b*": {"learning_rate": 0.1}}),
     fastreg.AdamW(1e-3, weight_decay=0.01),
     fastreg.AdamW(1e-3, state_dtype="bfloat16", rng=0),
+    fastreg.AdamW(1e-3, master=True),
     fastreg.AdamW(exclude=BIASES_AND_SCALES, ema_decay=0.99, on_nonfinite="skip"),
     fastreg.NAdam(momentum_decay=0.004, exclude=lambda name: name == "b"),
     fastreg.RAdam(lambda_l2=0.01),
@@ -73,6 +74,7 @@ adam.beta1, adam.epsilon, adam.lambda_l1 = 0.8, 1e-6, 0.1
 adam.m = {name: np.zeros_like(array) for name, array in params.items()}
 first_moment: float = float(adam.m["W"].sum())
 adam.swap_ema(params)
+kept: int = len(adam.masters)
 free = fastreg.ScheduleFreeAdamW()
 free.update(params, grads)
 free.swap_ema()
