@@ -42,6 +42,18 @@ CASES = {
 }  # fmt: skip
 
 
+def test_no_more_rows_are_seen_at_once_than_a_batch_has():
+    seen = []
+
+    def watched(outputs, targets, **options):
+        seen.append(len(targets))
+        return softmax_cross_entropy(outputs, targets, **options)
+
+    run(loss=watched).fit(*data(), epochs=1, batch_size=SIZE, accumulate=4)
+    steps = seen[: -(-N // SIZE)]  # evaluations may come after them
+    assert steps == [SIZE] * (N // SIZE) + [N % SIZE]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_is_that_of_one_larger_batch(case):
     (made, given), rtol = CASES[case], 2e-4 if case == "float32" else 1e-11
