@@ -275,3 +275,32 @@ def test_snapshots_are_of_one_moment():
     finally:
         stop.set()
         worker.join()
+
+
+class Refusing(dict):
+    """Params that take no new number for one name while they are asked not to."""
+
+    refused = None
+
+    def __setitem__(self, name, value):
+        if name == self.refused:
+            raise RuntimeError("not this one")
+        super().__setitem__(name, value)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_number_that_cannot_be_replaced_leaves_all_numbers_and_their_state(rule):
+    grads = {"a": 0.5, "b": -0.25, "c": 1.0}
+    tried, spared = (getattr(optim, rule)(0.1) for _ in "ab")
+    params, expected = Refusing(a=1.0, b=2.0, c=3.0), {"a": 1.0, "b": 2.0, "c": 3.0}
+    tried.update(params, grads)
+    spared.update(expected, grads)
+    params.refused = "c"
+    with pytest.raises(RuntimeError, match="not this one"):
+        tried.update(params, grads)
+    assert params == expected
+    same_states(tried.state_dict(), spared.state_dict())
+    params.refused = None
+    for optimizer, values in ((tried, params), (spared, expected)):
+        optimizer.update(values, grads)
+    assert params == expected
