@@ -1,5 +1,6 @@
 """What fastreg.torch's optimizers do beyond torch's."""
 
+import collections
 import copy
 import pickle
 
@@ -135,3 +136,29 @@ def test_lion_has_the_bits_of_fastregs_own():
 def test_bad_extras_are_refused(given):
     with pytest.raises((TypeError, ValueError), match=next(iter(given))):
         fast.Adam(parameters(), **given)
+
+
+class Refusing(collections.defaultdict):
+    """The state of an optimizer, which takes none for one parameter."""
+
+    refused = None
+
+    def __setitem__(self, param, state):
+        if param is self.refused:
+            raise RuntimeError("not this one")
+        super().__setitem__(param, state)
+
+
+def test_state_that_cannot_be_entered_leaves_none_behind():
+    one, other = (torch.nn.Parameter(torch.ones(3)) for _ in "ab")
+    optimizer = fast.AdamW([one, other])
+    optimizer.state = Refusing(dict, {one: {}})
+    optimizer.state.refused = other
+    one.grad, other.grad = torch.ones(3), torch.ones(3)
+    with pytest.raises(RuntimeError, match="not this one"):
+        optimizer.step()
+    assert optimizer.state[one] == {} and other not in optimizer.state
+    assert (one == 1).all() and (other == 1).all()
+    optimizer.state.refused = None
+    optimizer.step()
+    assert (one < 1).all() and (other < 1).all()
