@@ -140,7 +140,7 @@ def parser() -> Any:
     command.add_argument(
         "-k", dest="only", metavar="EXPRESSION", help="works and contenders, as pytest's -k"
     )
-    command.add_argument("--quick", action="store_true", help="the README's rows, in two minutes")
+    command.add_argument("--quick", action="store_true", help="the README's rows, in minutes")
     command.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
     command.add_argument(
         "--libraries", metavar="NAME,...", help="who takes part beside fastreg (default: all)"

@@ -101,7 +101,7 @@ def compared(*works: Work) -> Any:
 def pytest_addoption(parser: Any) -> None:
     """Add what a run takes."""
     group = parser.getgroup("fastreg")
-    group.addoption("--quick", action="store_true", help="two minutes: few works, few rounds")
+    group.addoption("--quick", action="store_true", help="minutes: few works, few rounds")
     group.addoption("--tiny", action="store_true", help="works shrunk to nothing: tests the suites")
     group.addoption("--libraries", default="", metavar="NAME,...", help="take part (default: all)")
 
