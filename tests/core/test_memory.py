@@ -75,6 +75,15 @@ def test_no_block_is_reused_while_a_view_lives(look):
     assert not any(np.shares_memory(np.asarray(view), other) for other in taken)
 
 
+def test_an_idle_block_is_found_wherever_it_lies():
+    sizes = (BIG, 2 * BIG, 3 * BIG, 4 * BIG)
+    arrays = [result(size) for size in sizes]
+    places = dict(zip(sizes, map(address, arrays), strict=True))
+    arrays.clear()
+    for size in (*sizes, *reversed(sizes)):
+        assert address(result(size)) == places[size]
+
+
 def test_memory_returns_to_where_it_was():
     before = _kernels.pool_info()
     kept = [result(BIG // 4 + k) for k in range(20)]
