@@ -223,7 +223,7 @@ def over_the_old(patch):
     "the power fails after any call of a save: whatever a file system may have kept of what was not synced, in any order, the old file or the new one is there; once the save has returned, the new one",
     "states of a disk",
     full=100_000,
-    short=400,
+    short=150,
     faults=(unsynced, folder_unsynced, over_the_old),
     needs=POSIX,
 )
