@@ -3,7 +3,7 @@
 import harness
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastreg import near_zero, reference, soft_threshold, weight_histogram
@@ -24,11 +24,13 @@ def test_counts_for_every_size_level_and_thread_count(level, threads, dtype, gua
     values=st.lists(st.lists(st.floats(width=32), max_size=20), max_size=4),
     tol=st.floats(0, 1e30),
 )
+@example(values=[[0.0]], tol=2.4e-201)
 def test_any_weights(values, tol):
     weights = [np.array(row, np.float32) for row in values]
     flat = [v for row in weights for v in row]
     found = near_zero(weights, tol)
-    assert found.count == sum(abs(v) < np.float32(tol) for v in flat)
+    bound = np.float32(tol) or tol  # below the type's range it is 0, and zeros still count
+    assert found.count == sum(abs(v) < bound for v in flat)
     assert found.zeros == sum(v == 0 for v in flat)
     assert found.size == len(flat)
     assert found.share == (found.count / len(flat) if flat else 0.0)
