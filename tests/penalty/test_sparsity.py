@@ -29,8 +29,8 @@ def test_any_weights(values, tol):
     weights = [np.array(row, np.float32) for row in values]
     flat = [v for row in weights for v in row]
     found = near_zero(weights, tol)
-    bound = np.float32(tol) or tol  # below the type's range it is 0, and zeros still count
-    assert found.count == sum(abs(v) < bound for v in flat)
+    bound = float(np.float32(tol)) or tol  # below the type's range it is 0, and zeros still count
+    assert found.count == sum(abs(float(v)) < bound for v in flat)
     assert found.zeros == sum(v == 0 for v in flat)
     assert found.size == len(flat)
     assert found.share == (found.count / len(flat) if flat else 0.0)
