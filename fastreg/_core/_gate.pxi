@@ -4,8 +4,8 @@
 # by one thread while it is in cache; on the way back it is gated, then multiplied to its part of dW.
 #
 # From _memory: new_array; _arrays: as_input, dtype_row, float_array, is_dense, same_shape, shape_of;
-# _matrix: channels_from, column_task, cut_by_columns, doubles, matrix_job, matrix_task, MatrixJob,
-# MatrixTask, row_of, run_matrix, Sums, sums_of; _norm: batch_backward, batch_normalize,
+# _matrix: channels_from, column_task, cut_by_columns, doubles, is_serial, matrix_job, matrix_task,
+# MatrixJob, MatrixTask, NARROW, row_of, run_matrix, Sums, sums_of; _norm: batch_backward, batch_normalize,
 # batch_statistics, check_slopes, norm_backward_task, refuse_changed, write_slopes; _extremes:
 # extreme_channels.
 
@@ -134,10 +134,16 @@ cdef int take_slopes(Product dw, cnp.ndarray dy) except -1:
 
 
 cdef int cut_product(GateJob *job, Product product) except -1:
-    """Have the columns of a job take their product along, if there is one and it is as good so."""
+    """Have the columns of a job take their product along, if there is one and it is as good so.
+
+    Panels are then narrow: a thread that falls behind leaves some to the others."""
+    cdef MatrixJob *batch = &job.batch
+    cdef Py_ssize_t cols = batch.panel_cols if is_serial(batch) else NARROW
+    cdef Py_ssize_t panels = (batch.cols + cols - 1) // cols
     job.product = NULL
-    if product is not None and product.cut_like(job.batch.panel_cols, job.batch.panels):
-        job.product, job.batch.besides = &product.job, product.job.cost
+    if product is not None and product.cut_like(cols, panels):
+        job.product, batch.besides = &product.job, product.job.cost
+        batch.panel_cols, batch.panels = cols, panels
     return 0
 
 
