@@ -50,10 +50,10 @@ MSVC = ["/std:c11", "/experimental:c11atomics", "/fp:precise", "/Od" if DEBUG el
 def is_gcc(command):
     """Ask a compiler who it is: clang answers to gcc's name, too."""
     try:
-        said = subprocess.run([*command, "--version"], capture_output=True, text=True)
+        said = subprocess.run([*command, "--version"], capture_output=True)
     except OSError:  # whose words setuptools has
         return False
-    return "Free Software Foundation" in said.stdout
+    return b"Free Software Foundation" in said.stdout
 
 
 def own_flags(source, gcc):

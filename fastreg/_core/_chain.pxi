@@ -73,9 +73,9 @@ cdef class Chain:
                 return True
         return False
 
-    cdef bint fits_norm(self, dict norm, cnp.ndarray given) except -1:
-        """Whether batch norm will get rows enough, and as many columns as it has features."""
-        cdef object wide = given if self.dense is None else attributes(self.dense)["W"]
+    cdef bint fits_norm(self, dict norm, cnp.ndarray given, object wide) except -1:
+        """Whether batch norm will get rows enough, and as many columns as it has features: those
+        of ``wide``, the layer's W, or the input itself."""
         return (cnp.PyArray_DIM(given, 0) > 1 and isinstance(wide, cnp.ndarray)
                 and cnp.PyArray_NDIM(<cnp.ndarray>wide) == 2
                 and cnp.PyArray_DIM(<cnp.ndarray>wide, 1) == norm["n_features"])
@@ -85,35 +85,41 @@ cdef class Chain:
         cdef dict dense = None, norm = None, dropout = None
         cdef object draw = None
         cdef Product product = None
-        cdef cnp.ndarray x, y, statistics = None
+        cdef cnp.ndarray x, y, statistics = None, gamma = None, beta = None
+        cdef cnp.ndarray running_mean = None, running_var = None
+        cdef object weights = None
         cdef double scale = 1.0
         if not isinstance(given, cnp.ndarray) or cnp.PyArray_NDIM(<cnp.ndarray>given) != 2:
             return ONE_BY_ONE
         if self.has_own_methods():
             return ONE_BY_ONE
+        if self.dense is not None:
+            dense = attributes(self.dense)
+            weights = dense["W"]
         if self.norm is not None:
             norm = attributes(self.norm)
-            if not is_plain_norm(norm, True) or not self.fits_norm(norm, given):
+            if not is_plain_norm(norm, True) or not self.fits_norm(
+                    norm, given, given if dense is None else weights):
                 return ONE_BY_ONE
+            gamma, beta = norm["gamma"], norm["beta"]  # those of the check, whoever sets others
+            running_mean, running_var = norm["running_mean"], norm["running_var"]
         if self.dropout is not None:
             dropout = attributes(self.dropout)
             if dropout["training"] is not True or dropout["_key"] is None:
                 return ONE_BY_ONE
             draw = dropout["_key"], dropout["_calls"], *dropout["_scalars"]
             scale = draw[3]
-        if self.dense is not None:
-            dense = attributes(self.dense)
+        if dense is not None:
             product = dense_product(
-                given, dense["W"], dense["b"], self.relu and norm is None, dense["products"])
+                given, weights, dense["b"], self.relu and norm is None, dense["products"])
             x = product.target
         elif not cnp.PyArray_CheckExact(given) or dtype_row(given) < 0 or not is_dense(given):
             return ONE_BY_ONE
         else:
             x = given
         if norm is not None:
-            statistics, y = norm_forward(
-                x, product, norm["epsilon"], norm["gamma"], norm["beta"], draw)
-            move_norm(pending, norm, x, statistics)
+            statistics, y = norm_forward(x, product, norm["epsilon"], gamma, beta, draw)
+            move_norm(pending, norm, running_mean, running_var, x, statistics)
         elif draw is not None:
             y = gated(product, draw)
         else:
@@ -132,7 +138,8 @@ cdef class Chain:
         """The output in evaluation mode, of which no layer keeps anything: ReLU in the product's
         pass, batch norm in place, dropout not at all."""
         cdef dict dense, norm
-        cdef cnp.ndarray x, statistics
+        cdef cnp.ndarray x, statistics, gamma, beta
+        cdef object weights
         if self.dense is None or not isinstance(given, cnp.ndarray) or (
                 cnp.PyArray_NDIM(<cnp.ndarray>given) != 2) or self.has_own_methods() or (
                 not are_in(self.layers, False)):
@@ -141,20 +148,22 @@ cdef class Chain:
         if self.norm is None:
             return dense_product(
                 given, dense["W"], dense["b"], self.relu, dense["products"]).compute()
-        norm = attributes(self.norm)
-        if not is_plain_norm(norm, False) or not self.fits_norm(norm, given):
+        norm, weights = attributes(self.norm), dense["W"]
+        if not is_plain_norm(norm, False) or not self.fits_norm(norm, given, weights):
             return ONE_BY_ONE
-        x = dense_product(given, dense["W"], dense["b"], False, dense["products"]).compute()
+        gamma, beta = norm["gamma"], norm["beta"]
         statistics = statistics_of(
             <const double *>cnp.PyArray_DATA(norm["running_mean"]),
-            <const double *>cnp.PyArray_DATA(norm["running_var"]), cnp.PyArray_DIM(x, 1),
-            norm["epsilon"])
-        return norm_gate(x, statistics, norm["gamma"], norm["beta"], True, None, True)
+            <const double *>cnp.PyArray_DATA(norm["running_var"]),
+            cnp.PyArray_DIM(<cnp.ndarray>weights, 1), norm["epsilon"])
+        x = dense_product(given, weights, dense["b"], False, dense["products"]).compute()
+        return norm_gate(x, statistics, gamma, beta, True, None, True)
 
     cdef object fused_backward(self, object dy, bint wanted, Pending pending):
         cdef cnp.ndarray db = None
         cdef Product dw = None
         cdef dict dense = None, norm
+        cdef object weights = None
         cdef Py_ssize_t n
         if self.own["last"] is None or (not self.relu and self.has_own_methods()):
             return ONE_BY_ONE
@@ -165,7 +174,8 @@ cdef class Chain:
                 return ONE_BY_ONE
             if dense["b"] is not None:
                 db = empty_like("Dense.backward", "b", dense["b"])
-            dw = weight_gradient(dense["_last"], dense["W"], dense["products"])
+            weights = dense["W"]  # as it is now, whoever sets another meanwhile
+            dw = weight_gradient(dense["_last"], weights, dense["products"])
         if self.norm is None:
             dx = gate_backward("Dense.backward", dy, y if self.relu else None, scale, db, dw)
         else:
@@ -184,7 +194,7 @@ cdef class Chain:
         if dense is not None:
             pending.change(dense, "dW", dw.target)
             pending.change(dense, "db", db)
-            return input_gradient(dx, dense["W"], dw) if wanted else None
+            return input_gradient(dx, weights, dw) if wanted else None
         return dx
 
 
@@ -207,12 +217,13 @@ cdef bint is_plain_shape(object values, Py_ssize_t n) noexcept:
             and cnp.PyArray_DIM(<cnp.ndarray>values, 1) == n)
 
 
-cdef int move_norm(Pending pending, dict norm, cnp.ndarray x, cnp.ndarray statistics) except -1:
+cdef int move_norm(Pending pending, dict norm, cnp.ndarray mean, cnp.ndarray var, cnp.ndarray x,
+                   cnp.ndarray statistics) except -1:
     """Have a batch norm's attributes be what a training batch makes of them."""
     cdef object batches = norm["batches"], momentum = norm["momentum"]
     cdef double keep = batches / (batches + 1) if momentum is None else momentum
-    pending.change(norm, "running_mean", blend_row(norm["running_mean"], row_of(statistics, 0), keep))
-    pending.change(norm, "running_var", blend_row(norm["running_var"], row_of(statistics, 1), keep))
+    pending.change(norm, "running_mean", blend_row(mean, row_of(statistics, 0), keep))
+    pending.change(norm, "running_var", blend_row(var, row_of(statistics, 1), keep))
     pending.change(norm, "batches", batches + 1)
     pending.change(norm, "_last", (x, True, statistics))
     pending.change(norm, "_trained", (x, statistics))

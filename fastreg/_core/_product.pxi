@@ -163,7 +163,7 @@ cdef class Product:
         If so all is prepared, and the product is done once that pass is."""
         cdef int asked = asked_threads(), threads = asked or team_threads
         cdef fr_product job = self.job  # a plan may exchange the sides
-        if self.done or self.blas or not job.rows:
+        if self.done or self.blas or not job.rows or not job.cols:
             return False
         self.kernels.plan_product(&job, threads)
         if job.turned or job.shared_b or (panels < threads and job.tasks > 1):

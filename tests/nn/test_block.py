@@ -57,6 +57,43 @@ def test_an_empty_batch_has_an_empty_output_and_no_gradient():
         Block.of(chain((1, 1, 1), 6, 3, np.float32)).forward(np.zeros((0, 6), np.float32))
 
 
+@pytest.mark.parametrize("shape", [(4, 3, 0), (0, 3, 0), (4, 0, 2), (0, 0, 0), (4, 0, 0)], ids=str)
+def test_sides_without_length(shape, dtype):
+    rows, n_in, n_out = shape
+    layers = Dense(1, 1, rng=0, dtype=dtype), ReLU()
+    layers[0].W, layers[0].b = np.ones((n_in, n_out), dtype), np.ones(n_out, dtype)
+    block = Block.of(list(layers))
+    same_bits(block.forward(np.ones((rows, n_in), dtype)), np.ones((rows, n_out), dtype))
+    same_bits(block.backward(np.ones((rows, n_out), dtype)), np.full((rows, n_in), n_out, dtype))
+    same_bits(layers[0].dW, np.full((n_in, n_out), rows, dtype))
+
+
+class Replacing(np.ndarray):
+    """An array that acts when it is asked whether it is masked, as every argument is."""
+
+    act = None
+
+    @property
+    def filled(self):
+        if self.act is not None:
+            self.act()
+        raise AttributeError("filled")
+
+
+@pytest.mark.parametrize("other", [(6, 2000), (2000, 70), (0, 70)], ids=str)
+def test_weights_that_are_replaced_within_backward_change_nothing_in_it(other, dtype, rng):
+    X, dY = (rng.normal(size=(32, n)).astype(dtype) for n in (6, 70))
+    layers, alone = (chain((1, 0, 0), 6, 70, dtype) for _ in "ab")
+    block, plain = Block.of(layers), Block.of(alone)
+    replacing = dY.view(Replacing)
+    replacing.act = lambda: setattr(layers[0], "W", np.ones(other, dtype))
+    block.forward(X)
+    plain.forward(X)
+    same_bits(block.backward(replacing), plain.backward(dY))
+    assert layers[0].W.shape == other
+    same_bits(layers[0].dW, alone[0].dW)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("parts", CHAINS.values(), ids=CHAINS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
