@@ -119,15 +119,20 @@ class Fused(torch.optim.Optimizer):
         numbers = {"step": 0.0} if self._counts else {}
         return numbers | ({} if self._memory is None else {self._memory: 1.0})
 
-    def _keys_of(self, group, p, where):
-        """The entries of a parameter's state that are tensors like it."""
-        averaged, half = group.get("ema_decay") is not None, p.dtype in HALVES
+    def _is_mastered(self, group, p, where):
+        """Whether a parameter has a master; one of 16 bits that is averaged must have one."""
+        half = p.dtype in HALVES
         mastered = half and self._settings.get("master", False)
-        if half and averaged and not mastered:
+        if half and group.get("ema_decay") is not None and not mastered:
             raise TypeError(
                 f"{type(self).__name__}: {where} must have 32 or 64 bits to have an average, got "
                 f"{p.dtype}; give the optimizer master=True"
             )
+        return mastered
+
+    def _keys_of(self, group, p, where):
+        """The entries of a parameter's state that are tensors like it."""
+        mastered, averaged = self._is_mastered(group, p, where), group.get("ema_decay") is not None
         return self._keys(self._rule(group)) + ("ema",) * averaged + ("master",) * mastered
 
     # torch's own methods -------------------------------------------------------------------
@@ -152,7 +157,7 @@ class Fused(torch.optim.Optimizer):
                 if p.requires_grad:
                     place = self._place(len(self.param_groups) - 1, i)
                     checked_parameter(type(self).__name__, p, place)
-                    self._keys_of(group, p, place)
+                    self._is_mastered(group, p, place)
         except BaseException:
             self.param_groups.pop()
             raise

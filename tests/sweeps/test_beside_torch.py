@@ -35,6 +35,7 @@ OWN = {
         None if callable(v) or isinstance(v, set) else listed(lambda p: isinstance(p, str))(v)
     ),
     "on_nonfinite": one_of("propagate", "skip", "raise"),
+    "master": flag,
 }
 LION = {
     "lr": number(0.0),
