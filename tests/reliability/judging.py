@@ -47,7 +47,7 @@ class Watch:
     """A plugin of pytest: orders the tests, says which one runs, and stops in time."""
 
     def __init__(self, path):
-        self.path, self.red = path, ""
+        self.path, self.red, self.enough = path, "", False
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items):
@@ -74,11 +74,12 @@ class Watch:
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self, item):
         if time.process_time() > LIMIT:
-            item.session.shouldstop = "enough"
+            item.session.shouldstop, self.enough = "enough", True
 
     def say(self, green):
         """What came of it: to be stopped in time is green as well."""
-        self.path.write_text(json.dumps(["red" if self.red or not green else "green", self.red]))
+        green = (green or self.enough) and not self.red
+        self.path.write_text(json.dumps(["green" if green else "red", self.red]))
 
 
 class Each(Watch):
