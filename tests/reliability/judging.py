@@ -31,7 +31,8 @@ TICK = 0.05
 IMPORTED = ("numpy", "hypothesis", "mpmath", "scipy.stats", "sklearn.utils.estimator_checks")
 IMPORTED += ("torch", "pandas", "sklearn.neural_network", "xml.dom.minidom")
 #: These read the sources or the extension's file, and say nothing about what it computes.
-BESIDE = ("test_seam", "test_flags", "test_extension_file")
+BESIDE = ("core/test_seam", "core/test_flags", "core/test_extension_file")
+SLOW = ("train/test_accuracy",)  # one test that takes longer than a run may
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +194,7 @@ class Judge:
             os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(self.folder / "examples")
             sys.path.insert(0, str(self.tree))
             options = ["-x", "-q", "-p", "no:cacheprovider", "--tb=short"]
-            options += [f"--ignore=tests/core/{one}.py" for one in BESIDE]
+            options += [f"--ignore=tests/{one}.py" for one in (*BESIDE, *SLOW)]
             options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
             code = pytest.main([*options, *tests], [watch])
             watch.say(code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED))
