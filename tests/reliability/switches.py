@@ -82,6 +82,7 @@ def around(text, begin, end, cython, stop=True):
         if here and BEGIN[cython].search(text[max(0, begin - 60) : begin]):
             break
         begin -= 1
+    ends = ends if stop or cython else ",;{}"  # what is added may have a condition of its own
     while end < len(text):
         c = text[end]
         if c in ")]" and not depth or c in ends and not depth:

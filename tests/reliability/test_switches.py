@@ -11,6 +11,8 @@ C = [
      "for (i = 0; (fr_mutant == 1 ? (i <= n) : (i < n)); i++) {"),
     ("if (a && !b) i++;", "++", "--", "if (a && !b) (fr_mutant == 1 ? (i--) : (i++));"),
     ("s[i + 1] += x;", " += ", " -= ", "(fr_mutant == 1 ? (s[i + 1] -= x) : (s[i + 1] += x));"),
+    ("s += a ? b : c;", " += ", " -= ",
+     "(fr_mutant == 1 ? (s -= a ? b : c) : (s += a ? b : c));"),
     ("return a ? b - 1 : c;", " - ", " + ",
      "return a ? (fr_mutant == 1 ? (b + 1) : (b - 1)) : c;"),
     ("f(a);", "f(a);", ";", "(void)(fr_mutant == 1 ? (void)0 : (void)(f(a)));"),

@@ -155,10 +155,9 @@ def run(kind, n, skip=0, afresh=False, only=(), narrow=False):
     """Judge the first ``n`` mutants of a kind, without those that are known unless ``afresh``."""
     known = load()
     mutants = first(kind)[skip : skip + n]
-    if only:
-        mutants = [one for one in first(kind) if one.key in only]
     settled = {key for key, one in known.items() if narrow or one["result"] != "open"}
-    missing = mutants if afresh or only else [one for one in mutants if one.key not in settled]
+    asked = only or [one.key for one in mutants if afresh or one.key not in settled]
+    missing = [one for one in mutants if one.key in asked]
     if not missing:
         return []
     judge = judging.Judge(TREE)
