@@ -23,8 +23,8 @@ from fastreg.bench.work import CHECKED, Work
 
 __all__ = ["Side", "compared", "side"]
 
-FULL = Effort(rounds=9, sample=15e-3, budget=2.0)
-QUICK = Effort(rounds=6, sample=10e-3, budget=0.25, least=2)
+FULL = Effort(rounds=7, sample=10e-3, budget=1.0)
+QUICK = Effort(rounds=5, sample=6e-3, budget=0.15, least=2)
 TINY = Effort(rounds=2, sample=0.0, budget=0.0, least=2)
 MEASURED = pytest.StashKey[dict]()
 TURNS = pytest.StashKey[Turns]()

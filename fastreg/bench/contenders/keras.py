@@ -71,12 +71,15 @@ MADE: dict[str, Any] = {
     "AlphaDropout": lambda n: keras.layers.AlphaDropout(noise.RATE, seed=0),
     "GaussianDropout": lambda n: keras.layers.GaussianDropout(noise.RATE, seed=0),
 }
+SINGLE = "Dense", "RMSNorm"
 
 
 def made(work: Any, x: Any) -> Any:
     """Return the layer of this name, built for x, and its state."""
     if work.name not in MADE:
         raise MissingError(f"Keras has no {work.name} of this kind")
+    if work.name in SINGLE and work.dtype == "float64":
+        raise MissingError(f"Keras computes {work.name} in float32, whatever its type")
     layer = MADE[work.name](x.shape[1] if x.ndim > 1 else 0)
     layer.build(x.shape)
     return layer, [v.value for v in layer.trainable_variables], [

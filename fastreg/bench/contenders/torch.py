@@ -64,6 +64,14 @@ def optimizer(name: str, form: str, params: Any, rate: float) -> Any:
     return cls(params, lr=rate, **options)
 
 
+def rate_of(rule: Any, p: Any) -> Any:
+    """Return the rate of each element of an Adam, in whose metric a proximal step is taken."""
+    state = rule.state[p]
+    group = rule.param_groups[0]
+    moment = state["exp_avg_sq"] / (1 - group["betas"][1] ** state["step"])
+    return group["lr"] / (moment.sqrt_() + group["eps"])
+
+
 def update(work: Any, arrays: Any, form: str) -> Any:
     """Step an optimizer; services are what one calls around it."""
     params = tensors(*arrays)
@@ -79,7 +87,7 @@ def update(work: Any, arrays: Any, form: str) -> Any:
             torch.nn.utils.clip_grad_value_(params, 1.0)
         rule.step()
         for p, average in zip(params, averages, strict=False):
-            p.copy_(functional.softshrink(p, updates.RATE * 1e-3))
+            p.copy_(p.sign() * (p.abs() - 1e-3 * rate_of(rule, p)).clamp_(min=0))
             average.lerp_(p, 0.01)
 
     call = compiled(step if work.form else rule.step, form)
