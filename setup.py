@@ -36,8 +36,8 @@ SEAM = "_kernels.c"
 UNALIGNED = [f"-fno-align-{what}" for what in ("loops", "jumps", "labels")]
 # The seam calls kernels and gains nothing by -O3. Half of it is what to do when something failed,
 # so it may be small: a small call takes 1 to 5 % more instructions, a step of a network no longer.
-SMALL = ["-O2", "-fno-schedule-insns2", "-fno-jump-tables", "-fno-tree-vectorize"]
-SMALL += [*UNALIGNED, "-fno-align-functions"]
+SMALL = ["-O2", "-fno-jump-tables", "-fno-tree-vectorize", "-fno-align-functions"]
+OF_GCC = ["-fno-schedule-insns2", *UNALIGNED]
 INLINED = {"max-inline-insns-single": 30, "max-inline-insns-auto": 8, "inline-unit-growth": 5}
 # Of gcc's -O3, kernels want what vectorises, unrolls short loops and takes choices out of long
 # ones. Without the rest they are a sixth smaller and, over all of them, as fast.
@@ -60,7 +60,8 @@ def own_flags(source, gcc):
     """Return what a source is compiled with beside the rest."""
     if SEAM not in source:
         return KERNELS if gcc else []
-    return SMALL + [f"--param={name}={value}" for name, value in INLINED.items()] * gcc
+    params = [f"--param={name}={value}" for name, value in INLINED.items()]
+    return SMALL + (OF_GCC + params) * gcc
 
 
 class build_flags(build_ext):  # noqa: N801  (setuptools names commands in lower case)
