@@ -4,6 +4,7 @@ import ast
 import inspect
 import os
 import pathlib
+import platform
 import subprocess
 import sys
 import textwrap
@@ -37,6 +38,12 @@ def test_the_highest_level_is_the_default():
 @pytest.mark.parametrize("name", _kernels.levels())
 def test_a_level_can_be_forced(name):
     assert python("import fastreg._core._kernels as k; print(k.level())", FASTREG_ISA=name) == name
+
+
+def test_which_levels_fuse_multiply_adds(level):
+    """All that x86 has beside its first, and arm's only one."""
+    arm = platform.machine() in ("aarch64", "arm64")
+    assert _kernels.fuses() == (arm or level != "base")
 
 
 def test_an_unknown_level_is_a_clear_error():

@@ -104,6 +104,12 @@ def test_what_exclude_names_has_neither_decay_nor_ratio(rule, rng):
     assert not np.allclose(params["w"], params["b"])
 
 
+def test_a_proximal_step_of_one_shrinks_too():
+    """Each by 1 / |g|, after a step of one against the sign of g."""
+    optimizer = LAMB(1.0, beta1=0.0, beta2=0.0, lambda_l1=1.0, l1_mode="prox")
+    np.testing.assert_allclose(step(optimizer, [0.0, 0.0], [2.0, -4.0]), [-0.5, 0.75], rtol=1e-5)
+
+
 def test_nesterov_looks_ahead():
     with num_threads(1):
         found = step(LARS(1.0, 0.5, 0.1, nesterov=True), [3.0, 4.0], [5.0, 0.0])
