@@ -10,6 +10,7 @@ import rows_formats  # noqa: F401
 import rows_growth  # noqa: F401
 import rows_independence  # noqa: F401
 import rows_large  # noqa: F401
+import rows_large_layers  # noqa: F401
 import rows_memory  # noqa: F401
 import rows_mutants  # noqa: F401
 import rows_neighbour  # noqa: F401

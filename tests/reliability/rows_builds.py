@@ -1,25 +1,32 @@
 """M: the library built for tools that look at every access, every sum and every line.
 
-M-01 and M-10 build the extension in a copy of the tree and run the suite there, a folder of tests
-at a time; M-08 reads which lines of C that has run; M-04 runs the kernels without Python.
+M-01 and M-10 build the extension in a copy of the tree and run the suite there, two files of tests
+at a time. What became of a file is written down as it ends (build/suite-NAME.json): one that passed
+is not run again until the library, the file, or what tests share has changed. M-08 reads which
+lines of C the kernels' tests have run; M-04 runs the kernels without Python.
 """
 
 import gzip
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import drivers
+import pytest
 from charter import TREE, Broken, row
 from drivers import CLANG, edited
 from rows_memory import needs, unset_scalar
 
-#: The suite in pieces of some minutes each; the charter itself is not one of them. Kernels first.
-FIRST = ["tests/core", "tests/penalty", "tests/norm", "tests/dropout", "tests/optim", "tests/nn"]
+#: The kernels' tests, which come first.
+FIRST = ["tests/penalty", "tests/core", "tests/norm", "tests/dropout", "tests/optim", "tests/nn"]
 #: Left out in every build here, and why.
 LEFT_OUT = {
     "tests/core/test_flags.py": "looks at the flags of a release",
@@ -35,14 +42,16 @@ NOT_SANITIZED = {
 }
 
 
-def pieces():
-    """All that has tests, the kernels' first."""
-    found = sorted(
-        str(path.relative_to(TREE))
-        for path in (TREE / "tests").iterdir()
-        if path.name.startswith("test_") or (path.is_dir() and any(path.glob("test_*.py")))
-    )
-    return FIRST + [path for path in found if path not in (*FIRST, *LEFT_OUT, "tests/reliability")]
+def files():
+    """All files of tests, the kernels' first; the charter itself is not among them."""
+
+    def order(path):
+        place = (k for k, name in enumerate(FIRST) if path.startswith(name))
+        return next(place, len(FIRST)), path
+
+    found = (path.relative_to(TREE).as_posix() for path in (TREE / "tests").rglob("test_*.py"))
+    unwanted = (*LEFT_OUT, "tests/reliability")
+    return sorted((path for path in found if not path.startswith(unwanted)), key=order)
 
 
 def built(**environment):
@@ -63,16 +72,60 @@ def built(**environment):
     return folder / "tree"
 
 
-def tested(tree, paths, *left_out, **environment):
-    """Run tests of a tree; none may fail."""
-    skipped = [f"--ignore={path}" for path in (*LEFT_OUT, *left_out)]
+def tested(tree, paths, **environment):
+    """Run tests of a tree, none of which may fail, and return what pytest's last line counts."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *skipped, *paths],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *paths],
         cwd=tree, capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": str(tree), **environment},
     )  # fmt: skip
-    if done.returncode:
+    counts = re.findall(r"^\d+ (?:passed|skipped|failed|deselected).*", done.stdout, re.MULTILINE)
+    whole = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)  # all of a file was skipped
+    if done.returncode not in whole or not counts:
         raise Broken(f"{paths}: {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    return counts[-1]
+
+
+def digest(tree, path):
+    """Of all that a file of tests depends on: the library, the file, and what tests share."""
+    found = hashlib.sha256()
+    for part in ("csrc", "fastreg", "tests", "setup.py", "pyproject.toml"):
+        for one in sorted([tree / part, *(tree / part).rglob("*")]):
+            name = one.relative_to(tree).as_posix()
+            mine = name == path or not one.name.startswith("test_")
+            made = one.suffix in (".so", ".pyc") or one.name == "_kernels.c"
+            if one.is_file() and mine and not made and not name.startswith("tests/reliability"):
+                found.update(name.encode() + one.read_bytes())
+    return found.hexdigest()[:24]
+
+
+def suite(name, tree, paths, **environment):
+    """Run files of tests two at a time, all of them, and write down each; none may be red."""
+    journal = TREE / "build" / f"suite-{name}.json"
+    journal.parent.mkdir(exist_ok=True)
+    known = json.loads(journal.read_text("utf-8")) if journal.exists() else {}
+    red = []
+
+    def one(path):
+        key = digest(tree, path)
+        if known.get(path, {}).get("passed") == key:
+            return
+        began = time.time()
+        try:
+            said = tested(tree, [path], **environment)
+        except Broken as error:
+            known[path] = {"red": str(error)}
+            red.append(str(error))
+            print(f"{name}: {path}: RED\n{error}", flush=True)
+        else:
+            known[path] = {"passed": key, "said": said, "seconds": round(time.time() - began, 1)}
+            print(f"{name}: {path}: {said}", flush=True)
+        journal.write_text(json.dumps(dict(sorted(known.items())), indent=1), "utf-8")
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(one, paths))
+    if red:
+        raise Broken(f"{name}: {len(red)} of {len(paths)} files are red\n" + "\n".join(red))
 
 
 def of_gcc(name):
@@ -83,12 +136,13 @@ def of_gcc(name):
 
 def sanitizers():
     """Each compiler's switches of the build, and the library that a plain Python preloads."""
-    yield {}, f"{of_gcc('libasan.so')} {of_gcc('libubsan.so')}"
+    yield "gcc", {}, f"{of_gcc('libasan.so')} {of_gcc('libubsan.so')}"
     if CLANG:
         name = "libclang_rt.asan-x86_64.so"
         asked = [CLANG, f"-print-file-name={name}"]
         library = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-        yield {"CC": CLANG, "LDSHARED": f"{CLANG} -shared", "LDFLAGS": "-shared-libasan"}, library
+        switches = {"CC": CLANG, "LDSHARED": f"{CLANG} -shared", "LDFLAGS": "-shared-libasan"}
+        yield "clang", switches, library
 
 
 outside = edited(
@@ -105,26 +159,26 @@ outside.__name__ = "outside"
 @row(
     "M-01",
     "address and undefined-behaviour sanitizers of gcc and of clang stop at nothing in the whole suite; nothing is suppressed",
-    "parts of the suite",
-    full=len(pieces()),
+    "files of tests",
+    full=len(files()) - len(NOT_SANITIZED),
     planted=1,
     slow=True,
     faults=(outside,),
     needs=needs("cc"),
 )
 def sanitized(n):
-    """The first n parts of the suite under each compiler."""
-    for switches, library in sanitizers():
+    """The first n files of tests under each compiler."""
+    chosen = [path for path in files() if path not in NOT_SANITIZED][:n]
+    for compiler, switches, library in sanitizers():
         tree = built(FASTREG_SANITIZE="address,undefined", **switches)
         try:
-            for path in pieces()[:n]:
-                tested(
-                    tree, [path], *NOT_SANITIZED, LD_PRELOAD=library,
-                    ASAN_OPTIONS="detect_leaks=0", UBSAN_OPTIONS="print_stacktrace=1",
-                )  # fmt: skip
+            suite(
+                f"sanitized-{compiler}", tree, chosen, LD_PRELOAD=library,
+                ASAN_OPTIONS="detect_leaks=0", UBSAN_OPTIONS="print_stacktrace=1",
+            )  # fmt: skip
         finally:
             shutil.rmtree(tree.parent)
-    return min(n, len(pieces()))
+    return len(chosen)
 
 
 @row(
@@ -166,20 +220,20 @@ far.__name__ = "far"
 @row(
     "M-10",
     "the suite passes in a build that checks every index, every attribute that may be unset and every sum of integers of the Cython sources",
-    "parts of the suite",
-    full=len(pieces()),
+    "files of tests",
+    full=len(files()),
     planted=2,
     slow=True,
     faults=(far,),
     needs=needs("cc"),
 )
 def debugged(n):
-    """The first n parts of the suite."""
+    """The first n files of tests."""
+    chosen = files()[:n]
     tree = built(FASTREG_DEBUG="1")
     try:
-        for path in pieces()[:n]:
-            tested(tree, [path])
-        return min(n, len(pieces()))
+        suite("debug", tree, chosen)
+        return len(chosen)
     finally:
         shutil.rmtree(tree.parent)
 
@@ -253,7 +307,9 @@ dead.__name__ = "dead"
 def reached(n):
     tree = built(**COVERED)
     try:
-        tested(tree, FIRST)
+        kernels = [path for path in files() if path.startswith(tuple(FIRST))]
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda k: tested(tree, kernels[k::2]), range(2)))
         missing, lines, _ = unreached(tree)
         if missing:
             said = [f"{':'.join(map(str, at))}: {source(tree, at).strip()}" for at in missing]
