@@ -28,9 +28,10 @@ enum {
     FAR_AHEAD = 32, /* where panels follow one another in L2: 5 % of a product of 2048 */
     PARTS = 4,      /* tiles of a packed together: whole cache lines if rows are adjacent */
     SPAN = 8,       /* panels of b packed together: long runs of its rows */
-    NEAR_BYTES = 32 * 1024,  /* of b that are read where they lie: they stay in L1 */
-    ROWS_BYTES = 128 * 1024, /* of a block of a: it stays in L2 beside its c */
-    FEW_COLS = 16,           /* of c, which is turned if registers would be idle */
+    NEAR_BYTES = 32 * 1024,            /* of b that are read where they lie: they stay in L1 */
+    ROWS_BYTES = 32 * 1024 * FR_BYTES, /* of a block of a, 128 rows: they stay in L2 beside their
+                                        * c, and panels of b are copied once for a batch */
+    FEW_COLS = 16,                     /* of c, which is turned if registers would be idle */
     MANY_BYTES = 512 * 1024, /* the same where b is packed beforehand, which more rows than that
                                 are worth */
     TASK_WORK = 1024 * 1024, /* multiply-adds of float that are worth a task: 10 us */
@@ -266,8 +267,11 @@ static void plan_product(fr_product *p, int threads)
 
     const ptrdiff_t row = p->b_row < 0 ? -p->b_row : p->b_row;
     const int is_far = row * steps * (ptrdiff_t)sizeof(real) > NEAR_BYTES;
-    p->pack_b = p->b_col != 1 || (is_far && p->rows > 2 * TILE_ROWS);
-    p->shared_b = p->pack_b && block_bytes > MANY_BYTES;
+    const int is_copied = p->b_col != 1 || (is_far && p->rows > 2 * TILE_ROWS);
+    /* Loads across two cache lines cost a tenth: tiles after the first read them straightened. */
+    const int is_split = FR_LANES == 8 && ((uintptr_t)p->b | (uintptr_t)row * sizeof(real)) % 64;
+    p->pack_b = is_copied || (is_split && p->rows > 4 * TILE_ROWS && p->cols >= TILE_COLS);
+    p->shared_b = is_copied && block_bytes > MANY_BYTES;
     p->a_packs = !p->turned && packs_a(p) ? ceiling(tiles_down, PARTS) * blocks : 0;
     p->packs = p->a_packs + (p->shared_b ? ceiling(across, SPAN) * blocks : 0);
     p->packed_bytes = 0;
@@ -285,7 +289,7 @@ static void plan_product(fr_product *p, int threads)
         groups = at_most(across, (ptrdiff_t)(wanted / (double)down));
     groups = groups < 1 ? 1 : groups;
     if (groups == across && wanted > (double)(groups * down))
-        down = (ptrdiff_t)(wanted / (double)groups);
+        down = (ptrdiff_t)(wanted / (double)groups + 0.5);
     p->row_block = ceiling(tiles_down, down) * TILE_ROWS;
     p->col_block = ceiling(across, groups) * TILE_COLS;
     p->tasks = ceiling(p->rows, p->row_block) * ceiling(p->cols, p->col_block);

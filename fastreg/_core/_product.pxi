@@ -73,10 +73,10 @@ cdef cnp.ndarray product_target(object out, int ndim, cnp.npy_intp *shape, cnp.n
             "contiguous array and copy the result")
     if not cnp.PyArray_ISWRITEABLE(array):
         raise ValueError("matmul: out must be writeable, got a read-only array")
-    for name, side in (("a", a), ("b", b)):
-        if overlap(array, side):
-            raise ValueError(f"matmul: out must share no memory with {name}, which is read while "
-                             "out is written; leave it out or pass another array")
+    if overlap(array, a) or overlap(array, b):
+        raise ValueError(
+            f"matmul: out must share no memory with {'a' if overlap(array, a) else 'b'}, which is "
+            "read while out is written; leave it out or pass another array")
     return array
 
 
