@@ -170,6 +170,32 @@ static inline void fr_run_on(const char *usable, int n)
 #endif
 }
 
+/* The core that the calling thread runs on, or -1. */
+static inline int fr_core(void)
+{
+#ifdef __linux__
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+/* Move the calling thread to another of its cores, if it has one. It may return. */
+static inline void fr_leave(int core)
+{
+#ifdef __linux__
+    cpu_set_t own, others;
+    if (core < 0 || core >= CPU_SETSIZE || sched_getaffinity(0, sizeof own, &own))
+        return;
+    others = own;
+    CPU_CLR(core, &others);
+    if (!sched_setaffinity(0, sizeof others, &others))
+        sched_setaffinity(0, sizeof own, &own);
+#else
+    (void)core;
+#endif
+}
+
 /* The floating-point mode: rounding, flush to zero, which exceptions trap; not what was raised.
  */
 #if defined(__SSE2__) || defined(_M_X64)

@@ -90,6 +90,7 @@ static struct {
     int backwards;
     fr_float_mode mode;
 
+    atomic_int core;                      /* the caller's when the region began */
     atomic_int threads;                   /* lanes in use */
     atomic_llong awake;                   /* ns a helper waits awake */
     _Alignas(LINE) atomic_uint region;    /* counts the regions: helpers wait for it to change */
@@ -174,6 +175,15 @@ static void sleep_until_called(lane *own, unsigned seen)
     fr_wait(&own->wake);
 }
 
+/* A helper that wakes on the caller's core has half of it, beside an idle one, until the
+ * scheduler parts them: with few cores, that have been busy, some milliseconds later. */
+static void leave_the_caller(void)
+{
+    int core = fr_core();
+    if (core == atomic_load_explicit(&team.core, memory_order_relaxed))
+        fr_leave(core);
+}
+
 static void fr_helper(int k)
 {
     fr_run_on(team.usable, team.n_usable);
@@ -181,8 +191,10 @@ static void fr_helper(int k)
         /* Read before the lanes: a region that fills them later changes it. */
         unsigned seen = atomic_load(&team.region);
         bool called = k < atomic_load_explicit(&team.threads, memory_order_relaxed);
-        if (called)
+        if (called) {
+            leave_the_caller();
             work(k, true);
+        }
         if (!(called && await_change(seen)))
             sleep_until_called(&lanes[k], seen);
     }
@@ -215,6 +227,7 @@ static bool publish(fr_task task, const void *job, ptrdiff_t n, uint32_t chunks,
     team.chunks = chunks, team.backwards = backwards, team.mode = fr_get_float_mode();
     atomic_store_explicit(&team.under_way, chunks, memory_order_relaxed);
     atomic_store_explicit(&team.threads, threads, memory_order_relaxed);
+    atomic_store_explicit(&team.core, fr_core(), memory_order_relaxed);
     for (k = 0; k < threads; k++) {
         lanes[k].begin = (uint32_t)((uint64_t)chunks * k / threads);
         lanes[k].end = (uint32_t)((uint64_t)chunks * (k + 1) / threads);
@@ -287,10 +300,11 @@ static bool forbidden(size_class *class, int64_t now)
 }
 
 /* How long helpers stay awake: twice the time that regions have lately been apart, if that is
- * not too long. */
+ * not too long. A pause counts as twice what is too long at most: one is no habit. */
 static int64_t next_awake(int64_t gap)
 {
     int64_t most = atomic_load_explicit(&team.awake_at_most, memory_order_relaxed);
+    gap = gap < 2 * most ? gap : 2 * most;
     team.gap += (gap - team.gap) / 4;
     if (team.gap > most)
         return most / 256;

@@ -16,7 +16,8 @@
  * others'. The caller takes part, takes whatever nobody has begun, and waits only for chunks
  * under way.
  * - A helper waits for the next region awake for about as long as regions have lately been apart,
- *   giving up its core at every turn, and sleeps at once when somebody else took it.
+ *   giving up its core at every turn, and sleeps at once when somebody else took it. One that
+ *   begins a region on the caller's core moves to another: a scheduler may leave both there.
  * - Left to itself, the team is used while it pays. A region knows what it would have cost the
  *   caller alone: its own chunks' time, times all chunks. Time lost is a debt of the region's
  *   size class, gains repay it, and after a loss the class runs on one thread for 64 times its

@@ -1,6 +1,6 @@
 /* The team by itself: every task of a region runs once, whoever calls, forks or loses a core, and
  * what a region teaches. Built and run by test_threads.py, also under the thread sanitizer. */
-#include "../csrc/team.c"
+#include "team.c"
 
 #include <assert.h>
 #include <stdio.h>
@@ -172,6 +172,60 @@ static void company(void)
     fr_team_limits(3, 1000 * 1000);
 }
 
+/* Short pauses keep helpers awake; one long pause does not change that, a habit of them does. */
+static void pauses(void)
+{
+    enum { US = 1000, MS = 1000 * US };
+    int64_t before = team.gap;
+    fr_team_limits(3, 10 * MS);
+    team.gap = 100 * US;
+    assert(next_awake(100 * US) > 200 * US && next_awake(100 * US) < 300 * US);
+    assert(next_awake(3600 * 1000 * (int64_t)MS) > 2 * MS);
+    for (int k = 0; k < 20; k++)
+        next_awake(100 * US);
+    assert(next_awake(100 * US) < 400 * US);
+    for (int k = 0; k < 20; k++)
+        next_awake(50 * MS);
+    assert(next_awake(50 * MS) < MS);
+    team.gap = before;
+    fr_team_limits(3, MS);
+}
+
+#ifdef __linux__
+/* A helper on the caller's core goes to another, if it may run there, and may run where it might. */
+static void *part(void *ignored)
+{
+    cpu_set_t own, then;
+    int moved = 0, core;
+    assert(!sched_getaffinity(0, sizeof own, &own));
+    for (int k = 0; k < 40; k++) {
+        core = fr_core();
+        atomic_store(&team.core, core);
+        leave_the_caller();
+        moved += fr_core() != core;
+        assert(!sched_getaffinity(0, sizeof then, &then) && CPU_EQUAL(&own, &then));
+    }
+    assert(CPU_COUNT(&own) > 1 ? moved > 20 : !moved);
+    core = fr_core();
+    CPU_ZERO(&own);
+    CPU_SET(core, &own);
+    assert(!sched_setaffinity(0, sizeof own, &own));
+    atomic_store(&team.core, core);
+    leave_the_caller();
+    assert(!sched_getaffinity(0, sizeof then, &then) && CPU_EQUAL(&own, &then));
+    return ignored;
+}
+#endif
+
+static void cores(void)
+{
+#ifdef __linux__
+    pthread_t other;
+    assert(!pthread_create(&other, NULL, part, NULL));
+    pthread_join(other, NULL);
+#endif
+}
+
 /* After a loss a region runs alone, unless a number of threads is asked for. */
 static void obedience(void)
 {
@@ -196,6 +250,8 @@ int main(int argc, char **argv)
     orders();
     lessons();
     calls();
+    pauses();
+    cores();
     limits();
     company();
     obedience();

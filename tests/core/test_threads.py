@@ -18,6 +18,7 @@ import fastreg
 from fastreg._core import _kernels
 
 TEAM = Path(__file__).parent / "team_driver.c"
+SOURCES = Path(__file__).parents[2] / "csrc"
 
 
 # The team by itself ------------------------------------------------------------------------
@@ -28,10 +29,10 @@ TEAM = Path(__file__).parent / "team_driver.c"
 def test_the_team_by_itself(flags, tmp_path):
     """Each task once, from many callers and across forks; and what a region teaches."""
     compiler = shutil.which("clang") or shutil.which("clang-14") or shutil.which("cc")
-    if not (TEAM.parent.parent / "csrc").exists() or compiler is None:
+    if not SOURCES.exists() or compiler is None:
         pytest.skip("needs the sources and a compiler")
     program = str(tmp_path / "team")
-    options = ["-std=c11", "-g", "-O1", "-pthread", *flags.split()]
+    options = ["-std=c11", "-g", "-O1", "-pthread", f"-I{SOURCES}", *flags.split()]
     built = subprocess.run([compiler, *options, TEAM, "-o", program], capture_output=True)
     if built.returncode and "sanitize" in flags:
         pytest.skip("this compiler has no such sanitizer")
