@@ -49,6 +49,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"fastreg {version}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+html_favicon = "_static/icon.svg"
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system is
 html_sidebars = dict.fromkeys(  # pages without others below them
     [
         "index",
@@ -57,6 +59,7 @@ html_sidebars = dict.fromkeys(  # pages without others below them
         "frameworks",
         "clusters",
         "ranks",
+        "halves",
         "promises",
         "reliability",
         "benchmarks",

@@ -1,10 +1,12 @@
-"""Figures that the library draws: its schedules, and what the start's program records."""
+"""Figures that the library draws: its schedules, what the start's program records, rounding."""
 
 import re
 from pathlib import Path
 
-from fastreg import schedule
-from fastreg.lab.plots import BLUE
+import numpy as np
+
+from fastreg import SGD, schedule
+from fastreg.lab.plots import BLUE, GREEN, GREY, ORANGE
 from fastreg.lab.result import Picture
 
 __all__ = ["PICTURES"]
@@ -38,7 +40,29 @@ def _draw_history(figure):
         ax.grid(False)
 
 
+def _draw_halves(figure):
+    ax, steps = figure.subplots(), np.arange(51)
+    for words, color, master, size in (
+        ("by chance, mean of 1000", BLUE, False, 1000), ("by chance, one of them", ORANGE, False, 1),
+        ("master=True", GREEN, True, 1),
+    ):  # fmt: skip
+        params = {"w": np.ones(size, np.float16)}
+        optimizer, path = SGD(0.0002, master=master, rng=1), []
+        for _ in steps:
+            path.append(params["w"].astype(float).mean())
+            optimizer.update(params, {"w": -np.ones(size, np.float16)})
+        ax.step(steps, path, where="post", color=color, label=words)
+    ax.plot(steps, np.ones(len(steps)), "--", color=GREY, label="rounded to the nearest")
+    ax.set_xlabel("step")
+    ax.set_ylabel("parameter")
+    ax.legend(frameon=False, loc="upper left")
+
+
 PICTURES = [
     Picture("history", _draw_history, (10.4, 4.0), "What history.plot() draws of the lines above."),
     Picture("schedules", _draw, (10.4, 5.6), "Schedules of fastreg.schedule over 100 steps."),
+    Picture(
+        "halves", _draw_halves, (7.2, 4.0),
+        "A float16 parameter of 1 that each of 50 steps of SGD raises by 0.0002.",
+    ),  # fmt: skip
 ]

@@ -1,10 +1,12 @@
-"""``{diagram} name``: a drawing of `diagrams`, put into the page so that it takes its colours."""
+"""``{diagram} name``: a drawing of `diagrams`, put into the page so that it takes its colours.
+
+Beside ``name.svg`` lies ``name-narrow.svg``, the same for a telephone; the page shows one of them.
+"""
 
 import re
 from pathlib import Path
 
 from docutils import nodes
-from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 __all__ = ["setup"]
@@ -15,27 +17,25 @@ class Diagram(SphinxDirective):
 
     required_arguments = 1
     has_content = True
-    option_spec = {"wide": directives.flag}
 
     def run(self):
         """Return the figure."""
-        path = Path(self.env.srcdir) / "diagrams" / f"{self.arguments[0]}.svg"
+        name = self.arguments[0]
+        drawings = self._drawing("broad", name) + self._drawing("narrow", f"{name}-narrow")
+        parts = [
+            nodes.raw("", f'<figure class="diagram">{drawings}<figcaption>', format="html"),
+            *self.parse_content_to_nodes(),
+            nodes.raw("", "</figcaption></figure>", format="html"),
+        ]
+        return parts
+
+    def _drawing(self, kind, name):
+        path = Path(self.env.srcdir) / "diagrams" / f"{name}.svg"
         self.env.note_dependency(str(path))
         text = re.sub(r"<!--.*?-->", "", path.read_text("utf-8"), flags=re.DOTALL).strip()
-        name = self.arguments[0]
         text = text.replace("<title>", f'<title id="{name}-title">', 1)
-        text = text.replace("<svg", f'<svg role="img" aria-labelledby="{name}-title"', 1)
-        kind = "diagram wide" if "wide" in self.options else "diagram"
-        parts = [
-            nodes.raw(
-                "",
-                f'<figure class="{kind}"><div class="scroll" tabindex="0">{text}</div><figcaption>',
-                format="html",
-            )
-        ]
-        parts += self.parse_content_to_nodes()
-        parts.append(nodes.raw("", "</figcaption></figure>", format="html"))
-        return parts
+        head = f'<svg class="{kind}" role="img" aria-labelledby="{name}-title"'
+        return text.replace("<svg", head, 1)
 
 
 def setup(app):

@@ -19,18 +19,33 @@ ziamath.config.svg2 = False  # outlines where they are used, not by names that f
 
 
 def _inline(translator, node):
-    translator.body.append(_drawing(node, inline=True))
+    translator.body.append(_drawing(_tex(node), node, inline=True))
     raise nodes.SkipNode
 
 
 def _block(translator, node):
-    translator.body.append(f'<div class="formula">{_drawing(node, inline=False)}</div>\n')
+    drawings = "".join(_drawing(part, node, inline=False) for part in _parts(_tex(node)))
+    translator.body.append(f'<div class="formula">{drawings}</div>\n')
     raise nodes.SkipNode
 
 
-def _drawing(node, inline):
-    tex = " ".join(node.astext().split())
-    aligned = "\\begin" not in tex and (r"\\" in tex or "&" in tex)
+def _tex(node):
+    return " ".join(node.astext().split())
+
+
+def _aligned(tex):
+    return "\\begin" not in tex and (r"\\" in tex or "&" in tex)
+
+
+def _parts(tex):
+    """Return the formulas that stand side by side: on a narrow page, one below the other."""
+    if _aligned(tex) or "\\begin" in tex:
+        return [tex]
+    return [part for part in re.split(r"\s*\\q?quad\s*", tex) if part]
+
+
+def _drawing(tex, node, inline):
+    aligned = _aligned(tex)
     try:
         drawn = ziamath.Latex(
             rf"\begin{{aligned}} {tex} \end{{aligned}}" if aligned else tex,

@@ -66,6 +66,29 @@ def test_samples_run_as_printed(path, tmp_path, monkeypatch):
         assert runner.tries and not runner.failures, "".join(said)
 
 
+def test_samples_of_the_chapter_fit_their_pages():
+    """A page of 1400 pixels with the lists on both its sides shows so many signs of a line."""
+    for path in SAMPLED:
+        for _, text, line in samples(path) if path.parent.name == "chapter" else ():
+            assert max(map(len, text.splitlines())) <= 84, f"{path.name}, line {line}"
+
+
+def test_drawings_have_a_form_for_narrow_pages():
+    """Both are in one page: names of their arrowheads must not meet."""
+    drawings = sorted((DOCS / "diagrams").glob("*.svg"))
+    broad = [path for path in drawings if not path.stem.endswith("-narrow")]
+    assert len(broad) >= 5 and len(drawings) == 2 * len(broad)
+    names = []
+    for path in drawings:
+        text = path.read_text("utf-8")
+        width = float(re.search(r'viewBox="0 0 (\S+) ', text)[1])
+        assert width <= (380 if path.stem.endswith("-narrow") else 760), path.name
+        own = re.findall(r'id="([^"]+)"', text)
+        assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(own), path.name
+        names += own
+    assert len(names) == len(set(names))
+
+
 def test_files_and_commands_that_pages_name_exist():
     tree = DOCS.parent
     makefile = (tree / "Makefile").read_text("utf-8")
