@@ -10,6 +10,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from fastreg.dist.batchnorm import SyncBatchNorm
+from fastreg.dist.exchange import plus
 from fastreg.dist.tree import tree_sum
 from fastreg.dropout.base import RandomLayer
 from fastreg.nn.block import Block, blocks
@@ -105,7 +106,7 @@ class Copies:
                     parts = {(j, j + 1): getattr(self._copies[j][i], f"d{name}") for j in slopes}
                     sums = {}
                     for low, high in subtrees:
-                        total = tree_sum(low, high, parts, lambda a, b: a + b)
+                        total = tree_sum(low, high, parts, plus)
                         if total is not None:
                             sums[low, high] = total
                     give(f"{i}.{name}", sums)
