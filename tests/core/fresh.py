@@ -1,6 +1,7 @@
 """Work in an interpreter of its own: what it prints, and the bits of a fixed piece of work."""
 
 import os
+import platform
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ import pytest
 from fastreg._core import _kernels
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's /proc")
+GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="opens glibc's libm.so.6")
 BUILT = pytest.mark.skipif(not _kernels.team_info()["built"], reason="built without threads")
 
 

@@ -8,7 +8,7 @@ import sys
 import textwrap
 
 import pytest
-from fresh import BUILT, LINUX, WORK, python
+from fresh import BUILT, GLIBC, LINUX, WORK, python
 
 from fastreg import config
 
@@ -120,7 +120,7 @@ def test_bound_openmp_threads_leave_us_our_cores(first, alone):
     assert int(threads) == config._default_threads()
 
 
-@LINUX
+@GLIBC
 def test_libraries_named_like_openmp_do_no_harm(tmp_path, monkeypatch):
     """Replaced on the disk, without OpenMP's functions, in a folder with a space."""
     monkeypatch.setenv("OMP_PLACES", "cores")

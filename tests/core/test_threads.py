@@ -3,6 +3,7 @@
 import ctypes
 import multiprocessing
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fresh import BUILT, LINUX, WORK, python
+from fresh import BUILT, GLIBC, LINUX, WORK, python
 from harness import same_bits
 
 import fastreg
@@ -203,10 +204,8 @@ MODES = {  # bits of x86's MXCSR: rounding towards each side, flush to zero, den
 }  # fmt: skip
 
 
-@pytest.mark.skipif(
-    not (sys.platform.startswith("linux") and os.uname().machine == "x86_64"),
-    reason="sets x86's control register through glibc",
-)
+@GLIBC
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="sets x86's control register")
 @pytest.mark.parametrize("mode", MODES)
 def test_helpers_compute_in_the_callers_mode(mode):
     libm = ctypes.CDLL("libm.so.6")
