@@ -58,6 +58,7 @@ def draw_one(picture, name, folder):
     for kind, colour in (("light", lambda m: f"#{m[1]}"), ("dark", lambda m: night[m[1]])):
         text = re.sub(r"var\(--c([0-9a-f]{6}), #\1\)", colour, element)
         (folder / f"{name}-{kind}.svg").write_text(text, encoding="utf-8")
+    words = getattr(picture.draw, "words", words)  # where a drawing has its own
     return {"words": words, "caption": picture.caption, "wide": picture.wide}
 
 

@@ -100,6 +100,16 @@ def test_files_and_commands_that_pages_name_exist():
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{path.name}: make {target}"
 
 
+def test_scripts_of_the_benchmarks_are_all_listed():
+    folder = DOCS.parent / "benches"
+    scripts = {path.name for path in folder.glob("*.py") if not path.name.startswith("bench_")}
+    text = (folder / "README.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `(\w+\.py)` \|", text, re.MULTILINE)) == scripts - {
+        "conftest.py",
+        "process.py",  # what the scripts share
+    }
+
+
 def test_bytes_of_updates_are_those_of_their_rows_in_c():
     """A rule reads parameter, gradient and slots, and writes all but the gradient."""
     rules = (DOCS.parent / "csrc" / "fastreg.h").read_text("utf-8")
