@@ -5,6 +5,7 @@ that is exported is a name that is documented. A name that several modules expor
 under the first of them.
 """
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -165,7 +166,8 @@ def _thing(module, name, thing, found):
     text += f".. auto{kind}:: {module}.{name}\n"
     if kind == "class":
         elsewhere = ", ".join(sorted(_elsewhere(thing, found)))
-        text += f"   :members:\n   :inherited-members: {elsewhere}\n   :show-inheritance:\n"
+        text += f"   :members:\n   :inherited-members: {elsewhere}\n"
+        text += "   :show-inheritance:\n" if any(map(_told, thing.__bases__)) else ""
         requests = [one for one in dir(thing) if one.endswith(("_request", "_routing"))]
         if requests:  # scikit-learn's, of every estimator
             text += f"   :exclude-members: {', '.join(requests)}\n"
@@ -185,6 +187,23 @@ def _elsewhere(thing, found):
     return names
 
 
+def _told(base):
+    """Whether readers know a base: it has a page, or comes from another library."""
+    package, _, rest = base.__module__.partition(".")
+    return base is not object and (package != "fastreg" or base in _public())
+
+
+@functools.cache
+def _public():
+    return {thing for _, content in modules() for name in content.__all__
+            if inspect.isclass(thing := getattr(content, name))}  # fmt: skip
+
+
+def _bases(app, name, thing, options, bases):
+    bases[:] = [base if base in _public() else f"``{base.__module__}.{base.__qualname__}``"
+                for base in bases if _told(base)]  # fmt: skip
+
+
 def _plain(app, what, name, obj, options, signature, answer):
     """Write defaults that know that they are defaults as the numbers they are."""
     if signature:
@@ -199,5 +218,6 @@ def _begin(app):
 def setup(app):
     """Write the pages before Sphinx looks for its sources."""
     app.connect("autodoc-process-signature", _plain)
+    app.connect("autodoc-process-bases", _bases)
     app.connect("config-inited", lambda app, config: _begin(app), priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
