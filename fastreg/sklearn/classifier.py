@@ -26,7 +26,7 @@ __all__ = ["MLPClassifier"]
 
 
 class MLPClassifier(ClassifierMixin, Multilayer):
-    """Multi-layer perceptron classifier: scikit-learn's, and what its network lacks.
+    """Multi-layer perceptron classifier: scikit-learn's, with dropout, norms and schedules.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ __all__ = ["MLPRegressor"]
 
 
 class MLPRegressor(RegressorMixin, Multilayer):
-    """Multi-layer perceptron regressor: scikit-learn's, and what its network lacks.
+    """Multi-layer perceptron regressor: scikit-learn's, with dropout, norms and schedules.
 
     Parameters
     ----------
