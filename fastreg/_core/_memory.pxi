@@ -28,6 +28,14 @@ cdef extern from *:
     /* Small arrays that results were in, with one reference to each. An array that nobody else
      * refers to, no view and no weak reference either, serves again if it is as it was made. Python
      * without the GIL cannot tell, and the sanitizer is to see a new array every time. */
+    #if defined(Py_GIL_DISABLED) || defined(__SANITIZE_ADDRESS__)
+    static PyObject *fr_small_array(int ndim, npy_intp *shape, int kind)
+    {
+        return PyArray_EMPTY(ndim, shape, kind, 0);
+    }
+    static int fr_small_arrays(void) { return 0; }
+    static void fr_forget_small_arrays(void) {}
+    #else
     enum { KEPT_SETS = 16, KEPT_WAYS = 8 };
     static PyArrayObject *fr_kept[KEPT_SETS][KEPT_WAYS];
     static unsigned fr_turn[KEPT_SETS];
@@ -64,9 +72,6 @@ cdef extern from *:
 
     static PyObject *fr_small_array(int ndim, npy_intp *shape, int kind)
     {
-    #if defined(Py_GIL_DISABLED) || defined(__SANITIZE_ADDRESS__)
-        return PyArray_EMPTY(ndim, shape, kind, 0);
-    #else
         size_t sizes = !ndim ? 0 : (size_t)shape[0] + 7 * (size_t)shape[ndim - 1] + (size_t)ndim;
         size_t set = (sizes ^ sizes >> 4) % KEPT_SETS;
         PyArrayObject **kept = fr_kept[set], *array, *before;
@@ -81,7 +86,6 @@ cdef extern from *:
             Py_XDECREF(before);
         }
         return (PyObject *)array;
-    #endif
     }
 
     static int fr_small_arrays(void)
@@ -99,6 +103,7 @@ cdef extern from *:
             for (int way = 0; way < KEPT_WAYS; way++)
                 Py_CLEAR(fr_kept[set][way]);
     }
+    #endif
 
     /* The pool is entered with the GIL, which is its lock and is never given up inside. Python
      * without one needs a mutex, and a fork must find nobody inside: its handlers are C, so that

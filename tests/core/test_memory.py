@@ -231,12 +231,14 @@ def peak_of_a_steady_step(model, loss, X, y, **options):
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "sigmoid", "gelu"])
 def test_a_step_in_steady_state_allocates_no_large_array(activation, dropout, training):
-    """Each hidden array has 512 KB."""
+    """Each hidden array has 512 KB. Small ones are made anew where the GIL does not tell whether
+    somebody has them."""
     model = fastreg.nn.mlp([64, 1024, 1024, 10], activation=activation, dropout=dropout, rng=0)
     if not training:
         model.eval()
     X, y = np.ones((128, 64), np.float32), np.arange(128) % 10
-    assert peak_of_a_steady_step(model, fastreg.nn.softmax_cross_entropy, X, y) < 128 << 10
+    peak = peak_of_a_steady_step(model, fastreg.nn.softmax_cross_entropy, X, y)
+    assert peak < (128 << 10 if _kernels.pool_info()["small_arrays"] else 256 << 10)
 
 
 WIDE = np.ones((256, 1024))

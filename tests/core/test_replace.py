@@ -7,8 +7,10 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 from contextlib import suppress
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -184,16 +186,15 @@ def as_nobody(code, *arguments):
 
 
 @pytest.fixture
-def shared(tmp_path):
-    """A folder that everyone may write to, below folders that everyone may enter."""
-    folder = tmp_path / "shared"
-    folder.mkdir()
-    folder.chmod(0o777)
-    for parent in tmp_path.parents:
-        if parent.stat().st_uid == os.geteuid() and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    tmp_path.chmod(0o755)
-    return folder
+def shared():
+    """A folder that everyone may write to, below one that everyone may enter: whoever starts pytest
+    meanwhile shuts the one above `tmp_path` to others."""
+    with tempfile.TemporaryDirectory() as above:
+        os.chmod(above, 0o755)
+        folder = Path(above, "shared")
+        folder.mkdir()
+        folder.chmod(0o777)
+        yield folder
 
 
 def test_a_folder_that_may_be_written_but_not_listed(shared):
