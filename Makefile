@@ -49,7 +49,7 @@ sanitize: $(VENV)/test
 	rm -rf build/sanitize && mkdir -p build/sanitize
 	FASTREG_SANITIZE=address,undefined $(BIN)/pip install --quiet --no-deps --target build/sanitize .
 	cp -R tests build/sanitize/tests
-	cd build/sanitize && ASAN_OPTIONS=detect_leaks=0 \
+	cd build/sanitize && ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
 	    LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 	    PYTHONPATH=. $(abspath $(BIN))/python -m pytest -c /dev/null --rootdir=. \
 	    tests/optim/test_rules.py tests/optim/test_bad_updates.py tests/norm tests/dropout \

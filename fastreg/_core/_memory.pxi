@@ -17,9 +17,17 @@ cdef extern from *:
     static void fr_huge_pages(void *data, size_t bytes) { (void)data; (void)bytes; }
     #endif
 
+    #if defined(__SANITIZE_ADDRESS__) /* gcc */
+    #define FR_SANITIZED
+    #elif defined(__has_feature)
+    #if __has_feature(address_sanitizer) /* clang */
+    #define FR_SANITIZED
+    #endif
+    #endif
+
     /* Smaller arrays do not use the pool. Under the address sanitizer none does, so that guards
      * stand around every result. */
-    #if defined(__SANITIZE_ADDRESS__)
+    #if defined(FR_SANITIZED)
     enum { POOL_MIN_BYTES = 0x7fffffff };
     #else
     enum { POOL_MIN_BYTES = 64 * 1024 };
@@ -28,7 +36,7 @@ cdef extern from *:
     /* Small arrays that results were in, with one reference to each. An array that nobody else
      * refers to, no view and no weak reference either, serves again if it is as it was made. Python
      * without the GIL cannot tell, and the sanitizer is to see a new array every time. */
-    #if defined(Py_GIL_DISABLED) || defined(__SANITIZE_ADDRESS__)
+    #if defined(Py_GIL_DISABLED) || defined(FR_SANITIZED)
     static PyObject *fr_small_array(int ndim, npy_intp *shape, int kind)
     {
         return PyArray_EMPTY(ndim, shape, kind, 0);
