@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -86,7 +87,7 @@ def tested(tree, paths, **environment):
         cwd=tree, capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": str(tree), **environment},
     )  # fmt: skip
-    counts = re.findall(r"^\d+ (?:passed|skipped|failed|deselected).*", done.stdout, re.MULTILINE)
+    counts = re.findall(r"^(?:=+ )?(\d+ (?:passed|skipped)[^=\n]*)", done.stdout, re.MULTILINE)
     whole = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)  # all of a file was skipped
     if done.returncode not in whole or not counts:
         raise Broken(f"{paths}: {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
@@ -111,7 +112,7 @@ def suite(name, tree, paths, **environment):
     journal = TREE / "build" / f"suite-{name}.json"
     journal.parent.mkdir(exist_ok=True)
     known = json.loads(journal.read_text("utf-8")) if journal.exists() else {}
-    red = []
+    red, writing = [], threading.Lock()
 
     def one(path):
         key = digest(tree, path)
@@ -121,13 +122,14 @@ def suite(name, tree, paths, **environment):
         try:
             said = tested(tree, [path], **environment)
         except Broken as error:
-            known[path] = {"red": str(error)}
+            said, found = f"RED\n{error}", {"red": str(error)}
             red.append(str(error))
-            print(f"{name}: {path}: RED\n{error}", flush=True)
         else:
-            known[path] = {"passed": key, "said": said, "seconds": round(time.time() - began, 1)}
-            print(f"{name}: {path}: {said}", flush=True)
-        journal.write_text(json.dumps(dict(sorted(known.items())), indent=1), "utf-8")
+            found = {"passed": key, "said": said, "seconds": round(time.time() - began, 1)}
+        print(f"{name}: {path}: {said}", flush=True)
+        with writing:
+            known[path] = found
+            journal.write_text(json.dumps(dict(sorted(known.items())), indent=1), "utf-8")
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(one, paths))
