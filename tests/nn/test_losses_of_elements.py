@@ -248,3 +248,10 @@ def test_counts_below_zero_are_refused_before_training():
     run = train.Trainer(nn.mlp([1, 1]), "poisson", fastreg.Adam(), progress=False)
     with pytest.raises(ValueError, match="y must be from 0 to inf, got -1"):
         run.fit(np.zeros((2, 1)), [-1, 2], epochs=1)
+
+
+def test_a_share_that_float32_cannot_hold_keeps_its_digits(level):
+    """A difference of 1e20 with a share of 1e-42."""
+    outputs, targets = np.array([[1e20], [1.0]], np.float32), np.zeros((2, 1), np.float32)
+    _, gradient = nn.mse(outputs, targets, sample_weight=np.array([1e-42, 1.0]))
+    np.testing.assert_allclose(gradient.ravel(), [2e-22, 2.0], rtol=1e-6)

@@ -28,6 +28,7 @@ from rows_memory import needs, unset_scalar
 
 #: The kernels' tests, which come first.
 FIRST = ["tests/penalty", "tests/core", "tests/norm", "tests/dropout", "tests/optim", "tests/nn"]
+FIRST += ["tests/test_products.py"]
 #: Left out in every build here, and why.
 LEFT_OUT = {
     "tests/core/test_flags.py": "looks at the flags of a release",
@@ -247,45 +248,30 @@ def debugged(n):
         shutil.rmtree(tree.parent)
 
 
-#: Lines of C that no test runs, and why: (file, what the line holds).
-UNREACHED = {}  # (none has been looked at so far)
-COVERED = {"CFLAGS": "--coverage", "LDFLAGS": "--coverage", "FASTREG_DEBUG": "1"}
+#: Functions with lines that no test is seen to run, and why: (file, function).
+UNREACHED = {
+    ("csrc/team.c", "forget_helpers"): "runs in a forked child, which ends without writing counts",
+    ("csrc/system.h", "fr_thread"): "its last line follows a call that never returns",
+}
+COVERED = {"CFLAGS": "--coverage -fprofile-update=atomic", "LDFLAGS": "--coverage"}
+COVERED["FASTREG_DEBUG"] = "1"  # at -O0, so that lines stay apart
 
 
 def read_lines(tree):
-    """How often each line and each branch of csrc/ ran, added up over types and levels."""
+    """How often each line of csrc/ ran, added up over types and levels, but for `UNREACHED`."""
     objects = next((tree / "build").glob("temp.*/csrc"))
     notes = [str(path) for path in sorted(objects.glob("*.gcno"))]
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["gcov", "-b", "-j", *notes], cwd=folder, check=True, capture_output=True)
-        lines, branches = {}, {}
+        subprocess.run(["gcov", "-j", *notes], cwd=folder, check=True, capture_output=True)
+        lines = {}
         for path in Path(folder).glob("*.gcov.json.gz"):
             for one in json.loads(gzip.decompress(path.read_bytes()))["files"]:
                 name = os.path.normpath(one["file"])
-                if not name.startswith("csrc"):
-                    continue
-                for line in one["lines"]:
-                    at = name, line["line_number"]
-                    lines[at] = lines.get(at, 0) + line["count"]
-                    for k, branch in enumerate(line["branches"]):
-                        if not branch["throw"]:
-                            branches[*at, k] = branches.get((*at, k), 0) + branch["count"]
-    return lines, branches
-
-
-def unreached(tree):
-    """Lines and branches of C that did not run and are not explained."""
-    lines, branches = read_lines(tree)
-
-    def known(at):
-        return any(at[0] == name and text in source(tree, at) for name, text in UNREACHED)
-
-    found = {at for at, count in lines.items() if not count and not known(at)}
-    for (*at, k), count in branches.items():
-        at = tuple(at)
-        if lines.get(at) and not count and not known(at):
-            found.add((*at, k))
-    return sorted(found), len(lines), len(branches)
+                for line in one["lines"] if name.startswith("csrc") else ():
+                    if (name, line.get("function_name")) not in UNREACHED:
+                        at = name, line["line_number"]
+                        lines[at] = lines.get(at, 0) + line["count"]
+    return lines
 
 
 def source(tree, at):
@@ -319,10 +305,11 @@ def reached(n):
         kernels = [path for path in files() if path.startswith(tuple(FIRST))]
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda k: tested(tree, kernels[k::2]), range(2)))
-        missing, lines, _ = unreached(tree)
+        lines = read_lines(tree)
+        missing = sorted(at for at, count in lines.items() if not count)
         if missing:
             said = [f"{':'.join(map(str, at))}: {source(tree, at).strip()}" for at in missing]
-            raise Broken(f"{len(missing)} of {lines} lines\n" + "\n".join(said))
-        return lines
+            raise Broken(f"{len(missing)} of {len(lines)} lines\n" + "\n".join(said))
+        return len(lines)
     finally:
         shutil.rmtree(tree.parent)
