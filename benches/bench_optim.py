@@ -37,6 +37,7 @@ def expected(rule, size):
             ("Adam", "clip_norm", 1.2),
             ("AdamW", "prox+decay+clip+EMA", 4),
             ("Adam", "bfloat16 state", 1.35),
+            ("Adam", "int8 state", 1.0),
         )
     ),
 )  # fmt: skip

@@ -1,8 +1,8 @@
-"""Whether state in bfloat16 changes where a training ends: five data sets, five seeds each.
+"""Whether state in bfloat16 or int8 changes where a training ends: five data sets, five seeds each.
 
 Each pair of trainings has the same weights, batches and steps; one keeps the moments of AdamW in
-float32, the other in bfloat16. Printed is the final training loss of both, and the 95 % interval of
-the mean of the pairs' log ratio (Student's t). Run it as ``python benches/narrow_state.py``.
+float32, the other in fewer bits. Printed is the final training loss of both, and the 95 % interval
+of the mean of the pairs' log ratio (Student's t). Run it as ``python benches/narrow_state.py``.
 """
 
 import argparse
@@ -59,22 +59,27 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=40)
     options = parser.parse_args()
-    print("| data | float32 | bfloat16 | log ratio, 95 % |\n|---|--:|--:|--:|")
+    kinds = ("bfloat16", "int8")
+    print("| data | float32 | " + " | ".join(f"{kind} | log ratio, 95 %" for kind in kinds) + " |")
+    print("|---|--:|" + "--:|--:|" * len(kinds))
     ratios = []
     for name in SETS:
-        pairs = np.array(
+        losses = np.array(
             [
-                [final_loss(name, seed, kind, options.epochs) for kind in (None, "bfloat16")]
+                [final_loss(name, seed, kind, options.epochs) for kind in (None, *kinds)]
                 for seed in range(options.seeds)
             ]
         )
-        own = np.log(pairs[:, 1] / pairs[:, 0])
+        own = np.log(losses[:, 1:] / losses[:, :1])
         ratios.extend(own)
-        low, high = interval(own)
-        full, narrow = pairs.mean(0)
-        print(f"| {name} | {full:.4g} | {narrow:.4g} | {low:+.4f} to {high:+.4f} |", flush=True)
-    low, high = interval(ratios)
-    print(f"| all {len(ratios)} pairs | | | {low:+.4f} to {high:+.4f} |")
+        full, *narrow = losses.mean(0)
+        cells = [
+            f"{loss:.4g} | {low:+.4f} to {high:+.4f}"
+            for loss, (low, high) in zip(narrow, map(interval, own.T), strict=True)
+        ]
+        print(f"| {name} | {full:.4g} | {' | '.join(cells)} |", flush=True)
+    cells = [f"{low:+.4f} to {high:+.4f}" for low, high in map(interval, np.transpose(ratios))]
+    print(f"| all {len(ratios)} pairs | | | {' | | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import sys
 ROWS = [
     ("float32", {}),
     ("float32", {"state_dtype": "bfloat16"}),
+    ("float32", {"state_dtype": "int8"}),
     ("bfloat16", {}),
     ("bfloat16", {"state_dtype": "bfloat16"}),
     ("bfloat16", {"master": True}),

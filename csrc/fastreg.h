@@ -215,6 +215,7 @@ typedef struct {
     const char *name;
     int slots;
     const char *kinds; /* how each slot is rounded */
+    int watched;       /* the slot whose squares may leave the range, or -1 */
     void (*prepare)(fr_step *step, const fr_hyper *hyper, double t, double *memory);
 } fr_rule;
 
@@ -255,6 +256,7 @@ typedef struct {
 typedef struct {
     fr_mask mask;
     uint64_t first;
+    int16_t *scale[FR_MAX_SLOTS]; /* of state in bytes, by block: powers of two */
 } fr_draws;
 
 /* A step of float parameters whose state is kept in fewer bits. */
@@ -264,8 +266,18 @@ typedef void (*fr_narrow)(const fr_span *span, const fr_step *step, const fr_dra
 typedef void (*fr_measure_narrow)(const fr_span *span, const fr_step *step, const fr_draws *draws,
                                   double squares[2]);
 
-/* Parameters of 16 bits: their rule, their type, whether their state is kept in fewer bits, and
- * the floats that take the steps in their place, or NULL. Their state is that of floats. */
+/* A step of float parameters whose state is kept in a byte per number; and the conversion of a
+ * slot from floats and into them, of one that has no sign or one that has. */
+typedef void (*fr_coded_update)(const fr_span *span, const fr_step *step, const fr_draws *draws,
+                                int rule);
+typedef void (*fr_encode_slot)(uint8_t *to, int16_t *scales, const float *from, ptrdiff_t n,
+                               int unsign);
+typedef void (*fr_decode_slot)(float *to, const uint8_t *from, const int16_t *scales, ptrdiff_t n,
+                               int unsign);
+
+/* Parameters of 16 bits: their rule, their type, in how many bits each number of their state is
+ * kept (8 or 16, 0: as floats), and the floats that take the steps in their place, or NULL. Their
+ * state is that of floats. */
 typedef struct {
     int rule, type, narrow;
     float *master;
@@ -551,8 +563,12 @@ typedef void (*fr_row_backward)(void *dx, double *dgamma, double *dbeta, const v
 typedef struct {
     fr_update update[FR_RULE_COUNT];
     fr_measure measure[FR_LAYERWISE_COUNT];
-    fr_narrow narrow[FR_RULE_COUNT];     /* of float alone, as the next five */
+    fr_narrow narrow[FR_RULE_COUNT];     /* of float alone, as the next nine */
     fr_measure_narrow measure_narrow[1]; /* LAMB's */
+    fr_coded_update coded_update[1];
+    fr_measure_narrow measure_coded[1]; /* LAMB's */
+    fr_encode_slot encode_slot[1];
+    fr_decode_slot decode_slot[1];
     fr_half_update half_update[1];
     fr_half_measure half_measure[1];
     fr_half_sum half_sum[1];
@@ -576,6 +592,7 @@ enum {
     FR_SUM_LANES = 16,      /* running sums of a span */
     FR_RUN = 64,            /* elements of an update that are looked at before it */
     FR_NARROW_RUN = 256,    /* elements whose state is widened together */
+    FR_CODED_BLOCK = 256,   /* elements whose state in bytes shares a scale */
     FR_HALF_RUN = 1024,     /* parameters of 16 bits that are widened together */
     FR_PARAM_DRAW = 15,     /* the number of their draw; those of slots are from 0 */
     FR_DRAFT = 1024,        /* elements of a step that sit in L1 while it is measured */

@@ -11,8 +11,6 @@
  */
 #if FR_BYTES == 4
 
-extern const fr_kernels FR_NAMED(FR_LEVEL, FR_TYPE);
-
 FR_INLINE float float_of_float16(uint16_t half)
 {
     const uint32_t size = (uint32_t)(half & 0x7FFFu) << 13, sign = (uint32_t)(half >> 15) << 31;
@@ -114,14 +112,23 @@ FR_CALLED fr_span span_over_floats(float wide[2][FR_HALF_RUN], const fr_span *sp
                    .average = span->average ? (float *)span->average + begin : NULL,
                    .n = n};
     for (int k = 0; k < fr_rules[half->rule].slots; k++)
-        run.slot[k] = kinds[k] == 'f' ? (void *)((float *)span->slot[k] + begin)
-                                      : (void *)((uint16_t *)span->slot[k] + begin);
+        run.slot[k] = kinds[k] == 'f'
+                          ? (void *)((float *)span->slot[k] + begin)
+                          : (void *)((char *)span->slot[k] + begin * half->narrow / 8);
     if (half->master)
         follow(half->master + begin, param, n, half->type);
     else
         widen_halves(wide[0], param, n, half->type);
     widen_halves(wide[1], (const uint16_t *)span->grad + begin, n, half->type);
     return run;
+}
+
+/* What the next run draws from, and where its scales are. */
+FR_INLINE void go_on(fr_draws *draws)
+{
+    draws->first += FR_HALF_RUN;
+    for (int k = 0; k < FR_MAX_SLOTS; k++)
+        draws->scale[k] = draws->scale[k] ? draws->scale[k] + FR_HALF_RUN / FR_CODED_BLOCK : NULL;
 }
 
 static void half_update(const fr_span *span, const fr_step *step, const fr_draws *draws,
@@ -131,10 +138,12 @@ static void half_update(const fr_span *span, const fr_step *step, const fr_draws
     _Alignas(64) float wide[2][FR_HALF_RUN];
     _Alignas(64) uint16_t pieces[FR_HALF_RUN];
     fr_draws own = *draws;
-    for (ptrdiff_t i = 0; i < span->n; i += FR_HALF_RUN, own.first += FR_HALF_RUN) {
+    for (ptrdiff_t i = 0; i < span->n; i += FR_HALF_RUN, go_on(&own)) {
         const ptrdiff_t n = span->n - i < FR_HALF_RUN ? span->n - i : FR_HALF_RUN;
         const fr_span run = span_over_floats(wide, span, i, n, half);
-        if (half->narrow)
+        if (half->narrow == 8)
+            kernels->coded_update[0](&run, step, &own, half->rule);
+        else if (half->narrow)
             kernels->narrow[half->rule](&run, step, &own);
         else
             kernels->update[half->rule](&run, step);
@@ -154,11 +163,13 @@ static void half_measure(const fr_span *span, const fr_step *step, const fr_draw
     const double units[2] = {1.0, 1.0};
     fr_draws own = *draws;
     squares[0] = squares[1] = 0.0;
-    for (ptrdiff_t i = 0; i < span->n; i += FR_HALF_RUN, own.first += FR_HALF_RUN) {
+    for (ptrdiff_t i = 0; i < span->n; i += FR_HALF_RUN, go_on(&own)) {
         const ptrdiff_t n = span->n - i < FR_HALF_RUN ? span->n - i : FR_HALF_RUN;
         const fr_span run = span_over_floats(wide, span, i, n, half);
         double part[2];
-        if (half->narrow && half->rule == FR_RULE_lamb)
+        if (half->narrow == 8 && half->rule == FR_RULE_lamb)
+            kernels->measure_coded[0](&run, step, &own, part);
+        else if (half->narrow && half->rule == FR_RULE_lamb)
             kernels->measure_narrow[0](&run, step, &own, part);
         else
             kernels->measure[half->rule - FR_RULE_lamb](&run, step, units, 0, part);
@@ -183,6 +194,7 @@ static void half_nearest(void *to, const float *from, ptrdiff_t n, int type)
 {
     round_halves((uint16_t *)to, from, NULL, n, type);
 }
-_Static_assert(FR_HALF_RUN % FR_NARROW_RUN == 0 && FR_HALF_RUN % (2 * FR_MASK_GROUP) == 0,
+_Static_assert(FR_HALF_RUN % FR_NARROW_RUN == 0 && FR_HALF_RUN % FR_CODED_BLOCK == 0 &&
+                   FR_HALF_RUN % (2 * FR_MASK_GROUP) == 0,
                "bits are drawn for pairs of groups, and state for runs of its own");
 #endif

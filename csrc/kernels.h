@@ -27,7 +27,8 @@
 #include "update_tmpl.h"
 #include "layerwise_tmpl.h" /* over the steps of an element above */
 #include "narrow_tmpl.h"    /* the same with their state in fewer bits */
-#include "half_tmpl.h"      /* both, of parameters that have fewer */
+#include "coded_tmpl.h"     /* and in a byte per number */
+#include "half_tmpl.h"      /* all three, of parameters that have fewer */
 #include "dense_tmpl.h"     /* composes the ones above */
 #include "product_tmpl.h"
 #include "activation_tmpl.h"
@@ -51,6 +52,10 @@ const fr_kernels FR_NAMED(FR_LEVEL, FR_TYPE) = {
 #if FR_BYTES == 4
     .narrow = {FR_RULES(FR_NARROW_ENTRY) FR_LAYERWISE(FR_NARROW_ENTRY)},
     .measure_narrow = {measure_narrow_lamb},
+    .coded_update = {coded_update},
+    .measure_coded = {measure_coded_lamb},
+    .encode_slot = {encode_slot},
+    .decode_slot = {decode_slot},
     .half_update = {half_update},
     .half_measure = {half_measure},
     .half_sum = {sum_halves},

@@ -262,7 +262,7 @@ void fr_trust(fr_step *own, const fr_step *step, int rule, double weight, double
     }
 }
 
-#define FR_ROW(rule, slots, watched, kinds) {#rule, slots, kinds, rule##_prepare},
+#define FR_ROW(rule, slots, watched, kinds) {#rule, slots, kinds, watched, rule##_prepare},
 const fr_rule fr_rules[FR_RULE_COUNT] = {FR_RULES(FR_ROW) FR_LAYERWISE(FR_ROW)};
 
 #define FR_FIELD_NAME(name) #name,

@@ -2,7 +2,8 @@
 # step then checks only gradients and runs every block of every tensor in one parallel region.
 #
 # From _arrays: is_block, is_masked, same_layout; _halves: is_half, param_array, param_row; _matrix:
-# BLOCK; _gradient: laid_out, scalar_type; _tensor: Piece, Row, Step, Tensor.
+# BLOCK; _gradient: laid_out, scalar_type; _slots: coded_slot, is_narrow, is_unsigned, state_of;
+# _tensor: Piece, Row, Step, Tensor.
 
 cdef cnp.ndarray check_target(str where, str name, object value):
     """A parameter is written in place, so it is taken as it is or refused."""
@@ -18,17 +19,6 @@ cdef cnp.ndarray check_target(str where, str name, object value):
     return array
 
 
-cdef inline bint is_halved(const char *kinds, Py_ssize_t k) noexcept:
-    """Whether slot k is kept in bfloat16; averages, which come after the slots, never are."""
-    return kinds != NULL and k < <Py_ssize_t>strlen(kinds) and kinds[k] != c"f"
-
-
-cdef object half_of(double number):
-    """A number of at least 0 as the bits of the nearest bfloat16."""
-    bits = np.float32(number).view(np.uint32)
-    return (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
-
-
 @cython.final
 cdef class Binding:
     """The parameters of one call, proven fit to be written, with their state and blocks."""
@@ -38,8 +28,10 @@ cdef class Binding:
     cdef list params     # arrays; for scalar entries, 0-d cells
     cdef list scalars    # the NumPy type of a scalar entry, None for arrays
     cdef list states     # per tensor, a list of slot arrays and then the average, if any
+    cdef list scales     # per tensor, one array for each slot that is kept in 8 bits, or None
     cdef object container  # the params of the last call, whose scalar entries are replaced
     cdef const char *kinds  # how each slot is rounded to fewer bits; NULL: as the parameters
+    cdef int rule, bits     # how many: 8 or 16
     cdef bint averaged, mastered  # the states end with an average, with a master; see add
     cdef bint draws      # some parameter of 16 bits has no master
     cdef bint any_scalars
@@ -55,21 +47,23 @@ cdef class Binding:
     cdef uintptr_t *ends
     cdef Py_ssize_t n_tensors, n_rows, n_pieces, n_units, n_targets, grad_bytes, bytes_moved
 
-    def __cinit__(self, str where, list names, list values, list known, list initial,
-                  dict before, dict born, int narrow_rule, bint averaged, bint mastered):
-        """``known``: for each slot a dictionary of state by name; ``initial``: its first value,
-        None for a copy of the parameter. The names ``before`` have state, that of all others
-        among the ``born`` begins now, and the rest have none. ``narrow_rule``: the rule
-        whose state is kept in bfloat16, or -1. ``averaged``, ``mastered``: whether averages come
+    def __cinit__(self, str where, list names, list values, list known, list scales,
+                  list initial, dict before, dict born, int rule, int bits, bint averaged,
+                  bint mastered):
+        """``known``: for each slot a dictionary of state by name, ``scales``: of scales, where state
+        is kept in 8 ``bits`` (16: in bfloat16, 0: as the parameters); ``initial``: a slot's first
+        value, None for a copy of the parameter. The names ``before`` have state, that of all others
+        among the ``born`` begins now, and the rest have none. ``averaged``, ``mastered``: whether averages come
         after the slots, and then masters, which parameters of 16 bits alone have."""
         cdef Py_ssize_t i
         self.where, self.names = where, names
         self.averaged, self.mastered = averaged, mastered
-        self.kinds = fr_rules[narrow_rule].kinds if narrow_rule >= 0 else NULL
+        self.rule, self.bits = rule, bits
+        self.kinds = fr_rules[rule].kinds if bits else NULL
         self.n_tensors = len(names)
-        self.params, self.scalars, self.states = [], [], []
+        self.params, self.scalars, self.states, self.scales = [], [], [], []
         for i in range(self.n_tensors):
-            self.add(names[i], values[i], known if names[i] in before else None, initial,
+            self.add(names[i], values[i], known if names[i] in before else None, scales, initial,
                      names[i] in born)
         self.order_targets()
         self.cut()
@@ -84,10 +78,11 @@ cdef class Binding:
         PyMem_Free(self.starts)
         PyMem_Free(self.ends)
 
-    cdef add(self, object name, object value, list known, list initial, bint born):
+    cdef add(self, object name, object value, list known, list scales, list initial,
+             bint born):
         """Check one parameter and give it its state."""
         cdef Py_ssize_t k
-        cdef list states = []
+        cdef list states = [], own = []
         cdef bint half
         kind = None
         if not isinstance(value, cnp.ndarray):
@@ -96,9 +91,15 @@ cdef class Binding:
         array = check_target(self.where, f"params[{name!r}]", value)
         if self.kinds and param_row(array) == FR_FLOAT64:
             raise TypeError(
-                f"{self.where}: params[{name!r}] must be float32 where state_dtype is 'bfloat16', or "
-                f"have 16 bits, got {array.dtype}; convert it with astype (a norm's gamma and beta may be assigned), "
-                "or leave state_dtype out"
+                f"{self.where}: params[{name!r}] must be float32 where state_dtype is "
+                f"{'int8' if self.bits == 8 else 'bfloat16'!r}, or have 16 bits, got {array.dtype}; convert it with "
+                "astype (a norm's gamma and beta may be assigned), or leave state_dtype out"
+            )
+        if self.bits == 8 and not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>array):
+            raise ValueError(
+                f"{self.where}: params[{name!r}] must be contiguous in C order where state_dtype is "
+                f"'int8', got strides {value.strides} for shape {value.shape}; pass a contiguous "
+                "copy, or take 'bfloat16'"
             )
         half = is_half(param_row(array))
         if half and self.averaged and not self.mastered:
@@ -109,43 +110,29 @@ cdef class Binding:
         self.draws |= half and not self.mastered
         if born:
             for k in range(len(initial) - (self.mastered and not half)):
-                state = known[k].get(name) if known is not None else None
-                states.append(self.state_of(
-                    name, array, state, initial[k], is_halved(self.kinds, k)))
+                state, scale = known[k].get(name) if known is not None else None, None
+                if self.bits == 8 and is_narrow(self.kinds, k):
+                    state, scale = coded_slot(
+                        self.where, name, array, state, scales[k].get(name), initial[k],
+                        is_unsigned(self.rule, k))
+                else:
+                    state = state_of(self.where, name, array, state, initial[k],
+                                     is_narrow(self.kinds, k))
+                states.append(state)
+                own.append(scale)
         self.params.append(array)
         self.scalars.append(kind)
         self.states.append(states)
+        self.scales.append(own)
         self.any_scalars |= kind is not None
-
-    cdef object state_of(self, object name, object param, object state, object initial,
-                         bint halved):
-        """The slot array of a tensor in the tensor's layout: new, or what is known of it."""
-        half = is_half(param_row(param))
-        dtype = np.uint16 if halved else np.float32 if half else param.dtype
-        if state is None and initial is None:
-            return np.array(param, dtype, order="K", copy=True, subok=False)
-        if state is None and initial == 0:
-            return np.zeros_like(param, dtype, subok=False)
-        if state is None:
-            return np.full_like(param, half_of(initial) if halved else initial, dtype, subok=False)
-        if state.shape != param.shape or state.dtype != dtype:
-            raise ValueError(
-                f"{self.where}: params[{name!r}] must keep shape {state.shape} and dtype "
-                f"{state.dtype}, got {param.shape} and {param.dtype}; use a new optimizer"
-            )
-        if same_layout(<cnp.ndarray>state, <cnp.ndarray>param):
-            return state
-        moved = np.empty_like(param, dtype, subok=False)
-        moved[...] = state
-        return moved
 
     cdef order_targets(self):
         """Sort the address ranges of everything that is written; refuse any overlap."""
         cdef list ranges = []
         cdef Py_ssize_t i
         for i in range(self.n_tensors):
-            for array in (self.params[i], *self.states[i]):
-                if array.nbytes:
+            for array in (self.params[i], *self.states[i], *self.scales[i]):
+                if array is not None and array.nbytes:
                     ranges.append(
                         (<uintptr_t>cnp.PyArray_DATA(array), array.nbytes, self.names[i]))
         ranges.sort(key=lambda item: item[0])
@@ -189,7 +176,8 @@ cdef class Binding:
             self.bytes_moved += param.nbytes * 3
             for state in self.states[i]:
                 self.bytes_moved += 2 * state.nbytes
-            self.tensors[i].kinds, self.tensors[i].first = self.kinds, <uint64_t>drawn
+            self.tensors[i].kinds, self.tensors[i].bits = self.kinds, self.bits
+            self.tensors[i].first = <uint64_t>drawn
             drawn += (n + FR_MASK_GROUP - 1) // FR_MASK_GROUP * FR_MASK_GROUP
             for start in range(0, n, BLOCK):
                 self.pieces[count] = Piece(i, start, min(BLOCK, n - start))
@@ -220,6 +208,8 @@ cdef class Binding:
                     self.tensors[i].span.average = cnp.PyArray_DATA(states[k])
                 else:
                     self.tensors[i].master = <float *>cnp.PyArray_DATA(states[k])
+                if self.scales[i][k] is not None:
+                    self.tensors[i].scale[k] = <int16_t *>cnp.PyArray_DATA(self.scales[i][k])
             count, memory = born.get(self.names[i], (0, 1.0))
             group, penalised = kinds[i]
             key = group, penalised, count, memory

@@ -1,6 +1,6 @@
 """The only place that knows the C side: declarations of csrc/fastreg.h and team.h."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "team.h" nogil:
     enum:
@@ -36,6 +36,7 @@ cdef extern from "fastreg.h" nogil:
         FR_BFLOAT16
         FR_FLOAT16
         FR_MASK_GROUP
+        FR_CODED_BLOCK
         FR_PANEL_COLS
         FR_PANEL_ROWS
 
@@ -54,7 +55,7 @@ cdef extern from "fastreg.h" nogil:
         const fr_span *, const fr_step *, const double *units, int again, double *squares) noexcept
     ctypedef struct fr_rule:
         const char *name
-        int slots
+        int slots, watched
         const char *kinds
     bint fr_is_plain(double mean, double inv_std, int is_float)
     bint fr_plain_sums(double sum, double dot, int is_float)
@@ -77,10 +78,18 @@ cdef extern from "fastreg.h" nogil:
     ctypedef struct fr_draws:
         fr_mask mask
         uint64_t first
+        int16_t *scale[4]
     ctypedef void (*fr_narrow)(
         const fr_span *, const fr_step *, const fr_draws *) noexcept
     ctypedef void (*fr_measure_narrow)(
         const fr_span *, const fr_step *, const fr_draws *, double *squares) noexcept
+    ctypedef void (*fr_coded_update)(
+        const fr_span *, const fr_step *, const fr_draws *, int rule) noexcept
+    ctypedef void (*fr_encode_slot)(
+        uint8_t *to, int16_t *scales, const float *from_, Py_ssize_t n, int unsign) noexcept
+    ctypedef void (*fr_decode_slot)(
+        float *to, const uint8_t *from_, const int16_t *scales, Py_ssize_t n,
+        int unsign) noexcept
     ctypedef struct fr_half:
         int rule, type, narrow
         float *master
@@ -245,6 +254,10 @@ cdef extern from "fastreg.h" nogil:
         fr_measure measure[1]
         fr_narrow narrow[1]
         fr_measure_narrow measure_narrow[1]
+        fr_coded_update coded_update[1]
+        fr_measure_narrow measure_coded[1]
+        fr_encode_slot encode_slot[1]
+        fr_decode_slot decode_slot[1]
         fr_half_update half_update[1]
         fr_half_measure half_measure[1]
         fr_half_sum half_sum[1]

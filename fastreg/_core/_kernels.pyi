@@ -277,7 +277,13 @@ class Product: ...
 # steps, skipped steps, count of those that join next, whether averages are swapped in, count and
 # memory by name, state by slot and name
 _Snapshot: TypeAlias = tuple[
-    int, int, int, bool, dict[Any, tuple[int, float]], list[dict[Any, NDArray[Any]]]
+    int,
+    int,
+    int,
+    bool,
+    dict[Any, tuple[int, float]],
+    list[dict[Any, NDArray[Any]]],
+    list[dict[Any, NDArray[Any]]],
 ]
 
 class State:
@@ -292,6 +298,7 @@ class State:
     skipped: int
     start: int
     swapped: bool
+    bits: int
     averaged: bool
     mastered: bool
     keyed: bool
@@ -304,17 +311,27 @@ class State:
         n_groups: int = ...,
         initial: tuple[float | None, ...] = ...,
         averaged: bool = ...,
-        narrow: bool = ...,
+        bits: int = ...,
         key: int | None = ...,
         mastered: bool = ...,
     ) -> Self: ...
     def get_hyper(self, key: str, group: int = ...) -> Any: ...
     def set_hyper(self, key: str, value: Any, group: int = ...) -> None: ...
     def slot(self, k: int) -> dict[Any, NDArray[Any]]: ...
-    def set_slot(self, k: int, entries: dict[Any, NDArray[Any]]) -> None: ...
+    def slot_scales(self, k: int) -> dict[Any, NDArray[Any]]: ...
+    def set_slot(
+        self,
+        k: int,
+        entries: dict[Any, NDArray[Any]],
+        scales: dict[Any, NDArray[Any]] | None = ...,
+    ) -> None: ...
     def set_t(self, t: int) -> None: ...
     def halved(self, k: int) -> bool: ...
     def rounds(self, k: int) -> bool: ...
+    def encoded(
+        self, k: int, floats: NDArray[Any]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]: ...
+    def decoded(self, k: int, codes: NDArray[Any], scales: NDArray[Any]) -> NDArray[np.float32]: ...
     def rule_name(self) -> str: ...
     def snapshot(self) -> _Snapshot: ...
     def set_state(

@@ -2,8 +2,8 @@
 
 One extension, one topic per file: ``_threads.pxi`` decides how many threads run, ``_memory.pxi``
 where results live, ``_arrays.pxi`` what an array must look like, ``_matrix.pxi`` how a matrix is
-cut into tasks. An optimizer's tensors are in ``_gradient.pxi``, ``_tensor.pxi``, ``_binding.pxi``
-and ``_scalars.pxi``, what it holds in ``_hypers.pxi`` and ``_state.pxi``, its steps in
+cut into tasks. An optimizer's tensors are in ``_gradient.pxi``, ``_slots.pxi``, ``_tensor.pxi``,
+``_binding.pxi`` and ``_scalars.pxi``, what it holds in ``_hypers.pxi`` and ``_state.pxi``, its steps in
 ``_update.pxi`` and ``_layerwise.pxi``, and those over another library's tensors, which
 ``_exchange.pxi`` reads, in ``_tensor_parts.pxi`` and ``_tensor_steps.pxi``. ``_dropout.pxi``,
 ``_norm.pxi`` and ``_rownorm.pxi`` run layers (``_extremes.pxi`` where values are near the ends of
@@ -34,7 +34,7 @@ from cpython.contextvars cimport PyContextVar_Get
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.math cimport HUGE_VAL, sqrt
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy, memset, strlen
 
 import contextvars
@@ -94,6 +94,7 @@ include "_arrays.pxi"
 include "_matrix.pxi"
 include "_halves.pxi"
 include "_gradient.pxi"
+include "_slots.pxi"
 include "_tensor.pxi"
 include "_layerwise.pxi"
 include "_binding.pxi"

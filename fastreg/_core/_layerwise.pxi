@@ -14,9 +14,14 @@ cdef inline void measure_piece(const Step *s, const Piece *piece, const double *
         table.kernels[FR_FLOAT32].half_measure[0](
             &span, &s.scalars[tensor.row], &draws, &half, squares)
         return
-    if tensor.kinds and s.rule == FR_RULE_lamb:  # the others measure without their state
+    if tensor.bits and s.rule == FR_RULE_lamb:  # the others measure without their state
         draws = draws_of(s, piece)
-        table.kernels[FR_FLOAT32].measure_narrow[0](&span, &s.scalars[tensor.row], &draws, squares)
+        if tensor.bits == 8:
+            table.kernels[FR_FLOAT32].measure_coded[0](
+                &span, &s.scalars[tensor.row], &draws, squares)
+        else:
+            table.kernels[FR_FLOAT32].measure_narrow[0](
+                &span, &s.scalars[tensor.row], &draws, squares)
         return
     table.kernels[tensor.dtype].measure[s.rule - FR_RULE_lamb](
         &span, &s.scalars[tensor.row], units, again, squares)

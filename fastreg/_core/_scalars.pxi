@@ -45,8 +45,9 @@ cdef step_scalars(Binding binding, object container, Step *job):
     read_scalars(binding, container)
     for i in range(binding.n_tensors):
         if binding.scalars[i] is not None:
-            for state in binding.states[i]:
-                kept.append((state, state.copy()))
+            for state in (*binding.states[i], *binding.scales[i]):
+                if state is not None:
+                    kept.append((state, state.copy()))
     job.tensors = binding.tensors
     for p in range(binding.n_pieces):
         i = binding.pieces[p].tensor

@@ -1,6 +1,7 @@
 # What an optimizer holds, how it is read, saved and replaced, and the lock over it.
 #
-# From _lock: fr_forks, Lock; _binding: Binding, half_of, is_halved; _hypers: Group.
+# From _lock: fr_forks, Lock; _slots: bytes_of_floats, first_bytes, floats_of_bytes, half_of, is_narrow,
+# is_unsigned; _binding: Binding; _hypers: Group.
 
 cdef object asker():
     """The calling thread, as one of this process."""
@@ -10,9 +11,11 @@ cdef object asker():
 cdef class State:
     """One optimizer's rule, hyper-parameters, step count and state, and its lock."""
 
-    cdef int rule, n_slots, narrow_rule  # narrow_rule: that of a state in bfloat16, or -1
+    cdef int rule, n_slots
+    cdef readonly int bits  # of each number of the state: 8, 16, or 0 for those of the parameters
     cdef list groups        # of Group; the first is everyone else's
     cdef list slots         # a dictionary by name for each slot, and one for the averages
+    cdef list scales        # by name, for each slot; empty but where its numbers have 8 bits
     cdef list initial       # first values of the slots, None for a copy of the parameter
     cdef dict born          # steps and the rule's memory by name, of names not bound: see settled
     cdef Binding binding
@@ -35,24 +38,25 @@ cdef class State:
     cdef readonly str name
 
     def __cinit__(self, str name, str rule, int n_groups=1, tuple initial=(),
-                  bint averaged=False, bint narrow=False, key=None, bint mastered=False):
+                  bint averaged=False, int bits=0, key=None, bint mastered=False):
         """``initial``: the first value of each slot, None for a copy of the parameter;
-        ``narrow``: whether state is kept in bfloat16, rounded by draws of ``key``, which is drawn
-        where it is None; ``mastered``: whether parameters of 16 bits have masters."""
+        ``bits``: 16 where state is kept in bfloat16, 8 where it is kept in bytes, rounded by draws
+        of ``key``, which is drawn where it is None; ``mastered``: whether parameters of 16 bits have masters."""
         cdef int k
         self.name = name
         self.lock, self.asking, self.members = Lock(name, "update"), set(), {}
         self.rule = list(rules()).index(rule)
         self.n_slots = fr_rules[self.rule].slots
-        self.narrow_rule = self.rule if narrow else -1
-        self.averaged, self.mastered, self.draws = averaged, mastered, narrow
+        self.bits = bits
+        self.averaged, self.mastered, self.draws = averaged, mastered, bits > 0
         self.keyed, self.key = key is not None, key or 0
-        self.groups, self.slots, self.born = [], [], {}
+        self.groups, self.slots, self.scales, self.born = [], [], [], {}
         self.initial = list(initial) or [0.0] * self.n_slots
         for k in range(n_groups):
             self.groups.append(Group())
         for k in range(self.n_slots + averaged + mastered):
             self.slots.append({})
+            self.scales.append({})
         self.initial += [None] * (averaged + mastered)
         self.on_nonfinite = "propagate"
         self.grad_norm = float("nan")
@@ -80,12 +84,20 @@ cdef class State:
         g.set(key, value)
 
     def halved(self, int k):
-        """Whether slot ``k`` is kept in bfloat16."""
-        return self.narrow_rule >= 0 and is_halved(fr_rules[self.rule].kinds, k)
+        """Whether slot ``k`` is kept in fewer bits."""
+        return self.bits > 0 and is_narrow(fr_rules[self.rule].kinds, k)
 
     def rounds(self, int k):
         """Whether slot ``k`` is one that a narrow state rounds."""
-        return is_halved(fr_rules[self.rule].kinds, k)
+        return is_narrow(fr_rules[self.rule].kinds, k)
+
+    def encoded(self, int k, cnp.ndarray floats):
+        """Codes and scales of a slot in 8 bits from floats in C order."""
+        return bytes_of_floats(floats, is_unsigned(self.rule, k))
+
+    def decoded(self, int k, cnp.ndarray codes, cnp.ndarray scales):
+        """Floats of such a slot."""
+        return floats_of_bytes(codes, scales, is_unsigned(self.rule, k))
 
     def rule_name(self):
         """The rule's name in the table of rules."""
@@ -95,8 +107,13 @@ cdef class State:
         """State slot ``k`` by parameter name; averages and masters come after the rule's own."""
         return self.slots[k]
 
-    def set_slot(self, int k, dict entries):
-        """Replace a slot by checked copies. Names that the first one lacks begin anew; those that
+    def slot_scales(self, int k):
+        """The scales of a slot in 8 bits, by parameter name."""
+        return self.scales[k]
+
+    def set_slot(self, int k, dict entries, dict scales=None):
+        """Replace a slot, and its scales if it has some, by checked copies. Names that the
+        first one lacks begin anew; those that
         are new there have taken as many steps as the optimizer."""
         cdef dict born = {}
         self.begin("state")
@@ -107,7 +124,7 @@ cdef class State:
                     born[name] = settled.get(name, (self.t, 1.0))
             else:
                 born = self.settled()
-            self.slots[k] = entries
+            self.slots[k], self.scales[k] = entries, scales or {}
             self.born, self.binding = born, None
         finally:
             self.lock.leave()
@@ -130,37 +147,44 @@ cdef class State:
             self.binding.settle(self.born)
         return self.born
 
-    cdef dict filled(self, int k):
-        """Copies of a slot's arrays of all parameters that have had a gradient."""
-        cdef dict slot = self.slots[k], copies = {}
+    cdef dict filled(self, int k, bint scales=False):
+        """Copies of a slot's arrays, or of its scales, of all parameters that have had a gradient."""
+        cdef dict slot = self.scales[k] if scales else self.slots[k], copies = {}
+        if scales and not (self.bits == 8 and self.halved(k)):
+            return copies
         for name in self.born:
             if name in slot:
                 copies[name] = slot[name].copy(order="K")
             elif k and self.initial[k] is not None:  # a slot that has been assigned without it
                 first = self.initial[k]
+                if self.bits == 8 and self.halved(k):
+                    copies[name] = first_bytes(
+                        self.slots[0][name], first, is_unsigned(self.rule, k))[scales]
+                    continue
                 copies[name] = np.full_like(
                     self.slots[0][name], half_of(first) if self.halved(k) else first,
-                    dtype=np.uint16 if self.halved(k) else np.float32 if self.narrow_rule >= 0
+                    dtype=np.uint16 if self.halved(k) else np.float32 if self.bits
                     else None)
         return copies
 
     def snapshot(self):
         """Everything that changes from step to step, as copies of one moment."""
         cdef int k
-        cdef list slots = []
+        cdef list slots = [], scales = []
         cdef bint inside = self.lock.enter_to_read()
         try:
             born = dict(self.settled())
             for k in range(len(self.slots)):
                 slots.append(self.filled(k))
-            return self.t, self.skipped, self.start, self.swapped, born, slots
+                scales.append(self.filled(k, True))
+            return self.t, self.skipped, self.start, self.swapped, born, slots, scales
         finally:
             self.lock.leave_read(inside)
 
     def __reduce__(self):
         cdef list groups = []
         made = (self.name, self.rule_name(), len(self.groups),
-                tuple(self.initial[:self.n_slots]), self.averaged, self.narrow_rule >= 0,
+                tuple(self.initial[:self.n_slots]), self.averaged, self.bits,
                 self.key if self.keyed else None, self.mastered)
         snapshot = self.snapshot()
         for group in self.groups:
@@ -171,7 +195,8 @@ cdef class State:
     def __setstate__(self, state):
         (groups, self.assign, self.on_nonfinite, self.clip_norm, self.maximize, self.draws,
          snapshot) = state
-        (self.t, self.skipped, self.start, self.swapped, self.born, self.slots) = snapshot
+        (self.t, self.skipped, self.start, self.swapped, self.born, self.slots,
+         self.scales) = snapshot
         for group, numbers in zip(self.groups, groups):
             (<Group>group).take(numbers)
 
@@ -188,7 +213,8 @@ cdef class State:
                 numbers.append(float(value))
         self.begin("load_state_dict")
         try:
-            self.t, self.skipped, self.start, self.swapped, self.born, self.slots = snapshot
+            (self.t, self.skipped, self.start, self.swapped, self.born, self.slots,
+             self.scales) = snapshot
             self.binding = None
             if key is not None:
                 self.key, self.keyed, self.draws = key, True, True

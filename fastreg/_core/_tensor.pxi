@@ -10,6 +10,8 @@ cdef struct Tensor:
     int dtype
     Py_ssize_t row          # of the step's scalars
     const char *kinds       # how each slot is rounded to fewer bits; NULL: none is
+    int bits                # how many: 8 or 16
+    int16_t *scale[4]  # of slots in 8 bits, by block
     float *master           # the floats that are stepped instead of a parameter of 16 bits, or NULL
     uint64_t first          # the number of its first element among those that draw
     bint born               # it has its state and a count: it has had a gradient
@@ -59,7 +61,7 @@ cdef inline fr_span span_of(const Tensor *tensor, const Piece *piece) noexcept n
         if not tensor.span.slot[k]:
             span.slot[k] = NULL
         elif tensor.kinds and tensor.kinds[k] != c"f":
-            span.slot[k] = <char *>tensor.span.slot[k] + 2 * piece.start
+            span.slot[k] = <char *>tensor.span.slot[k] + tensor.bits // 8 * piece.start
         else:
             span.slot[k] = <char *>tensor.span.slot[k] + state_offset
     span.average = NULL
@@ -71,9 +73,15 @@ cdef inline fr_span span_of(const Tensor *tensor, const Piece *piece) noexcept n
 
 cdef inline fr_draws draws_of(const Step *s, const Piece *piece) noexcept nogil:
     """What the rounding of a piece draws."""
+    cdef const Tensor *tensor = &s.tensors[piece.tensor]
     cdef fr_draws draws
+    cdef int k
     draws.mask = s.draws
-    draws.first = s.tensors[piece.tensor].first + <uint64_t>piece.start
+    draws.first = tensor.first + <uint64_t>piece.start
+    for k in range(FR_MAX_SLOTS):
+        draws.scale[k] = NULL
+        if tensor.scale[k]:
+            draws.scale[k] = tensor.scale[k] + piece.start // FR_CODED_BLOCK
     return draws
 
 
@@ -81,7 +89,7 @@ cdef inline fr_half half_of_piece(const Step *s, const Piece *piece) noexcept no
     """How a piece of a parameter of 16 bits is stepped."""
     cdef const Tensor *tensor = &s.tensors[piece.tensor]
     cdef fr_half half
-    half.rule, half.type, half.narrow = s.rule, tensor.dtype, tensor.kinds != NULL
+    half.rule, half.type, half.narrow = s.rule, tensor.dtype, tensor.bits
     half.master = tensor.master + piece.start if tensor.master else NULL
     return half
 
@@ -95,7 +103,10 @@ cdef inline void update_span(const Step *s, const Piece *piece, const fr_span *s
     if is_half(tensor.dtype):
         draws, half = draws_of(s, piece), half_of_piece(s, piece)
         table.kernels[FR_FLOAT32].half_update[0](span, step, &draws, &half)
-    elif tensor.kinds:
+    elif tensor.bits == 8:
+        draws = draws_of(s, piece)
+        table.kernels[FR_FLOAT32].coded_update[0](span, step, &draws, s.rule)
+    elif tensor.bits:
         draws = draws_of(s, piece)
         table.kernels[FR_FLOAT32].narrow[s.rule](span, step, &draws)
     else:

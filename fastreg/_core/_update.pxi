@@ -239,8 +239,8 @@ cdef class Updater(State):
             for i in range(min(len(names), len(grads))):
                 if i not in born and grads[i] is not None:
                     born[i] = self.start, 1.0
-        binding = Binding(where, names, values, self.slots, self.initial, self.born, born,
-                          self.narrow_rule, self.averaged, self.mastered)
+        binding = Binding(where, names, values, self.slots, self.scales, self.initial,
+                          self.born, born, self.rule, self.bits, self.averaged, self.mastered)
         if isinstance(params, tuple) and binding.any_scalars:
             raise TypeError(f"{where}: params must be a list to hold floats, got a tuple")
         binding.aim(self.n_slots, kinds, born)
@@ -256,6 +256,9 @@ cdef class Updater(State):
                 before = self.slots[k].get(binding.names[i])
                 if before is not states[k]:
                     changes.append((self.slots[k], binding.names[i], before, states[k]))
+                if binding.scales[i][k] is not None:
+                    changes.append((self.scales[k], binding.names[i],
+                                    self.scales[k].get(binding.names[i]), binding.scales[i][k]))
         try:
             for known, name, before, state in changes:
                 known[name] = state

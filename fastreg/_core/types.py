@@ -106,7 +106,7 @@ class ServicesOfAll(TypedDict, total=False):
     ema_decay: float | None
     maximize: bool
     compat: Compat | None
-    state_dtype: Literal["bfloat16"] | None
+    state_dtype: Literal["bfloat16", "int8"] | None
     master: bool
     rng: Seed
 

@@ -251,10 +251,11 @@ def _check_slots(run, state):
             raise ValueError(f"optimizer has a state of {name!r}, which the network has not")
         like = arrays[name]
         for key, value in state.items():
-            narrow = [np.uint16] * ("state_dtype" in state and like.dtype == np.float32)
+            narrow = [np.uint16, np.uint8] if "state_dtype" in state else []
             fits = getattr(value, "shape", None) == like.shape and (
-                value.dtype in (like.dtype, *narrow)
+                value.dtype in (like.dtype, *narrow * (like.dtype == np.float32))
             )
+            fits |= state.get("state_dtype") == "int8" and key.endswith("_scale")
             if key.rpartition(".")[0] == name and not fits:
                 raise ValueError(
                     f"optimizer[{key!r}] must have shape {like.shape} and dtype {like.dtype}, got "

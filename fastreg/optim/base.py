@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Optimizer"]
 
+BITS = {"bfloat16": 16, "int8": 8}  # of each number of the state
+
 
 class Optimizer(State):
     r"""Base of all optimizers. Its keyword arguments are services that every optimizer offers.
@@ -68,14 +70,15 @@ class Optimizer(State):
         (``AveragedModel``) and Keras with the values after the optimizer's first step.
     compat : {None, "torch", "keras", "optax"}
         Whose formula and default hyper-parameters to use where libraries disagree.
-    state_dtype : {None, "bfloat16"}
-        Keep the state as the parameters are, or in half the bytes; see the notes.
+    state_dtype : {None, "bfloat16", "int8"}
+        Keep the state as the parameters are, in half the bytes, or in a byte per number; see the
+        notes.
     master : bool, default False
         Keep a float32 copy of each parameter of 16 bits, which takes the steps; see the notes.
     rng : optional
-        Anything :func:`numpy.random.default_rng` takes; it determines the stochastic rounding of a
-        bfloat16 state and of parameters of 16 bits. Left out, a seed is drawn from NumPy's global
-        state when it is first needed.
+        Anything :func:`numpy.random.default_rng` takes; it determines the stochastic rounding of
+        state in fewer bits and of parameters of 16 bits. Left out, a seed is drawn from NumPy's
+        global state when it is first needed.
 
     Attributes
     ----------
@@ -128,6 +131,18 @@ class Optimizer(State):
     set gives the same bits. Averages, z of ScheduleFreeAdamW, and v and mean of a centered
     RMSprop, whose difference counts, stay float32. SGD has no state.
 
+    ``state_dtype="int8"`` keeps the same slots in a byte per number, in arrays of uint8, for
+    parameters that are contiguous in C order. Of 256 numbers that lie side by side the largest
+    decides about a power of two, their scale, whose exponent is in ``scales``. A byte holds three
+    binary digits of a number, down to 4 decades below the largest of its 256, and of squares, which
+    have no sign, 9 decades; what is smaller is rounded to multiples of the smallest step, and a
+    square above 0 to one step at least. All are rounded up or down by chance, first moments too:
+    these are right in the mean, and of squares what steps use of them, one over the root. NaN and
+    infinity concern their own element alone. Each root is then known to about a tenth. In a peak
+    (``amsgrad``) the highest of many such draws remains, which makes steps shorter. Assigned arrays
+    are float32, and are encoded; ``load_state_dict`` of an optimizer without ``state_dtype`` reads
+    a state in int8 as float32.
+
     ``learning_rate`` and ``weight_decay`` take a number or a schedule: a function of the number
     of steps taken so far, so that the first step uses ``schedule(0)``.
 
@@ -146,6 +161,10 @@ class Optimizer(State):
     >>> optimizer.update(params, {"w": np.array([1, 2, 3], "f4")})
     >>> optimizer.m["w"].nbytes, (optimizer.m["w"].astype(np.uint32) << 16).view(np.float32)
     (6, array([0.10009766, 0.20019531, 0.30078125], dtype=float32))
+    >>> optimizer = fastreg.Adam(0.1, state_dtype="int8", rng=0)
+    >>> optimizer.update(params, {"w": np.array([1, 2, 3], "f4")})
+    >>> optimizer.m["w"].nbytes, optimizer.scales["m"]["w"]
+    (3, array([-2], dtype=int16))
 
     Parameters in half the bytes, which small steps move by chance, or with a float32 copy:
 
@@ -210,7 +229,7 @@ class Optimizer(State):
         if clip_norm is not None:
             clip_norm = checks.number(self._name, "clip_norm", clip_norm, low=0.0, open_low=True)
         if state_dtype is not None:
-            checks.choice(self._name, "state_dtype", state_dtype, ("bfloat16",))
+            checks.choice(self._name, "state_dtype", state_dtype, tuple(BITS))
         narrow = state_dtype is not None
         self._mastered = checks.flag(self._name, "master", master)
         key = seeds.key(self._name, rng) if narrow or rng is not None else None
@@ -225,7 +244,7 @@ class Optimizer(State):
             len(self._overrides),
             begins,
             self._averaged,
-            narrow,
+            0 if state_dtype is None else BITS[state_dtype],
             key,
             self._mastered,
         )
@@ -293,6 +312,19 @@ class Optimizer(State):
     def ema(self) -> Mapping[Any, Array]:
         """Averages of the parameters, by name; empty without ``ema_decay`` or one of the rule's."""
         return MappingProxyType(self._updater.slot(len(self._slots)) if self._averaged else {})
+
+    @property
+    def scales(self) -> Mapping[str, Mapping[Any, Array]]:
+        """Exponents of the scales of state in int8, by slot and name; empty without it."""
+        if self._state_dtype != "int8":
+            return MappingProxyType({})
+        return MappingProxyType(
+            {
+                slot: MappingProxyType(self._updater.slot_scales(k))
+                for k, slot in enumerate(self._slots)
+                if self._updater.halved(k)
+            }
+        )
 
     @property
     def masters(self) -> Mapping[Any, Array]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastreg._core import checks
+from fastreg.optim.coded import floats
 from fastreg.optim.narrow import halves, halves_of
 
 if TYPE_CHECKING:
@@ -117,6 +118,14 @@ def slot(k: int, doc: str) -> Any:
             raise TypeError(
                 f"{self._name}: {name} must be a dict of arrays, got {checks.shown(value)}"
             )
+        if self._updater.bits == 8 and self._updater.halved(k):
+            both = {
+                key: self._updater.encoded(k, floats(self._name, f"{name}[{key!r}]", entry))
+                for key, entry in value.items()
+            }
+            codes, scales = ({key: pair[i] for key, pair in both.items()} for i in (0, 1))
+            self._updater.set_slot(k, codes, scales)
+            return
         entry_of = half_entry if self._updater.halved(k) else slot_entry
         entries = {
             key: entry_of(self._name, f"{name}[{key!r}]", entry) for key, entry in value.items()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastreg._core import checks
+from fastreg.optim.coded import codes, scales
 from fastreg.optim.hypers import HyperParameters, state_array
 from fastreg.optim.narrow import halves, halves_of, widened
 
@@ -54,7 +55,7 @@ class State(HyperParameters):
         TypeError
             If a parameter's name is neither a string nor an integer.
         """
-        t, skipped, start, swapped, born, arrays = self._updater.snapshot()
+        t, skipped, start, swapped, born, arrays, exponents = self._updater.snapshot()
         names = list(born)
         if not all(isinstance(name, (str, int)) for name in names):
             raise TypeError(f"{self._name}.state_dict: names must be str or int, got {names}")
@@ -78,8 +79,10 @@ class State(HyperParameters):
             state["state_key"] = self._updater.key
         for key in self._hyper_names():
             state[f"hyper.{key}"] = saved(self._updater.get_hyper(key))
-        for slot_name, known in zip(self._slot_names(masters=True), arrays, strict=True):
+        slot_names = self._slot_names(masters=True)
+        for slot_name, known, own in zip(slot_names, arrays, exponents, strict=True):
             state.update({f"{name}.{slot_name}": array for name, array in known.items()})
+            state.update({f"{name}.{slot_name}_scale": array for name, array in own.items()})
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -90,8 +93,9 @@ class State(HyperParameters):
         (such as AdaGrad's ``initial_accumulator``), ``compat``, ``l1_mode``, ``clip_norm``,
         ``on_nonfinite``, ``ema_decay``, ``maximize``, ``exclude`` and ``groups``. Functions
         (schedules, predicates) are not saved: give the constructor one where the saved optimizer
-        had one, and it continues from step ``t``. A state in bfloat16 is widened for an optimizer
-        that keeps float32, and one in float32 rounded for an optimizer that keeps bfloat16.
+        had one, and it continues from step ``t``. A state in bfloat16 or int8 is widened for an
+        optimizer that keeps float32, and one of another type rounded to the nearest for an
+        optimizer that keeps bfloat16 or int8.
         Float32 copies of parameters (``master``) are taken where this optimizer keeps them, and
         made of the parameters where the state has none.
 
@@ -112,14 +116,14 @@ class State(HyperParameters):
         state = self._later | state  # a copy
         theirs = state.pop("state_dtype", None)
         if theirs is not None:
-            checks.choice(where, "state['state_dtype']", theirs, ("bfloat16",))
+            checks.choice(where, "state['state_dtype']", theirs, ("bfloat16", "int8"))
         seed = None
         if theirs or "state_key" in state:
             seed = state.pop("state_key", None)
             seed = checks.integer(where, "state['state_key']", seed, low=0, high=2**64 - 1)
         masters = self._taken_masters(where, state)
         self._check_fixed(where, state)
-        names = self._checked_names(where, state)
+        names = self._checked_names(where, state, theirs)
         t = self._checked_count(where, "t", state["t"])
         skipped = self._checked_count(where, "skipped", state["skipped"])
         start = self._checked_count(where, "start", state["start"], t)
@@ -143,12 +147,7 @@ class State(HyperParameters):
             if not callable(self._updater.get_hyper(key))
         }
         loaded = [
-            {
-                name: self._wide_entry(
-                    where, f"state['{name}.{slot}']", state[f"{name}.{slot}"], k, theirs
-                )
-                for name in names
-            }
+            {name: self._wide_entry(where, state, f"{name}.{slot}", k, theirs) for name in names}
             for k, slot in enumerate(self._slot_names())
         ]
         if self._mastered:
@@ -165,10 +164,14 @@ class State(HyperParameters):
                         f"{where}: the arrays of {name!r} must be float32 where state_dtype is "
                         f"{self._state_dtype!r}, got {array.dtype}"
                     )
-                if k < len(self._slots) and self._updater.halved(k):
-                    own[name] = halves_of(array)
+                if k < len(self._slots) and self._state_dtype == "bfloat16":
+                    own[name] = halves_of(array) if self._updater.halved(k) else array
+        exponents = [
+            self._encode(where, state, slot, k, own, theirs)
+            for k, (slot, own) in enumerate(zip(self._slot_names(True), loaded, strict=True))
+        ]
         born = dict(zip(names, zip(steps, memory, strict=True), strict=True))
-        self._updater.set_state((t, skipped, start, swapped, born, loaded), shared, seed)
+        self._updater.set_state((t, skipped, start, swapped, born, loaded, exponents), shared, seed)
 
     def _taken_masters(self, where, state):
         """The masters in a state by name, out of it; they are checked though nobody needs them."""
@@ -184,13 +187,35 @@ class State(HyperParameters):
                     )
         return masters
 
-    def _wide_entry(self, where, name, value, k, theirs):
+    def _wide_entry(self, where, state, key, k, theirs):
         """A saved array as floats; bfloat16 is rounded back to what it was."""
+        if theirs == "int8" and self._updater.rounds(k):
+            return self._updater.decoded(k, *self._bytes(where, state, key))
+        name, value = f"state['{key}']", state[key]
         if theirs and self._updater.rounds(k):
             return widened(halves(where, name, value))
         return state_array(where, name, value)
 
-    def _checked_names(self, where, state):
+    def _bytes(self, where, state, key):
+        """Copies of saved codes and their scales."""
+        own = codes(where, f"state['{key}']", state[key])
+        more = f"{key}_scale"
+        return own, scales(where, f"state['{more}']", state[more], own.size)
+
+    def _encode(self, where, state, slot, k, own, theirs):
+        """Replace a slot's floats by codes, those of the state if it has them; return scales."""
+        exponents = {}
+        if self._state_dtype != "int8" or k >= len(self._slots) or not self._updater.halved(k):
+            return exponents
+        for name, array in own.items():
+            if theirs == "int8":
+                own[name], exponents[name] = self._bytes(where, state, f"{name}.{slot}")
+            else:
+                floats = np.ascontiguousarray(array).reshape(array.shape)
+                own[name], exponents[name] = self._updater.encoded(k, floats)
+        return exponents
+
+    def _checked_names(self, where, state, theirs):
         """The names in a state that has every entry, and no other."""
         names = state.get("names")
         if not isinstance(names, list) or not all(isinstance(n, (str, int)) for n in names):
@@ -204,6 +229,13 @@ class State(HyperParameters):
         needed = {"optimizer", "compat", *self._fixed, "t", "skipped", "start", "swapped", "names"}
         needed |= {"steps", "memory", *(f"hyper.{key}" for key in self._hyper_names())}
         needed |= {f"{name}.{slot}" for name in names for slot in self._slot_names()}
+        if theirs == "int8":
+            needed |= {
+                f"{name}.{slot}_scale"
+                for k, slot in enumerate(self._slots)
+                for name in names
+                if self._updater.rounds(k)
+            }
         missing = sorted(needed - set(state))
         extra = sorted(map(str, set(state) - needed))
         if missing or extra:

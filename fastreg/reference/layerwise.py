@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from fastreg.reference.adam import Adam
-from fastreg.reference.narrow import NARROW_KINDS, wide
+from fastreg.reference.narrow import NARROW_KINDS
 from fastreg.reference.optimizer import Optimizer, norm_of
 from fastreg.reference.scalars import power
 
@@ -52,7 +52,8 @@ class LAMB(Adam):
     def move(self, g: Any, state: Any, s: Any) -> Any:
         root = self.means(g, state, s)
         if self.state_dtype is not None:  # the step is taken from the state as it is kept
-            state |= {slot: wide(self.narrow(slot, state[slot], s)) for slot in ("m", "v")}
+            kept = s["kept"] = {slot: self.narrow(slot, state[slot], s) for slot in ("m", "v")}
+            state |= {slot: self.floats(slot, kept[slot], s) for slot in kept}
             root = np.where(state["v"] < 0, -state["v"], np.sqrt(np.abs(state["v"])))
         denominator = root + s["epsilon"]
         u = s["feed"] * (state["m"] / denominator)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastreg.reference.coded import ROOTED, SMALL, block_pieces, decoded, encoded, whole_blocks
 from fastreg.reference.halves import PARAM_DRAW, RUN, is_half, rounded, widened
 from fastreg.reference.narrow import NARROW_KINDS, narrowed, pieces_of, wide
 from fastreg.reference.random import draw_key
@@ -304,10 +305,9 @@ class Optimizer:
             first = self.initial[slot]
             first = np.array(theta) if first is None else np.full_like(theta, first, subok=False)
             before = known[name] if name in known and name in self.steps else None
-            narrow = self.state_dtype is not None and self.kinds[slot] != "f"
-            before = wide(before) if narrow and before is not None else before
-            first = wide(narrowed(first)) if narrow and before is None else first
-            state[slot] = first if before is None else before
+            if before is None:
+                before = self.kept(slot, first)
+            state[slot] = self.floats(slot, before, s)
         if self.ema_decay is not None:
             fresh = self.count == 1 and self.compat in ("torch", "keras")
             s["average"] = 0.0 if fresh else self.ema_decay
@@ -330,7 +330,10 @@ class Optimizer:
             state["z"] = np.asarray(moved)[()]
             moved = s["beta1"] * average + (1.0 - s["beta1"]) * moved
         for slot, known in self.state.items():
-            known[name] = self.narrow(slot, state[slot], s)
+            if slot in s.get("kept", {}):
+                known[name] = s["kept"][slot]
+            else:
+                known[name] = self.narrow(slot, state[slot], s)
         if s["half"]:
             self.put_half(name, kept, np.asarray(moved), s)
         elif isinstance(theta, np.ndarray):
@@ -338,10 +341,38 @@ class Optimizer:
         else:
             params[name] = np.asarray(moved)[()]
 
-    def narrow(self, slot: str, value: Any, s: Any) -> Any:
-        """A slot as it is kept: as it is, or as uint16, rounded to the nearest or by draws."""
+    def unsigned(self, slot: str) -> bool:
+        """Whether a slot has no sign, where it is kept in a byte."""
+        return self.kinds[slot] == "d" or slot == "peak"
+
+    def kept(self, slot: str, value: Any) -> Any:
+        """A slot's first value as it is kept: as it is, or rounded to the nearest."""
         if self.state_dtype is None or self.kinds[slot] == "f":
             return value
+        if self.state_dtype == "int8":
+            return encoded(value, self.unsigned(slot))
+        return narrowed(value)
+
+    def floats(self, slot: str, value: Any, s: Any) -> Any:
+        """A slot as the rule takes it, from what is kept."""
+        if self.state_dtype is None or self.kinds[slot] == "f":
+            return value
+        if self.state_dtype == "int8":
+            floor = s.get("floor", s.get("epsilon", math.inf))
+            rooted = slot in ROOTED and floor < SMALL
+            return decoded(value, self.unsigned(slot), rooted)
+        return wide(value)
+
+    def narrow(self, slot: str, value: Any, s: Any) -> Any:
+        """A slot as it is kept: as it is, or rounded to the nearest or by draws."""
+        if self.state_dtype is None or self.kinds[slot] == "f":
+            return value
+        if self.state_dtype == "int8":
+            k = list(self.state).index(slot)
+            first = s["number"] + (k // 2 << 60)
+            drawn = pieces_of(self.key, self.count - 1, first, whole_blocks(np.size(value)))
+            pieces = block_pieces(drawn, k % 2)[: np.size(value)]
+            return encoded(value, self.unsigned(slot), pieces)
         drawn = [name for name in self.state if self.kinds[name] in ("dn" if self.slow(s) else "d")]
         if slot not in drawn:
             return narrowed(np.asarray(value))

@@ -43,7 +43,7 @@ SERVICES = {
     "ema_decay": (0.5, number(0.0, 1.0, open_high=True, none=True)),
     "maximize": (True, flag),
     "compat": (None, one_of("torch", "keras", "optax", none=True)),
-    "state_dtype": ("bfloat16", one_of("bfloat16", none=True)),
+    "state_dtype": ("bfloat16", one_of("bfloat16", "int8", none=True)),
     "master": (True, flag),
     "rng": (0, seed),
 }
@@ -100,7 +100,12 @@ def slots(name):
     """Slots that may be assigned, and the exchange with the averages."""
     for attribute in dir(getattr(optim, name)):
         found = getattr(stepped(name), attribute)
-        if isinstance(found, MappingProxyType) and attribute not in ("ema", "masters", "x"):
+        if isinstance(found, MappingProxyType) and attribute not in (
+            "ema",
+            "masters",
+            "scales",
+            "x",
+        ):
             add(
                 f"{name}.{attribute}=",
                 lambda attribute=attribute: Assign(stepped(name), attribute),

@@ -46,6 +46,7 @@ optimizers: list[fastreg.Optimizer] = [
     fastreg.Adam(1e-3, amsgrad=True, groups={"b*": {"learning_rate": 0.1}}),
     fastreg.AdamW(1e-3, weight_decay=0.01),
     fastreg.AdamW(1e-3, state_dtype="bfloat16", rng=0),
+    fastreg.AdamW(1e-3, state_dtype="int8", rng=0),
     fastreg.AdamW(1e-3, master=True),
     fastreg.AdamW(exclude=BIASES_AND_SCALES, ema_decay=0.99, on_nonfinite="skip"),
     fastreg.NAdam(momentum_decay=0.004, exclude=lambda name: name == "b"),
@@ -75,6 +76,7 @@ adam.m = {name: np.zeros_like(array) for name, array in params.items()}
 first_moment: float = float(adam.m["W"].sum())
 adam.swap_ema(params)
 kept: int = len(adam.masters)
+blocks: int = len(adam.scales)
 free = fastreg.ScheduleFreeAdamW()
 free.update(params, grads)
 free.swap_ema()

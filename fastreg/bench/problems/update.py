@@ -17,6 +17,7 @@ SERVICES: dict[str, dict[str, Any]] = {
     "": {},
     "clip_norm": {"clip_norm": 1.0},
     "bfloat16 state": {"state_dtype": "bfloat16", "rng": 0},  # others keep theirs in float32
+    "int8 state": {"state_dtype": "int8", "rng": 0},
     "prox+decay+clip+EMA": {
         "lambda_l1": 1e-3, "l1_mode": "prox", "weight_decay": 0.01, "clip_value": 1.0,
         "ema_decay": 0.99,
@@ -89,7 +90,8 @@ def check(work: Any, arrays: Any, found: Any, name: str) -> None:
 def bytes_moved(work: Any) -> int:
     """Count the gradient once, the parameter and all state twice, and what is read again."""
     rule = getattr(optim, work.name)(**SERVICES[work.form])
-    slots = sum(0.5 if rule._updater.halved(k) else 1 for k in range(len(rule._slot_names())))
+    part = rule._updater.bits / 32  # of what floats take
+    slots = sum(part if rule._updater.halved(k) else 1 for k in range(len(rule._slot_names())))
     again = AGAIN.get(work.name, 0) + (work.form == "clip_norm")
     return int((3 + 2 * slots + again) * work.elements) * np.dtype(work.dtype).itemsize
 
