@@ -13,11 +13,11 @@ def expected(rule, size):
     """List what this rule should reach at this size."""
     if rule == "Adam":
         found = {"1K": [("torch fused", 40)], "100K": [("torch fused", 2.2)]}
-        found |= {"100×1K": [("torch fused", 20), ("reference", 25)], "25M": [("torch fused", 1)]}
+        found |= {"100×1K": [("torch fused", 20), ("textbook", 25)], "25M": [("torch fused", 1)]}
         return tuple(found.get(size, ()))
     if size == "100×1K":
         torch = 35 if rule not in FUSED else 9 if rule in ("SGD", "Momentum") else 18
-        return ("torch", torch), ("reference", 25)
+        return ("torch", torch), ("textbook", 25)
     return (("torch", 0.97 if rule in FUSED else 4),) if size == "25M" else ()
 
 

@@ -13,7 +13,7 @@ __all__ = ["COLUMNS", "duration", "readme_rows", "rewrite", "table", "times"]
 
 #: Columns of other libraries: heading, library.
 COLUMNS = {
-    "reference": "textbook",
+    "textbook": "textbook",
     "NumPy at its best": "inplace",
     "torch": "torch",
     "JAX": "jax",
@@ -142,9 +142,9 @@ def readme_rows(run: Run) -> str:
     """Return the rows for the README: what has a label, against other libraries at their best."""
     lines = [x for x in run.lines if x.work.quick and x.work.label and x.fastreg]
     lines.sort(key=lambda line: list(FORMS).index(line.work.kind))
-    heads = ["torch", "DeepSpeed", "JAX", "Keras", "scikit-learn", "NumPy at its best", "reference"]
+    heads = ["torch", "DeepSpeed", "JAX", "Keras", "scikit-learn", "NumPy at its best", "textbook"]
     heads = [head for head in heads if any(x.best(COLUMNS[head]) for x in lines)]
-    shown = {"NumPy at its best": "NumPy in place", "reference": "formulas in NumPy"}
+    shown = {"NumPy at its best": "NumPy in place", "textbook": "formulas in NumPy"}
     about = run.about
     rows = [
         f"| float32, {about['threads']} cores, {about['level']} | fastreg | "

@@ -69,7 +69,7 @@ def test_two_runs_can_be_compared(folder, tmp_path):
     line = [sys.executable, "-m", "pytest_benchmark", "compare", "before.json", "after.json"]
     ran = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
-    assert "'SGD, 1K': " in ran.stdout and "reference" in ran.stdout
+    assert "'SGD, 1K': " in ran.stdout and "textbook" in ran.stdout
 
 
 def test_the_time_of_an_import_is_told(run, folder):
@@ -101,7 +101,7 @@ def test_the_table_is_markdown(run, folder):
     for _, header, rows in page.sections(text):
         assert {len(row) for row in rows} == {len(header)}
     assert "| SGD, 1K |" in text
-    assert re.search(r"^- \*\*reference, 1 thread\*\*: NumPy \d", text, re.MULTILINE)
+    assert re.search(r"^- \*\*textbook, 1 thread\*\*: NumPy \d", text, re.MULTILINE)
 
 
 def test_the_page_stands_alone(run, folder):

@@ -63,7 +63,7 @@ class Contender:
 
 LABELS = {
     "fast": "fastreg",
-    "textbook": "reference",
+    "textbook": "textbook",
     "inplace": "NumPy in place",
     "torch": "torch",
     "jax": "JAX",
