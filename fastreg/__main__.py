@@ -203,7 +203,7 @@ def bench(arguments: Any) -> Any:
     try:
         from fastreg.bench import command
     except ModuleNotFoundError as error:
-        return fail(f"{error}; fastreg bench needs the extra 'bench'")
+        return fail(f"{error}; fastreg bench needs the extra 'bench': pip install 'fastreg[bench]'")
     finally:
         _command.loaded()
     try:

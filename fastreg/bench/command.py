@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fastreg.bench import markdown, page, results
+from fastreg.bench.contenders import LABELS
 
 __all__ = ["SUITES", "run"]
 
@@ -33,7 +35,11 @@ def run(arguments: Any) -> int:
     if not sources:
         out.mkdir(parents=True, exist_ok=True)
         sources = [out / OUTPUT[0]]
-        status = pytest.main(_pytest_arguments(arguments, sources[0]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pytest-benchmark's, where nothing was measured
+            status = pytest.main(_pytest_arguments(arguments, sources[0]))
+        if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+            raise ValueError(f"-k must match some work or contender, got {arguments.only!r}")
         if not sources[0].exists() or not sources[0].stat().st_size:
             return int(status) or 1
     found = results.load(*sources)
@@ -65,9 +71,20 @@ def _pytest_arguments(arguments, path):
         "--benchmark-quiet", "--benchmark-disable-gc", f"--benchmark-json={path}",
         *(["--quick"] if arguments.quick else []),
         *(["--tiny"] if arguments.tiny else []),
-        *([f"--libraries={arguments.libraries}"] if arguments.libraries else []),
+        *([f"--libraries={_libraries(arguments.libraries)}"] if arguments.libraries else []),
         *(["-k", arguments.only] if arguments.only else []),
     ]  # fmt: skip
+
+
+def _libraries(asked):
+    """Return the modules of the libraries asked for, by their names or by these."""
+    names = {name: name for name in LABELS} | {LABELS[name].lower(): name for name in LABELS}
+    found = [names.get(name.strip().lower()) for name in asked.split(",")]
+    for name, module in zip(asked.split(","), found, strict=True):
+        if module is None:
+            known = ", ".join(sorted(set(LABELS) - {"fast", "machine"}))
+            raise ValueError(f"--libraries must be among {known}, got {name!r}")
+    return ",".join(found)
 
 
 def _configuration(folder):

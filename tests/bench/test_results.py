@@ -152,6 +152,12 @@ def test_refusals_are_one_line(tmp_path, capsys):
     assert main(["bench", "optimm", "--out", str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert "SUITE must be among dropout, import, layers" in said and "'optimm'" in said
+    assert main(["bench", "--libraries", "torch,scikit", "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "--libraries must be among deepspeed, inplace, jax" in said and "'scikit'" in said
+    assert main(["bench", "limits", "-k", "nothing", "--out", str(tmp_path)]) == 1
+    assert "-k must match some work or contender, got 'nothing'" in capsys.readouterr().err
+    assert not (tmp_path / "index.html").exists()
     other = tmp_path / "other.json"
     other.write_text('{"machine_info": {}, "benchmarks": []}', "utf-8")
     assert main(["bench", "--results", str(other), "--out", str(tmp_path)]) == 1

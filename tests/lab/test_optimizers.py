@@ -4,11 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
-from fastreg.lab import optimizers, step_sizes
-from fastreg.lab.fits import Outcomes
-from fastreg.lab.search import search
+for package in ("jinja2", "joblib", "matplotlib", "sklearn", "tqdm"):
+    pytest.importorskip(package, reason="needs the extra 'lab'")
+
+from matplotlib.figure import Figure  # noqa: E402
+
+from fastreg.lab import optimizers, step_sizes  # noqa: E402
+from fastreg.lab.fits import Outcomes  # noqa: E402
+from fastreg.lab.search import search  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=["wine", "diabetes"])

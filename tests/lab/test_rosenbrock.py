@@ -4,9 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
-from fastreg.lab import rosenbrock
+for package in ("jinja2", "joblib", "matplotlib", "sklearn", "tqdm"):
+    pytest.importorskip(package, reason="needs the extra 'lab'")
+
+from matplotlib.figure import Figure  # noqa: E402
+
+from fastreg.lab import rosenbrock  # noqa: E402
 
 
 @pytest.fixture(scope="module")

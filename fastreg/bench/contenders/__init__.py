@@ -12,6 +12,14 @@ from typing import Any
 __all__ = ["Contender", "MissingError", "Repeated", "known"]
 
 
+#: A warm allocator: glibc keeps what is freed, and large results fault no new pages.
+WARM = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 40),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+}
+
+
 class MissingError(Exception):
     """A library is not there, or cannot do this; the message is the reason."""
 
@@ -54,6 +62,7 @@ class Contender:
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         found = dict.fromkeys(names, str(self.threads))
         found["FASTREG_BENCH_THREADS"] = str(self.threads)
+        found |= WARM
         if self.level:
             found["FASTREG_ISA"] = self.level
         if self.library in ("jax", "keras"):
