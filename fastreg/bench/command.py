@@ -79,11 +79,12 @@ def _pytest_arguments(arguments, path):
 def _libraries(asked):
     """Return the modules of the libraries asked for, by their names or by these."""
     names = {name: name for name in LABELS} | {LABELS[name].lower(): name for name in LABELS}
-    found = [names.get(name.strip().lower()) for name in asked.split(",")]
-    for name, module in zip(asked.split(","), found, strict=True):
-        if module is None:
+    found = []
+    for name in asked.split(","):
+        if name.strip().lower() not in names:
             known = ", ".join(sorted(set(LABELS) - {"fast", "machine"}))
             raise ValueError(f"--libraries must be among {known}, got {name!r}")
+        found.append(names[name.strip().lower()])
     return ",".join(found)
 
 
