@@ -27,6 +27,9 @@ class MissingError(Exception):
 class Repeated:
     """A call that does its work several times, such as an epoch of steps."""
 
+    call: Any
+    calls: int
+
     def __init__(self, call: Any, calls: int) -> None:
         self.call, self.calls = call, calls
 

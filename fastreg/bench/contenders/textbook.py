@@ -115,6 +115,11 @@ def update(work: Any, arrays: Any, form: str) -> Any:
 class Map:
     """An activation: y = f(x), and dx = dy f'(x)."""
 
+    function: Any
+    slope: Any
+    x: Any
+    y: Any
+
     def __init__(self, function: Any, slope: Any) -> None:
         self.function, self.slope = function, slope
 
@@ -150,6 +155,12 @@ MAPS: dict[str, tuple[Any, Any]] = {
 class Dense:
     """y = x W + b."""
 
+    W: Any
+    b: Any
+    x: Any
+    dW: Any  # noqa: N815
+    db: Any
+
     def __init__(self, W: Any) -> None:
         self.W, self.b = W.copy(), np.zeros(W.shape[1], W.dtype)
 
@@ -164,6 +175,19 @@ class Dense:
 
 class Norm:
     """y = gamma (x - mean) / sqrt(var + epsilon) + beta, with statistics over some axes."""
+
+    name: Any
+    shape: Any
+    axes: Any
+    rest: Any
+    gamma: Any
+    beta: Any
+    mean: Any
+    var: Any
+    inverse: Any
+    normed: Any
+    dgamma: Any
+    dbeta: Any
 
     def __init__(self, name: str, n: int, ndim: int, dtype: str) -> None:
         self.name, self.shape = name, (1, n) + (1,) * (ndim - 2)
@@ -284,6 +308,10 @@ def penalty(work: Any, arrays: Any, form: str) -> Any:
 
 class Drop:
     """Dropout between layers."""
+
+    rate: Any
+    rng: Any
+    mask: Any
 
     def __init__(self, rate: float) -> None:
         self.rate, self.rng = rate, np.random.default_rng(0)
