@@ -58,8 +58,8 @@ def threads() -> list[int]:
 def contenders(work: Work) -> list[Contender]:
     """List who could take part; where memory bounds the work, the machine itself does, too.
 
-    What would only say again what other works say is left out, so that a full run ends in about an
-    hour: float64 on fewer threads, with older instruction sets and compiled by torch; other
+    What would only say again what other works say is left out, so that a full run ends in half
+    an hour: float64 on fewer threads, with older instruction sets and compiled by torch; other
     libraries on fewer threads where memory is the limit; and what torch compiles, but for whole
     steps and, on all threads, the works of a million elements or more.
     """

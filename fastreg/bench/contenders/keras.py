@@ -60,6 +60,12 @@ def update(work: Any, arrays: Any, form: str) -> Any:
     return call, lambda now: [np.asarray(p) for p in now]
 
 
+def computing_in(dtype: str) -> None:
+    """Let what is made from now on compute in this type; the policy does not follow floatx."""
+    keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)
+
+
 MADE: dict[str, Any] = {
     "BatchNorm": lambda n: keras.layers.BatchNormalization(axis=1, momentum=0.9, epsilon=1e-5),
     "LayerNorm": lambda n: keras.layers.LayerNormalization(axis=1, epsilon=1e-5),
@@ -70,15 +76,14 @@ MADE: dict[str, Any] = {
     "AlphaDropout": lambda n: keras.layers.AlphaDropout(noise.RATE, seed=0),
     "GaussianDropout": lambda n: keras.layers.GaussianDropout(noise.RATE, seed=0),
 }
-SINGLE = "Dense", "RMSNorm"
 
 
 def made(work: Any, x: Any) -> Any:
     """Return the layer of this name, built for x, and its state."""
     if work.name not in MADE:
         raise MissingError(f"Keras has no {work.name} of this kind")
-    if work.name in SINGLE and work.dtype == "float64":
-        raise MissingError(f"Keras computes {work.name} in float32, whatever its type")
+    if work.name in layers.NORMS and work.dtype == "float64":
+        raise MissingError(f"Keras computes {work.name} of doubles in float32")
     layer = MADE[work.name](x.shape[1] if x.ndim > 1 else 0)
     layer.build(x.shape)
     return layer, [v.value for v in layer.trainable_variables], [
@@ -88,7 +93,7 @@ def made(work: Any, x: Any) -> Any:
 
 def layer(work: Any, arrays: Any, form: str) -> Any:
     """Go through a layer in training, and back."""
-    keras.config.set_floatx(work.dtype)
+    computing_in(work.dtype)
     x, dy, *weights = map(jnp.array, arrays)
     one, own, kept = made(work, x)
     if weights:
@@ -114,7 +119,7 @@ def layer(work: Any, arrays: Any, form: str) -> Any:
 
 def dropout(work: Any, arrays: Any, form: str) -> Any:
     """Drop in training."""
-    keras.config.set_floatx(work.dtype)
+    computing_in(work.dtype)
     x = jnp.array(arrays[0])
     one, own, kept = made(work, x)
     drop = jax.jit(lambda kept, x: one.stateless_call(own, kept, x, training=True))
@@ -130,7 +135,7 @@ def dropout(work: Any, arrays: Any, form: str) -> Any:
 def step(work: Any, arrays: Any, form: str) -> Any:
     """Take the steps of an epoch without state, in one scan under jit; ``fit`` takes longer."""
     _, sizes, batch_norm, drop, rate = steps.plan(work)
-    keras.config.set_floatx(work.dtype)
+    computing_in(work.dtype)
     X, y, weights = arrays
     count = steps.EPOCH if work.name == "step" else 1
     dense = [keras.layers.Dense(n, use_bias=not batch_norm) for n in sizes[1:-1]]
