@@ -2,14 +2,13 @@
 
 import copy
 import hashlib
-import pickle
 import tracemalloc
 
 import harness
 import numpy as np
 import pytest
-from optim.test_rules import RULES, SERVICES, VARIANTS, same_steps
-from train.runs import blobs, everything, network, trainer
+from optim.test_narrow import goes_on
+from optim.test_rules import RULES, SERVICES, VARIANTS, same_from_here, same_steps
 
 import fastreg
 from fastreg import checkpoint, optim, reference
@@ -236,19 +235,7 @@ def test_a_copy_a_pickle_and_a_state_continue_bit_for_bit(rule, rng, tmp_path):
     loaded = getattr(optim, rule)(0.5, state_dtype="int8")
     checkpoint.save(tmp_path / "state.ckpt", optimizer.state_dict())
     loaded.load_state_dict(checkpoint.load(tmp_path / "state.ckpt"))
-    results = []
-    for each in (
-        optimizer,
-        copy.deepcopy(optimizer),
-        pickle.loads(pickle.dumps(optimizer)),
-        loaded,
-    ):
-        own = {"w": params["w"].copy()}
-        for grad in grads[2:]:
-            each.update(own, grad)
-        results.append(own["w"])
-    for result in results[1:]:
-        harness.same_bits(result, results[0])
+    same_from_here(optimizer, loaded, params, grads[2:])
     assert "state=int8" in repr(loaded)
 
 
@@ -364,22 +351,4 @@ def test_parameters_of_16_bits_have_the_reference_bits(rule, master, dtype, rng)
 @pytest.mark.parametrize("before", KINDS)
 @pytest.mark.parametrize("after", KINDS)
 def test_a_run_goes_on_with_any_state(before, after, tmp_path):
-    """Bit for bit with the same one, and close to it with another."""
-
-    def made(kind, seed=0):
-        model = network(dtype="float32")
-        norm = model.layers[1]
-        norm.gamma, norm.beta = norm.gamma.astype("f4"), norm.beta.astype("f4")
-        return trainer(model=model, optimizer=fastreg.Adam(0.01, state_dtype=kind, rng=seed))
-
-    whole, half, other = made(before), made(before), made(after, 1)
-    for run, epochs in ((whole, 6), (half, 3)):
-        run.fit(*blobs(), epochs=epochs, batch_size=32)
-    half.save(tmp_path / "run.ckpt")
-    other.fit(*blobs(), epochs=6, batch_size=32, resume_from=tmp_path / "run.ckpt")
-    if before == after:
-        assert everything(other) == everything(whole)
-    dtype = {None: np.float32, "bfloat16": np.uint16, "int8": np.uint8}[after]
-    assert all(v.dtype == dtype for v in other.optimizer.v.values())
-    mine, theirs = (run.history["loss"] for run in (other, whole))
-    np.testing.assert_allclose(mine, theirs, rtol=0.1)
+    goes_on(before, after, tmp_path, rtol=0.1)

@@ -1,13 +1,12 @@
 """Parameters of 16 bits: the twin's bits, the rounding and its statistics, masters, states."""
 
 import copy
-import pickle
 import tracemalloc
 
 import harness
 import numpy as np
 import pytest
-from optim.test_rules import RULES, SERVICES, VARIANTS, same_state
+from optim.test_rules import RULES, SERVICES, VARIANTS, same_from_here, same_state
 
 import fastreg
 from fastreg import checkpoint, optim, reference
@@ -250,19 +249,7 @@ def test_a_copy_a_pickle_and_a_state_continue_bit_for_bit(rule, rng, half, maste
     kept = checkpoint.load(tmp_path / "run.ckpt")
     loaded.load_state_dict(kept["state"])
     harness.same_bits(kept["params"]["w"], params["w"])
-    results = []
-    for each in (
-        optimizer,
-        copy.deepcopy(optimizer),
-        pickle.loads(pickle.dumps(optimizer)),
-        loaded,
-    ):
-        own = copy.deepcopy(kept["params"])
-        for grads in steps[2:]:
-            each.update(own, grads)
-        results.append(own["w"])
-    for result in results[1:]:
-        harness.same_bits(result, results[0])
+    same_from_here(optimizer, loaded, kept["params"], steps[2:])
 
 
 @pytest.mark.parametrize("rule", RULES)

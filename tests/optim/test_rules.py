@@ -96,6 +96,19 @@ def same_state(fast, slow):
         harness.same_bits(fast.ema[name], np.asarray(average))
 
 
+def same_from_here(optimizer, loaded, params, steps):
+    """Take steps with an optimizer, its copy, its pickle and one that was loaded: the same bits."""
+    pickled = pickle.loads(pickle.dumps(optimizer))
+    results = []
+    for each in (optimizer, copy.deepcopy(optimizer), pickled, loaded):
+        own = copy.deepcopy(params)
+        for grads in steps:
+            each.update(own, grads)
+        results.append(own["w"])
+    for result in results[1:]:
+        harness.same_bits(result, results[0])
+
+
 def same_steps(fast, slow, guarded, rng, dtype, steps=3):
     """Take steps with parameters of all sizes, each on one thread more, and compare their bits."""
     params = [guarded(rng.normal(size=n).astype(dtype), offset=n % 3) for n in harness.SIZES]
