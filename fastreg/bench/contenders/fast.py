@@ -50,10 +50,10 @@ def passes(made: Any, work: Any, x: Any, dy: Any) -> Any:
     return lambda: (made.forward(x), made.backward(dy)), list
 
 
-def layer(work: Any, arrays: Any, form: str, *, module: Any = None) -> Any:
+def layer(work: Any, arrays: Any, form: str) -> Any:
     """Go through a layer."""
     x, dy, *weights = arrays
-    module = module or (fastreg if hasattr(fastreg, work.name) else nn)
+    module = fastreg if hasattr(fastreg, work.name) else nn
     options: Any = {"dtype": work.dtype} if weights else {}
     made = getattr(module, work.name)(*layers.arguments(work), **options)
     if weights:
@@ -61,21 +61,21 @@ def layer(work: Any, arrays: Any, form: str, *, module: Any = None) -> Any:
     return passes(made, work, x, dy)
 
 
-def dropout(work: Any, arrays: Any, form: str, *, module: Any = fastreg) -> Any:
+def dropout(work: Any, arrays: Any, form: str) -> Any:
     """Drop."""
-    made = getattr(module, work.name)(noise.RATE, rng=0)
+    made = getattr(fastreg, work.name)(noise.RATE, rng=0)
     return partial(made.forward, arrays[0]), lambda y: [y]
 
 
-def loss(work: Any, arrays: Any, form: str, *, module: Any = nn) -> Any:
+def loss(work: Any, arrays: Any, form: str) -> Any:
     """Compute a loss and its gradient."""
-    return partial(getattr(module, work.name), *arrays), list
+    return partial(getattr(nn, work.name), *arrays), list
 
 
-def penalty(work: Any, arrays: Any, form: str, *, module: Any = fastreg) -> Any:
+def penalty(work: Any, arrays: Any, form: str) -> Any:
     """Compute a penalty."""
     call = penalties.FORMS[work.name][0]
-    return partial(call, module, arrays), lambda found: list(penalties.flat(found))
+    return partial(call, fastreg, arrays), lambda found: list(penalties.flat(found))
 
 
 def product(work: Any, arrays: Any, form: str) -> Any:
@@ -85,12 +85,12 @@ def product(work: Any, arrays: Any, form: str) -> Any:
     return partial(fastreg.matmul, a, b, out=out), lambda _: [out]
 
 
-def step(work: Any, arrays: Any, form: str, *, module: Any = fastreg) -> Any:
+def step(work: Any, arrays: Any, form: str) -> Any:
     """Take a step in a loop of one's own, or of an epoch of ``Trainer.fit``; or only multiply."""
     X, y, weights = arrays
     if form == "products" and work.name == "step":
         return products(X, weights), None
-    parts: Any = steps.network(module, work, weights)
+    parts: Any = steps.network(fastreg, work, weights)
     dense = [one for one in parts[0].layers if hasattr(one, "W")]
     call: Any = partial(steps.take, *parts, X, y)
     if form == "fit" and work.name == "step":

@@ -41,7 +41,7 @@ def twin(work: Any, name: str) -> Any:
     if compat is not None and getattr(optim, work.name)._decays.get(compat) == "no class":
         compat = None
     services = SERVICES[work.form]
-    if "state_dtype" in services and name not in ("fastreg", "reference"):
+    if "state_dtype" in services and name != "fastreg":
         services = {}
     return cls(learning_rate=RATE, compat=compat, **services)
 
