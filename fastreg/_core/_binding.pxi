@@ -49,12 +49,14 @@ cdef class Binding:
 
     def __cinit__(self, str where, list names, list values, list known, list scales,
                   list initial, dict before, dict born, int rule, int bits, bint averaged,
-                  bint mastered):
+                  bint mastered, dict places):
         """``known``: for each slot a dictionary of state by name, ``scales``: of scales, where state
         is kept in 8 ``bits`` (16: in bfloat16, 0: as the parameters); ``initial``: a slot's first
         value, None for a copy of the parameter. The names ``before`` have state, that of all others
         among the ``born`` begins now, and the rest have none. ``averaged``, ``mastered``: whether averages come
-        after the slots, and then masters, which parameters of 16 bits alone have."""
+        after the slots, and then masters, which parameters of 16 bits alone have. ``places``: by name,
+        the place of the first element among all that draw, where these are parts of parameters, or
+        None; multiples of BLOCK after the place of the whole one, so that a part draws as it would there."""
         cdef Py_ssize_t i
         self.where, self.names = where, names
         self.averaged, self.mastered = averaged, mastered
@@ -66,7 +68,7 @@ cdef class Binding:
             self.add(names[i], values[i], known if names[i] in before else None, scales, initial,
                      names[i] in born)
         self.order_targets()
-        self.cut()
+        self.cut(places)
 
     def __dealloc__(self):
         PyMem_Free(self.tensors)
@@ -150,7 +152,7 @@ cdef class Binding:
                     "share memory, each is updated in place; copy one of them"
                 )
 
-    cdef cut(self):
+    cdef cut(self, dict places):
         """Blocks of at most BLOCK elements, packed into units of about that size."""
         cdef Py_ssize_t i, k, n, start, count = 0, filled = 0, drawn = 0
         for param in self.params:
@@ -177,7 +179,7 @@ cdef class Binding:
             for state in self.states[i]:
                 self.bytes_moved += 2 * state.nbytes
             self.tensors[i].kinds, self.tensors[i].bits = self.kinds, self.bits
-            self.tensors[i].first = <uint64_t>drawn
+            self.tensors[i].first = <uint64_t>(drawn if places is None else places[self.names[i]])
             drawn += (n + FR_MASK_GROUP - 1) // FR_MASK_GROUP * FR_MASK_GROUP
             for start in range(0, n, BLOCK):
                 self.pieces[count] = Piece(i, start, min(BLOCK, n - start))

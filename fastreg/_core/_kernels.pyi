@@ -292,6 +292,7 @@ class State:
     on_nonfinite: str
     clip_norm: float
     measured: tuple[float, bool] | None
+    places: dict[Any, int] | None
     maximize: bool
     grad_norm: float
     t: int
@@ -340,6 +341,7 @@ class State:
 
 class Updater(State):
     def update(self, params: Any, grads: Any) -> None: ...
+    def check(self, params: Any) -> None: ...
     def swap_averages(self, params: Any) -> None: ...
 
 def tensor_view(capsule: Any, tensor: Any) -> NDArray[Any] | None: ...

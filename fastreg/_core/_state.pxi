@@ -27,6 +27,7 @@ cdef class State:
     cdef public str on_nonfinite
     cdef public double clip_norm       # 0: no clipping
     cdef public object measured        # norm of gradients of which this one has a part; all finite?
+    cdef public dict places            # by name, of a part: its first element's place among all; see Binding
     cdef public bint maximize          # climb: steps take the gradients' negatives
     cdef readonly long long t, skipped
     cdef readonly long long start      # the count of parameters that join in the next step

@@ -164,6 +164,14 @@ cdef class Updater(State):
             )
         return finite or self.on_nonfinite != "skip"
 
+    def check(self, object params):
+        """Refuse parameters that a step would refuse, by the same errors."""
+        self.begin("update")
+        try:
+            self.new_binding(params, None)
+        finally:
+            self.lock.leave()
+
     def swap_averages(self, object params):
         """Exchange the parameters, those of the last update if None, with their averages."""
         where = f"{self.name}.swap_ema"
@@ -240,7 +248,8 @@ cdef class Updater(State):
                 if i not in born and grads[i] is not None:
                     born[i] = self.start, 1.0
         binding = Binding(where, names, values, self.slots, self.scales, self.initial,
-                          self.born, born, self.rule, self.bits, self.averaged, self.mastered)
+                          self.born, born, self.rule, self.bits, self.averaged, self.mastered,
+                          self.places)
         if isinstance(params, tuple) and binding.any_scalars:
             raise TypeError(f"{where}: params must be a list to hold floats, got a tuple")
         binding.aim(self.n_slots, kinds, born)

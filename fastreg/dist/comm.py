@@ -71,9 +71,4 @@ def team_of(where: str, comm: Any, shards: Any, model: Any, optimizer: Any) -> A
             f"{where}: optimizer must be one of fastreg's, whose state can be shared out, got "
             f"{shown(optimizer)}"
         )
-    if optimizer._state_dtype is not None:  # its rounding draws by places among all parameters
-        raise ValueError(
-            f"{where}: optimizer must keep its state in full, got state_dtype="
-            f"{optimizer._state_dtype!r}, which cannot be shared out; leave it out"
-        )
     return Team(comm, shards)

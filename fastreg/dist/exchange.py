@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastreg.dist.pieces import Layout, runs_of
+from fastreg.dist.pieces import GROUP, Layout, Run, runs_of
 from fastreg.dist.tree import cuts, nodes, tree_sum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastreg._core.types import Array
-    from fastreg.dist.pieces import Run
 
-__all__ = ["Exchange", "plus"]
+__all__ = ["Exchange", "plus", "units"]
 
 TAG = 7411  # the user's own messages on the same communicator have others
 
@@ -37,6 +36,17 @@ def plus(one: Array, other: Array) -> Array:
     """
     one += other
     return one
+
+
+def units(run: Run, unit: int) -> slice:
+    """Return a run of elements as one of units of so many; the last one may not be full.
+
+    Examples
+    --------
+    >>> units(Run(owner=0, start=512, stop=1000), 256)
+    slice(2, 4, None)
+    """
+    return slice(run.start // unit, -(-run.stop // unit))
 
 
 class Exchange:
@@ -67,15 +77,29 @@ class Exchange:
         self._known: dict[str, dict[Any, Array]] = {}
         self._open: list[Any] = []
 
-    def owned(self, name: str) -> Any:
+    def owned(self, name: str, unit: int = 1) -> Any:
         """Return the elements of a parameter that this rank owns, as a slice of its row, or None.
 
-        They are one run, since each rank's share is.
+        They are one run, since each rank's share is. ``unit``: of a row that has a number for so
+        many elements.
         """
         for run in self.runs[name]:
             if run.owner == self.comm.rank:
-                return slice(run.start, run.stop)
+                return units(run, unit)
         return None
+
+    def places(self) -> dict[str, int]:
+        """Return where what this rank owns begins, by name, among the elements of all parameters.
+
+        These are counted as an optimizer counts them for what it draws.
+        """
+        found, first = {}, 0
+        for name, layout in self.layouts.items():
+            owned = self.owned(name)
+            if owned is not None:
+                found[name] = first + owned.start
+            first += -(-layout.size // GROUP) * GROUP
+        return found
 
     def _send(self, row: Array, rank: int) -> None:
         self._open.append((self.comm.Isend(row.view(np.uint8), rank, TAG), row))
@@ -133,18 +157,21 @@ class Exchange:
                     self._receive(part, owner)
         self._wait()
 
-    def collect(self, name: str, part: Any) -> Array:
-        """Return the whole of an array that is shared out as a parameter is; all ranks get it."""
+    def collect(self, name: str, part: Any, dtype: Any, unit: int = 1) -> Array:
+        """Return the whole of an array that is shared out as a parameter is; all ranks get it.
+
+        ``unit``: it is a row that has a number for so many elements.
+        """
         layout, me = self.layouts[name], self.comm.rank
-        dtype = layout.dtype if part is None else part.dtype
-        row = np.empty(layout.size, dtype)
-        for owner, start, stop in self.runs[name]:
-            if owner == me:
-                row[start:stop] = part
+        row = np.empty(-(-layout.size // unit), dtype)
+        for run in self.runs[name]:
+            own = row[units(run, unit)]
+            if run.owner == me:
+                own[:] = part
                 for rank in range(self.comm.size):
                     if rank != me:
-                        self._send(row[start:stop], rank)
+                        self._send(own, rank)
             else:
-                self._receive(row[start:stop], owner)
+                self._receive(own, run.owner)
         self._wait()
-        return layout.tensor(row)
+        return layout.tensor(row) if unit == 1 else row

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
     from fastreg._core.types import Array
 
-__all__ = ["PIECE", "Layout", "Run", "runs_of"]
+__all__ = ["GROUP", "PIECE", "Layout", "Run", "runs_of"]
 
 PIECE = 16384  # elements
+GROUP = 64  # elements: what an optimizer draws for a tensor begins at a multiple
 
 
 class Run(NamedTuple):

@@ -24,13 +24,32 @@ from fastreg.dist.pieces import PIECE
 from fastreg.dist.tree import cuts
 from fastreg.nn.targets import NoWeightError, rows_right
 from fastreg.optim import LAMB, LARS, Optimizer
+from fastreg.optim.coded import BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastreg._core.types import Array, PathLike
 
-__all__ = ["Team"]
+__all__ = ["Team", "slots_of"]
+
+OF_A_RANK = ("names", "steps", "memory", "state_key")  # of an optimizer's state, or made so
+
+
+def slots_of(optimizer: Optimizer) -> list[tuple[str, int]]:
+    """Return the slots of an optimizer's state, and for how many elements each has a number.
+
+    Examples
+    --------
+    >>> slots_of(fastreg.Momentum(state_dtype="int8", rng=0))
+    [('v', 1), ('v_scale', 256)]
+    """
+    found = []
+    for slot in optimizer._slot_names(masters=True):
+        found.append((slot, 1))
+        if slot in optimizer.scales:
+            found.append((f"{slot}_scale", BLOCK))
+    return found
 
 
 class Team(Alone):
@@ -76,10 +95,12 @@ class Team(Alone):
             error = found
         said = self.comm.allgather(None if error is None else f"{type(error).__name__}: {error}")
         if error is not None:
-            raise error
+            raise self._common(error)
         for rank, one in enumerate(said):
             if one is not None:
-                raise ValueError(f"Trainer.fit: rank {rank} refuses its arguments: {one}")
+                raise self._common(
+                    ValueError(f"Trainer.fit: rank {rank} refuses its arguments: {one}")
+                )
 
     @contextlib.contextmanager
     def working(self, run: Any) -> Iterator[None]:
@@ -100,7 +121,10 @@ class Team(Alone):
 
     def begin(self, run: Any) -> None:
         """Give all ranks the first one's state, and each its part of the optimizer's."""
-        model, comm = run.model, self.comm
+        model, comm, optimizer = run.model, self.comm, run.optimizer
+        if self._whole:
+            with self.checking():
+                optimizer._updater.check(model.params)
         for layer in model.layers:
             if hasattr(layer, "_next_noise") and layer._key is None:
                 layer._next_noise(None)
@@ -109,7 +133,7 @@ class Team(Alone):
             ours = comm.bcast((model.state_dict(), run.rng.bit_generator.state), 0)
             model.load_state_dict(ours[0])
             run.rng.bit_generator.state = run._rng_state = ours[1]
-        whole = isinstance(run.optimizer, (LAMB, LARS))
+        whole = isinstance(optimizer, (LAMB, LARS))
         self.exchange = Exchange(comm, self.shards, model.params, whole)
         low, high = self.exchange.bounds[comm.rank :][:2]
         self._copies = Copies(model, low, high, self._gather, self.shards)
@@ -117,42 +141,55 @@ class Team(Alone):
         self._cut_whole = whole
         self._parts: dict[str, Array] = {}
         if self._whole:
-            self._share_out(run.optimizer)
+            key = {"state_key": optimizer._updater.key} if optimizer._updater.draws else {}
+            self._share_out(optimizer, comm.bcast(key, 0))  # without a seed each drew its own
         self._whole = False
 
     def _compare(self, run):
-        """Refuse ranks whose data or settings are not those of the first."""
-        own = {"data": run._cut, "settings": settings_of(run)}
-        said = self.comm.allgather({key: repr(value) for key, value in own.items()})
+        """Refuse ranks whose data, settings or optimizer are not those of the first."""
+        numbers = {
+            key: value
+            for key, value in run.optimizer.state_dict().items()
+            if not isinstance(value, np.ndarray) and key not in OF_A_RANK
+        }
+        own = {"data": run._cut, "settings": settings_of(run), "optimizer": numbers}
+        said = self.comm.allgather(
+            {key: {name: repr(value) for name, value in one.items()} for key, one in own.items()}
+        )
         for rank, one in enumerate(said):
-            for key, value in one.items():
-                if value != said[0][key]:
-                    raise self._common(
-                        ValueError(
-                            f"Trainer.fit: all ranks must be given the same {key}, got on rank "
-                            f"{rank} others than on rank 0: {value} against {said[0][key]}"
+            for key, theirs in one.items():
+                first = said[0][key]
+                for name in {**first, **theirs}:
+                    if first.get(name) != theirs.get(name):
+                        raise self._common(
+                            ValueError(
+                                f"Trainer.fit: all ranks must be given the same {key}, got on rank "
+                                f"{rank} other than on rank 0: {name} {theirs.get(name)} against "
+                                f"{first.get(name)}"
+                            )
                         )
-                    )
 
-    def _share_out(self, optimizer):
-        state = optimizer.state_dict()
+    def _share_out(self, optimizer, key):
+        state = optimizer.state_dict() | key
         names = state["names"]
         kept = [name for name in names if self.exchange.owned(name) is not None]
         part = {"names": kept}
         for key in ("steps", "memory"):
             part[key] = [x for x, name in zip(state[key], names, strict=True) if name in kept]
-        for name in names:
-            for slot in optimizer._slot_names():
-                array = state.pop(f"{name}.{slot}")
-                if name in kept:
-                    part[f"{name}.{slot}"] = self.part(name, array)
+        for slot, unit in slots_of(optimizer):
+            for name in names:
+                array = state.pop(f"{name}.{slot}", None)
+                if array is not None and name in kept:
+                    owned = self.exchange.owned(name, unit)
+                    part[f"{name}.{slot}"] = self.part(name, array) if unit == 1 else array[owned]
+        optimizer._updater.places = self.exchange.places()
         optimizer.load_state_dict(state | part)
 
     def end(self, run: Any) -> None:
         """Give every rank the whole of the optimizer's state."""
         if not self._whole:
             state = self.state_of(run.optimizer)
-            self._whole = True
+            self._whole, run.optimizer._updater.places = True, None
             run.optimizer.load_state_dict(state)
 
     @contextlib.contextmanager
@@ -164,7 +201,7 @@ class Team(Alone):
             yield
         finally:
             if shared:
-                self._share_out(run.optimizer)
+                self._share_out(run.optimizer, {})
                 self._whole = False
 
     def own(self, n: int) -> tuple[int, int]:
@@ -317,22 +354,27 @@ class Team(Alone):
         state = part.state_dict()
         if self._whole or not isinstance(part, Optimizer):
             return state
+        kinds = {key: one.dtype for key, one in state.items() if isinstance(one, np.ndarray)}
         born = dict(zip(state["names"], zip(state["steps"], state["memory"], strict=True),
                         strict=True))  # fmt: skip
         all_born: dict[Any, Any] = {}
-        for one in self.comm.allgather(born):
+        all_kinds: dict[str, Any] = {}
+        for one, theirs in self.comm.allgather((born, kinds)):
             all_born |= one
+            all_kinds |= theirs
         names = [name for name in self.exchange.layouts if name in all_born]
-        whole = {key: value for key, value in state.items() if not isinstance(value, np.ndarray)}
+        whole = {key: value for key, value in state.items() if key not in kinds}
         whole["names"] = names
         whole["steps"] = [all_born[name][0] for name in names]
         whole["memory"] = [all_born[name][1] for name in names]
-        for slot in part._slot_names():
+        for slot, unit in slots_of(part):
             for name in names:
-                own = state.get(f"{name}.{slot}")
-                if own is not None and self._cut_whole:
-                    own = self.exchange.layouts[name].row(own)
-                whole[f"{name}.{slot}"] = self.exchange.collect(name, own)
+                key = f"{name}.{slot}"
+                if key in all_kinds:
+                    own = state.get(key)
+                    if own is not None and self._cut_whole and unit == 1:
+                        own = self.exchange.layouts[name].row(own)
+                    whole[key] = self.exchange.collect(name, own, all_kinds[key], unit)
         return whole
 
     def save(self, path: PathLike, state: Any) -> None:

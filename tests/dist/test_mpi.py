@@ -17,7 +17,7 @@ import sys
 from mpi4py import MPI
 import test_ranks
 
-test_ranks.train(MPI.COMM_WORLD, sys.argv[1], optimizer="clipped")
+test_ranks.train(MPI.COMM_WORLD, sys.argv[1], optimizer=sys.argv[2])
 """
 DIES = """
 import sys
@@ -48,7 +48,7 @@ assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 """
 
 
-def mpi(size, script, path):
+def mpi(size, script, path, *more):
     if MPIEXEC is None:
         pytest.skip("there is no mpiexec")
     env = os.environ | {
@@ -60,16 +60,16 @@ def mpi(size, script, path):
         "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     }
     many = ["--oversubscribe"] if size > 2 else []
-    command = [MPIEXEC, "-n", str(size), *many, sys.executable, "-c", script, str(path)]
+    command = [MPIEXEC, "-n", str(size), *many, sys.executable, "-c", script, str(path), *more]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("size", [2, 4])
-def test_processes_have_the_bits_of_one(size, tmp_path):
+@pytest.mark.parametrize(("size", "optimizer"), [(2, "clipped"), (4, "clipped"), (2, "int8")])
+def test_processes_have_the_bits_of_one(size, optimizer, tmp_path):
     import test_ranks
 
-    test_ranks.train(None, tmp_path / "alone", optimizer="clipped")
-    done = mpi(size, SCRIPT, tmp_path / "some")
+    test_ranks.train(None, tmp_path / "alone", optimizer=optimizer)
+    done = mpi(size, SCRIPT, tmp_path / "some", optimizer)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "some").read_bytes() == (tmp_path / "alone").read_bytes()
 

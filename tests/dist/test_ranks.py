@@ -1,5 +1,7 @@
 """Several ranks train as one: the bits of everything are the same."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import ranks
@@ -18,7 +20,12 @@ OPTIMIZERS = {
     "AdamW": lambda: fastreg.AdamW(0.01, weight_decay=0.1),
     "clipped": lambda: fastreg.Adam(0.01, clip_norm=0.5, ema_decay=0.9),
     "LAMB": lambda: fastreg.LAMB(0.01),
+    "bfloat16": lambda: fastreg.Adam(0.01, state_dtype="bfloat16", clip_norm=0.5, rng=3),
+    "int8": lambda: fastreg.AdamW(0.01, state_dtype="int8", weight_decay=0.1, rng=3),
+    "int8 averaged": lambda: fastreg.NAdam(0.01, state_dtype="int8", ema_decay=0.9, rng=3),
+    "int8 LAMB": lambda: fastreg.LAMB(0.01, state_dtype="int8", rng=3),
 }
+NARROW = [name for name, optimizer in OPTIMIZERS.items() if optimizer()._state_dtype]
 
 
 def network():
@@ -28,9 +35,19 @@ def network():
     return Sequential([*layers, fastreg.GaussianDropout(0.2, rng=5), Dense(17, 3, rng=gen)])
 
 
+def fitting(model, optimizer):
+    """The network as the optimizer can train it: state in fewer bits is that of float32."""
+    norms = [layer for layer in model.layers if isinstance(layer, fastreg.BatchNorm)]
+    for norm in norms if optimizer._state_dtype else ():
+        norm.gamma, norm.beta = norm.gamma.astype("f4"), norm.beta.astype("f4")
+    return model
+
+
 def trainer(optimizer="AdamW", **options):
     options = {"rng": 2, "progress": False, **options}
-    return Trainer(network(), nn.softmax_cross_entropy, OPTIMIZERS[optimizer](), **options)
+    optimizer = OPTIMIZERS[optimizer]()
+    model = fitting(network(), optimizer)
+    return Trainer(model, nn.softmax_cross_entropy, optimizer, **options)
 
 
 def train(comm=None, path=None, shards=4, optimizer="AdamW", callbacks=(), run=None, **options):
@@ -49,10 +66,52 @@ def test_any_number_of_ranks_writes_the_same_file(optimizer, tmp_path):
         path = tmp_path / str(size)
         runs = ranks.run(size, lambda comm, path=path: train(comm, path, optimizer=optimizer))
         assert path.read_bytes() == (tmp_path / "alone").read_bytes()
-        for run in runs:  # every rank has all of it
+        for run in runs:  # every rank has all of it, and may go on by itself
+            run.optimizer.update(run.model.params, run.model.params)
             for key, array in run.optimizer.state_dict().items():
                 same = runs[0].optimizer.state_dict()[key]
                 assert np.array_equal(array, same), key
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "order"), [*((one, "C") for one in NARROW), ("bfloat16", "F")]
+)
+def test_state_in_fewer_bits_is_rounded_as_without_ranks(optimizer, order):
+    """An optimizer that is given all parameters at once, and the same gradients, has the bits."""
+    run = trainer(optimizer, comm=None, shards=4)
+    run.model.layers[0].W = np.array(run.model.layers[0].W, order=order)
+    params = {name: np.array(array, order="K") for name, array in run.model.params.items()}
+    plain = OPTIMIZERS[optimizer]()
+
+    class Step(Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            grads = self.trainer._team._parts
+            layouts = self.trainer._team.exchange.layouts
+            grads = {name: layouts[name].tensor(one.ravel()) for name, one in grads.items()}
+            plain.update(params, grads)
+
+    run.callbacks = [Step()]
+    run.fit(X, Y, epochs=2, batch_size=44)
+    for name, array in run.model.params.items():
+        np.testing.assert_array_equal(array, params[name])
+    state = run.optimizer.state_dict()
+    for key, value in plain.state_dict().items():
+        np.testing.assert_array_equal(state[key], value, err_msg=key)
+
+
+def test_all_ranks_round_by_the_seed_of_the_first(tmp_path):
+    def work(comm, path):
+        seed = 0 if comm is None else comm.rank
+        optimizer = fastreg.Adam(0.01, state_dtype="bfloat16", rng=seed)
+        run = Trainer(fitting(network(), optimizer), nn.softmax_cross_entropy, optimizer,
+                      comm=comm, shards=4, rng=2, progress=False)  # fmt: skip
+        run.fit(X, Y, epochs=1, batch_size=44)
+        run.save(path)
+        return optimizer.state_dict()["state_key"]
+
+    key = work(None, tmp_path / "alone")
+    assert ranks.run(3, lambda comm: work(comm, tmp_path / "three")) == [key] * 3
+    assert (tmp_path / "three").read_bytes() == (tmp_path / "alone").read_bytes()
 
 
 def test_callbacks_are_told_on_every_rank_unless_they_say_otherwise():
@@ -111,18 +170,21 @@ WAYS = {
         {"early_stopping": fastreg.EarlyStopping(1, restore_best=True)}, {"epochs": 8}),
     "plateau": lambda: ({"schedule": fastreg.ReduceOnPlateau(0.1, patience=1)}, {"epochs": 5}),
     "other dropouts": lambda: ({"model": others()}, {}),
-    "skipped": lambda: ({"optimizer": fastreg.Adam(0.01, on_nonfinite="skip")}, {}),
+    "no masters": lambda: ({"optimizer": partial(fastreg.Adam, master=True)}, {}),
+    "skipped": lambda: ({"optimizer": partial(fastreg.Adam, on_nonfinite="skip")}, {}),
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("state_dtype", [None, "int8"])
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_to_train_has_the_bits_of_one_rank(way, tmp_path):
+def test_every_way_to_train_has_the_bits_of_one_rank(way, state_dtype, tmp_path):
     def work(comm, path):
         given, fit = WAYS[way]()
         own = {"comm": comm, "shards": 4, "rng": 2, "progress": False, **given}
-        model, optimizer = own.pop("model", None), own.pop("optimizer", None)
-        run = Trainer(model or network(), nn.softmax_cross_entropy,
-                      optimizer or fastreg.Adam(0.01), **own)  # fmt: skip
+        adam = partial(fastreg.Adam, state_dtype=state_dtype, rng=3 if state_dtype else None)
+        model, optimizer = own.pop("model", None), own.pop("optimizer", adam)(0.01)
+        run = Trainer(fitting(model or network(), optimizer), nn.softmax_cross_entropy,
+                      optimizer, **own)  # fmt: skip
         run.fit(X, Y, X_val=X[:40], y_val=Y[:40], **{"epochs": 2, "batch_size": 44, **fit})
         run.save(path)
 
@@ -132,12 +194,14 @@ def test_every_way_to_train_has_the_bits_of_one_rank(way, tmp_path):
         assert (tmp_path / str(size)).read_bytes() == (tmp_path / "alone").read_bytes()
 
 
-def test_a_file_goes_on_with_another_number_of_ranks(tmp_path):
-    train(path=tmp_path / "whole", epochs=3)
-    ranks.run(3, lambda comm: train(comm, callbacks=[Checkpoint(tmp_path / "some")], epochs=2))
+@pytest.mark.parametrize("optimizer", ["AdamW", *NARROW])
+def test_a_file_goes_on_with_another_number_of_ranks(optimizer, tmp_path):
+    own = partial(train, optimizer=optimizer)
+    own(path=tmp_path / "whole", epochs=3)
+    ranks.run(3, lambda comm: own(comm, callbacks=[Checkpoint(tmp_path / "some")], epochs=2))
     ranks.run(
         2,
-        lambda comm: train(comm, tmp_path / "rest", epochs=3, resume_from=tmp_path / "some"),
+        lambda comm: own(comm, tmp_path / "rest", epochs=3, resume_from=tmp_path / "some"),
     )
     assert (tmp_path / "rest").read_bytes() == (tmp_path / "whole").read_bytes()
 
@@ -168,6 +232,14 @@ def test_ranks_with_other_data_or_settings_are_told():
     with pytest.raises(ValueError, match="all ranks must be given the same data, got on rank 1"):
         ranks.run(2, work)
 
+    def other(comm):
+        run = trainer(comm=comm, optimizer="AdamW")
+        run.optimizer.lr *= 1 + comm.rank
+        run.fit(X, Y, epochs=1, batch_size=44)
+
+    with pytest.raises(ValueError, match="same optimizer, got on rank 1 .*learning_rate 0.02"):
+        ranks.run(2, other)
+
 
 def test_a_file_of_the_history_is_written_by_the_first_rank(tmp_path):
     def work(comm):
@@ -181,11 +253,38 @@ def test_a_file_of_the_history_is_written_by_the_first_rank(tmp_path):
 def test_what_cannot_be_is_refused_by_name():
     with pytest.raises(TypeError, match="comm must be a communicator"):
         trainer(comm=3)
-    narrow = fastreg.Adam(state_dtype="bfloat16")
-    with pytest.raises(ValueError, match="optimizer must keep its state in full, got state_dtype"):
-        Trainer(network(), nn.softmax_cross_entropy, narrow, shards=2)
     with pytest.raises(ValueError, match="shards must be at least the 3 ranks"):
         ranks.run(3, lambda comm: trainer(comm=comm, shards=2))
+
+
+WRONG = {
+    "float64": ("bfloat16", TypeError, r"params\['1.gamma'\] must be float32 where state_dtype"),
+    "Fortran": ("int8", ValueError, r"params\['0.W'\] must be contiguous in C order where"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("size", [1, 3])
+def test_parameters_that_the_optimizer_refuses_are_refused_on_all_ranks(wrong, size):
+    optimizer, kind, message = WRONG[wrong]
+    runs = []
+
+    def work(comm):
+        run = trainer(optimizer, comm=comm)
+        if wrong == "float64":
+            run.model.layers[1].gamma = np.ones(300)
+        else:
+            run.model.layers[0].W = np.asfortranarray(run.model.layers[0].W)
+        before = run.model.state_dict()
+        with pytest.raises(kind, match=message):
+            run.fit(X, Y, epochs=1)
+        for key, array in run.model.state_dict().items():
+            assert np.array_equal(array, before[key])
+        assert run.optimizer.t == 0
+        runs.append(run)
+
+    ranks.run(size, work)
+    assert len(runs) == size
 
 
 def test_a_rank_that_fails_ends_all_with_one_message(capsys):
@@ -212,7 +311,8 @@ def test_one_rank_that_is_told_to_stop_stops_all_after_that_step():
     assert [run.step for run in runs] == [3, 3]
 
 
-def test_a_callback_that_loads_a_file_inside_fit_does_so_on_all_ranks(tmp_path):
+@pytest.mark.parametrize("optimizer", ["AdamW", "int8"])
+def test_a_callback_that_loads_a_file_inside_fit_does_so_on_all_ranks(optimizer, tmp_path):
     class Back(fastreg.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if self.trainer.step == 6:
@@ -220,10 +320,10 @@ def test_a_callback_that_loads_a_file_inside_fit_does_so_on_all_ranks(tmp_path):
                 self.trainer.stop_training = True
 
     def work(comm, path):
-        run = train(comm, path, callbacks=[Back()], epochs=2)
+        run = train(comm, path, callbacks=[Back()], epochs=2, optimizer=optimizer)
         return {key: value for key, value in run.optimizer.state_dict().items()}
 
-    train(path=tmp_path / "some", epochs=1)
+    train(path=tmp_path / "some", epochs=1, optimizer=optimizer)
     work(None, tmp_path / "alone")
     for size in (1, 3):
         path = tmp_path / str(size)

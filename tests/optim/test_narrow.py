@@ -274,3 +274,33 @@ def goes_on(before, after, tmp_path, rtol):
 @pytest.mark.parametrize("after", [None, "bfloat16"])
 def test_a_run_goes_on_with_either_state(before, after, tmp_path):
     goes_on(before, after, tmp_path, rtol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "int8", "parameters"])
+def test_parts_of_parameters_draw_as_the_whole_ones_do(kind, rng):
+    """`places` says where each begins among all elements; tensors begin at multiples of 64."""
+    dtype = np.float16 if kind == "parameters" else np.float32
+    state_dtype = None if kind == "parameters" else kind
+
+    def made():
+        return fastreg.Adam(0.01, state_dtype=state_dtype, rng=7)
+
+    sizes = {"a": 100, "w": 40000, "b": 70}
+    params = {name: rng.standard_normal(n).astype(dtype) for name, n in sizes.items()}
+    cuts = [{"a": slice(0, 100), "w": slice(0, 16384)}, {"w": slice(16384, None), "b": slice(None)}]
+    places = [{"a": 0, "w": 128}, {"w": 128 + 16384, "b": 128 + 40000}]
+    whole, parts = made(), [made(), made()]
+    mine = [{name: params[name][own].copy() for name, own in cut.items()} for cut in cuts]
+    for optimizer, own in zip(parts, places, strict=True):
+        optimizer._updater.places = own
+    for _ in range(3):
+        grads = {name: rng.standard_normal(n).astype(dtype) for name, n in sizes.items()}
+        whole.update(params, grads)
+        for optimizer, cut, own in zip(parts, cuts, mine, strict=True):
+            optimizer.update(own, {name: grads[name][run].copy() for name, run in cut.items()})
+    for optimizer, cut, own in zip(parts, cuts, mine, strict=True):
+        for name, run in cut.items():
+            harness.same_bits(own[name], params[name][run])
+            for slot in ("m", "v"):
+                same = getattr(whole, slot)[name][run], getattr(optimizer, slot)[name]
+                np.testing.assert_array_equal(*same)
