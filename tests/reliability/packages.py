@@ -1,5 +1,6 @@
 """Source distributions and wheels of a copy of the tree, with a fault in it if one is planted."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -79,16 +80,37 @@ def run(command, folder, umask=0o022, zone="UTC"):
     return done.stdout
 
 
-def built(folder, what, target, finish, **where):
-    """The file that a hook of the build backend makes, in its final form."""
-    run([sys.executable, "-c", HOOKS, f"build_{what}", str(target)], folder, **where)
-    (made,) = Path(target).glob("*.whl" if what == "wheel" else "*.tar.gz")
+BUILT = {}  # by all that a build is made from: what the backend made of it
+
+
+def built(folder, what, target, finish, parts, **where):
+    """The file that a hook of the build backend makes, in its final form.
+
+    It is made once of the same ``parts`` under the same conditions; its final form every time.
+    """
+    key = what, *parts, *sorted(where.items())
+    if key not in BUILT:
+        run([sys.executable, "-c", HOOKS, f"build_{what}", str(target)], folder, **where)
+        (made,) = Path(target).glob("*.whl" if what == "wheel" else "*.tar.gz")
+        BUILT[key] = made.name, made.read_bytes()
+    name, data = BUILT[key]
+    made = Path(target, name)
+    made.write_bytes(data)
     run([sys.executable, str(finish), str(made)], folder, **where)
     return made
 
 
-def distributions(root, *, compiled, days=0, **where):
-    """The source distribution and the wheel that is built from it, in folders under ``root``."""
+def digest(tree):
+    """Of all files that the backend may look at, which knows nothing of their final form."""
+    found = hashlib.sha256()
+    for name in sorted(listed()):
+        if name != ".ci/finish":
+            found.update(name.encode() + b"\0" + Path(tree, name).read_bytes())
+    return found.hexdigest()
+
+
+def source_distribution(root, *, days=0, **where):
+    """The source distribution, made and unpacked in folders under ``root``."""
     root = Path(root).resolve()
     tree, unpacked, target = Path(root, "tree"), Path(root, "unpacked"), Path(root, "dist")
     for folder in (tree, target):
@@ -98,17 +120,26 @@ def distributions(root, *, compiled, days=0, **where):
     for path in tree.rglob("*"):
         os.utime(path, (later, later))
     lend_the_library(tree)  # to describe the sources, nothing is compiled
-    finish = tree / ".ci" / "finish"
-    source = built(tree, "sdist", target, finish, **where)
+    parts = digest(tree), days
+    source = built(tree, "sdist", target, tree / ".ci" / "finish", parts, **where)
     with tarfile.open(source) as archive:
         archive.extractall(unpacked, filter="data")
     (inside,) = unpacked.iterdir()
     (inside / "setup.cfg").unlink(missing_ok=True)
     for path in inside.rglob("*"):
         os.utime(path, (later, later))
+    return source
+
+
+def wheel_of(source, *, compiled, days=0, **where):
+    """The wheel of what was unpacked of a source distribution, beside it."""
+    root = source.parent.parent
+    (inside,) = Path(root, "unpacked").glob("fastreg-*")
     if not compiled:
         lend_the_library(inside)
-    return source, built(inside, "wheel", target, finish, **where)
+    parts = hashlib.sha256(source.read_bytes()).hexdigest(), compiled, days
+    finish = root / "tree" / ".ci" / "finish"
+    return built(inside, "wheel", source.parent, finish, parts, **where)
 
 
 def objects(root, names):

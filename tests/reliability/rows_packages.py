@@ -57,17 +57,26 @@ umask_kept = fault("umask_kept", (".ci/finish", "0o755 if old.mode & 0o100 else 
     needs=packages.missing,
 )
 def reproducible(n):
-    found = []
     with tempfile.TemporaryDirectory() as root:
-        for k, where in enumerate(WHERE[:n]):
-            folder = Path(root, f"the {k}th")
-            made = packages.distributions(folder, compiled=n > PREBUILT, **where)
-            found.append({path.name: path.read_bytes() for path in made})
-            found[-1] |= packages.objects(folder, packages.SMALL)
-            different = [name for name in found[0] if found[0][name] != found[-1].get(name)]
-            if different:
-                raise Broken(f"{different} are others with {where}")
-    return len(found)
+        folders = [Path(root, f"the {k}th") for k in range(n)]
+        pairs = list(zip(folders, WHERE, strict=False))
+        sources = [packages.source_distribution(folder, **where) for folder, where in pairs]
+        same([{path.name: path.read_bytes()} for path in sources])
+        same([packages.objects(folder, packages.SMALL) for folder in folders])
+        wheels = [
+            packages.wheel_of(source, compiled=n > PREBUILT, **where)
+            for source, where in zip(sources, WHERE, strict=False)
+        ]
+        same([{path.name: path.read_bytes()} for path in wheels])
+    return n
+
+
+def same(found):
+    """Files by name, the same in each place."""
+    for other, where in zip(found, WHERE, strict=False):
+        different = [name for name in found[0] if found[0][name] != other.get(name)]
+        if different:
+            raise Broken(f"{different} are others with {where}")
 
 
 # --- S-02: what is in them, and what it does ----------------------------------------------------
@@ -111,7 +120,7 @@ def shipped():
     }
 
 
-def looked_into(source, wheel):
+def looked_into(wheel):
     """How many files a wheel has; none is missing and none too many."""
     names = set(packages.contents(wheel))
     missing = shipped() - names
@@ -119,6 +128,11 @@ def looked_into(source, wheel):
     foreign += [name for name in names if BUILD_ALONE.search(name)]
     if missing or foreign:
         raise Broken(f"the wheel lacks {sorted(missing)} and has {foreign}")
+    return len(names)
+
+
+def unpacked_whole(source):
+    """Whether all that is built, tested and documented is in a source distribution."""
     (tree,) = (source.parent.parent / "unpacked").glob("fastreg-*")
     there = {str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file()}
     needed = {
@@ -128,7 +142,6 @@ def looked_into(source, wheel):
     }
     if needed - there:
         raise Broken(f"the source distribution lacks {sorted(needed - there)}")
-    return len(names)
 
 
 def used(folder, n):
@@ -166,8 +179,10 @@ def used(folder, n):
 def complete(n):
     """A wheel with a library that is compiled if more than one folder of tests is run."""
     with tempfile.TemporaryDirectory() as root:
-        source, wheel = packages.distributions(Path(root, "build"), compiled=n > 2)
-        done = looked_into(source, wheel)
+        source = packages.source_distribution(Path(root, "build"), **WHERE[0])
+        unpacked_whole(source)
+        wheel = packages.wheel_of(source, compiled=n > 2, **WHERE[0])
+        done = looked_into(wheel)
         folder = Path(root).resolve() / "away"
         shutil.unpack_archive(wheel, folder, "zip")
         return done + used(folder, n - 1)
@@ -203,7 +218,8 @@ def compared(what, found, expected):
 )
 def billed(n):
     with tempfile.TemporaryDirectory() as root:
-        _, wheel = packages.distributions(Path(root, "build"), compiled=False)
+        source = packages.source_distribution(Path(root, "build"), **WHERE[0])
+        wheel = packages.wheel_of(source, compiled=False, **WHERE[0])
         files = packages.contents(wheel)
         info = next(name for name in files if name.endswith("/METADATA")).partition("/")[0]
         licence = files.get(f"{info}/licenses/LICENSE")
