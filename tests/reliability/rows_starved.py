@@ -14,7 +14,7 @@ from rows_nested import library
 import fastreg
 
 SWEEPS = TREE / "tests" / "sweeps"
-SLICES = 300  # of the table of calls
+CALLS = 855  # in the table, about
 FORMS = (1, 20, 0)  # one allocation fails; twenty in a row; one of C's and of the pool
 PROGRAM = """
 import runpy, sys
@@ -49,8 +49,11 @@ def swallowed(patch):
     patch.setattr(fastreg.Dropout, "forward", forward)
 
 
-def starved(order, form, folder):
-    """How many calls one slice of the table has; each of their allocations failed once."""
+def starved(stride, form, folder):
+    """How many calls every ``stride``-th of the table are; each of their allocations failed once.
+
+    The whole table has a training in front.
+    """
     shim = []
     if not form:
         shim = [library(folder, "starved", (SWEEPS / "starved.c").read_text())]
@@ -58,35 +61,35 @@ def starved(order, form, folder):
             return 0
     paths = [str(SWEEPS), str(HERE), str(TREE), *filter(None, sys.path)]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(SWEEPS / "starve.py"), str(order), str(SLICES),
-         str(form or 1), *shim],
+        [sys.executable, "-c", PROGRAM, str(SWEEPS / "starve.py"), str(1 % stride), str(stride),
+         str(form or 1), "0", *shim],
         env={
             **os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONMALLOC": "malloc",
             "MALLOC_PERTURB_": "165", "OPENBLAS_NUM_THREADS": "1",
             **({"LD_PRELOAD": shim[0]} if shim else {}),
         },
-        capture_output=True, text=True, timeout=1800,
+        capture_output=True, text=True, timeout=4 * 3600,
     )  # fmt: skip
     if done.returncode:
-        raise Broken(f"slice {order}: {done.stdout}{done.stderr[-2000:]}")
+        raise Broken(f"every {stride}th, {form}: {done.stdout}{done.stderr[-2000:]}")
     return len(re.findall(" …$", done.stderr, re.MULTILINE))
-
-
-def of_what(n):
-    """The first n of all slices in all forms; slice 0 holds a whole training and is the last."""
-    return [(order % SLICES, form) for form in FORMS for order in range(1, SLICES + 1)][:n]
 
 
 @row(
     "M-07",
     "each allocation of every public call and of a training fails in turn, one or twenty in a row, those of C and of the pool too: MemoryError, nothing has changed, and the next attempt gives what it would have",
     "calls",
-    full=SLICES * len(FORMS),
+    full=2_000,
     short=1,
     planted=1,
     faults=(swallowed, torn),
     needs=lambda: "" if importlib.util.find_spec("_testcapi") else "needs _testcapi",
 )
 def no_memory(n):
+    """n calls, form by form: all of the table, or as many spread over it."""
+    done = 0
     with tempfile.TemporaryDirectory() as folder:
-        return sum(starved(order, form, Path(folder)) for order, form in of_what(n))
+        for form in FORMS:
+            if done < n:
+                done += starved(max(1, round(CALLS / (n - done))), form, Path(folder))
+    return done

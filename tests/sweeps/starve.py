@@ -1,10 +1,11 @@
 """Make every public call again and again, each time without memory for another allocation.
 
 A program of its own, for memory that fails anywhere may end a process: ``starve.py ORDER STRIDE
-BURST [SHIM]`` makes calls ORDER, ORDER + STRIDE, … of the table. Of each call the k-th allocation
-fails, or BURST of them from the k-th on. The call must succeed or raise MemoryError; if it raises,
-everything is as it was before, and a second attempt gives what an untouched twin gives. A fault is
-a line of what it prints. With SHIM (starved.c, preloaded) allocations of C fail as well.
+BURST RARER [SHIM]`` makes calls ORDER, ORDER + STRIDE, … of the table. Of each call the k-th
+allocation fails, or BURST of them from the k-th on, for every k; or, if RARER is not 0, for each up
+to RARER, every second up to twice that, and so on. The call must succeed or raise MemoryError; if
+it raises, everything is as it was before, and a second attempt gives what an untouched twin gives.
+A fault is a line of what it prints. With SHIM (starved.c, preloaded) allocations of C fail as well.
 """
 
 import contextlib
@@ -226,7 +227,11 @@ def place_of(error):
     return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
 
 
-def faults(call, memory, burst):
+def step(k, rarer):
+    return 1 + (k // rarer if rarer else 0)
+
+
+def faults(call, memory, burst, rarer):
     """What is wrong with a call without memory, by kind: the first k of each."""
     function, arguments = call.make(), arguments_of(call)
     try:
@@ -252,11 +257,11 @@ def faults(call, memory, burst):
                 wrong = "gives another result afterwards"
             if wrong:
                 found.setdefault(f"{wrong} @ {place_of(error)}", k)
-        k += 1 + k // 40  # each of the first, then fewer and fewer
+        k += step(k, rarer)
     return found
 
 
-def faults_of_training(memory, burst):
+def faults_of_training(memory, burst, rarer):
     """What is wrong after a training that ran out of memory: it ends after a whole step."""
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((10, 3)).astype(np.float32), np.arange(10) % 2
@@ -289,7 +294,7 @@ def faults_of_training(memory, burst):
                 run.fit(**data)
             if wrong:
                 found.setdefault(f"{wrong} @ {place_of(error)}", k)
-        k += 1 + k // 40
+        k += step(k, rarer)
     return found
 
 
@@ -308,7 +313,7 @@ def all_calls():
     return [*CALLS, *without_arguments(), *of_the_pool()]
 
 
-def main(order, stride, burst, shim=None):
+def main(order, stride, burst, rarer, shim=None):
     memory = Memory(shim)
     warnings.simplefilter("ignore")
     calls = all_calls()
@@ -325,22 +330,22 @@ def main(order, stride, burst, shim=None):
             continue
         print(f"{call.where} …", file=sys.stderr, flush=True)
         with contextlib.redirect_stdout(io.StringIO()):
-            found = faults(call, memory, burst)
+            found = faults(call, memory, burst, rarer)
         for what, k in found.items():
             wrong = True
             print(f"{call.where}, allocation {k}: {what}", flush=True)
     if order == 0 and burst == 1:
-        for what, k in faults_of_training(memory, burst).items():
+        for what, k in faults_of_training(memory, burst, rarer).items():
             wrong = True
             print(f"Trainer.fit, allocation {k}: {what}", flush=True)
     return wrong
 
 
 if __name__ == "__main__":
-    order, stride, burst, *shim = sys.argv[1:]
+    *numbers, shim = [*sys.argv[1:], None][:5]
     with tempfile.TemporaryDirectory() as folder:
         write_files(folder)
         os.chdir(folder)
-        done = main(int(order), int(stride), int(burst), *shim)
+        done = main(*map(int, numbers), shim)
         os.chdir("/")
     sys.exit(done)

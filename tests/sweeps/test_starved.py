@@ -19,7 +19,7 @@ UNSWEPT = LEFT_OUT | {"renew_lock"}
 def swept(burst, *shim, stride=1, limit=300, **environment):
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
     done = subprocess.run(
-        [sys.executable, PROGRAM, "0", str(stride), str(burst), *shim],
+        [sys.executable, PROGRAM, "0", str(stride), str(burst), "40", *shim],
         env={
             **os.environ, "PYTHONPATH": paths, "PYTHONMALLOC": "malloc", "MALLOC_PERTURB_": "165",
             "OPENBLAS_NUM_THREADS": "1", **environment,
