@@ -139,6 +139,11 @@ class Disk:
         return bytes(found)
 
 
+def temporary():
+    """A folder in memory, if there is such a place: no disk is waited for, where none is asked."""
+    return tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+
+
 def recorded(folder, there_before, n):
     """The calls of a save of n numbers, and the disk before it."""
     path, files, contents = Path(folder) / "run", {}, {}
@@ -229,7 +234,7 @@ def over_the_old(patch):
 )
 def power_lost(n):
     pick, done, size = random.Random(), 0, 300
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as after:
+    with temporary() as folder, temporary() as after:
         folder, after = os.path.realpath(folder), os.path.realpath(after)
         while done < n:
             for there_before in (True, False):
