@@ -41,7 +41,8 @@ def _checked(where, rng):
     except MemoryError:
         raise
     except Exception as refused:  # also what the seed's own code raises
-        if type(rng) is int and not isinstance(refused, ValueError):
+        whole = type(rng) is int or isinstance(rng, np.integer)
+        if whole and not isinstance(refused, ValueError):
             raise MemoryError(f"{where}: no room for a random generator") from refused
         error = ValueError if isinstance(refused, ValueError) else TypeError
     raise error(

@@ -143,3 +143,17 @@ def test_states(form, state, error, message):
 )
 def test_calls(form, call, error):
     refuses(make(form), "reset", call=call, error=error, message="reset: call must be")
+
+
+@pytest.mark.parametrize(
+    "seed", [3, np.int64(3), np.uint32(3)], ids=lambda seed: type(seed).__name__
+)
+def test_a_whole_number_is_a_seed_unless_there_is_no_memory(seed, monkeypatch):
+    """NumPy says that it takes no such seed when it could not look at it."""
+
+    def starved(seed):
+        raise TypeError("SeedSequence expects int or sequence of ints")
+
+    monkeypatch.setattr(np.random, "default_rng", starved)
+    with pytest.raises(MemoryError, match="Dropout: no room"):
+        Dropout(0.5, rng=seed)
