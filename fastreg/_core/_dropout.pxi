@@ -139,7 +139,7 @@ cdef fr_runs runs_of(cnp.ndarray x, cnp.ndarray factors, int *axis) noexcept:
 
     What is left of ``axis`` does not fit this pattern.
     """
-    cdef fr_runs runs
+    cdef fr_runs runs = fr_runs(1, 1, 1)
     axis[0] = cnp.PyArray_NDIM(x)
     runs.length = gather(x, factors, axis, True)
     runs.cols = gather(x, factors, axis, False)
