@@ -24,6 +24,7 @@ if os.name != "posix":
 CALLS = ["stat", "readlink", "listdir", "open", "write", "fstat", "fchown", "fchmod", "fsync"]
 CALLS += ["close", "replace", "remove"]
 ERRNOS = [errno.EIO, errno.ENOSPC, errno.EINTR, errno.EPERM, errno.EINVAL, errno.ENOENT]
+ERRNOS += [errno.EACCES, errno.EDQUOT]
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ class Row:
     slow: bool = False  # whether its faults are for `make reliability` alone
     why_not: str = ""  # why it cannot be run here
     needs: Callable[[], str] = lambda: ""  # what is missing here, if anything
+    lacks: str = ""  # what one could expect of the promise, and nothing here looks at
 
 
 ROWS: dict[str, Row] = {}

@@ -94,8 +94,15 @@ def page(rows):
             if row.id[0] == letter:
                 lines.append(line(row, known.get(row.id), machines))
         parts.append("\n".join(lines) + "\n")
-    parts.append(mutants())
+    parts += [lacking(rows), mutants()]
     return "\n".join(parts)
+
+
+def lacking(rows):
+    """What nothing looks at, by row."""
+    said = ["\n## What is not looked at\n"]
+    said += [f"- {row.id}: {row.lacks}." for _, row in sorted(rows.items()) if row.lacks]
+    return "\n".join(said) + "\n"
 
 
 def mutants():

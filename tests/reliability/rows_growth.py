@@ -184,6 +184,7 @@ def kept_memory(patch):
     "M-02",
     "blocks of Python, bytes of malloc and references to None, types and small numbers do not grow over 1,000 repeats of every public call, each with its object made anew, whether it succeeds or refuses an argument",
     "repeats of each call",
+    lacks="the count of all references that a debug interpreter has, and the leak sanitizer",
     full=1_000,
     short=8,
     planted=24,

@@ -237,6 +237,7 @@ def short_index(patch):
     "N-10",
     "more than 2³¹ float32 in sums, Dropout, SGD, the maps and gradients of penalties, LayerNorm, RMSNorm and products: the bits at the ends and around 2³¹ bytes, 2³² bytes and 2³¹ elements are those of small arrays",
     "kernels",
+    lacks="rules other than SGD, Momentum and Adam, and the layers that neither row names",
     full=len(CHECKS),
     planted=1,
     slow=True,

@@ -40,6 +40,7 @@ def driven(n, driver, *flags, kernels=True, **environment):
     "M-03",
     "the thread sanitizer finds no race in the team: many callers, forks, every task once",
     "runs",
+    lacks="the tests in Python, under that sanitizer: a driver in C uses the team",
     full=10,
     planted=1,
     slow=True,
@@ -79,6 +80,7 @@ kept_by(
     "tests/core/test_kernels.py::test_guards_catch_a_write_outside",
     "tests/core/test_kernels.py::test_every_test_that_calls_a_kernel_guards_its_arrays",
     "tests/core/test_kernels.py::test_every_block_is_run_once",
+    lacks="pages behind arrays that may not be touched",
     times=10,
     faults=(guards_off,),
 )
@@ -108,6 +110,7 @@ kept_by(
     "M-09",
     "threads that share one optimizer leave the state of some serial order, bit for bit",
     "tests/optim/test_rules.py::test_threads_sharing_one_optimizer_take_turns",
+    lacks="eight threads with 10,000 calls each: there are four with 25, of every rule, a hundred times; and an interpreter without its lock",
     times=100,
     slow=True,
     faults=(locks_off,),
