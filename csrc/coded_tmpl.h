@@ -1,4 +1,4 @@
-/* Steps whose state is kept in a byte per number, in one pass over memory.
+/* A byte per number of a state: codes, and the scales of the blocks that they lie in.
  *
  * A block is FR_CODED_BLOCK numbers that lie side by side in a parameter, the last one of a
  * parameter what is left. Of each slot it has a power of two, its scale, in 16 bits: the one that
@@ -32,14 +32,8 @@
  * that of the finite numbers. A mean of squares that float cannot hold, which the rules keep as
  * minus its root (update_tmpl.h), is coded as the square that it stands for: scales go from -298
  * to 256. What is finite stays finite.
- *
- * A block is decoded into L1, the rule takes its step over floats, and what it leaves is encoded;
- * blocks with any of the above one by one in double, with the same results. Bytes per element of
- * Adam: 12 for parameter and gradient, and 4 for two moments where floats take 16.
  */
 #if FR_BYTES == 4
-
-extern const fr_kernels FR_NAMED(FR_LEVEL, FR_TYPE);
 
 /* The first bits of the offset as a float; codes from here on are infinity and NaN. */
 FR_INLINE uint32_t code_base(const int unsign)
@@ -56,16 +50,37 @@ FR_INLINE uint32_t infinite_code(const int unsign)
 FR_INLINE uint32_t code_sum(float scaled, uint32_t piece, const int unsign)
 {
     const uint32_t base = code_base(unsign), one = 1u << 20;
-    const uint32_t sum = bits_of(scaled + float_of(base)) - base, cut = sum & (one - 1);
+    const uint32_t raw = bits_of(scaled + float_of(base)), cut = raw & (one - 1);
     const uint32_t near = cut < one - cut ? cut : one - cut;
     const uint32_t more = unsign ? (near >> 5) + (near >> 8) : 0;
-    return sum + more + (piece << 4) + 8u;
+    return ((piece << 4) + (8u - base)) + (raw + more);
 }
 
 /* And back. */
 FR_INLINE float scaled_of(uint32_t sum, const int unsign)
 {
     return float_of(sum + code_base(unsign)) - float_of(code_base(unsign));
+}
+
+/* The same with the sign, of numbers and by scales that are in the range of float. */
+FR_INLINE uint8_t plainly_encoded(float x, float back, uint32_t piece, const int unsign)
+{
+    const uint32_t bits = bits_of(x);
+    if (unsign) {
+        const uint32_t sum = code_sum(x * back, piece, 1), least = bits ? 1u << 20 : 0;
+        return (uint8_t)((sum > least ? sum : least) >> 20);
+    }
+    const uint32_t sum = code_sum(float_of(bits & 0x7FFFFFFFu) * back, piece, 0);
+    return (uint8_t)((sum | (bits >> 4 & 1u << 27)) >> 20);
+}
+
+FR_INLINE float plainly_decoded(uint8_t code, float factor, const int unsign)
+{
+    if (unsign)
+        return scaled_of((uint32_t)code << 20, 1) * factor;
+    const uint32_t sum = (uint32_t)(int8_t)code << 20; /* its sign is in all the upper bits */
+    const float size = scaled_of(sum & 0x07F00000u, 0) * factor;
+    return float_of(bits_of(size) | (sum & 1u << 31));
 }
 
 /* The size of what a float stands for: minus a root is a square. */
@@ -146,10 +161,11 @@ FR_INLINE uint32_t largest_bits(const float *from, ptrdiff_t n, const int unsign
     return most;
 }
 
-FR_INLINE void encode_block(uint8_t *to, int16_t *scale, const float *from,
+/* `most`: their largest_bits. */
+FR_INLINE void encode_block(uint8_t *to, int16_t *scale, const float *from, uint32_t most,
                             const uint16_t *pieces, ptrdiff_t n, const int unsign)
 {
-    const uint32_t most = largest_bits(from, n, unsign), near = (most + (1u << 22)) >> 23;
+    const uint32_t near = (most + (1u << 22)) >> 23;
     const uint32_t exponent = most == 0 ? 127 : near < 1 ? 1 : near;
     if (most > 0x7F800000u || exponent > 253) {
         encode_carefully(to, scale, from, pieces, n, unsign);
@@ -158,36 +174,47 @@ FR_INLINE void encode_block(uint8_t *to, int16_t *scale, const float *from,
     const float back = float_of((254 - exponent) << 23);
     FR_ELEMENTWISE
     FR_ROLLED
-    for (ptrdiff_t i = 0; i < n; i++) {
-        const uint32_t bits = bits_of(from[i]), size = bits & 0x7FFFFFFFu;
-        const uint32_t sum = code_sum(float_of(size) * back, pieces[i], unsign);
-        const uint32_t none = (sum - (1u << 20)) & (0u - size); /* its sign: code 0, number not */
-        const uint32_t more = unsign ? none >> 11 & 1u << 20 : bits >> 4 & 1u << 27;
-        to[i] = (uint8_t)((sum | more) >> 20);
-    }
+    for (ptrdiff_t i = 0; i < n; i++)
+        to[i] = plainly_encoded(from[i], back, pieces[i], unsign);
     *scale = (int16_t)((int)exponent - 127);
+}
+
+/* Whether all codes are of finite numbers: eight at a time, in whose upper bits the two largest
+ * codes carry. */
+FR_INLINE int are_finite(const uint8_t *from, ptrdiff_t n, const int unsign)
+{
+    const uint64_t every = 0x0101010101010101u;
+    uint64_t found = 0;
+    FR_ROLLED
+    for (ptrdiff_t i = 0; i < n / 8; i++) {
+        uint64_t codes;
+        memcpy(&codes, from + 8 * i, sizeof codes);
+        const uint64_t carry = (codes & 0x7F * every) + 2 * every;
+        found |= unsign ? carry & codes : carry;
+    }
+    for (ptrdiff_t i = n / 8 * 8; i < n; i++)
+        found |= (unsign ? from[i] : from[i] & 0x7Fu) < infinite_code(unsign) ? 0 : 0x80;
+    return (found & 0x80 * every) == 0;
+}
+
+/* Two to a scale's exponent. */
+FR_INLINE float factor_of(int scale)
+{
+    return float_of((uint32_t)(scale + 127) << 23);
 }
 
 FR_INLINE void decode_block(float *to, const uint8_t *from, int scale, ptrdiff_t n,
                             const int unsign, const int rooted)
 {
-    uint8_t most = 0;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        const uint8_t code = unsign ? from[i] : (uint8_t)(from[i] & 0x7F);
-        most = code > most ? code : most;
-    }
-    if (most >= infinite_code(unsign) || scale < -92 || scale > 126) {
+    if (scale < -92 || scale > 126 || !are_finite(from, n, unsign)) {
         decode_carefully(to, from, scale, n, unsign, rooted);
         return;
     }
-    const float factor = float_of((uint32_t)(scale + 127) << 23);
+    const float factor = factor_of(scale);
     FR_ELEMENTWISE
     FR_ROLLED
-    for (ptrdiff_t i = 0; i < n; i++) {
-        const uint32_t sum = (uint32_t)from[i] << 20, sign = unsign ? 0 : sum << 4 & 1u << 31;
-        const float scaled = scaled_of(unsign ? sum : sum & 0x07F00000u, unsign);
-        to[i] = float_of(bits_of(scaled * factor) | sign);
-    }
+    for (ptrdiff_t i = 0; i < n; i++)
+        to[i] = plainly_decoded(from[i], factor, unsign);
 }
 
 /* Blocks as functions: one of each kind. */
@@ -204,13 +231,13 @@ FR_CALLED void decode_unsigned(float *to, const uint8_t *from, int scale, ptrdif
 FR_CALLED void encode_signed(uint8_t *to, int16_t *scale, const float *from,
                              const uint16_t *pieces, ptrdiff_t n)
 {
-    encode_block(to, scale, from, pieces, n, 0);
+    encode_block(to, scale, from, largest_bits(from, n, 0), pieces, n, 0);
 }
 
 FR_CALLED void encode_unsigned(uint8_t *to, int16_t *scale, const float *from,
                                const uint16_t *pieces, ptrdiff_t n)
 {
-    encode_block(to, scale, from, pieces, n, 1);
+    encode_block(to, scale, from, largest_bits(from, n, 1), pieces, n, 1);
 }
 
 /* A slot's numbers in one block, and their codes. */
@@ -237,127 +264,6 @@ FR_INLINE ptrdiff_t block_of(ptrdiff_t left)
     return left < FR_CODED_BLOCK ? left : FR_CODED_BLOCK;
 }
 
-/* Whether a slot of a rule has no sign, and whether it may hold minus a root: v and the peak. */
-FR_INLINE int is_unsigned(const fr_rule *rule, int k)
-{
-    return rule->kinds[k] == 'd' || k == rule->watched;
-}
-
-FR_INLINE int is_rooted(const fr_rule *rule, int k)
-{
-    return k == rule->watched || (k + 1 == rule->watched && rule->kinds[k] == 'd');
-}
-
-/* Floats of the state of a block, from index `begin`. */
-FR_CALLED fr_span decoded(float wide[FR_MAX_SLOTS][FR_CODED_BLOCK], const fr_span *span,
-                          ptrdiff_t begin, ptrdiff_t n, const fr_rule *rule, const fr_step *step,
-                          const fr_draws *draws)
-{
-    fr_span run = {(float *)span->param + begin,
-                   (const float *)span->grad + begin,
-                   {0},
-                   span->average ? (float *)span->average + begin : NULL,
-                   n};
-    for (int k = 0; k < rule->slots; k++) {
-        run.slot[k] = rule->kinds[k] == 'f' ? (float *)span->slot[k] + begin : wide[k];
-        if (rule->kinds[k] != 'f')
-            decode(wide[k], (const uint8_t *)span->slot[k] + begin,
-                   draws->scale[k][begin / FR_CODED_BLOCK], n, is_unsigned(rule, k),
-                   is_rooted(rule, k) && step->floor < SMALL);
-    }
-    return run;
-}
-
-/* The bits of a block for a pair of slots: element i of the first has those at i, of the second
- * those at i + 64. */
-FR_CALLED void draw_block(uint16_t pieces[FR_CODED_BLOCK + 64], const fr_draws *draws,
-                          ptrdiff_t begin, int pair)
-{
-    draw(pieces, draws, begin, 128, pair);
-    FR_ELEMENTWISE
-    for (int i = 0; i < 128; i++)
-        pieces[128 + i] = (uint16_t)(pieces[i] >> 8 | pieces[i] << 8);
-    memcpy(pieces + 256, pieces, 64 * sizeof *pieces);
-}
-
-/* Their codes. */
-FR_CALLED void encoded(const fr_span *span, float wide[FR_MAX_SLOTS][FR_CODED_BLOCK],
-                       ptrdiff_t begin, ptrdiff_t n, const fr_rule *rule, const fr_draws *draws)
-{
-    _Alignas(64) uint16_t pieces[FR_CODED_BLOCK + 64];
-    int drawn = -1;
-    for (int k = 0; k < rule->slots; k++) {
-        if (rule->kinds[k] == 'f')
-            continue;
-        if (drawn != k / 2)
-            draw_block(pieces, draws, begin, drawn = k / 2);
-        encode((uint8_t *)span->slot[k] + begin, draws->scale[k] + begin / FR_CODED_BLOCK,
-               wide[k], pieces + k % 2 * 64, n, is_unsigned(rule, k));
-    }
-}
-
-/* Ask for memory that is needed soon, a little at a time. */
-FR_INLINE void ask_for(const void *from, ptrdiff_t bytes)
-{
-    for (ptrdiff_t i = 0; i < bytes; i += 64)
-        FR_PREFETCH((const char *)from + i);
-}
-
-/* The block after the next, or this one if there is none: asking for what has come costs nothing.
- */
-FR_INLINE ptrdiff_t block_ahead(ptrdiff_t begin, ptrdiff_t n)
-{
-    return n - begin >= 3 * FR_CODED_BLOCK ? begin + 2 * FR_CODED_BLOCK : begin;
-}
-
-/* LAMB's state has been advanced when it was measured. */
-static void coded_update(const fr_span *span, const fr_step *step, const fr_draws *draws,
-                         int number)
-{
-    const fr_rule *rule = &fr_rules[number];
-    const fr_update update = FR_NAMED(FR_LEVEL, FR_TYPE).update[number];
-    _Alignas(64) float wide[FR_MAX_SLOTS][FR_CODED_BLOCK];
-    for (ptrdiff_t i = 0, n; i < span->n; i += n) {
-        n = block_of(span->n - i);
-        const ptrdiff_t next = block_ahead(i, span->n);
-        for (int k = 0; k < rule->slots; k++)
-            ask_for((const uint8_t *)span->slot[k] + next, FR_CODED_BLOCK);
-        const fr_span run = decoded(wide, span, i, n, rule, step, draws);
-        ask_for((const float *)span->grad + next, 4 * FR_CODED_BLOCK);
-        update(&run, step);
-        ask_for((const float *)span->param + next, 4 * FR_CODED_BLOCK);
-        if (number != FR_RULE_lamb)
-            encoded(span, wide, i, n, rule, draws);
-    }
-}
-
-/* LAMB's: as measure_narrow_lamb, the moves are those of the state as it is kept. */
-static void measure_coded_lamb(const fr_span *span, const fr_step *step, const fr_draws *draws,
-                               double squares[2])
-{
-    const fr_rule *rule = &fr_rules[FR_RULE_lamb];
-#define FR_ROUND(name) .name = (real)step->name,
-    const scalars s = {FR_STEP(FR_ROUND)};
-#undef FR_ROUND
-    const int always = step->floor < SMALL || s.l1 > LARGE;
-    double weights[FR_SUM_LANES] = {0}, moves[FR_SUM_LANES] = {0};
-    _Alignas(64) float wide[FR_MAX_SLOTS][FR_CODED_BLOCK], draft[FR_CODED_BLOCK];
-    for (ptrdiff_t i = 0, n; i < span->n; i += n) {
-        n = block_of(span->n - i);
-        fr_span run = decoded(wide, span, i, n, rule, step, draws);
-        if (always || extreme(&run, 0, n, &s, FR_ALL_SERVICES, 1))
-            draft_lamb(draft, &run, 0, n, &s, 0, 1);
-        else
-            draft_lamb(draft, &run, 0, n, &s, 0, 0);
-        encoded(span, wide, i, n, rule, draws);
-        run = decoded(wide, span, i, n, rule, step, draws);
-        draft_lamb(draft, &run, 0, n, &s, 1, 0);
-        add_squares(weights, (const real *)run.param, n, 1);
-        add_squares(moves, draft, n, 1);
-    }
-    squares[0] = by_halves(weights), squares[1] = by_halves(moves);
-}
-
 /* Floats as a slot of a rule, rounded to the nearest, and a slot as floats. */
 static void encode_slot(uint8_t *to, int16_t *scales, const float *from, ptrdiff_t n, int unsign)
 {
@@ -374,6 +280,4 @@ static void decode_slot(float *to, const uint8_t *from, const int16_t *scales, p
     for (ptrdiff_t i = 0; i < n; i += FR_CODED_BLOCK)
         decode(to + i, from + i, scales[i / FR_CODED_BLOCK], block_of(n - i), unsign, 0);
 }
-_Static_assert(FR_CODED_BLOCK == 256 && 2 * FR_MASK_GROUP == 128,
-               "bits are drawn for halves of blocks");
 #endif

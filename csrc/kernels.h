@@ -27,9 +27,10 @@
 #include "update_tmpl.h"
 #include "layerwise_tmpl.h" /* over the steps of an element above */
 #include "narrow_tmpl.h"    /* the same with their state in fewer bits */
-#include "coded_tmpl.h"     /* and in a byte per number */
-#include "half_tmpl.h"      /* all three, of parameters that have fewer */
-#include "dense_tmpl.h"     /* composes the ones above */
+#include "coded_tmpl.h"
+#include "coded_steps_tmpl.h" /* and in a byte per number */
+#include "half_tmpl.h"        /* all three, of parameters that have fewer */
+#include "dense_tmpl.h"       /* composes the ones above */
 #include "product_tmpl.h"
 #include "activation_tmpl.h"
 #include "softmax_tmpl.h" /* turns rows as the product does */

@@ -13,9 +13,10 @@
  * rounding.
  *
  * Runs of FR_NARROW_RUN elements draw their bits just before they need them: the divider is busy
- * with one run while the bits of the next are made. What is out of the ordinary (penalties,
- * averages, the last elements, squares out of range, slow first moments) is widened into L1 and
- * given to the rule over floats.
+ * with one run while the bits of the next are made. A run asks for the memory of the next: what
+ * the processor fetches by itself stops while bits are drawn. What is out of the ordinary
+ * (penalties, averages, the last elements, squares out of range, slow first moments) is widened
+ * into L1 and given to the rule over floats.
  */
 #if FR_BYTES == 4
 
@@ -35,6 +36,13 @@ FR_INLINE uint16_t upper_half(float x, uint32_t more)
 FR_INLINE uint16_t nearest(float x)
 {
     return upper_half(x, 0x7FFFu + (bits_of(x) >> 16 & 1));
+}
+
+/* Ask for memory that is needed soon. */
+FR_INLINE void ask_for(const void *from, ptrdiff_t bytes)
+{
+    for (ptrdiff_t i = 0; i < bytes; i += 64)
+        FR_PREFETCH((const char *)from + i);
 }
 
 /* How the slots are rounded in this step. */
@@ -209,6 +217,19 @@ FR_INLINE void narrow_run(const fr_span *span, ptrdiff_t begin, const scalars *s
     }
 }
 
+/* Ask for FR_RUN elements that are needed soon. */
+FR_INLINE void ask_for_run(const fr_span *span, ptrdiff_t begin, const int slots,
+                           const char *kinds)
+{
+    ask_for((const float *)span->param + begin, 4 * FR_RUN);
+    ask_for((const float *)span->grad + begin, 4 * FR_RUN);
+    for (int k = 0; k < slots; k++)
+        if (kinds[k] == 'f')
+            ask_for((const float *)span->slot[k] + begin, 4 * FR_RUN);
+        else
+            ask_for((const uint16_t *)span->slot[k] + begin, 2 * FR_RUN);
+}
+
 FR_INLINE void narrow_span(const fr_span *span, const fr_step *step, const fr_draws *draws,
                            element *element, fr_update update, const int slots, const int watched,
                            const char *kinds)
@@ -236,11 +257,15 @@ FR_INLINE void narrow_span(const fr_span *span, const fr_step *step, const fr_dr
             if (kinds[k] == 'd')
                 draw(pieces[drawn_before(kinds, k)], draws, i, FR_NARROW_RUN,
                      drawn_before(kinds, k));
-        for (ptrdiff_t j = 0; j < FR_NARROW_RUN; j += FR_RUN)
+        const ptrdiff_t next =
+            n - i < 2 * FR_NARROW_RUN + FR_RUN ? i : i + FR_NARROW_RUN + FR_RUN;
+        for (ptrdiff_t j = 0; j < FR_NARROW_RUN; j += FR_RUN) {
+            ask_for_run(span, next + j, slots, kinds);
             if (extreme_run(span, i + j, slots, watched, kinds))
                 widened_run(span, &own, draws, i + j, FR_RUN, kinds, update);
             else
                 narrow_run(span, i + j, &s, element, slots, kinds, pieces, j);
+        }
     }
 }
 _Static_assert(FR_NARROW_RUN % (2 * FR_MASK_GROUP) == 0, "bits are drawn for pairs of groups");
