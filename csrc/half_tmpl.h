@@ -124,11 +124,25 @@ FR_CALLED fr_span span_over_floats(float wide[2][FR_HALF_RUN], const fr_span *sp
 }
 
 /* What the next run draws from, and where its scales are. */
-FR_INLINE void go_on(fr_draws *draws)
+FR_INLINE void go_on(fr_draws *draws, ptrdiff_t run)
 {
-    draws->first += FR_HALF_RUN;
+    draws->first += (uint64_t)run;
     for (int k = 0; k < FR_MAX_SLOTS; k++)
-        draws->scale[k] = draws->scale[k] ? draws->scale[k] + FR_HALF_RUN / FR_CODED_BLOCK : NULL;
+        draws->scale[k] = draws->scale[k] ? draws->scale[k] + run / FR_CODED_BLOCK : NULL;
+}
+
+/* Ask for what the next run needs. */
+FR_INLINE void ask_for_halves(const fr_span *span, ptrdiff_t begin, const fr_half *half)
+{
+    const char *kinds = half->narrow ? fr_rules[half->rule].kinds : "ffff";
+    ask_for((const uint16_t *)span->param + begin, 2 * FR_NARROW_RUN);
+    ask_for((const uint16_t *)span->grad + begin, 2 * FR_NARROW_RUN);
+    if (half->master)
+        ask_for(half->master + begin, 4 * FR_NARROW_RUN);
+    for (int k = 0; k < fr_rules[half->rule].slots; k++) {
+        const ptrdiff_t size = kinds[k] == 'f' ? 4 : half->narrow / 8;
+        ask_for((const char *)span->slot[k] + begin * size, FR_NARROW_RUN * size);
+    }
 }
 
 static void half_update(const fr_span *span, const fr_step *step, const fr_draws *draws,
@@ -136,10 +150,12 @@ static void half_update(const fr_span *span, const fr_step *step, const fr_draws
 {
     const fr_kernels *kernels = &FR_NAMED(FR_LEVEL, FR_TYPE);
     _Alignas(64) float wide[2][FR_HALF_RUN];
-    _Alignas(64) uint16_t pieces[FR_HALF_RUN];
+    _Alignas(64) uint16_t pieces[FR_NARROW_RUN];
     fr_draws own = *draws;
-    for (ptrdiff_t i = 0; i < span->n; i += FR_HALF_RUN, go_on(&own)) {
-        const ptrdiff_t n = span->n - i < FR_HALF_RUN ? span->n - i : FR_HALF_RUN;
+    for (ptrdiff_t i = 0; i < span->n; i += FR_NARROW_RUN, go_on(&own, FR_NARROW_RUN)) {
+        const ptrdiff_t n = span->n - i < FR_NARROW_RUN ? span->n - i : FR_NARROW_RUN;
+        if (span->n - i >= 2 * FR_NARROW_RUN)
+            ask_for_halves(span, i + FR_NARROW_RUN, half);
         const fr_span run = span_over_floats(wide, span, i, n, half);
         if (half->narrow == 8)
             kernels->coded_update[0](&run, step, &own, half->rule);
@@ -163,7 +179,7 @@ static void half_measure(const fr_span *span, const fr_step *step, const fr_draw
     const double units[2] = {1.0, 1.0};
     fr_draws own = *draws;
     squares[0] = squares[1] = 0.0;
-    for (ptrdiff_t i = 0; i < span->n; i += FR_HALF_RUN, go_on(&own)) {
+    for (ptrdiff_t i = 0; i < span->n; i += FR_HALF_RUN, go_on(&own, FR_HALF_RUN)) {
         const ptrdiff_t n = span->n - i < FR_HALF_RUN ? span->n - i : FR_HALF_RUN;
         const fr_span run = span_over_floats(wide, span, i, n, half);
         double part[2];
