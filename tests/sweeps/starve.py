@@ -11,8 +11,10 @@ A fault is a line of what it prints. With SHIM (starved.c, preloaded) allocation
 import contextlib
 import copy
 import ctypes
+import faulthandler
 import inspect
 import io
+import json
 import linecache
 import os
 import re
@@ -261,6 +263,25 @@ def faults(call, memory, burst, rarer):
     return found
 
 
+def faults_apart(call, *how):
+    """The same of a child: NumPy and CPython may crash where several allocations in a row fail."""
+    with tempfile.TemporaryFile("w+") as said:
+        child = os.fork()
+        if not child:
+            faulthandler.enable(said)
+            said.write(json.dumps(faults(call, *how)))
+            said.flush()
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        said.seek(0)
+        text = said.read()
+    if not status:
+        return json.loads(text)
+    where = re.search(r'File "(.*)", line', text)  # the innermost
+    ours = not where or Path(where[1]).is_relative_to(Path(fastreg.__file__).parent)
+    return {f"ends the process ({status}): {text}": 0} if ours else {}
+
+
 def faults_of_training(memory, burst, rarer):
     """What is wrong after a training that ran out of memory: it ends after a whole step."""
     rng = np.random.default_rng(0)
@@ -330,7 +351,7 @@ def main(order, stride, burst, rarer, shim=None):
             continue
         print(f"{call.where} …", file=sys.stderr, flush=True)
         with contextlib.redirect_stdout(io.StringIO()):
-            found = faults(call, memory, burst, rarer)
+            found = (faults_apart if burst > 1 else faults)(call, memory, burst, rarer)
         for what, k in found.items():
             wrong = True
             print(f"{call.where}, allocation {k}: {what}", flush=True)
