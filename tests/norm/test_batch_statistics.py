@@ -52,6 +52,16 @@ def test_an_unbiased_running_variance(fixed_rng):
     np.testing.assert_allclose(layer.running_var[0], X.var(axis=(0, 2)) * 15 / 14)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_momentum_of_one_leaves_out_even_an_infinity(fixed_rng):
+    X = fixed_rng.normal(size=(5, 3))
+    X[2, 1] = np.inf
+    layer = BatchNorm(3, momentum=1.0)
+    layer.forward(X)
+    np.testing.assert_array_equal(layer.running_mean, np.zeros((1, 3)))
+    np.testing.assert_array_equal(layer.running_var, np.ones((1, 3)))
+
+
 def test_without_running_statistics_inference_uses_the_batch(rng):
     X = rng.normal(size=(10, 2))
     layer = BatchNorm(2, track_running_stats=False)
