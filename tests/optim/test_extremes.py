@@ -70,3 +70,34 @@ def test_gradients_of_every_size_have_the_bits_of_the_twin(rule, dtype, rng):
         harness.same_bits(mine["w"], expected["w"])
         for k, state in enumerate(slow.state.values()):
             harness.same_bits(fast._updater.slot(k)["w"], np.asarray(state["w"]))
+
+
+@pytest.mark.parametrize("rule", [*WATCHED, "LAMB"])
+def test_a_penalty_whose_squares_leave_the_range_has_the_bits_of_the_twin(rule, dtype, level, rng):
+    """The penalty alone is extreme; epsilon and the gradients are not."""
+    w, g = rng.normal(size=(2, 200)).astype(dtype)
+    w[::7] = 0
+    fast, slow = (
+        getattr(module, rule)(0.1, lambda_l1=EXTREME[dtype]) for module in (fastreg, reference)
+    )
+    mine, expected = {"w": w.copy()}, {"w": w.copy()}
+    for _ in range(2):
+        fast.update(mine, {"w": g})
+        with np.errstate(all="ignore"):
+            slow.update(expected, {"w": g})
+    assert np.isfinite(mine["w"]).all()
+    harness.same_bits(mine["w"], expected["w"])
+
+
+def test_a_variance_that_rounding_makes_negative_is_zero(dtype, level, fixed_rng):
+    """Of gradients that stay the same the variance goes to zero, and beyond it by rounding."""
+    g = fixed_rng.uniform(0.1, 9, 300).astype(dtype)
+    fast, slow = (module.RMSprop(0.1, centered=True) for module in (fastreg, reference))
+    mine, expected = {"w": np.zeros_like(g)}, {"w": np.zeros_like(g)}
+    for _ in range(600):
+        fast.update(mine, {"w": g})
+        slow.update(expected, {"w": g})
+    state = fast.state_dict()
+    assert (state["w.v"] < state["w.mean"] * state["w.mean"]).any()
+    assert np.isfinite(mine["w"]).all()
+    harness.same_bits(mine["w"], expected["w"])
