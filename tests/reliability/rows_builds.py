@@ -248,10 +248,14 @@ def debugged(n):
         shutil.rmtree(tree.parent)
 
 
+#: One of the kernels' files takes an hour at -O0, for pages that it counts.
+AT_LENGTH = "tests/core/test_memory.py"
 #: Functions with lines that no test is seen to run, and why: (file, function).
 UNREACHED = {
     ("csrc/team.c", "forget_helpers"): "runs in a forked child, which ends without writing counts",
     ("csrc/system.h", "fr_thread"): "its last line follows a call that never returns",
+    ("csrc/system.h", "fr_leave"): "returns early where the system does not say which core it is",
+    ("csrc/team.c", "finish"): "whether the caller sleeps depends on how long others take",
 }
 COVERED = {"CFLAGS": "--coverage -fprofile-update=atomic", "LDFLAGS": "--coverage"}
 COVERED["FASTREG_DEBUG"] = "1"  # at -O0, so that lines stay apart
@@ -293,6 +297,7 @@ dead.__name__ = "dead"
     "M-08",
     "the tests of the kernels run every line of C; those that they do not are listed with a reason",
     "lines of C",
+    lacks="whether each condition goes both ways: in functions that are inlined, gcov counts the first one of each at the line of the call",
     full=1,
     planted=1,
     slow=True,
@@ -302,7 +307,7 @@ dead.__name__ = "dead"
 def reached(n):
     tree = built(**COVERED)
     try:
-        kernels = [path for path in files() if path.startswith(tuple(FIRST))]
+        kernels = [path for path in files() if path.startswith(tuple(FIRST)) and path != AT_LENGTH]
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda k: tested(tree, kernels[k::2]), range(2)))
         lines = read_lines(tree)
