@@ -59,6 +59,13 @@ def test_bits_at_edges(level, dtype, rows, cols, depth, guarded):
     harness.same_bits(fastreg.matmul(guarded(a), guarded(b)), wanted)
 
 
+@pytest.mark.parametrize("cols", [40, 200])
+def test_bits_where_columns_are_a_page_apart(level, dtype, cols, guarded):
+    rows = 4096 // np.dtype(dtype).itemsize
+    a, b, wanted = sides(rows, cols, 9, dtype)
+    harness.same_bits(fastreg.matmul(guarded(a.T).T, guarded(b)), wanted)
+
+
 @pytest.mark.parametrize("turned", ["nn", "nt", "tn", "tt"])
 @pytest.mark.parametrize(("rows", "cols", "depth"), LARGE)
 def test_bits_of_large_products(dtype, rows, cols, depth, turned, rng):
