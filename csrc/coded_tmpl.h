@@ -278,6 +278,6 @@ static void decode_slot(float *to, const uint8_t *from, const int16_t *scales, p
                         int unsign)
 {
     for (ptrdiff_t i = 0; i < n; i += FR_CODED_BLOCK)
-        decode(to + i, from + i, scales[i / FR_CODED_BLOCK], block_of(n - i), unsign, 0);
+        decode(to + i, from + i, scales[i / FR_CODED_BLOCK], block_of(n - i), unsign, unsign);
 }
 #endif

@@ -140,7 +140,7 @@ FR_INLINE uint16_t half_beyond(uint16_t half)
 _Static_assert((uint64_t)LARGE == (uint64_t)1 << 60, "0x5D80 is 2^60"); /* clang wants integers */
 
 /* Whether some of FR_RUN elements from index `begin` needs care: numbers so large that squares or
- * roundings might leave the range. */
+ * roundings might leave the range, or minus a root in the place of a square. */
 FR_INLINE int extreme_run(const fr_span *span, ptrdiff_t begin, const int slots,
                           const int watched, const char *kinds)
 {
@@ -155,10 +155,10 @@ FR_INLINE int extreme_run(const fr_span *span, ptrdiff_t begin, const int slots,
         const uint16_t *half = (const uint16_t *)span->slot[k] + begin;
         if (kinds[k] == 'f' && k == watched)
             for (int i = 0; i < FR_RUN; i++)
-                found |= beyond(full[i], LARGE);
+                found |= beyond_or_root(full[i]);
         else if (kinds[k] != 'f')
             for (int i = 0; i < FR_RUN; i++)
-                halves |= half_beyond(half[i]);
+                halves |= half_beyond(half[i]) | (kinds[k] == 'd' ? half[i] : 0);
     }
     return (found > WHOLE / 2) | (halves > 0x7FFF);
 }

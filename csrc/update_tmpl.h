@@ -301,6 +301,12 @@ FR_INLINE whole beyond(real x, real limit)
     return (WHOLE_OF(x) & WHOLE / 2) + (WHOLE / 2 - WHOLE_OF(limit));
 }
 
+/* The same of a mean of squares, or where minus its root is in its place. */
+FR_INLINE whole beyond_or_root(real v)
+{
+    return beyond(v, LARGE) | WHOLE_OF(v);
+}
+
 /* The largest weight whose share of the penalised gradient needs no care. */
 FR_INLINE real heaviest(const scalars *s)
 {
@@ -335,7 +341,7 @@ FR_INLINE int update_run(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, cons
     FR_ROLLED
     for (ptrdiff_t i = 0; i < n; i++) {
         if (watched >= 0) {
-            found |= beyond(grad[ahead + i], LARGE) | beyond(v[ahead + i], LARGE);
+            found |= beyond(grad[ahead + i], LARGE) | beyond_or_root(v[ahead + i]);
             if (services == FR_ALL_SERVICES)
                 found |= beyond(param[ahead + i], limit);
         }
@@ -388,7 +394,7 @@ FR_CALLED int extreme(const fr_span *span, ptrdiff_t begin, ptrdiff_t n, const s
     const real limit = services == FR_ALL_SERVICES ? heaviest(s) : INFINITY;
     whole found = 0;
     for (ptrdiff_t i = 0; i < n; i++)
-        found |= beyond(grad[i], LARGE) | beyond(v[i], LARGE) | beyond(param[i], limit);
+        found |= beyond(grad[i], LARGE) | beyond_or_root(v[i]) | beyond(param[i], limit);
     return found > WHOLE / 2;
 }
 

@@ -312,8 +312,7 @@ class Trainer(Steps):
                 finally:
                     with presses:
                         self.model.eval()
-                        if sys.exc_info()[0] in (None, FloatingPointError):  # on all ranks
-                            self._team.end(self)
+                        self._team.end(self, sys.exc_info()[1])
                         self._restore_best()
                         self._good = None
         if self.stop_training and self.stop_reason is None:

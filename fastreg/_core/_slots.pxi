@@ -85,6 +85,8 @@ cdef object state_of(str where, object name, object param, object state, object 
 
 
 cdef check_state(str where, object name, object param, object state, object dtype):
+    if not isinstance(state, cnp.ndarray):
+        raise TypeError(f"{where}: the state of params[{name!r}] must be an array, got {type(state)}")
     if state.shape != param.shape or state.dtype != dtype:
         raise ValueError(
             f"{where}: params[{name!r}] must keep shape {state.shape} and dtype {state.dtype}, got "

@@ -52,7 +52,7 @@ class Alone:
     def begin(self, run: Any) -> None:
         """Be told that the steps of a fit begin."""
 
-    def end(self, run: Any) -> None:
+    def end(self, run: Any, error: BaseException | None = None) -> None:
         """Be told that they have ended, or that something needs all of the optimizer's state."""
 
     def whole(self, run: Any) -> Any:

@@ -85,6 +85,11 @@ class Team(Alone):
         self._shared = error
         return error
 
+    def _is_common(self, error):
+        """Whether all ranks end in the same way."""
+        together = error is None or isinstance(error, FloatingPointError) or error is self._shared
+        return together or self.comm.size == 1
+
     @contextlib.contextmanager
     def checking(self) -> Iterator[None]:
         """Let none begin if one refuses its arguments: the others raise what that rank does."""
@@ -108,8 +113,7 @@ class Team(Alone):
         try:
             yield
         except BaseException as error:
-            together = isinstance(error, FloatingPointError) or error is self._shared
-            if self.comm.size > 1 and not together:
+            if not self._is_common(error):
                 sys.stderr.write(
                     f"Trainer.fit: rank {self.comm.rank} of {self.comm.size} failed in step "
                     f"{run.step} and ends the job: {type(error).__name__}: {error}. The last "
@@ -183,14 +187,16 @@ class Team(Alone):
                     owned = self.exchange.owned(name, unit)
                     part[f"{name}.{slot}"] = self.part(name, array) if unit == 1 else array[owned]
         optimizer._updater.places = self.exchange.places()
+        optimizer._ranks = self.comm.size
         optimizer.load_state_dict(state | part)
 
-    def end(self, run: Any) -> None:
-        """Give every rank the whole of the optimizer's state."""
-        if not self._whole:
-            state = self.state_of(run.optimizer)
-            self._whole, run.optimizer._updater.places = True, None
-            run.optimizer.load_state_dict(state)
+    def end(self, run: Any, error: BaseException | None = None) -> None:
+        """Give every rank the whole of the optimizer's state, unless this one ends the job."""
+        if not self._whole and self._is_common(error):
+            optimizer = run.optimizer
+            state = self.state_of(optimizer)
+            self._whole, optimizer._updater.places, optimizer._ranks = True, None, 0
+            optimizer.load_state_dict(state)
 
     @contextlib.contextmanager
     def whole(self, run: Any) -> Iterator[None]:

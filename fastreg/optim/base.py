@@ -384,8 +384,13 @@ class Optimizer(State):
         Raises
         ------
         RuntimeError
-            If there are no averages yet, or no parameters are known.
+            If there are no averages yet, no parameters are known, or several ranks train.
         """
+        if self._ranks > 1 or (self._ranks and params is not None):
+            raise RuntimeError(
+                f"{self._name}.swap_ema: the state is shared out among ranks or shards while "
+                "Trainer.fit runs; call it when fit has ended, or on one rank without params"
+            )
         self._updater.swap_averages(params)
 
     def __repr__(self) -> str:

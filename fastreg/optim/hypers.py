@@ -157,6 +157,7 @@ class HyperParameters:
     _accumulators: tuple[str, ...] = ("v",)  # the slots that begin with initial_accumulator
     _copies: tuple[str, ...] = ()  # the slots that begin as the parameter
     _averages: bool = False  # whether the rule has an average of its own
+    _ranks: int = 0  # how many share out the state, while several shards train
     _later: dict[str, Any] = {}  # entries that states of earlier versions lack
     _l1_mode: str
     _compat: str | None

@@ -16,8 +16,8 @@ __all__ = ["halves", "halves_of", "widened"]
 
 def widened(halves: Array) -> Array:
     """Return bfloat16 numbers, given as uint16, as float32."""
-    wide: Array = (halves.astype(np.uint32, order="K") << np.uint32(16)).view(np.float32)
-    return wide
+    wide = halves.astype(np.uint32, order="K") << np.uint32(16)
+    return np.asarray(wide).view(np.float32)  # of no dimension, a sum is no array
 
 
 def halves_of(array: Array) -> Array:
@@ -27,8 +27,8 @@ def halves_of(array: Array) -> Array:
     rounded = size + np.uint32(0x7FFF) + (size >> np.uint32(16) & np.uint32(1))
     kept = np.minimum(rounded, np.maximum(size, np.uint32(0x7F7F0000)))
     kept = np.where(np.isnan(array), np.uint32(0x7FC00000), kept)
-    signed: Array = (kept | bits & np.uint32(0x80000000)) >> np.uint32(16)
-    return signed.astype(np.uint16, order="K")
+    signed = (kept | bits & np.uint32(0x80000000)) >> np.uint32(16)
+    return np.asarray(signed.astype(np.uint16, order="K"))
 
 
 def halves(where: str, name: str, value: Any) -> Array:

@@ -26,7 +26,7 @@ def saved(value: Any) -> Any:
 
 
 def alike(found: Any, mine: Any) -> bool:
-    """Whether a saved value is this number, text, list or dict; arrays are none of these."""
+    """Whether a saved value is this number, truth, text, list or dict; arrays are none of these."""
     if isinstance(mine, dict):
         return (
             isinstance(found, dict)
@@ -39,7 +39,7 @@ def alike(found: Any, mine: Any) -> bool:
             and len(found) == len(mine)
             and all(map(alike, found, mine))
         )
-    if isinstance(mine, (str, type(None))):
+    if isinstance(mine, (str, bool, type(None))):
         return type(found) is type(mine) and found == mine
     return isinstance(found, (int, float, np.number)) and checks.is_number(found) and found == mine
 

@@ -133,6 +133,52 @@ def test_callbacks_are_told_on_every_rank_unless_they_say_otherwise():
     assert ranks.run(2, told) == [[[0, 1], [0, 1]], [[0, 1], []]]
 
 
+class Pruned(Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        raise RuntimeError("pruned")
+
+
+@pytest.mark.parametrize("state_dtype", [None, "int8"])
+def test_a_run_of_shards_that_a_callback_ends_leaves_the_optimizer_whole(state_dtype):
+    optimizer = fastreg.Adam(0.01, state_dtype=state_dtype, rng=1)
+    run = Trainer(fitting(network(), optimizer), nn.softmax_cross_entropy, optimizer,
+                  shards=4, rng=2, progress=False, callbacks=[Pruned()])  # fmt: skip
+    with pytest.raises(RuntimeError, match="pruned"):
+        run.fit(X, Y, epochs=1, batch_size=44)
+    assert optimizer.m["0.W"].shape == run.model.params["0.W"].shape
+    optimizer.update(run.model.params, {k: np.ones_like(p) for k, p in run.model.params.items()})
+
+
+class Averages(Callback):
+    """Looks at the parameters' averages after an epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.trainer.optimizer.swap_ema()
+        self.seen = {name: array.copy() for name, array in self.trainer.model.params.items()}
+        self.trainer.optimizer.swap_ema()
+
+
+class NoAverages(Callback):
+    """Is refused them, by ranks and where parameters are given."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        size = self.trainer._team.comm.size
+        for params in (self.trainer.model.params, *[None] * (size > 1)):
+            with pytest.raises(RuntimeError, match="swap_ema: the state is shared out among ranks"):
+                self.trainer.optimizer.swap_ema(params)
+
+
+def test_averages_are_seen_by_one_process_and_refused_by_several_ranks():
+    plain, cut = Averages(), Averages()
+    for callback, shards in ((plain, None), (cut, 4)):
+        train(shards=shards, optimizer="clipped", callbacks=[callback], epochs=1)
+    for name, array in plain.seen.items():
+        np.testing.assert_allclose(array, cut.seen[name], atol=0.02)
+    own = {"optimizer": "clipped", "callbacks": [NoAverages()], "epochs": 1}
+    train(shards=4, **own)
+    ranks.run(2, lambda comm: train(comm, **own))
+
+
 def test_a_communicator_alone_means_four_shards():
     four, usual = train(shards=4), ranks.run(2, lambda comm: train(comm, shards=None))[0]
     for key, array in four.model.arrays.items():
@@ -170,8 +216,8 @@ WAYS = {
         {"early_stopping": fastreg.EarlyStopping(1, restore_best=True)}, {"epochs": 8}),
     "plateau": lambda: ({"schedule": fastreg.ReduceOnPlateau(0.1, patience=1)}, {"epochs": 5}),
     "other dropouts": lambda: ({"model": others()}, {}),
-    "no masters": lambda: ({"optimizer": partial(fastreg.Adam, master=True)}, {}),
-    "skipped": lambda: ({"optimizer": partial(fastreg.Adam, on_nonfinite="skip")}, {}),
+    "no masters": lambda: ({"optimizer": {"master": True}}, {}),
+    "skipped": lambda: ({"optimizer": {"on_nonfinite": "skip"}}, {}),
 }  # fmt: skip
 
 
@@ -182,7 +228,7 @@ def test_every_way_to_train_has_the_bits_of_one_rank(way, state_dtype, tmp_path)
         given, fit = WAYS[way]()
         own = {"comm": comm, "shards": 4, "rng": 2, "progress": False, **given}
         adam = partial(fastreg.Adam, state_dtype=state_dtype, rng=3 if state_dtype else None)
-        model, optimizer = own.pop("model", None), own.pop("optimizer", adam)(0.01)
+        model, optimizer = own.pop("model", None), partial(adam, **own.pop("optimizer", {}))(0.01)
         run = Trainer(fitting(model or network(), optimizer), nn.softmax_cross_entropy,
                       optimizer, **own)  # fmt: skip
         run.fit(X, Y, X_val=X[:40], y_val=Y[:40], **{"epochs": 2, "batch_size": 44, **fit})

@@ -148,6 +148,28 @@ def test_what_is_not_finite_concerns_its_own_element_alone():
     np.testing.assert_allclose(m[others], 0.1, rtol=0.13)
 
 
+@pytest.mark.parametrize("slot", ["m", "v"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_slot_alone_may_hold_what_is_not_finite(slot, value):
+    if slot == "v":
+        value = abs(value)
+    pairs = []
+    for module in (fastreg, reference):
+        optimizer, params = module.Adam(0.01, **CODED), {"w": np.ones(600, "f4")}
+        optimizer.update(params, {"w": np.full(600, 0.5, "f4")})
+        numbers = np.full(600, 0.1, "f4")
+        numbers[5] = value
+        if module is fastreg:
+            setattr(optimizer, slot, {"w": numbers})
+        else:
+            optimizer.state[slot]["w"] = encoded(numbers, slot == "v")
+        with np.errstate(all="ignore"):
+            optimizer.update(params, {"w": np.full(600, 0.5, "f4")})
+        pairs.append((optimizer, params["w"]))
+    harness.same_bits(pairs[0][1], pairs[1][1])
+    same_slots(pairs[0][0], pairs[1][0])
+
+
 def test_what_is_drawn_is_right_in_the_mean_and_the_nearest_is_not():
     """The planted fault, moments rounded to the nearest, is found by the same measure."""
     optimizer = fastreg.Momentum(0.0, **CODED)
@@ -262,6 +284,34 @@ def test_states_are_converted_in_all_directions(rule, before, after, rng):
             np.testing.assert_allclose(value, wanted, rtol=0.066, atol=least)
             assert value.dtype == np.float32
     second.update(params, grads)
+
+
+@pytest.mark.parametrize("before", KINDS)
+@pytest.mark.parametrize("after", KINDS)
+def test_a_state_of_no_dimension_is_converted(before, after):
+    first, second = (fastreg.Adam(0.01, state_dtype=kind, rng=1) for kind in (before, after))
+    params, grads = {"w": np.array(1.0, "f4")}, {"w": np.array(2.0, "f4")}
+    first.update(params, grads)
+    second.load_state_dict(first.state_dict())
+    second.m = {"w": np.array(0.2, "f4")}
+    second.update(params, grads)
+    assert second.m["w"].shape == () and abs(params["w"] - 0.98) < 1e-3
+
+
+@pytest.mark.parametrize("before", KINDS)
+@pytest.mark.parametrize("after", KINDS)
+def test_squares_below_the_range_are_converted(before, after):
+    """Without epsilon, a step of a thousandth as large a gradient is as long as any."""
+    first, second = (
+        fastreg.Adam(0.01, epsilon=0.0, state_dtype=kind, rng=1) for kind in (before, after)
+    )
+    params, grads = {"w": np.ones(300, "f4")}, {"w": np.full(300, 1e-25, "f4")}
+    first.update(params, grads)
+    second.load_state_dict(first.state_dict())
+    second.update(params, grads)
+    np.testing.assert_allclose(params["w"].mean(dtype="f8"), 0.98, atol=3e-4)
+    second.update(params, {"w": np.zeros(300, "f4")})
+    assert np.isfinite(params["w"]).all()
 
 
 def test_a_state_may_be_assigned_and_begins_anew(rng):

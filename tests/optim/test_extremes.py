@@ -101,3 +101,23 @@ def test_a_variance_that_rounding_makes_negative_is_zero(dtype, level, fixed_rng
     assert (state["w.v"] < state["w.mean"] * state["w.mean"]).any()
     assert np.isfinite(mine["w"]).all()
     harness.same_bits(mine["w"], expected["w"])
+
+
+@pytest.mark.parametrize("state_dtype", [None, "bfloat16", "int8"])
+@pytest.mark.parametrize("epsilon", [2e-12, 0.0])
+def test_a_root_in_the_place_of_a_square_is_known_for_one_when_epsilon_grows(epsilon, state_dtype):
+    """By the bias correction of the first steps, or by hand: squares begin to count as 0."""
+    own = {"state_dtype": state_dtype, "rng": 0} if state_dtype else {}
+    for options in ({}, {"amsgrad": True}):
+        optimizer = fastreg.Adam(0.01, epsilon=epsilon, **options, **own)
+        params, grads = {"w": np.ones(300, "f4")}, {"w": np.full(300, 1e-25, "f4")}
+        for _ in range(3):
+            optimizer.update(params, grads)
+        before = params["w"].copy()
+        if epsilon:
+            optimizer.t = 400
+        else:
+            optimizer.epsilon = 1e-8
+        for _ in range(3):
+            optimizer.update(params, grads)
+        np.testing.assert_allclose(params["w"], before, atol=1e-9)
