@@ -100,21 +100,24 @@ FR_CALLED void follow(float *master, const void *param, ptrdiff_t n, int type)
         follow_run(master, (const uint16_t *)param, n, FR_BFLOAT16);
 }
 
+/* The size of a number of a slot. */
+FR_INLINE ptrdiff_t slot_bytes(const fr_half *half, int k)
+{
+    return half->narrow && fr_rules[half->rule].kinds[k] != 'f' ? half->narrow / 8 : 4;
+}
+
 /* Some elements of a span over floats: parameters, unless a master takes their place, and
  * gradients in `wide`, whose halves these are. */
 FR_CALLED fr_span span_over_floats(float wide[2][FR_HALF_RUN], const fr_span *span,
                                    ptrdiff_t begin, ptrdiff_t n, const fr_half *half)
 {
-    const char *kinds = half->narrow ? fr_rules[half->rule].kinds : "ffff";
     const uint16_t *param = (const uint16_t *)span->param + begin;
     fr_span run = {.param = half->master ? half->master + begin : wide[0],
                    .grad = wide[1],
                    .average = span->average ? (float *)span->average + begin : NULL,
                    .n = n};
     for (int k = 0; k < fr_rules[half->rule].slots; k++)
-        run.slot[k] = kinds[k] == 'f'
-                          ? (void *)((float *)span->slot[k] + begin)
-                          : (void *)((char *)span->slot[k] + begin * half->narrow / 8);
+        run.slot[k] = (char *)span->slot[k] + begin * slot_bytes(half, k);
     if (half->master)
         follow(half->master + begin, param, n, half->type);
     else
@@ -134,13 +137,12 @@ FR_INLINE void go_on(fr_draws *draws, ptrdiff_t run)
 /* Ask for what the next run needs. */
 FR_INLINE void ask_for_halves(const fr_span *span, ptrdiff_t begin, const fr_half *half)
 {
-    const char *kinds = half->narrow ? fr_rules[half->rule].kinds : "ffff";
     ask_for((const uint16_t *)span->param + begin, 2 * FR_NARROW_RUN);
     ask_for((const uint16_t *)span->grad + begin, 2 * FR_NARROW_RUN);
     if (half->master)
         ask_for(half->master + begin, 4 * FR_NARROW_RUN);
     for (int k = 0; k < fr_rules[half->rule].slots; k++) {
-        const ptrdiff_t size = kinds[k] == 'f' ? 4 : half->narrow / 8;
+        const ptrdiff_t size = slot_bytes(half, k);
         ask_for((const char *)span->slot[k] + begin * size, FR_NARROW_RUN * size);
     }
 }
