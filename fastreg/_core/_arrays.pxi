@@ -46,8 +46,8 @@ cdef inline tuple shape_of(object array):
 
 cdef bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
     cdef int ndim = cnp.PyArray_NDIM(a)
-    return ndim == cnp.PyArray_NDIM(b) and (ndim == 0 or memcmp(
-        cnp.PyArray_DIMS(a), cnp.PyArray_DIMS(b), ndim * sizeof(cnp.npy_intp)) == 0)
+    return ndim == cnp.PyArray_NDIM(b) and cnp.PyArray_CompareLists(
+        cnp.PyArray_DIMS(a), cnp.PyArray_DIMS(b), ndim)
 
 
 cdef inline bint same_layout(cnp.ndarray a, cnp.ndarray b) noexcept:

@@ -68,12 +68,12 @@ cdef extern from *:
         return 1;
     }
 
-    static int fr_is_free(PyArrayObject *array, int ndim, const npy_intp *shape, int kind)
+    static int fr_is_free(PyArrayObject *array, int ndim, npy_intp *shape, int kind)
     {
         enum { AS_MADE = NPY_ARRAY_CARRAY | NPY_ARRAY_OWNDATA };
         const PyArrayObject_fields *fields = (const PyArrayObject_fields *)array;
         return array && Py_REFCNT(array) == 1 && PyArray_NDIM(array) == ndim
-               && !memcmp(PyArray_DIMS(array), shape, ndim * sizeof *shape)
+               && PyArray_CompareLists(PyArray_DIMS(array), shape, ndim)
                && fr_has_usual_strides(array) && fr_is_usual_type(fields->descr, kind)
                && (fields->flags & AS_MADE) == AS_MADE && !fields->base && !fields->weakreflist;
     }

@@ -65,7 +65,7 @@ cdef cnp.ndarray product_target(object out, int ndim, cnp.npy_intp *shape, cnp.n
         return pooled(ndim, shape, cnp.PyArray_TYPE(a))
     array = float_array("matmul", "out", out)
     fits = cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(a) and cnp.PyArray_NDIM(array) == ndim
-    if not fits or memcmp(cnp.PyArray_DIMS(array), shape, ndim * sizeof(cnp.npy_intp)):
+    if not fits or not cnp.PyArray_CompareLists(cnp.PyArray_DIMS(array), shape, ndim):
         matching("matmul", "out", out, tuple([shape[0], shape[1]][:ndim]), a.dtype)
     if not is_dense(array):
         raise ValueError(

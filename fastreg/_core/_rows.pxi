@@ -130,8 +130,9 @@ def rows_at(cnp.ndarray source not None, cnp.ndarray order not None, Py_ssize_t 
     if cnp.PyArray_DIM(target, 0) != n or not is_dense(target) or (
             cnp.PyArray_TYPE(target) != cnp.PyArray_TYPE(source)
             or cnp.PyArray_NDIM(target) != cnp.PyArray_NDIM(source)
-            or memcmp(cnp.PyArray_DIMS(target) + 1, cnp.PyArray_DIMS(source) + 1,
-                      (cnp.PyArray_NDIM(source) - 1) * sizeof(cnp.npy_intp))):
+            or not cnp.PyArray_CompareLists(cnp.PyArray_DIMS(target) + 1,
+                                            cnp.PyArray_DIMS(source) + 1,
+                                            cnp.PyArray_NDIM(source) - 1)):
         raise ValueError("rows_at: room must be contiguous, like the source, with rows enough")
     job.bytes = cnp.PyArray_NBYTES(source) // max(1, length)
     job.to, job.source = <char *>cnp.PyArray_DATA(target), <const char *>cnp.PyArray_DATA(source)

@@ -57,11 +57,12 @@ def build(driver, *flags, compiler, kernels=True):
     return program
 
 
-def run(program, **environment):
+def run(program, *emulator, **environment):
     """What a program prints; it must end well."""
     done = subprocess.run(
-        [program], capture_output=True, text=True, timeout=3600, env={**os.environ, **environment}
-    )
+        [*emulator, program], capture_output=True, text=True, timeout=3600,
+        env={**os.environ, **environment},
+    )  # fmt: skip
     if done.returncode:
         raise Broken(f"{program.name}: {done.returncode}\n{(done.stdout + done.stderr)[-3000:]}")
     return done.stdout

@@ -1,4 +1,4 @@
-"""N-07c: one hash per family of kernels, whichever compiler made them."""
+"""N-07c and N-07d: one hash per family of kernels, whichever compiler and processor made them."""
 
 import shutil
 
@@ -27,15 +27,22 @@ def needs():
     return "" if CLANG and shutil.which("gcc") else "needs gcc and clang"
 
 
-def told_by(compiler, level, edits):
+def told_by(compiler, *flags, edits=(), emulator=()):
     """The lines of a program of the kernels: a hash per family and type."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drivers, "EDITS", [*drivers.EDITS, *edits])
-        program = build("bits_driver.c", level, compiler=compiler)
+        program = build("bits_driver.c", *flags, compiler=compiler)
     try:
-        return run(program).splitlines()
+        return run(program, *emulator).splitlines()
     finally:
         remove(program)
+
+
+def compared(found, who, expected, first):
+    for one, other in zip(found, expected, strict=True):
+        if one != other:
+            raise Broken(f"{who}: {one}, and {first}: {other}")
+    return len(found)
 
 
 @row(
@@ -50,12 +57,41 @@ def told_by(compiler, level, edits):
 )
 def one_hash_of_compilers(n):
     """With two builds the baseline alone; the levels of one build are compared by the program."""
-    told = [
-        told_by(compiler, level, [BASE_ALONE] if n <= SHORT else [])
-        for compiler, level in BUILDS[:n]
-    ]
-    for (compiler, level), lines in zip(BUILDS, told, strict=False):
-        for one, first in zip(lines, told[0], strict=True):
-            if one != first:
-                raise Broken(f"{compiler} {level}: {one}, and {BUILDS[0]}: {first}")
-    return sum(map(len, told))
+    edits = [BASE_ALONE] if n <= SHORT else []
+    told = [(pair, told_by(*pair, edits=edits)) for pair in BUILDS[:n]]
+    (first, expected), *_ = told
+    return sum(compared(lines, pair, expected, first) for pair, lines in told)
+
+
+ARM, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
+#: One unit in the last place of a sum, on the other processor.
+by_processor = edited(
+    (
+        "csrc/penalty_tmpl.h",
+        "    return fabs((double)x);",
+        "#ifdef __aarch64__\n    return fabs((double)x) * (1.0 + 0x1p-52);\n#endif\n"
+        "    return fabs((double)x);",
+    )
+)
+by_processor.__name__ = "by_processor"
+
+
+@row(
+    "N-07d",
+    "kernels for arm64, which an emulator runs, have the hashes of those for x86-64",
+    "hashes",
+    full=3,
+    planted=1,
+    faults=(by_processor,),
+    slow=True,
+    needs=lambda: (
+        "" if shutil.which(ARM) and shutil.which(EMULATOR) else f"needs {ARM}, {EMULATOR}"
+    ),
+)
+def one_hash_of_processors(n):
+    """n runs; a program without shared libraries needs no folder of the other system's."""
+    expected = told_by("gcc", "-O3", edits=[BASE_ALONE])
+    return sum(
+        compared(told_by(ARM, "-O3", "-static", emulator=[EMULATOR]), ARM, expected, "gcc")
+        for _ in range(n)
+    )

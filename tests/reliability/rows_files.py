@@ -219,7 +219,7 @@ def sum_unread(patch):
     "headers cut, doubled, exchanged, with other numbers: refused as a CheckpointError",
     "mutants",
     lacks="50 million mutants, the memory and the time that each takes, and the address sanitizer beside them",
-    full=1_000_000,
+    full=10_000_000,
     short=5_000,
     planted=20_000,
     faults=(sum_unread,),

@@ -22,6 +22,8 @@ WARM = 12  # rounds before anything is counted: imports, caches and the pool fil
 ATTEMPTS = 5
 #: A hundred times as long as the others; a tenth of the rounds is done.
 LONG = ("lab.experiment",)
+#: More of these is no mistake, however many: a call would go on for ever.
+ENDLESS = ("epochs", "rounds", "steps", "steps_per_epoch")
 #: Not called here, and why.
 LEFT_OUT = {
     "data.from_frame": "pandas keeps weak references to views, and looks through them ever later",
@@ -106,6 +108,8 @@ def refuse(call, copied, turn, bad):
         return
     name = names[turn % len(names)]
     value = bad[turn // len(names) % len(bad)]
+    if name in ENDLESS and isinstance(value, int):
+        value = -value
     function, arguments = call.make(), copied(call) | {name: value}
     with contextlib.suppress(Exception):
         function(**arguments)

@@ -7,6 +7,7 @@ and again, and what follows from it with its formula: a wrong index finds other 
 """
 
 import contextlib
+import functools
 import sys
 
 import numpy as np
@@ -14,6 +15,7 @@ from charter import Broken, row
 from rows_large import COUNT, MORE, compare, edges, values, wide
 
 import fastreg
+from fastreg import optim
 from fastreg._core import _kernels
 
 WIDTH = 48
@@ -126,8 +128,9 @@ def batch_normalized(n):
                       whole[first : first + stop - start], 1e-4)  # fmt: skip
 
 
-def stepped(rule, slots):
+def stepped(name, rule):
     """A step of a rule with state. A shared window takes one step for each of its places."""
+    slots = len(rule()._slots)
 
     def check(n):
         data = values()
@@ -142,8 +145,8 @@ def stepped(rule, slots):
                 taken(rule(), [one.array for one in mine], grad.array)
             taken(rule(), start, data)
             for k, (one, alone) in enumerate(zip(mine, start, strict=True)):
-                name = f"{rule.__name__}, slot {k}" if k else rule.__name__
-                compare(name, n, one, lambda a, b, own=alone: own[: b - a])
+                said = f"{name}, slot {k}" if k else name
+                compare(said, n, one, lambda a, b, own=alone: own[: b - a])
 
     return check
 
@@ -176,9 +179,17 @@ def clipped(n):
             close(f"clipped, window {k}", found, -data[: found.size] / norm, 1e-5 / norm)
 
 
+#: Every rule that has state, and looks at one element at a time.
+RULES = {
+    name: getattr(fastreg, name) for name in optim.__all__ if name not in ("SGD", "LARS", "LAMB")
+}
+RULES["AMSGrad"] = functools.partial(fastreg.Adam, amsgrad=True)
+RULES["centred RMSprop with momentum"] = functools.partial(
+    fastreg.RMSprop, centered=True, momentum=0.9
+)
 CHECKS = [
-    stepped(fastreg.Momentum, 1),
-    stepped(fastreg.Adam, 2),
+    stepped("Momentum", fastreg.Momentum),  # first: its fault is planted
+    *(stepped(name, rule) for name, rule in RULES.items() if name != "Momentum"),
     clipped,
     batch_normalized,
     activated,
@@ -209,7 +220,7 @@ def missing():
 
 @row(
     "N-10b",
-    "more than 2³¹ float32 in Momentum and Adam with their states, in the norm of gradients, in BatchNorm both ways, in GELU and its slope, and in softmax cross-entropy and the squared error with their gradients: the same as of small arrays at the ends and around 2³¹ bytes, 2³² bytes and 2³¹ elements",
+    "more than 2³¹ float32 in every rule that looks at one element at a time, with its state, in the norm of gradients, in BatchNorm both ways, in GELU and its slope, and in softmax cross-entropy and the squared error with their gradients: the same as of small arrays at the ends and around 2³¹ bytes, 2³² bytes and 2³¹ elements",
     "kernels",
     full=len(CHECKS),
     planted=1,

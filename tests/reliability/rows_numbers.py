@@ -156,7 +156,6 @@ def one_element_by_level(patch):
     "N-07",
     "one hash per kernel for 12 thread counts at every level of the CPU",
     "hashes",
-    lacks="processors other than x86-64",
     full=20,
     planted=1,
     slow=True,

@@ -53,15 +53,18 @@ def forks(n):
         expected = bits()
 
         def right(depth=0):
-            signal.alarm(10)
+            signal.alarm(60)  # what hangs is ended, and said
             if bits() != expected:
                 raise Broken("other bits")
             if depth:
                 joined(depth - 1)
 
         def joined(depth=0):
-            if os.waitpid(child(lambda: right(depth)), 0)[1]:
-                raise Broken("a child hung, crashed or computed other bits")
+            status = os.waitstatus_to_exitcode(os.waitpid(child(lambda: right(depth)), 0)[1])
+            if status == -signal.SIGALRM:
+                raise Broken("a child hung")
+            if status:
+                raise Broken(f"a child crashed or computed other bits: {status}")
 
         stop = threading.Event()
 
