@@ -85,8 +85,8 @@ def built(**environment):
 def tested(tree, paths, **environment):
     """Run tests of a tree, none of which may fail, and return what pytest's last line counts."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *paths],
-        cwd=tree, capture_output=True, text=True,
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--capture=sys", *paths],
+        cwd=tree, capture_output=True, text=True,  # of C, too, which says what it stops at
         env={**os.environ, "PYTHONPATH": str(tree), **environment},
     )  # fmt: skip
     counts = re.findall(r"^(?:=+ )?(\d+ (?:passed|skipped)[^=\n]*)", done.stdout, re.MULTILINE)
@@ -186,7 +186,8 @@ def sanitized(n):
             suite(
                 f"sanitized-{compiler}", tree, chosen, LD_PRELOAD=library,
                 PYTHONMALLOC="malloc",  # or small blocks of Python's would have no guards
-                ASAN_OPTIONS="detect_leaks=0", UBSAN_OPTIONS="print_stacktrace=1",
+                ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1",  # no memory: an error
+                UBSAN_OPTIONS="print_stacktrace=1",
             )  # fmt: skip
         finally:
             shutil.rmtree(tree.parent)
