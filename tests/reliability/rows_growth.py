@@ -84,14 +84,16 @@ def held():
 
 
 def grown(before, after, rounds):
-    """What has grown by half a block, 8 bytes or half a reference per round, or None.
+    """What has grown by more than 8 blocks, 9 references or some KB, or None.
 
-    malloc keeps some KB of what was freed at hand, and counts it as given out.
+    What one of a hundred rounds leaves behind is more than that in a thousand: a refusal has its own
+    turn, of one argument and one bad value. malloc keeps some KB of what was freed at hand, and counts
+    it as given out.
     """
     names = ["blocks", "bytes", *(f"references to {one!r}" for one in SINGLE)]
-    least = [rounds / 2, rounds * 8 + 8192, *[rounds / 2] * len(SINGLE)]
+    least = [8, 8192 + rounds, *[8] * len(SINGLE)]
     for name, old, new, limit in zip(names, before, after, least, strict=True):
-        if new - old > max(limit, 8):
+        if new - old > limit:
             return f"{new - old:+,} {name}"
     return None
 
@@ -190,8 +192,7 @@ def kept_memory(patch):
     "repeats of each call",
     lacks="the count of all references that a debug interpreter has, and the leak sanitizer",
     full=1_000,
-    short=8,
-    planted=24,
+    short=24,
     slow=True,
     faults=(kept_block, kept_error, kept_reference, kept_memory),
 )

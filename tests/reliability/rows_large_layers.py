@@ -50,7 +50,7 @@ def same_at_edges(name, found, wanted):
 
 
 def close(name, found, wanted, tolerance):
-    wrong = np.abs(np.asarray(found, np.float64) - wanted) > tolerance
+    wrong = ~(np.abs(np.asarray(found, np.float64) - wanted) <= tolerance)  # and what is NaN
     if wrong.any():
         raise Broken(f"{name}: {wrong.sum()} of {wrong.size} are wrong")
 
@@ -70,8 +70,10 @@ def activated(n):
 
 
 def lost(n):
-    """Softmax cross-entropy and the squared error of rows with equal shares."""
+    """Softmax cross-entropy and the squared error; the last row counts as all others together."""
     rows, data = n // WIDTH + 1, period()
+    last, shares = (rows - 1) % PERIOD_ROWS, np.full(rows, 1 / rows)
+    shares[-1] = 1
     share, labels = np.float64(1 / rows), np.arange(rows) % WIDTH
     labels = labels[:PERIOD_ROWS][np.arange(rows) % PERIOD_ROWS]
     with wide(rows * WIDTH) as x, wide(rows * WIDTH) as y:
@@ -88,11 +90,19 @@ def lost(n):
         ):  # fmt: skip
             mine, few = (labels, labels[:PERIOD_ROWS]) if name != "squared" else (target, other)
             _, alone = call(data, few, np.full(PERIOD_ROWS, share))
-            value, gradient = call(big, mine, np.full(rows, share))
-            close(name, value, total(wanted, rows) * share, 1e-6)
+            _, end = call(data[last:][:1], few[last:][:1], np.ones(1))
+            value, gradient = call(big, mine, shares)
+            close(name, value, total(wanted, rows - 1) * share + wanted[last], 1e-6)
             whole = np.tile(alone.reshape(-1), 2)
-            same_at_edges(name, gradient, lambda start, stop, own=whole: own[
-                start % (3 * COUNT) : start % (3 * COUNT) + stop - start])  # fmt: skip
+
+            def expected(start, stop, whole=whole, end=end):
+                first = start % (3 * COUNT)
+                part = whole[first : first + stop - start].copy()
+                if stop == rows * WIDTH:
+                    part[-WIDTH:] = end
+                return part
+
+            same_at_edges(name, gradient, expected)
             del gradient
             fastreg.empty_cache()
 
@@ -117,7 +127,11 @@ def batch_normalized(n):
         root = np.sqrt(var + layer.epsilon)
         unit = (data - mean) / root
         dgamma, dbeta = total(slope * unit, rows), total(slope, rows)
-        close("dgamma", layer.dgamma, dgamma, 1e-5 * np.abs(slope * unit).sum(0).max() * rows)
+        for name, found, wanted, terms in (
+            ("dgamma", layer.dgamma, dgamma, slope * unit),
+            ("dbeta", layer.dbeta, dbeta, slope),
+        ):
+            close(name, found, wanted, 1e-7 * total(np.abs(terms), rows).max())
         moved = (slope - dbeta / rows - unit * dgamma / rows) / root
         for name, found, wanted in (("BatchNorm", y, unit), ("its gradient", dx, moved)):
             whole = np.tile(wanted.reshape(-1), 2)
@@ -162,21 +176,25 @@ def taken(optimizer, arrays, grad):
 
 
 def clipped(n):
-    """A norm is that of all gradients, and a step is clipped by it."""
-    data = values()
-    with wide(n) as grad, wide(n, edges(n)) as param:
+    """A norm is that of all gradients, most of which stands at the end; a step is clipped by it."""
+    data, last = values(), np.float32(1e5)
+    with wide(n, [(n - 1) // COUNT]) as grad, wide(n, edges(n)) as param:
         grad.fill(data)
+        grad.array[-1] = last
         param.fill(np.zeros(COUNT, np.float32))
         optimizer = fastreg.SGD(1.0, clip_norm=1.0)
         with fastreg.num_threads(1):
             optimizer.update({"w": param.array}, {"w": grad.array})
         whole, rest = divmod(n, COUNT)
         squares = data.astype(np.float64) ** 2
-        norm = np.sqrt(whole * squares.sum() + squares[:rest].sum())
+        before = whole * squares.sum() + squares[: rest - 1].sum()
+        norm = np.sqrt(before + np.float64(last) ** 2)
         close("the norm", optimizer.grad_norm, norm, 1e-9 * norm)
         for k in param.own:
-            found = param.array[k * COUNT : (k + 1) * COUNT]
-            close(f"clipped, window {k}", found, -data[: found.size] / norm, 1e-5 / norm)
+            place = slice(k * COUNT, (k + 1) * COUNT)
+            found, slope = param.array[place], data[: param.array[place].size].copy()
+            slope[-1] = grad.array[place][-1]
+            close(f"clipped, window {k}", found, -slope / norm, 1e-6 * np.abs(slope).max() / norm)
 
 
 #: Every rule that has state, and looks at one element at a time.
