@@ -35,6 +35,7 @@ def main():
             for fault in row.faults:
                 noticed = charter.is_noticed(row, fault)
                 red += not noticed
+                results.record_fault(row, fault, noticed)
                 said = "noticed" if noticed else "NOT NOTICED"
                 print(f"{row.id}: {fault.__name__} {said}", flush=True)
         else:
@@ -54,7 +55,7 @@ def run(row, n):
         result = "BROKEN"
     seconds = time.time() - began
     print(f"{row.id}: {result}, {count:,} {row.unit} in {seconds:.1f} s", flush=True)
-    results.record(row, count, seconds, result)
+    results.record(row, n, count, seconds, result)
     return result == "held"
 
 

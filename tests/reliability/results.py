@@ -17,12 +17,14 @@ HEAD = """\
 
 What the library promises, and how much of it has been tried. `make reliability` runs every row in
 full, which takes hours; `make reliability ARGS="N-07 M-03"` runs rows by name, and
-with `ARGS="--share 0.01"` that share of each. The test suite runs a short form of each row, or
-is it, and plants faults in what a row looks at, to see that it notices them; `make reliability`
-plants those that take long. This page is made from what the runs wrote down
-(`tests/reliability/results.json`), not typed; a count is what was really done that day. *Full* is
-how much `make reliability` does; where less has been done, the count says so. A row without a
-check says what looks at the same in its stead, or that it is not written yet.
+with `ARGS="--share 0.01"` that share of each. The test suite runs a short form of most rows, and
+plants faults in what a row looks at, to see that it notices them. What takes minutes even in its
+shortest form, a row or the faults of one, is left to `make reliability`.
+
+This page is made from what the runs wrote down (`tests/reliability/results.json`), not typed.
+*Done* is what was counted on the day of the run, and behind it how much of the full form that was.
+*Planted faults* says how many a row has, and who plants them: the suite every time, or
+`make reliability`, and then on which day the row was last seen to notice all of them.
 """
 
 
@@ -49,22 +51,38 @@ def commit():
     return done.stdout.strip()
 
 
-def record(row, count, seconds, result):
+def record(row, asked, count, seconds, result):
     """Write down a run; a shorter one does not replace a longer one that was as good."""
     known = load()
     before = known.get(row.id)
     if before and before["result"] == result == "held" and before["count"] > count:
         return
     known[row.id] = {
+        **({"noticed": before["noticed"]} if before and "noticed" in before else {}),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": commit(),
         "machine": machine(),
+        "asked": asked,
         "count": count,
         "seconds": round(seconds, 1),
         "result": result,
     }
+    write(known)
+
+
+def write(known):
     text = json.dumps(dict(sorted(known.items())), indent=1, ensure_ascii=False)
     FILE.write_text(text + "\n", "utf-8")
+
+
+def record_fault(row, fault, noticed):
+    """Write down the day on which a planted fault was noticed; one that was not has none."""
+    known = load()
+    seen = known.setdefault(row.id, {}).setdefault("noticed", {})
+    seen.pop(fault.__name__, None)
+    if noticed:
+        seen[fault.__name__] = datetime.datetime.now(datetime.UTC).date().isoformat()
+    write(known)
 
 
 FAMILIES = {
@@ -81,18 +99,18 @@ FAMILIES = {
 def page(rows):
     """The page's text."""
     known, parts = load(), [HEAD]
-    machines = sorted({one["machine"] for one in known.values()})
+    machines = sorted({one["machine"] for one in known.values() if "machine" in one})
     for k, name in enumerate(machines, 1):
         parts.append(f"Machine {k}: {name}.\n")
     for letter, title in FAMILIES.items():
         lines = [
             f"\n## {title}\n",
-            "| row | promise | planted faults | command | done | full | result | when |",
-            "|---|---|--:|---|--:|--:|---|---|",
+            "| row | promise | planted faults | command | done | result | when |",
+            "|---|---|---|---|---|---|---|",
         ]
         for row in sorted(rows.values(), key=lambda row: row.id):
             if row.id[0] == letter:
-                lines.append(line(row, known.get(row.id), machines))
+                lines.append(line(row, known.get(row.id, {}), machines))
         parts.append("\n".join(lines) + "\n")
     parts += [lacking(rows), mutants()]
     return "\n".join(parts)
@@ -111,11 +129,11 @@ def mutants():
     lines = [
         "\n### Mutants so far\n",
         "A killed one made a test red, a hung one ran into the limit of time of a test. One that "
-        "changes no result is explained below, and is not counted in the share. An open one is not "
-        "noticed by the narrow tests of its source; wide ones have not run, and it counts as "
-        "alive.\n",
-        "| language | planted | killed | hung | change nothing | open | live | noticed |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|",
+        "no test can see, or none should, is explained below; the first share leaves it out, the "
+        "second does not. An open one is not noticed by the narrow tests of its source; wide ones "
+        "have not run, and unless it is explained it counts as alive.\n",
+        "| language | planted | killed | hung | explained | open | live | noticed | of all |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, ends in (
         ("Python", (".py",)),
@@ -126,8 +144,8 @@ def mutants():
         of = [fate(one) for one in known if one["file"].endswith(ends)]
         counts = [of.count(one) for one in ("killed", "hung", "explained", "open", "lived")]
         killed, hung, explained, *_ = counts
-        share = f"{(killed + hung) / max(1, len(of) - explained):.1%}"
-        lines.append(f"| {name} | {len(of)} | " + " | ".join(map(str, counts)) + f" | {share} |")
+        shares = [f"{(killed + hung) / max(1, n):.1%}" for n in (len(of) - explained, len(of))]
+        lines.append(f"| {name} | {len(of)} | " + " | ".join([*map(str, counts), *shares]) + " |")
     lines += ["\n| not killed | line | instead | what of it |", "|---|---|---|---|"]
     for one in sorted(known, key=lambda one: (one["file"], one["line"])):
         if one["result"] != "killed":
@@ -149,17 +167,28 @@ def fate(one):
 def line(row, result, machines):
     command = f'`make reliability ARGS="{row.id}"`'
     if row.why_not:
-        return f"| {row.id} | {row.promise} | – | – | – | – | {row.why_not} | – |"
-    full = f"{row.full:,} times" if row.unit == "tests" else f"{row.full:,}"
-    if result is None:
+        return f"| {row.id} | {row.promise} | – | – | – | {row.why_not} | – |"
+    if "result" not in result:
         done, said, when = "–", "not run yet", "–"
     else:
-        done = f"{result['count']:,} {row.unit}"
+        done = f"{result['count']:,} {row.unit} ({share(result['asked'], row.full)})"
         said = f"{result['result']}, {result['seconds']:,} s"
         when = (
             f"{result['date']}, {result['commit']}, machine {machines.index(result['machine']) + 1}"
         )
     return (
-        f"| {row.id} | {row.promise} | {len(row.faults)} | {command} | {done} | {full} "
+        f"| {row.id} | {row.promise} | {faults(row, result)} | {command} | {done} "
         f"| {said} | {when} |"
     )
+
+
+def share(asked, full):
+    return "in full" if asked >= full else f"{asked:,} of {full:,}"
+
+
+def faults(row, result):
+    if not row.slow:
+        return f"{len(row.faults)}, by the suite"
+    seen = result.get("noticed", {})
+    days = [seen.get(fault.__name__) for fault in row.faults]
+    return f"{len(days)}, {'not seen yet' if None in days else min(days)}"

@@ -89,7 +89,7 @@ by_processor.__name__ = "by_processor"
     ),
 )
 def one_hash_of_processors(n):
-    """n runs; a program without shared libraries needs no folder of the other system's."""
+    """n builds, each of which is run; the program is linked statically, and needs no other file."""
     expected = told_by("gcc", "-O3", edits=[BASE_ALONE])
     return sum(
         compared(told_by(ARM, "-O3", "-static", emulator=[EMULATOR]), ARM, expected, "gcc")

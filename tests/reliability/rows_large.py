@@ -239,7 +239,7 @@ def short_index(patch):
     "N-10",
     "more than 2³¹ float32 in sums, Dropout, SGD, the maps and gradients of penalties, the norms of rows and products: the bits at the ends and around 2³¹ bytes, 2³² bytes and 2³¹ elements are those of small arrays",
     "kernels",
-    lacks="LARS and LAMB, which look at a whole tensor first, and kinds of dropout other than the plain one",
+    lacks="LARS and LAMB, which look at a whole tensor first; gradients of the norms of rows and of dropout, its other kinds, other activations and losses than those of N-10b, penalties of groups, dense layers, state in fewer bits, float64, and products with so many results",
     full=len(CHECKS),
     planted=1,
     slow=True,

@@ -79,7 +79,7 @@ def starved(stride, form, folder):
     "M-07",
     "each allocation of every public call and of a training fails in turn, one or twenty in a row, those of C and of the pool too: MemoryError, nothing has changed, and the next attempt gives what it would have",
     "calls",
-    lacks="memory that is lost by a call that had too little of it",
+    lacks="memory that is lost by a call that had too little of it, and calls that starve.py leaves out, with reasons: of some NumPy, CPython or another library ends the process",
     full=2_000,
     short=1,
     planted=1,
