@@ -33,7 +33,7 @@ def told_by(compiler, *flags, edits=(), emulator=()):
         patch.setattr(drivers, "EDITS", [*drivers.EDITS, *edits])
         program = build("bits_driver.c", *flags, compiler=compiler)
     try:
-        return run(program, *emulator).splitlines()
+        return run(program, *emulator, finding="differs at").splitlines()
     finally:
         remove(program)
 
