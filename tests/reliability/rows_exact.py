@@ -121,15 +121,15 @@ def exact_sums(n):
 
 
 def variance_off(patch):
-    """Variances that are one in a thousand off."""
-    plain = fastreg.BatchNorm.forward
+    """Variances that are ten units in the last place off."""
+    plain = _kernels.batch_statistics
 
-    def forward(self, X, **how):
-        Y = plain(self, X, **how)
-        self.running_var[...] *= 1.001
-        return Y
+    def statistics(X, epsilon):
+        found = plain(X, epsilon)
+        found[1] *= 1 + 10 * np.finfo(X.dtype).eps
+        return found
 
-    patch.setattr(fastreg.BatchNorm, "forward", forward)
+    patch.setattr(_kernels, "batch_statistics", statistics)
 
 
 kept_by(
@@ -142,7 +142,8 @@ kept_by(
     "tests/norm/test_rows.py::test_statistics_against_exact_rationals",
     "tests/norm/test_rows.py::test_a_large_mean_comes_out_right",
     "tests/norm/test_rows.py::test_constant_rows_have_variance_zero",
-    times=20,
+    lacks="other data than the tests' own, to which the bounds belong",
+    times=1,
     faults=(variance_off,),
     slow=True,
 )
