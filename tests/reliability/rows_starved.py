@@ -80,17 +80,17 @@ def starved(stride, form, folder):
     "each allocation of every public call and of a training fails in turn, one or twenty in a row, those of C and of the pool too: MemoryError, nothing has changed, and the next attempt gives what it would have",
     "calls",
     lacks="memory that is lost by a call that had too little of it, and calls that starve.py leaves out, with reasons: of some NumPy, CPython or another library ends the process",
-    full=2_000,
+    full=len(FORMS) * CALLS,
     short=1,
     planted=1,
     faults=(swallowed, torn),
     needs=lambda: "" if importlib.util.find_spec("_testcapi") else "needs _testcapi",
 )
 def no_memory(n):
-    """n calls, form by form: all of the table, or as many spread over it."""
+    """n calls, as many of each form: all of the table, or some spread over it."""
     done = 0
     with tempfile.TemporaryDirectory() as folder:
-        for form in FORMS:
+        for left, form in zip((3, 2, 1), FORMS, strict=True):
             if done < n:
-                done += starved(max(1, round(CALLS / (n - done))), form, Path(folder))
+                done += starved(max(1, CALLS * left // (n - done)), form, Path(folder))
     return done
