@@ -14,11 +14,15 @@ from charter import Broken, kept_by, row
 from fastreg import checkpoint, stopping
 from fastreg._core import replace
 
-if hasattr(os, "fork"):  # the page is made on any system
-    CALLS = ("stat", "listdir", "open", "write", "fstat", "fchmod", "fsync", "close", "replace")
-    POSIX = lambda: ""  # noqa: E731
-else:
-    CALLS, POSIX = (), lambda: "no fork on this system"
+try:
+    import fcntl
+except ImportError:  # the page is made on any system
+    fcntl = None
+
+POSIX = lambda: "" if hasattr(os, "fork") else "no fork on this system"  # noqa: E731
+#: All functions of `os` that a save calls where the owner stays the same, and one of `fcntl`.
+CALLS = ("stat", "listdir", "open", "write", "fstat", "fchmod", "fsync", "close")
+CALLS += ("replace", "remove", "flock")
 
 
 def state(i, n=3000):
@@ -90,11 +94,38 @@ kept_by(
 )
 
 
+def over_itself(patch):
+    """Files written where they stand, without being cut first."""
+
+    def written(folder, name, data, before):
+        with open(os.path.join(folder, name), "rb+" if before else "wb", buffering=0) as file:
+            for place in range(0, len(data), 4096):
+                os.write(file.fileno(), data[place : place + 4096])
+
+    patch.setattr(replace, "_replace", written)
+
+
+def gives_up(patch):
+    """A save that fails in any process but this."""
+    plain, here = replace._replace, os.getpid()
+
+    def written(*arguments):
+        if os.getpid() != here:
+            raise OSError("given up")
+        plain(*arguments)
+
+    patch.setattr(replace, "_replace", written)
+
+
 def killed_at(path, name, at, after):
-    """Save in a process that kills itself at a call of a function of `os`; whether it was made."""
+    """Save in a process that kills itself at a call of a function; whether that call was made.
+
+    Where it was not, the save must have ended well, and the new state must be there.
+    """
 
     def work():
-        real, calls = getattr(os, name), 0
+        home = fcntl if name == "flock" else os
+        real, calls = getattr(home, name), 0
 
         def deadly(*arguments, **options):
             nonlocal calls
@@ -106,35 +137,57 @@ def killed_at(path, name, at, after):
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
 
-        setattr(os, name, deadly)
+        setattr(home, name, deadly)
         checkpoint.save(path, state(2))
 
-    return os.WIFSIGNALED(os.waitpid(child(work), 0)[1])
+    status = os.waitstatus_to_exitcode(os.waitpid(child(work), 0)[1])
+    if status not in (0, -signal.SIGKILL):
+        raise Broken(f"a save that nobody killed ended with {status}, before {name} {at}")
+    if not status and whole(path) != 2:
+        raise Broken(f"a save ended well, and {whole(path)} is there")
+    return status != 0
+
+
+def killed_everywhere(path):
+    """A kill before and one after every call of a save, and how many there were.
+
+    Each save finds the old state, and what a process killed before its rename has left.
+    """
+    done = 0
+    for name in CALLS:
+        for after in (False, True):
+            at = 0
+            while True:
+                killed_at(path, "replace", 1, after=False)
+                path.write_bytes(checkpoint.encode(state(1)))
+                at += 1
+                if not killed_at(path, name, at, after):
+                    break
+                if whole(path) not in (1, 2):
+                    raise Broken(f"{name} {at}")
+            if at == 1:
+                raise Broken(f"a save has no call of {name}")
+            done += at - 1
+    return done
 
 
 @row(
     "C-02",
-    "a process killed before or after any system call of a save, or at any moment, leaves the old file or the new",
+    f"a process killed before or after any call of a save ({', '.join(CALLS)}), or at any moment, leaves the old file or the new",
     "kills",
     full=10_000,
-    short=60,
-    planted=60,
-    faults=(in_place,),
+    short=150,
+    planted=1,  # the calls alone, without moments
+    faults=(in_place, over_itself, gives_up),
     needs=POSIX,
 )
 def killed(n):
     """Every call once, and the rest at random moments."""
-    pick, done = random.Random(), 0
+    pick = random.Random()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
         checkpoint.save(path, state(1))
-        for name in CALLS:
-            for after in (False, True):
-                at = 1
-                while killed_at(path, name, at, after):
-                    if whole(path) not in (1, 2):
-                        raise Broken(f"{name} {at}")
-                    at, done = at + 1, done + 1
+        done = killed_everywhere(path)
         while done < n:
 
             def saving():
@@ -144,7 +197,8 @@ def killed(n):
             pid = child(saving)
             threading.Event().wait(pick.uniform(0.0005, 0.01))
             os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            if not os.WIFSIGNALED(os.waitpid(pid, 0)[1]):
+                raise Broken("a save failed before it was killed")
             whole(path)
             done += 1
         checkpoint.save(path, state(0))
