@@ -48,6 +48,8 @@ def run(row, n):
     began, count, result = time.time(), 0, "held"
     try:
         count = row.check(n)
+        if not count:
+            raise charter.Broken("nothing was done")
     except Exception as error:
         if not isinstance(error, AssertionError):
             traceback.print_exc()

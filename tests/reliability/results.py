@@ -52,10 +52,10 @@ def commit():
 
 
 def record(row, asked, count, seconds, result):
-    """Write down a run; a shorter one does not replace a longer one that was as good."""
+    """Write down a run. One that held does not replace one that was asked for more."""
     known = load()
     before = known.get(row.id)
-    if before and before["result"] == result == "held" and before["count"] > count:
+    if before and result == "held" and before.get("asked", 0) > asked:
         return
     known[row.id] = {
         **({"noticed": before["noticed"]} if before and "noticed" in before else {}),
