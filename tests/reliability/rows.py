@@ -8,6 +8,7 @@ import rows_exact  # noqa: F401
 import rows_files  # noqa: F401
 import rows_formats  # noqa: F401
 import rows_growth  # noqa: F401
+import rows_headers  # noqa: F401
 import rows_independence  # noqa: F401
 import rows_large  # noqa: F401
 import rows_large_layers  # noqa: F401
