@@ -52,13 +52,14 @@ def commit():
 
 
 def record(row, asked, count, seconds, result):
-    """Write down a run. One that held does not replace one that was asked for more."""
+    """Write down a run. One that was asked for less only replaces one that held, by BROKEN."""
     known = load()
-    before = known.get(row.id)
-    if before and result == "held" and before.get("asked", 0) > asked:
+    before = known.get(row.id, {})
+    shorter = asked < before.get("asked", 0)
+    if shorter and (result == "held" or before["result"] == "BROKEN"):
         return
     known[row.id] = {
-        **({"noticed": before["noticed"]} if before and "noticed" in before else {}),
+        **({"noticed": before["noticed"]} if "noticed" in before else {}),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": commit(),
         "machine": machine(),

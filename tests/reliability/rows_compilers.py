@@ -56,11 +56,13 @@ def compared(found, who, expected, first):
     needs=needs,
 )
 def one_hash_of_compilers(n):
-    """With two builds the baseline alone; the levels of one build are compared by the program."""
+    """Two builds at least, and of two the baseline alone.
+
+    The levels of one build are compared by the program."""
     edits = [BASE_ALONE] if n <= SHORT else []
-    told = [(pair, told_by(*pair, edits=edits)) for pair in BUILDS[:n]]
-    (first, expected), *_ = told
-    return sum(compared(lines, pair, expected, first) for pair, lines in told)
+    told = [(pair, told_by(*pair, edits=edits)) for pair in BUILDS[: max(n, SHORT)]]
+    (first, expected), *others = told
+    return sum(compared(lines, pair, expected, first) for pair, lines in others)
 
 
 ARM, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
