@@ -205,9 +205,9 @@ def multiplied(n):
 
 CHECKS = [
     summed,
+    mapped("soft_threshold", lambda x, y: fastreg.soft_threshold(x, 0.3, out=y)),
     masked,
     updated,
-    mapped("soft_threshold", lambda x, y: fastreg.soft_threshold(x, 0.3, out=y)),
     mapped("l1_gradient", lambda x, y: fastreg.l1_gradient(x, 0.3, out=y)),
     mapped("l2_gradient", lambda x, y: fastreg.l2_gradient(x, 0.3, out=y)),
     rows_normalized(lambda: fastreg.LayerNorm(48), 48),
@@ -218,20 +218,32 @@ CHECKS = [
 ]
 
 
-def short_index(patch):
-    """An index of 32 bits: a sum and a map of so many elements begin again after 2³¹."""
-    plain = fastreg.soft_threshold, fastreg.l1_regularization_loss
+def short_map(patch):
+    """An index of 32 bits: a map of so many elements begins again after 2³¹."""
+    plain = fastreg.soft_threshold
 
     def threshold(W, much, *, out):
-        plain[0](W[: 2**31], much, out=out[: 2**31])
+        plain(W[: 2**31], much, out=out[: 2**31])
         if W.size > 2**31:
-            plain[0](W[: W.size - 2**31], much, out=out[: W.size - 2**31])
-
-    def loss(weights, much):
-        return plain[1]({"w": weights["w"][: 2**31]}, much)
+            plain(W[: W.size - 2**31], much, out=out[: W.size - 2**31])
 
     patch.setattr(fastreg, "soft_threshold", threshold)
+
+
+def short_sum(patch):
+    """A sum that ends at 2³¹ elements."""
+    plain = fastreg.l1_regularization_loss
+
+    def loss(weights, much):
+        return plain({"w": weights["w"][: 2**31]}, much)
+
     patch.setattr(fastreg, "l1_regularization_loss", loss)
+
+
+def counted_twice(patch):
+    """A sum of squares without its half."""
+    plain = fastreg.l2_regularization_loss
+    patch.setattr(fastreg, "l2_regularization_loss", lambda *given: 2 * plain(*given))
 
 
 @row(
@@ -240,9 +252,9 @@ def short_index(patch):
     "kernels",
     lacks="LARS and LAMB, which look at a whole tensor first; gradients of the norms of rows and of dropout, its other kinds, other activations and losses than those of N-10b, penalties of groups, dense layers, state in fewer bits, float64, and products with so many results",
     full=len(CHECKS),
-    planted=1,
+    planted=2,
     slow=True,
-    faults=(short_index,),
+    faults=(short_map, short_sum, counted_twice),
     needs=lambda: "" if sys.platform == "linux" else "it maps memory as Linux does",
 )
 def many(n):

@@ -98,7 +98,8 @@ for found in pkgutil.walk_packages(fastreg.__path__, "fastreg."):
     except ModuleNotFoundError as error:
         if (error.name or "fastreg").split(".")[0] == "fastreg":
             raise
-    count += 1
+    else:
+        count += 1
 print(count)
 """
 package_forgotten = fault("package_forgotten", ("pyproject.toml", '"fastreg.penalty", ', ""))
@@ -163,7 +164,10 @@ def used(folder, n):
     if n:
         told = process("-m", "pytest", "-q", "-c", os.devnull, "--rootdir=.", "-p", "no:cacheprovider",
                        *(f"tests/{name}" for name in TESTS[:n]), "-x")  # fmt: skip
-        done += int(re.search(r"(\d+) passed", told + " 0 passed")[1]) or told.count(".")
+        count = re.search(r"(\d+) passed", told)
+        if not count:
+            raise Broken(f"no test passed: {told[-1000:]}")
+        done += int(count[1])
     return done
 
 
@@ -294,6 +298,8 @@ def changed(name, old, new):
         changed("with_a_token", "attestations: true", "attestations: true\n          password: ${{ secrets.PYPI }}"),
         changed("without_attestations", "attestations: true", "attestations: false"),
         changed("identity_for_builders", "    permissions:\n      contents: read\n", "    permissions:\n      contents: read\n      id-token: write\n"),
+        changed("from_a_branch", '  push:\n    tags: ["v*"]\n', '  push:\n    tags: ["v*"]\n    branches: [main]\n'),
+        changed("by_anyone", "if: github.event_name == 'push'", "if: github.event_name != 'pull_request'"),
         changed("built_where_published", "      - uses: pypa/gh-action", "      - run: python -m build\n      - uses: pypa/gh-action"),
     ),
 )  # fmt: skip
@@ -317,6 +323,10 @@ def trusted(n):
     ):
         if needed not in job:
             raise Broken(f"the job that publishes has no {needed.strip()}")
-    if not re.search(r"if: .*(event_name == 'push'|refs/tags)", job):
-        raise Broken("it publishes what is no tag")
+    condition = re.search(r"\n    if: (.*)", job)
+    by_tag = "github.event_name == 'push' && startsWith(github.ref, 'refs/tags/')"
+    if not condition or condition[1] not in (by_tag, "github.event_name == 'push'"):
+        raise Broken("it publishes at another event than a push")
+    if condition[1] != by_tag and not re.search(r"\n  push:\n    tags: .*\n  (?!  )", text):
+        raise Broken("it publishes at the push of a branch")
     return len(found)
