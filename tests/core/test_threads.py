@@ -207,16 +207,18 @@ MODES = {  # bits of x86's MXCSR: rounding towards each side, flush to zero, den
 
 @GLIBC
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="sets x86's control register")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rule", [fastreg.Momentum, fastreg.Adam])
 @pytest.mark.parametrize("mode", MODES)
-def test_helpers_compute_in_the_callers_mode(mode):
+def test_helpers_compute_in_the_callers_mode(mode, rule, dtype, rng):
     libm = ctypes.CDLL("libm.so.6")
     before, changed = (ctypes.c_uint32 * 8)(), (ctypes.c_uint32 * 8)()
-    X = np.random.default_rng(0).standard_normal(500_000)
-    X[::7] *= 1e-310
+    X = rng.standard_normal(500_000).astype(dtype)
+    X[::7] *= np.finfo(dtype).tiny / 64  # subnormal
 
     def update(threads):
         params = {"w": np.zeros_like(X)}
-        optimizer = fastreg.Momentum(0.1)
+        optimizer = rule(0.1)
         with fastreg.num_threads(threads):
             libm.fesetenv(changed)
             try:
