@@ -16,6 +16,7 @@ from fresh import BUILT, GLIBC, LINUX, WORK, python
 from harness import same_bits
 
 import fastreg
+from fastreg import nn
 from fastreg._core import _kernels
 
 TEAM = Path(__file__).parent / "team_driver.c"
@@ -205,35 +206,67 @@ MODES = {  # bits of x86's MXCSR: rounding towards each side, flush to zero, den
 }  # fmt: skip
 
 
+def steps(rule):
+    def run(X):
+        params, optimizer = {"w": np.zeros_like(X)}, rule(0.1)
+        for _ in range(2):
+            optimizer.update(params, {"w": X})
+        return [params["w"]]
+
+    return run
+
+
+def both_ways(make):
+    def run(X):
+        layer = make(X.shape[1])
+        return [layer.forward(X), layer.backward(X[::-1])]
+
+    return run
+
+
+IN_A_MODE = {
+    "Momentum": steps(fastreg.Momentum),
+    "Adam": steps(fastreg.Adam),
+    "Dropout": both_ways(lambda n: fastreg.Dropout(0.3, rng=1)),
+    "BatchNorm": both_ways(fastreg.BatchNorm),
+    "LayerNorm": both_ways(fastreg.LayerNorm),
+    "GELU": both_ways(lambda n: nn.GELU()),
+    "l2_gradient": lambda X: [fastreg.l2_gradient(X, 0.3)],
+    "matmul": lambda X: [fastreg.matmul(X, X[:100].T)],
+}
+
+
 @GLIBC
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="sets x86's control register")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("rule", [fastreg.Momentum, fastreg.Adam])
+@pytest.mark.parametrize("work", IN_A_MODE)
 @pytest.mark.parametrize("mode", MODES)
-def test_helpers_compute_in_the_callers_mode(mode, rule, dtype, rng):
+def test_helpers_compute_in_the_callers_mode(mode, work, dtype, rng):
     libm = ctypes.CDLL("libm.so.6")
     before, changed = (ctypes.c_uint32 * 8)(), (ctypes.c_uint32 * 8)()
-    X = rng.standard_normal(500_000).astype(dtype)
+    X = rng.standard_normal((1000, 500)).astype(dtype)
     X[::7] *= np.finfo(dtype).tiny / 64  # subnormal
+    X[:, ::7] *= np.finfo(dtype).tiny / 64
 
-    def update(threads):
-        params = {"w": np.zeros_like(X)}
-        optimizer = rule(0.1)
+    def done(threads):
         with fastreg.num_threads(threads):
             libm.fesetenv(changed)
             try:
-                for _ in range(2):
-                    optimizer.update(params, {"w": X})
+                return IN_A_MODE[work](X)
             finally:
                 libm.fesetenv(before)
-        return params["w"]
+
+    def compare(found, expected):
+        for one, other in zip(found, expected, strict=True):
+            same_bits(one, other)
 
     libm.fegetenv(before), libm.fegetenv(changed)
-    plain = update(3)  # a team exists, its helpers in the mode of the process
+    plain = done(3)  # a team exists, its helpers in the mode of the process
     changed[7] |= MODES[mode]  # after x87's seven words
-    one = update(1)
-    assert mode == "nearest" or not np.array_equal(one, plain)  # the mode matters
+    one = done(1)
+    for found, of_the_process in zip(one, plain, strict=True):  # the mode matters
+        assert mode == "nearest" or not np.array_equal(found, of_the_process)
     for threads in (2, 3, 8):
-        same_bits(update(threads), one)
+        compare(done(threads), one)
     changed[7] = before[7]
-    same_bits(update(3), plain)  # and the helpers' mode is the caller's again
+    compare(done(3), plain)  # and the helpers' mode is the caller's again
