@@ -81,8 +81,8 @@ def read_npz(path: PathLike, *, X: str = "X", y: str = "y") -> tuple[Array, Arra
             raise ValueError(f"read_npz: {path} must hold the arrays {X} and {y}; {text}") from None
 
 
-def member(archive, place):
-    """One array of an archive, if its header, its size and its packed size are consistent."""
+def claim(archive, place):
+    """Shape and dtype of an array of an archive, if its header and both its sizes agree."""
     entry = archive.infolist()[place]
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{entry.filename} is packed in a way that NumPy does not use")
@@ -104,7 +104,13 @@ def member(archive, place):
         raise ValueError(
             f"{entry.filename} claims {claimed} bytes for shape {shape}, it has {entry.file_size}"
         )
-    with archive.open(entry) as member:
+    return shape, dtype
+
+
+def member(archive, place):
+    """One array of an archive, if what it claims is so."""
+    claim(archive, place)
+    with archive.open(archive.infolist()[place]) as member:
         return np.lib.format.read_array(member, allow_pickle=False)
 
 

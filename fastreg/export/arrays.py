@@ -11,7 +11,7 @@ import numpy as np
 from fastreg._core.checks import path as path_of
 from fastreg._core.replace import replace_file
 from fastreg.checkpoint import CheckpointError
-from fastreg.data.binary import member
+from fastreg.data.binary import claim, member
 from fastreg.export.layers import check_network
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fastreg.nn import Sequential
 
 __all__ = ["load_npz", "npz"]
+
+WIDEST = 16  # bytes of a number
 
 
 def npz(model: Sequential, path: PathLike) -> None:
@@ -98,9 +100,9 @@ def load_npz(model: Sequential, path: PathLike) -> None:
     """
     path = path_of("load_npz", "path", path)
     check_network("load_npz", model)
-    found = _read(path)
     state = model.state_dict()
     known = _arrays(model)
+    found = _read(path, known)
     taken: dict[str, Any] = {k: value for k, value in state.items() if k not in known}
     for name, array in found.items():
         counts = name.endswith(".batches") and array.shape == () and array.dtype.kind in "iu"
@@ -121,7 +123,7 @@ def _arrays(model):
     }
 
 
-def _read(path):
+def _read(path, known):
     """The arrays of a file, by name."""
     with open(path, "rb") as file:  # what the system says of it, it says here
         content = io.BytesIO(file.read())
@@ -130,10 +132,23 @@ def _read(path):
     try:
         with zipfile.ZipFile(content) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
-            return {name: member(archive, i) for i, name in enumerate(names)}
+            return {name: _member(archive, i, known.get(name)) for i, name in enumerate(names)}
     except (MemoryError, SystemError) as error:  # NumPy's functions raise either for want of memory
         raise MemoryError(f"{path}: no memory for its arrays") from error
     except Exception as error:  # zipfile and zlib have a dozen kinds for damaged files
         if type(error) is RuntimeError:  # of a lock that cannot be made
             raise MemoryError(f"{path}: no memory for its arrays") from error
         raise CheckpointError(f"{path}: no .npz file, or damaged: {error}") from error
+
+
+def _member(archive, place, known):
+    """An array of an archive; of one that does not fit, its shape alone.
+
+    A small file may unpack to a thousand times its size, and it would be unpacked to be refused.
+    """
+    shape, dtype = claim(archive, place)
+    if dtype.hasobject or dtype.itemsize > WIDEST:
+        raise ValueError(f"{archive.infolist()[place].filename} holds no numbers")
+    if known is None or shape != np.shape(known):
+        return np.broadcast_to(np.zeros((), dtype), shape)
+    return member(archive, place)

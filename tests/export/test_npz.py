@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import re
+import tracemalloc
 import zipfile
 
 import harness
@@ -114,6 +116,19 @@ def test_damaged_files_are_refused_and_nothing_is_run(tmp_path):
             export.load_npz(model, path)
     harness.same_states(model.state_dict(), before)
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("9.W", "f8"), ("0.W", "f8"), ("0.b", "S10000000")])
+def test_what_does_not_fit_is_not_unpacked(name, dtype, tmp_path):
+    arrays = {**trained().arrays, name: np.zeros(10**7 // np.dtype(dtype).itemsize, dtype)}
+    np.savez_compressed(tmp_path / "w.npz", **arrays)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match=rf"w\.npz: .*{re.escape(name)}"):
+            export.load_npz(trained(), tmp_path / "w.npz")
+        assert tracemalloc.get_traced_memory()[1] < 4e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

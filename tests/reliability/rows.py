@@ -1,6 +1,7 @@
 """All rows of the charter: importing a file of them enters its own."""
 
 import rows_bad_input  # noqa: F401
+import rows_bombs  # noqa: F401
 import rows_builds  # noqa: F401
 import rows_compilers  # noqa: F401
 import rows_dropout  # noqa: F401

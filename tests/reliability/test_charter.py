@@ -13,6 +13,7 @@ TREE = Path(__file__).parents[2]
 if not (TREE / "csrc").exists():
     pytest.skip("the charter looks at the sources", allow_module_level=True)
 WHOLE = os.environ.get("FASTREG_RELIABILITY") == "1"  # `make reliability` runs the long ones too
+PROMISES = {"N": 11, "D": 6, "M": 10, "F": 7, "C": 11, "S": 7}  # of each family, by number
 SHORT = [row for row in ROWS.values() if row.short]
 FAULTS = [
     pytest.param(row, fault, id=f"{row.id}-{fault.__name__}")
@@ -38,6 +39,11 @@ def test_short_forms_hold(row):
 def test_planted_faults_are_noticed(row, fault):
     here(row)
     assert charter.is_noticed(row, fault), f"{row.id} is green with {fault.__name__}"
+
+
+def test_no_promise_is_left_out():
+    asked = {f"{family}-{k + 1:02}" for family, n in PROMISES.items() for k in range(n)}
+    assert sorted(asked - set(ROWS)) == []
 
 
 def test_every_row_has_a_fault_or_says_why_it_is_not_run():
