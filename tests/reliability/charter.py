@@ -90,7 +90,7 @@ def passed(*arguments, **environment):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "planted", "-p", "no:cacheprovider", "-x"]
         + [*arguments],
-        cwd=TREE, capture_output=True, text=True, timeout=3600,
+        cwd=TREE, capture_output=True, text=True, timeout=4 * 3600,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment},
     )  # fmt: skip
     count = re.search(r"(\d+) passed", done.stdout)

@@ -87,7 +87,7 @@ kept_by(
     "tests/train/test_resume.py::test_a_run_taken_up_at_any_step_ends_with_the_same_bits",
     "tests/train/test_resume.py::test_a_run_taken_up_by_a_new_process_ends_with_the_same_bits",
     "tests/train/test_resume.py::test_every_optimizer_goes_on_with_the_same_bits",
-    lacks="runs of 200 steps, and each of the six experiments",
+    lacks="runs of 200 steps, and each of the six experiments (C-01b has others)",
     times=5,
     slow=True,
     faults=(bits_lost,),

@@ -156,7 +156,7 @@ def one_element_by_level(patch):
     "N-07",
     "one hash per kernel for 12 thread counts at every level of the CPU",
     "hashes",
-    lacks="gradients of gamma, beta and weights, L2 and group penalties and InstanceNorm (their bits are N-01's), and hashes that are kept: those of one process are compared",
+    lacks="gradients of gamma, beta and weights, L2 and group penalties and InstanceNorm (their bits are N-01's); hashes of one process are compared (those that are kept are N-07c's)",
     full=20,
     planted=1,
     slow=True,
