@@ -21,6 +21,7 @@ import rows_numbers  # noqa: F401
 import rows_packages  # noqa: F401
 import rows_power  # noqa: F401
 import rows_processes  # noqa: F401
+import rows_races  # noqa: F401
 import rows_resumed  # noqa: F401
 import rows_shipped  # noqa: F401
 import rows_starved  # noqa: F401

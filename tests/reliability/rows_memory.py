@@ -42,7 +42,6 @@ def driven(n, driver, *flags, finding, kernels=True, **environment):
     "M-03",
     "the thread sanitizer finds no race in the team: many callers, forks, every task once",
     "runs",
-    lacks="the tests in Python, under that sanitizer: a driver in C uses the team",
     full=10,
     planted=1,
     slow=True,
