@@ -30,6 +30,16 @@ def missing():
     return "needs the repository" if listed.returncode or not listed.stdout else ""
 
 
+def tool(name):
+    """Where a program is, beside this Python or on the path, or None."""
+    return shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+
+def needs(*names):
+    """What is missing of programs."""
+    return " and ".join(name for name in names if not tool(name)) and "needs " + " and ".join(names)
+
+
 def listed():
     """The files of the repository that are there."""
     told = subprocess.run(

@@ -175,7 +175,6 @@ def used(folder, n):
     "S-02",
     "the source distribution has all that is built, tested and documented, the wheel that is built from it has every file of the package and nothing of the build, and without the sources all of it is imported and its tests pass",
     "files, modules and tests",
-    lacks="what twine, check-manifest and auditwheel say",
     full=1 + len(TESTS),
     short=2,
     planted=1,
@@ -192,6 +191,47 @@ def complete(n):
         folder = Path(root).resolve() / "away"
         shutil.unpack_archive(wheel, folder, "zip")
         return done + used(folder, n - 1)
+
+
+# --- S-02b: what tools say of them ---------------------------------------------------------------
+
+undescribed = fault("undescribed", ("pyproject.toml", 'readme = "README.md"\n', ""))
+citation_forgotten = fault("citation_forgotten", ("MANIFEST.in", " CITATION.cff", ""))
+
+
+def asked(tool, *arguments, folder):
+    """A tool must have nothing to say against what is in a folder."""
+    done = subprocess.run(
+        [packages.tool(tool), *arguments], cwd=folder, capture_output=True, text=True, timeout=1800
+    )
+    if done.returncode:
+        raise Broken(f"{tool}: {done.stdout[-2000:]}{done.stderr[-3000:]}")
+
+
+@row(
+    "S-02b",
+    "twine, strictly, and check-manifest have nothing to say: the source distribution and the wheel describe themselves, and every file of the repository is in the source distribution or ruled out by name",
+    "files",
+    lacks="what the index says of an upload, and auditwheel, whose tag depends on the system of whoever builds: `make wheel` asks it",
+    full=1,
+    planted=1,
+    slow=True,
+    faults=(undescribed, citation_forgotten),
+    needs=lambda: packages.missing() or packages.needs("git", "twine", "check-manifest"),
+)
+def approved(n):
+    """check-manifest lists a repository: a new one, of a copy of the files."""
+    with tempfile.TemporaryDirectory() as root:
+        source = packages.source_distribution(Path(root, "build"), **WHERE[0])
+        wheel = packages.wheel_of(source, compiled=False, **WHERE[0])
+        asked("twine", "check", "--strict", str(source), str(wheel), folder=root)
+        tree = Path(root, "repository")
+        packages.copied(tree)
+        packages.lend_the_library(tree)
+        for command in (["init", "-q"], ["add", "-A"]):
+            asked("git", *command, folder=tree)
+        asked("check-manifest", "--no-build-isolation", folder=tree)
+        return len(packages.listed())
 
 
 # --- S-05: the bill of materials and the licences -----------------------------------------------

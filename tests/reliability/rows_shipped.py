@@ -4,7 +4,10 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
+import packages
 from charter import HERE, TREE, Broken, kept_by, row
 
 import fastreg
@@ -52,7 +55,6 @@ def a_tag(patch):
     "S-06",
     "workflows have no rights of their own, actions by the hash of their commit, checkouts that keep no credentials, and no text of an event in a command",
     "workflows",
-    lacks="what zizmor says",
     full=1,
     short=1,
     faults=(a_tag,),
@@ -72,6 +74,57 @@ def pinned(n):
         if re.search(r"\$\{\{\s*github\.(event|head_ref)", text):
             raise Broken(f"{name}: text of an event")
     return len(texts)
+
+
+def added(name, *lines):
+    """A workflow beside the others whose one job has some lines."""
+    job = "".join(f"    {line}\n" for line in lines)
+    text = f"name: x\non: pull_request\npermissions: {{}}\njobs:\n  x:\n    name: x\n{job}"
+
+    def fault(patch):
+        plain = workflows
+        patch.setattr("rows_shipped.workflows", lambda: plain() | {"x.yml": text})
+
+    fault.__name__ = name
+    return fault
+
+
+RUNS = "runs-on: ubuntu-24.04"
+
+
+@row(
+    "S-06b",
+    "zizmor, offline, finds nothing in the workflows, not even as an auditor, who is told of all that could be wrong; nothing is ignored",
+    "workflows",
+    lacks="what zizmor looks up on line: whether the hash of an action is one of its repository, and whether a hole in it is known",
+    full=1,
+    short=1,
+    faults=(
+        added("all_rights", RUNS, "permissions: write-all", "steps: [run: echo]"),
+        added("own_machine", "runs-on: self-hosted", "steps: [run: echo]"),
+        added("text_in_a_command", RUNS, "steps:", "  - run: echo ${{ github.head_ref }}"),
+    ),
+    needs=lambda: packages.needs("zizmor"),
+)
+def audited(n):
+    texts = workflows()
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root, ".github", "workflows")
+        folder.mkdir(parents=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, "utf-8")
+            if "zizmor: ignore" in text:
+                raise Broken(f"{name}: something is ignored")
+        command = [packages.tool("zizmor"), "--offline", "--no-config", "--no-progress"]
+        command += ["--strict-collection", "--persona=auditor", root]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        found = 11 <= done.returncode <= 14  # by how grave the worst is; else it could not run
+        raise (Broken if found else RuntimeError)(done.stdout + done.stderr)
+    read = done.stderr.count("completed ")
+    if read != len(texts):
+        raise RuntimeError(f"it read {read} of {len(texts)} workflows: {done.stderr}")
+    return read
 
 
 QUIET = """
