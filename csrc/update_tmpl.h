@@ -198,13 +198,15 @@ ELEMENT(amsgrad)
     return s->rate * (slot[0] / *denominator);
 }
 
-/* Dozat (2016). slot: m, v. */
+/* Dozat (2016). slot: m, v. far: units in which g and its mean together have room. */
 ELEMENT(nadam)
 {
+    const real far = units_of(g, 0, 1, careful).unit;
     slot[0] = s->beta1 * slot[0] + s->one_minus_beta1 * g;
     const real root = root_mean_square(&slot[1], g, s->beta2, s->one_minus_beta2, 0, s, careful);
     *denominator = root + s->epsilon;
-    return s->rate * ((s->gradient_rate * g + s->momentum * slot[0]) / *denominator);
+    const real blend = s->gradient_rate * (g * far) + s->momentum * (slot[0] * far);
+    return s->rate * (blend / (*denominator * far));
 }
 
 /* Liu et al. (2020). slot: m, v. root is 0 in the steps whose variance is not yet tractable. */

@@ -128,8 +128,9 @@ class NAdam(Adam):
 
     def move(self, g: Any, state: Any, s: Any) -> Any:
         denominator = self.means(g, state, s) + s["epsilon"]
-        blend = s["gradient_share"] * g + s["mean_share"] * state["m"]
-        return s["rate"] * (blend / denominator), denominator
+        far = units(g, np.zeros_like(g), 1.0)[0]  # both together may be beyond the largest number
+        blend = s["gradient_share"] * (g * far) + s["mean_share"] * (state["m"] * far)
+        return s["rate"] * (blend / (denominator * far)), denominator
 
 
 class RAdam(Adam):

@@ -76,6 +76,25 @@ def test_first_steps(rule, dtype, scale, tiny):
     close(-p, [STEPS[rule](x, mpmath.mpf(epsilon)) for x in exact(g)], dtype, 3e5 if few else 64)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rule", sorted(STEPS))
+def test_first_steps_with_the_largest_number(rule, dtype):
+    top = np.finfo(dtype).max
+    g, p = np.array([top, -top]), np.zeros(2, dtype)
+    with np.errstate(all="raise"):
+        options = {"epsilon": 1e-8} if rule in HAS_EPSILON else {}
+        getattr(optim, rule)(0.1, **options).update([p], [g])
+    close(-p, [STEPS[rule](x, mpmath.mpf(1e-8)) for x in exact(g)], dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nadam_in_optax_s_form_takes_the_largest_number(dtype):
+    p, optimizer = np.zeros(2, dtype), optim.NAdam(0.1, epsilon=0.0, compat="optax")
+    with np.errstate(all="raise"):
+        optimizer.update([p], [np.array([np.finfo(dtype).max, 1.0], dtype)])
+    np.testing.assert_allclose(p[0], p[1], rtol=64 * np.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize(("dtype", "scale"), [(np.float32, 1e30), (np.float64, 1e250)])
 @pytest.mark.parametrize(
     "optimizer",
