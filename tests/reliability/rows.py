@@ -8,6 +8,7 @@ import rows_dropout  # noqa: F401
 import rows_exact  # noqa: F401
 import rows_files  # noqa: F401
 import rows_formats  # noqa: F401
+import rows_functions  # noqa: F401
 import rows_growth  # noqa: F401
 import rows_headers  # noqa: F401
 import rows_independence  # noqa: F401
@@ -25,6 +26,7 @@ import rows_races  # noqa: F401
 import rows_resumed  # noqa: F401
 import rows_shipped  # noqa: F401
 import rows_starved  # noqa: F401
+import rows_steps  # noqa: F401
 import rows_traced  # noqa: F401
 from charter import ROWS
 
