@@ -14,6 +14,9 @@ import rows_headers  # noqa: F401
 import rows_independence  # noqa: F401
 import rows_large  # noqa: F401
 import rows_large_layers  # noqa: F401
+import rows_large_more  # noqa: F401
+import rows_large_noise  # noqa: F401
+import rows_large_types  # noqa: F401
 import rows_memory  # noqa: F401
 import rows_mutants  # noqa: F401
 import rows_neighbour  # noqa: F401

@@ -28,9 +28,9 @@ FIXED, ANONYMOUS, NO_RESERVE = 0x10, 0x20, 0x4000  # Linux: MAP_FIXED and so on
 
 
 class Wide:
-    """A float32 array of n elements over one block of memory; ``own`` windows have their own."""
+    """An array of n elements over one block of memory; ``own`` windows have their own."""
 
-    def __init__(self, n, own=()):
+    def __init__(self, n, own=(), dtype=np.float32):
         self.libc = ctypes.CDLL(None, use_errno=True)
         self.libc.mmap.restype = ctypes.c_void_p
         self.libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3]
@@ -38,7 +38,8 @@ class Wide:
         self.libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         self.file = os.memfd_create("fastreg")
         os.ftruncate(self.file, PERIOD)
-        windows = -(-n * 4 // PERIOD)
+        dtype = np.dtype(dtype)
+        self.count, windows = PERIOD // dtype.itemsize, -(-n * dtype.itemsize // PERIOD)
         self.size = windows * PERIOD
         nothing = mmap.MAP_PRIVATE | ANONYMOUS | NO_RESERVE
         self.start = self._map(None, self.size, 0, nothing, -1)
@@ -47,8 +48,8 @@ class Wide:
                 (mmap.MAP_PRIVATE | ANONYMOUS, -1) if k in own else (mmap.MAP_SHARED, self.file)
             )
             self._map(self.start + k * PERIOD, PERIOD, WRITE, kind | FIXED, file)
-        block = (ctypes.c_float * n).from_address(self.start)
-        self.array = np.ctypeslib.as_array(block)
+        block = (ctypes.c_char * (n * dtype.itemsize)).from_address(self.start)
+        self.array = np.frombuffer(block, dtype)
         self.own = own
 
     def _map(self, *arguments):
@@ -59,9 +60,9 @@ class Wide:
 
     def fill(self, values):
         """Every window holds the same values."""
-        self.array[:COUNT] = values
-        for k in self.own:
-            part = self.array[k * COUNT : (k + 1) * COUNT]
+        shared = next((k for k in range(len(self.own) + 1) if k not in self.own), 0)
+        for k in (shared, *self.own):
+            part = self.array[k * self.count : (k + 1) * self.count]
             part[...] = values[: part.size]
 
     def close(self):
@@ -70,25 +71,26 @@ class Wide:
         os.close(self.file)
 
 
-def edges(n):
+def edges(n, itemsize=4):
     """The windows of the ends and of each border of a number's range, with their neighbours."""
-    borders = [0, 2**29, 2**30, 2**31 - 1, n - 1]
-    return sorted({k for at in borders for k in (at // COUNT, (at + COUNT // 2) // COUNT)
-                   if k * COUNT < n})  # fmt: skip
+    count, borders = PERIOD // itemsize, [0, 2**31 // itemsize, 2**32 // itemsize, 2**31 - 1, n - 1]
+    return sorted({k for at in borders for k in (at // count, (at + count // 2) // count)
+                   if k * count < n})  # fmt: skip
 
 
 @contextlib.contextmanager
-def wide(n, own=()):
-    made = Wide(n, own)
+def wide(n, own=(), dtype=np.float32):
+    made = Wide(n, own, dtype)
     try:
         yield made
     finally:
         made.close()
 
 
-def values():
+def values(dtype=np.float32):
     """Other numbers at every place of a period, some of them zeros."""
-    made = np.random.default_rng(10).standard_normal(COUNT).astype(np.float32)
+    count = PERIOD // np.dtype(dtype).itemsize
+    made = np.random.default_rng(10).standard_normal(count).astype(dtype)
     made[::97] = 0
     return made
 
@@ -96,23 +98,26 @@ def values():
 def compare(name, n, output, expected):
     """An output at its edges with what is expected of elements [start, stop)."""
     for k in output.own:
-        start, stop = k * COUNT, min(n, (k + 1) * COUNT)
+        start, stop = k * output.count, min(n, (k + 1) * output.count)
         found, wanted = output.array[start:stop], expected(start, stop)
-        wrong = np.flatnonzero(found.view(np.uint32) != wanted.view(np.uint32))
+        if found.dtype != wanted.dtype or found.size != wanted.size:
+            raise Broken(f"{name}: {found.dtype} and {wanted.dtype}, or other sizes")
+        bits = f"u{found.itemsize}"
+        wrong = np.flatnonzero(found.view(bits) != wanted.view(bits))
         if wrong.size:
             raise Broken(f"{name}: {wrong.size} wrong, the first at {start + wrong[0]:,} of {n:,}")
 
 
-def mapped(name, call, small=None):
+def mapped(name, call, small=None, dtype=np.float32):
     """A check of a call (X, out) whose elements depend on their own input alone."""
 
     def check(n):
-        data = values()
-        with wide(n) as x, wide(n, edges(n)) as y:
+        data, own = values(dtype), edges(n, np.dtype(dtype).itemsize)
+        with wide(n, (), dtype) as x, wide(n, own, dtype) as y:
             x.fill(data)
-            y.fill(np.full(COUNT, np.nan, np.float32))
+            y.fill(np.full(y.count, np.nan, dtype))
             call(x.array, y.array)
-            alone = np.empty(COUNT, np.float32)
+            alone = np.empty(y.count, dtype)
             (small or call)(data, alone)
             compare(name, n, y, lambda start, stop: alone[: stop - start])
 
@@ -250,7 +255,6 @@ def counted_twice(patch):
     "N-10",
     "more than 2³¹ float32 in sums, Dropout, SGD, the maps and gradients of penalties, the norms of rows and products: the bits at the ends and around 2³¹ bytes, 2³² bytes and 2³¹ elements are those of small arrays",
     "kernels",
-    lacks="LARS and LAMB, which look at a whole tensor first; gradients of the norms of rows and of dropout, its other kinds, other activations and losses than those of N-10b, penalties of groups, dense layers, state in fewer bits, float64, and products with so many results",
     full=len(CHECKS),
     planted=2,
     slow=True,
