@@ -22,27 +22,32 @@ from rows_memory import unordered
 
 #: Tests with threads of their own, which come first, some by name; then all of the kernels.
 THREADED = [
-    "tests/core/test_threads.py::test_python_threads_share_one_team",
+    "tests/core/test_threads.py::test_bits_do_not_depend_on_threads",
     "tests/optim/test_rules.py::test_threads_sharing_one_optimizer_take_turns",
     "tests/core/test_memory.py::test_threads_never_share_a_block",
     "tests/core/test_memory.py::test_a_forked_child_has_memory_of_its_own",
-    "tests/core/test_threads.py",
-    "tests/core/test_locks.py",
     "tests/core/test_scopes.py",
     "tests/test_config.py",
     "tests/test_checkpoint.py",
     "tests/optim/test_state.py",
     "tests/optim/test_interrupts.py",
     "tests/optim/test_rules.py",
+    "tests/core/test_kernels.py",
+    "tests/core/test_small_arrays.py",
+    "tests/core/test_threads.py",
+    "tests/core/test_locks.py",
     "tests/data/test_csv_format.py",
     "tests/dist/test_rows.py",
     "tests/estimators/test_composition.py",
-    "tests/lab/test_fits.py",
     "tests/sweeps/test_errors.py",
     "tests/frameworks/test_torch_modules.py",
+    "tests/lab/test_fits.py",
 ]
 #: Left out, and why.
 UNWATCHED = {
+    "tests/lab/test_fits.py::test_an_early_estimate_is_about_right": "measures",
+    "tests/core/test_threads.py::test_python_threads_share_one_team": "counts threads, of which one "
+    "is the sanitizer's",
     "tests/core/test_memory.py": "counts pages, for an hour; what has threads there is named above",
     "tests/core/test_thread_limits.py": "limits address space, of which shadow memory takes more",
     "tests/core/test_locks.py::test_a_handler_never_waits_for_the_thread_it_interrupts": "a signal "
@@ -114,7 +119,7 @@ def watched(tree, paths, **environment):
             failed = str(error)
         reports = ours(folder)
     if failed or reports:
-        raise Broken(f"{paths}\n{reports[:20000]}{failed}")
+        raise Broken(f"{paths}\n{reports[:5000]}{failed}")
     return said
 
 
@@ -122,7 +127,7 @@ def watched(tree, paths, **environment):
     "M-03b",
     "the thread sanitizer finds no race in the extension while the tests with threads and those of the kernels run; nothing of ours is suppressed",
     "percent of the files of tests",
-    lacks="files that neither call kernels directly nor start threads, one test of signals, threads with no room for them, and an interpreter without its lock",
+    lacks="files that neither call kernels directly nor start threads; tests that count threads or pages, limit memory, measure, or get a signal every 0.7 ms; clang, whose library no process here survives being given; and an interpreter without its lock",
     full=100,
     planted=1,
     slow=True,
