@@ -127,7 +127,7 @@ def watched(tree, paths, **environment):
     "M-03b",
     "the thread sanitizer finds no race in the extension while the tests with threads and those of the kernels run; nothing of ours is suppressed",
     "percent of the files of tests",
-    lacks="files that neither call kernels directly nor start threads; tests that count threads or pages, limit memory, measure, or get a signal every 0.7 ms; clang, whose library no process here survives being given; and an interpreter without its lock",
+    lacks="files that neither call kernels directly nor start threads; tests that count threads or pages, limit memory, measure, or get a signal every 0.7 ms; clang, whose library cannot be preloaded here; and an interpreter without its lock",
     full=100,
     planted=1,
     slow=True,
