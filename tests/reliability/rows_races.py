@@ -112,7 +112,7 @@ def watched(tree, paths, **environment):
         failed = said = ""
         try:
             said = rows_builds.tested(
-                tree, ["-p", "tests.reliability.patient", "-x", *unwanted, *paths],
+                tree, ["-x", *unwanted, *paths],
                 LD_PRELOAD=library(), TSAN_OPTIONS=options, **environment,
             )  # fmt: skip
         except Broken as error:
