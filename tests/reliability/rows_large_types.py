@@ -163,7 +163,7 @@ CHECKS = [
 
 
 def same_chance(patch):
-    """Rounding whose bits come again after 2³¹ elements."""
+    """Rounding whose bits come again after 2³¹ bytes."""
     plain = fastreg.SGD.update
 
     def update(self, params, grads):
@@ -171,7 +171,7 @@ def same_chance(patch):
             return plain(self, params, grads)
         parts = [
             {"w": one["w"][at]}
-            for at in (slice(2**31), slice(2**31, None))
+            for at in (slice(2**30), slice(2**30, None))
             for one in (params, grads)
         ]
         plain(self, *parts[:2])
