@@ -102,7 +102,7 @@ def load_npz(model: Sequential, path: PathLike) -> None:
     check_network("load_npz", model)
     state = model.state_dict()
     known = _arrays(model)
-    found = _read(path, known)
+    found = _read(path, state)
     taken: dict[str, Any] = {k: value for k, value in state.items() if k not in known}
     for name, array in found.items():
         counts = name.endswith(".batches") and array.shape == () and array.dtype.kind in "iu"

@@ -118,6 +118,15 @@ def test_damaged_files_are_refused_and_nothing_is_run(tmp_path):
     assert not (tmp_path / "made").exists()
 
 
+def test_a_whole_state_may_be_loaded(tmp_path):
+    first, second = (nn.mlp([5, 8, 3], rng=seed, dropout=0.5) for seed in (0, 1))
+    state = first.state_dict()
+    np.savez(tmp_path / "w.npz", **state)
+    export.load_npz(second, tmp_path / "w.npz")
+    assert second.state_dict()["2.key"] == state["2.key"]
+    harness.same_states(second.state_dict(), state)
+
+
 @pytest.mark.parametrize(("name", "dtype"), [("9.W", "f8"), ("0.W", "f8"), ("0.b", "S10000000")])
 def test_what_does_not_fit_is_not_unpacked(name, dtype, tmp_path):
     arrays = {**trained().arrays, name: np.zeros(10**7 // np.dtype(dtype).itemsize, dtype)}

@@ -55,7 +55,7 @@ def record(row, asked, count, seconds, result):
     """Write down a run. One that was asked for less only replaces one that held, by BROKEN."""
     known = load()
     before = known.get(row.id, {})
-    shorter = asked < before.get("asked", 0)
+    shorter = asked < min(before.get("asked", 0), row.full)
     if shorter and (result == "held" or before["result"] == "BROKEN"):
         return
     known[row.id] = {

@@ -248,7 +248,7 @@ def short_strength(patch):
 
 @row(
     "N-02c",
-    "exp, log, log1p, erf, tanh, the sigmoid and its logarithm are exact (mpmath) to 2 ulp, GELU to 1 in float32 and 4 in float64, its exact form to 6, slopes of tanh and the sigmoid to 5, those of both GELU to 8 of their largest term's (of one to 1 in float32), LeakyReLU, the soft threshold and the gradients of L2 and of an elastic net to 2, a million points per function and type",
+    "exp, log and log1p of positive numbers, erf, tanh, the sigmoid and its logarithm are exact (mpmath) to 2 ulp, GELU to 1 in float32 and 4 in float64, its exact form to 6, slopes of tanh and the sigmoid to 5, those of both GELU to 8 of their largest term's (of one to 1 in float32), LeakyReLU, the soft threshold and the gradients of L2 and of an elastic net to 2, a million points per function and type",
     "points",
     lacks="slopes times gradients other than 1, and products, losses and norms, whose bits are N-01's",
     full=2_000_000 * len(MAPS),

@@ -23,7 +23,7 @@ MORE = 2**31 + 3
 PAGE = mmap.ALLOCATIONGRANULARITY
 PERIOD = 769 * PAGE  # bytes: 3 MB; 769 is a prime
 COUNT = PERIOD // 4  # float32
-WRITE = mmap.PROT_READ | mmap.PROT_WRITE
+WRITE = 1 | 2  # PROT_READ and PROT_WRITE, which Windows does not have
 FIXED, ANONYMOUS, NO_RESERVE = 0x10, 0x20, 0x4000  # Linux: MAP_FIXED and so on
 
 

@@ -317,7 +317,7 @@ def short_norm(patch):
     "N-10d",
     "more than 2³¹ float32 in LARS and LAMB, the gradients of the norms of rows, dense layers, products with so many results, penalties and limits of groups, counts of weights near zero, an elastic net, softmax and accuracy, the losses of elements, the functions of one element and their slopes: the same as of small arrays or of sums in float64, at the ends and around 2³¹ bytes, 2³² bytes and 2³¹ elements",
     "kernels",
-    lacks="what takes two such arrays of its own or more (LeakyReLU forward, the logarithms of softmax and sigmoid, histograms of weights), groups that are columns, cross-entropy with soft targets, whole training steps",
+    lacks="what elements beyond 2³¹ add to the norms of LAMB and of parameters, and to the gradients of gamma and beta of norms of rows, to more than their tolerance; what takes two such arrays of its own or more (LeakyReLU forward, the logarithms of softmax and sigmoid, histograms of weights), groups that are columns, cross-entropy with soft targets, whole training steps",
     full=len(CHECKS),
     planted=1,
     slow=True,

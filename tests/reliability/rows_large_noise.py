@@ -116,6 +116,7 @@ def half_of_the_noise(patch):
     "N-10c",
     "more than 2³¹ float32 in DropConnect, AlphaDropout, GaussianDropout, SpatialDropout and StochasticDepth, both ways: the bits at the ends and around 2³¹ bytes, 2³² bytes and 2³¹ elements are those of the reference's draws",
     "kernels",
+    lacks="rates other than ½; SpatialDropout and StochasticDepth draw once for several elements, and so less often than 2³¹ times",
     full=len(CHECKS),
     planted=1,
     slow=True,

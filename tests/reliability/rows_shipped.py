@@ -79,7 +79,9 @@ def pinned(n):
 def added(name, *lines):
     """A workflow beside the others whose one job has some lines."""
     job = "".join(f"    {line}\n" for line in lines)
-    text = f"name: x\non: pull_request\npermissions: {{}}\njobs:\n  x:\n    name: x\n{job}"
+    begin = "name: x\non: pull_request\npermissions: {}\n"
+    begin += "concurrency:\n  group: ${{ github.ref }}\n  cancel-in-progress: true\n"
+    text = f"{begin}jobs:\n  x:\n    name: x\n{job}"
 
     def fault(patch):
         plain = workflows

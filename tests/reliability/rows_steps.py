@@ -1,8 +1,7 @@
 """N-02: first steps of every rule against exact ones.
 
 A formula is computed in NumPy's longest floats. Where their own rounding could change the verdict,
-mpmath has the last word, so a verdict is that of 50 digits; where such floats are no longer than
-float64, mpmath judges all of float64.
+mpmath has the last word, so a verdict is that of 50 digits.
 
 An ulp is the distance of neighbours at a number. A rule of Adam's kind rounds nine times or more
 on the way to its step, each time by half an epsilon at most. All of that together could make nine
@@ -310,10 +309,11 @@ def another_mean(patch):
     "N-02",
     PROMISE,
     "points",
-    lacks="the steps after the first against exact ones (their bits are N-01's), 16-bit parameters and states of fewer bits",
+    lacks="gradients of the lowest eight exponents, for LARS and LAMB those of the lowest and the highest quarter, options other than these forms' own, limits and penalties of gradients, the steps after the first against exact ones (their bits are N-01's), 16-bit parameters and states of fewer bits",
     full=2_000_000 * len(RULES),
     short=10_000,
     faults=(two_ulps_more, not_numbers, another_mean),
+    needs=lambda: "" if np.finfo(LONG).nmant > 60 else "needs floats longer than float64",
 )
 def exact_steps(n):
     rng, each = np.random.default_rng(), max(4, n // (2 * len(RULES)))

@@ -4,14 +4,16 @@ import os
 import re
 from pathlib import Path
 
-import charter
 import pytest
-import results
-from rows import ROWS
 
 TREE = Path(__file__).parents[2]
 if not (TREE / "csrc").exists():
     pytest.skip("the charter looks at the sources", allow_module_level=True)
+
+import charter  # noqa: E402
+import results  # noqa: E402
+from rows import ROWS  # noqa: E402
+
 WHOLE = os.environ.get("FASTREG_RELIABILITY") == "1"  # `make reliability` runs the long ones too
 PROMISES = {"N": 11, "D": 6, "M": 10, "F": 7, "C": 11, "S": 7}  # of each family, by number
 SHORT = [row for row in ROWS.values() if row.short]
