@@ -15,7 +15,7 @@ GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="opens glib
 BUILT = pytest.mark.skipif(not _kernels.team_info()["built"], reason="built without threads")
 
 
-def python(code, *flags, limit=60, **env):
+def python(code, *flags, limit=300, **env):
     """What a fresh interpreter prints; it must end well and in time."""
     done = subprocess.run(
         [sys.executable, *flags, "-c", textwrap.dedent(WORK) + textwrap.dedent(code)],
