@@ -11,7 +11,7 @@ import numpy as np
 from fastreg._core.checks import path as path_of
 from fastreg._core.replace import replace_file
 from fastreg.checkpoint import CheckpointError
-from fastreg.data.binary import claim, member
+from fastreg.data.binary import claim, unpacked
 from fastreg.export.layers import check_network
 
 if TYPE_CHECKING:
@@ -151,4 +151,4 @@ def _member(archive, place, known):
         raise ValueError(f"{archive.infolist()[place].filename} holds no numbers")
     if known is None or shape != np.shape(known):
         return np.broadcast_to(np.zeros((), dtype), shape)
-    return member(archive, place)
+    return unpacked(archive, place)

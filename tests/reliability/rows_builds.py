@@ -156,6 +156,11 @@ def of_gcc(name):
     ).stdout.strip()
 
 
+def preloads(compiler):
+    """What is missing of a compiler, and of a system that preloads its sanitizers' libraries."""
+    return lambda: needs(compiler)() or ("" if sys.platform == "linux" else "needs Linux")
+
+
 def sanitizers():
     """Each compiler's switches of the build, and the library that a plain Python preloads."""
     found = {"FASTREG_SANITIZE": "address,undefined"}
@@ -192,7 +197,7 @@ outside.__name__, past_int.__name__, past_cast.__name__ = "outside", "past_int",
     planted=1,
     slow=True,
     faults=(outside,),
-    needs=lambda: needs("cc")() or ("" if sys.platform == "linux" else "needs Linux"),
+    needs=preloads("cc"),
 )
 def sanitized(n):
     """So many of the files of tests under each compiler."""
@@ -220,7 +225,7 @@ def sanitized(n):
     planted=1,
     slow=True,
     faults=(past_int, past_cast),
-    needs=lambda: needs("gcc")() or ("" if sys.platform == "linux" else "needs Linux"),
+    needs=preloads("gcc"),
 )
 def in_range(n):
     """So many of the kernels' files. Python's own flags let sums wrap, so these take that back."""

@@ -14,7 +14,7 @@ import os
 import sys
 
 import numpy as np
-from charter import Broken, row
+from charter import Broken, Row, enter
 
 import fastreg
 from fastreg import reference
@@ -106,6 +106,24 @@ def compare(name, n, output, expected):
         wrong = np.flatnonzero(found.view(bits) != wanted.view(bits))
         if wrong.size:
             raise Broken(f"{name}: {wrong.size} wrong, the first at {start + wrong[0]:,} of {n:,}")
+
+
+def linux():
+    return "" if sys.platform == "linux" else "it maps memory as Linux does"
+
+
+def large(name, promise, checks, *faults, planted=1, needs=linux, lacks=""):
+    """Enter a row of checks, each of which takes a number of elements."""
+
+    def many(n):
+        for check in checks[:n]:
+            check(MORE)
+        return n
+
+    enter(
+        Row(name, promise, "kernels", many, full=len(checks), planted=planted, faults=faults,
+            slow=True, needs=needs, lacks=lacks)
+    )  # fmt: skip
 
 
 def mapped(name, call, small=None, dtype=np.float32):
@@ -251,17 +269,12 @@ def counted_twice(patch):
     patch.setattr(fastreg, "l2_regularization_loss", lambda *given: 2 * plain(*given))
 
 
-@row(
+large(
     "N-10",
     "more than 2³¹ float32 in sums, Dropout, SGD, the maps and gradients of penalties, the norms of rows and products: the bits at the ends and around 2³¹ bytes, 2³² bytes and 2³¹ elements are those of small arrays",
-    "kernels",
-    full=len(CHECKS),
+    CHECKS,
+    short_map,
+    short_sum,
+    counted_twice,
     planted=2,
-    slow=True,
-    faults=(short_map, short_sum, counted_twice),
-    needs=lambda: "" if sys.platform == "linux" else "it maps memory as Linux does",
 )
-def many(n):
-    for check in CHECKS[:n]:
-        check(MORE)
-    return n

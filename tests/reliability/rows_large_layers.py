@@ -8,11 +8,10 @@ and again, and what follows from it with its formula: a wrong index finds other 
 
 import contextlib
 import functools
-import sys
 
 import numpy as np
-from charter import Broken, row
-from rows_large import COUNT, MORE, compare, edges, values, wide
+from charter import Broken
+from rows_large import COUNT, compare, edges, large, linux, values, wide
 
 import fastreg
 from fastreg import optim
@@ -215,38 +214,36 @@ CHECKS = [
 ]
 
 
-def half_of_a_step(patch):
-    """Momentum that leaves out what lies beyond 2³¹ elements."""
-    plain = fastreg.Momentum.update
+def without_the_end(rule):
+    """A fault: a rule with one slot that leaves out what lies beyond 2³¹ elements."""
 
-    def update(self, params, grads):
-        if params["w"].size <= 2**31:
-            return plain(self, params, grads)
-        first, slot = 2**31, self._updater.slot(0)["w"]
-        other = fastreg.Momentum()
-        other._updater.set_slot(0, {"w": slot[:first]})
-        return plain(other, {"w": params["w"][:first]}, {"w": grads["w"][:first]})
+    def fault(patch):
+        plain, first = rule.update, 2**31
 
-    patch.setattr(fastreg.Momentum, "update", update)
+        def update(self, params, grads):
+            if params["w"].size <= first:
+                return plain(self, params, grads)
+            other = rule()
+            other._updater.set_slot(0, {"w": self._updater.slot(0)["w"][:first]})
+            return plain(other, {"w": params["w"][:first]}, {"w": grads["w"][:first]})
+
+        patch.setattr(rule, "update", update)
+
+    return fault
+
+
+half_of_a_step = without_the_end(fastreg.Momentum)
+half_of_a_step.__name__ = "half_of_a_step"
 
 
 def missing():
-    if sys.platform != "linux":
-        return "it maps memory as Linux does"
-    return "" if available() > NEEDED else "12 GB of memory are needed"
+    return linux() or ("" if available() > NEEDED else "12 GB of memory are needed")
 
 
-@row(
+large(
     "N-10b",
     "more than 2³¹ float32 in every rule that looks at one element at a time, with its state, in the norm of gradients, in BatchNorm both ways, in GELU and its slope, and in softmax cross-entropy and the squared error with their gradients: the same as of small arrays at the ends and around 2³¹ bytes, 2³² bytes and 2³¹ elements",
-    "kernels",
-    full=len(CHECKS),
-    planted=1,
-    slow=True,
-    faults=(half_of_a_step,),
+    CHECKS,
+    half_of_a_step,
     needs=missing,
 )
-def many(n):
-    for check in CHECKS[:n]:
-        check(MORE)
-    return n

@@ -9,8 +9,8 @@ import functools
 import math
 
 import numpy as np
-from charter import Broken, row
-from rows_large import COUNT, MORE, compare, edges, mapped, values, wide
+from charter import Broken
+from rows_large import COUNT, compare, edges, large, mapped, values, wide
 from rows_large_layers import (
     PERIOD_ROWS,
     WIDTH,
@@ -20,6 +20,7 @@ from rows_large_layers import (
     same_at_edges,
     taken,
     total,
+    without_the_end,
 )
 
 import fastreg
@@ -298,33 +299,14 @@ CHECKS = [
 ]  # fmt: skip
 
 
-def short_norm(patch):
-    """LARS that leaves out what lies beyond 2³¹ elements."""
-    plain = fastreg.LARS.update
+short_norm = without_the_end(fastreg.LARS)
+short_norm.__name__ = "short_norm"
 
-    def update(self, params, grads):
-        if params["w"].size <= 2**31:
-            return plain(self, params, grads)
-        first, slot = 2**31, self._updater.slot(0)["w"]
-        other = fastreg.LARS()
-        other._updater.set_slot(0, {"w": slot[:first]})
-        return plain(other, {"w": params["w"][:first]}, {"w": grads["w"][:first]})
-
-    patch.setattr(fastreg.LARS, "update", update)
-
-
-@row(
+large(
     "N-10d",
     "more than 2³¹ float32 in LARS and LAMB, the gradients of the norms of rows, dense layers, products with so many results, penalties and limits of groups, counts of weights near zero, an elastic net, softmax and accuracy, the losses of elements, the functions of one element and their slopes: the same as of small arrays or of sums in float64, at the ends and around 2³¹ bytes, 2³² bytes and 2³¹ elements",
-    "kernels",
-    lacks="what elements beyond 2³¹ add to the norms of LAMB and of parameters, and to the gradients of gamma and beta of norms of rows, to more than their tolerance; what takes two such arrays of its own or more (LeakyReLU forward, the logarithms of softmax and sigmoid, histograms of weights), groups that are columns, cross-entropy with soft targets, whole training steps",
-    full=len(CHECKS),
-    planted=1,
-    slow=True,
-    faults=(short_norm,),
+    CHECKS,
+    short_norm,
     needs=missing,
+    lacks="what elements beyond 2³¹ add to the norms of LAMB and of parameters, and to the gradients of gamma and beta of norms of rows, to more than their tolerance; what takes two such arrays of its own or more (LeakyReLU forward, the logarithms of softmax and sigmoid, histograms of weights), groups that are columns, cross-entropy with soft targets, whole training steps",
 )
-def many(n):
-    for check in CHECKS[:n]:
-        check(MORE)
-    return n

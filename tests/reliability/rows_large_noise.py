@@ -2,11 +2,9 @@
 
 import functools
 import math
-import sys
 
 import numpy as np
-from charter import row
-from rows_large import COUNT, MORE, compare, edges, values, wide
+from rows_large import COUNT, compare, edges, large, values, wide
 
 import fastreg
 from fastreg import reference
@@ -112,18 +110,10 @@ def half_of_the_noise(patch):
     patch.setattr(fastreg.DropConnect, "forward", forward)
 
 
-@row(
+large(
     "N-10c",
     "more than 2³¹ float32 in DropConnect, AlphaDropout, GaussianDropout, SpatialDropout and StochasticDepth, both ways: the bits at the ends and around 2³¹ bytes, 2³² bytes and 2³¹ elements are those of the reference's draws",
-    "kernels",
+    CHECKS,
+    half_of_the_noise,
     lacks="rates other than ½; SpatialDropout and StochasticDepth draw once for several elements, and so less often than 2³¹ times",
-    full=len(CHECKS),
-    planted=1,
-    slow=True,
-    faults=(half_of_the_noise,),
-    needs=lambda: "" if sys.platform == "linux" else "it maps memory as Linux does",
 )
-def many(n):
-    for check in CHECKS[:n]:
-        check(MORE)
-    return n

@@ -4,11 +4,10 @@ Rounding by chance is compared with the reference's, whose bits are drawn by an 
 """
 
 import contextlib
-import sys
 
 import numpy as np
-from charter import Broken, row
-from rows_large import COUNT, MORE, PERIOD, compare, edges, mapped, values, wide
+from charter import Broken
+from rows_large import COUNT, PERIOD, compare, edges, large, mapped, values, wide
 from rows_large_noise import kept
 
 import fastreg
@@ -180,18 +179,10 @@ def same_chance(patch):
     patch.setattr(fastreg.SGD, "update", update)
 
 
-@row(
+large(
     "N-10e",
     "more than 2³¹ elements of float64 in sums, Dropout, the soft threshold, the gradient of L2, SGD, Adam and LayerNorm, of float16 in SGD, and Adam's state in bfloat16 and int8: the bits of small arrays, or of the reference's rounding, at the ends and around 2³¹ bytes, 2³² bytes and 2³¹ elements",
-    "kernels",
+    CHECKS,
+    same_chance,
     lacks="float64 in what makes arrays of its own (17 GB), in BatchNorm and in other rules, other rules' state in fewer bits, bfloat16 parameters, and steps after the first, whose codes are decoded",
-    full=len(CHECKS),
-    planted=1,
-    slow=True,
-    faults=(same_chance,),
-    needs=lambda: "" if sys.platform == "linux" else "it maps memory as Linux does",
 )
-def many(n):
-    for check in CHECKS[:n]:
-        check(MORE)
-    return n
